@@ -1,0 +1,296 @@
+//! A message on its way in, and the receipt for it.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use super::options::Durability;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// A message to enqueue: a queue, a body, and options.
+///
+/// Borrows what it is given where it can; nothing is copied before the journal does.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Message<'a> {
+    pub(crate) queue: Cow<'a, str>,
+    pub(crate) body: Cow<'a, [u8]>,
+    pub(crate) content_type: Option<Cow<'a, str>>,
+    pub(crate) correlation_id: Option<Cow<'a, str>>,
+    pub(crate) headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub(crate) dedup_key: Option<Cow<'a, str>>,
+    pub(crate) dedup: Dedup,
+    pub(crate) dedup_window: Duration,
+    pub(crate) delay: Option<Duration>,
+    pub(crate) run_at: Option<SystemTime>,
+    pub(crate) expires_in: Option<Duration>,
+    pub(crate) priority: u8,
+    pub(crate) group: Option<Cow<'a, str>>,
+    pub(crate) durability: Option<Durability>,
+}
+
+/// What happens when a message's key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dedup {
+    /// The new message takes the waiting one's place. The default.
+    #[default]
+    Replace,
+    /// The old message stays, and the new one is answered with its id.
+    Keep,
+}
+
+/// What became of an enqueue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The message's id: of the new message, or of the one that was replaced or kept.
+    pub id: u64,
+    /// Which of the three it was.
+    pub status: ReceiptStatus,
+}
+
+/// The three ends of an enqueue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReceiptStatus {
+    /// A new message.
+    Accepted,
+    /// A waiting message of the same key has this body and these options now.
+    Replaced,
+    /// A message of the same key is there already; nothing was changed.
+    Duplicate,
+}
+
+impl ReceiptStatus {
+    /// The name used in every language.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Replaced => "replaced",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+/// Bytes that can be a body.
+pub trait IntoBody<'a> {
+    /// The bytes, borrowed where possible.
+    fn into_body(self) -> Cow<'a, [u8]>;
+}
+
+macro_rules! into_body {
+    ($($type:ty: $value:ident => $body:expr;)*) => {
+        $(impl<'a> IntoBody<'a> for $type {
+            fn into_body(self) -> Cow<'a, [u8]> {
+                let $value = self;
+                $body
+            }
+        })*
+    };
+}
+
+into_body! {
+    &'a [u8]: bytes => Cow::Borrowed(bytes);
+    &'a Vec<u8>: bytes => Cow::Borrowed(bytes);
+    Vec<u8>: bytes => Cow::Owned(bytes);
+    Box<[u8]>: bytes => Cow::Owned(bytes.into_vec());
+    &'a str: text => Cow::Borrowed(text.as_bytes());
+    &'a String: text => Cow::Borrowed(text.as_bytes());
+    String: text => Cow::Owned(text.into_bytes());
+    Cow<'a, [u8]>: bytes => bytes;
+}
+
+impl<'a, const N: usize> IntoBody<'a> for &'a [u8; N] {
+    fn into_body(self) -> Cow<'a, [u8]> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl<'a, const N: usize> IntoBody<'a> for [u8; N] {
+    fn into_body(self) -> Cow<'a, [u8]> {
+        Cow::Owned(self.to_vec())
+    }
+}
+
+impl<'a> Message<'a> {
+    /// A message for this queue with this body and no options.
+    pub fn new(queue: impl Into<Cow<'a, str>>, body: impl IntoBody<'a>) -> Self {
+        Self {
+            queue: queue.into(),
+            body: body.into_body(),
+            content_type: None,
+            correlation_id: None,
+            headers: Vec::new(),
+            dedup_key: None,
+            dedup: Dedup::Replace,
+            dedup_window: Duration::ZERO,
+            delay: None,
+            run_at: None,
+            expires_in: None,
+            priority: 0,
+            group: None,
+            durability: None,
+        }
+    }
+
+    /// What the body is. Default `application/octet-stream`. 1 to 256 bytes.
+    pub fn content_type(mut self, content_type: impl Into<Cow<'a, str>>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// An id that follows the work from message to message; `ctx.enqueue` inherits it. 1 to 256 bytes.
+    pub fn correlation_id(mut self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// Adds a header; a name given twice keeps both. Names `[A-Za-z0-9._-]{1,64}`, values up to 4 KiB, at most 64.
+    pub fn header(mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The key that makes the message one of its kind in its queue. 1 to 256 bytes.
+    pub fn dedup_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
+        self.dedup_key = Some(key.into());
+        self
+    }
+
+    /// What happens when the key is taken. Default [`Dedup::Replace`].
+    pub fn dedup(mut self, dedup: Dedup) -> Self {
+        self.dedup = dedup;
+        self
+    }
+
+    /// How long after its ack the message still guards its key against `keep`. Default 0.
+    pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.dedup_window = window;
+        self
+    }
+
+    /// Not before this much time has passed. Default none; excludes `run_at`.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// Not before this moment; in the past means now. Excludes `delay`.
+    pub fn run_at(mut self, moment: SystemTime) -> Self {
+        self.run_at = Some(moment);
+        self
+    }
+
+    /// Dropped if it was not attempted within this time from its enqueue. Default never.
+    pub fn expires_in(mut self, time: Duration) -> Self {
+        self.expires_in = Some(time);
+        self
+    }
+
+    /// 0 to 9, higher first. Default 0.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// One message of a group at a time, in order. 1 to 256 bytes.
+    pub fn group(mut self, group: impl Into<Cow<'a, str>>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// [`Durability::Sync`] or [`Durability::Os`] for this message. Default the broker's.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Bytes that count against `max_message_bytes`: the body and the headers.
+    pub(crate) fn size(&self) -> usize {
+        self.headers.iter().fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())
+    }
+
+    /// Refuses what is out of range, naming the option.
+    pub(crate) fn check(&self, max_message_bytes: usize) -> Result<()> {
+        check_queue_name(&self.queue)?;
+        for (name, text) in [
+            ("content_type", &self.content_type),
+            ("correlation_id", &self.correlation_id),
+            ("dedup_key", &self.dedup_key),
+            ("group", &self.group),
+        ] {
+            if let Some(text) = text {
+                check_text(name, text)?;
+            }
+        }
+        if self.headers.len() > limits::HEADERS_MAX {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("headers are {}, but at most {}", self.headers.len(), limits::HEADERS_MAX),
+            ));
+        }
+        for (name, value) in &self.headers {
+            check_header(name, value)?;
+        }
+        if self.priority > 9 {
+            return Err(Error::invalid(format!("priority is {}, but goes from 0 to 9", self.priority)));
+        }
+        for (name, time) in [
+            ("delay", self.delay),
+            ("expires_in", self.expires_in),
+            ("dedup_window", Some(self.dedup_window)),
+        ] {
+            if time.is_some_and(|time| time > limits::DURATION_MAX) {
+                return Err(Error::invalid(format!("{name} is above ten years")));
+            }
+        }
+        if self.delay.is_some() && self.run_at.is_some() {
+            return Err(Error::invalid("delay and run_at exclude each other"));
+        }
+        if self.durability == Some(Durability::Memory) {
+            return Err(Error::invalid("durability memory is for a broker, not for a message"));
+        }
+        if self.size() > max_message_bytes {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("body and headers are {} bytes, but max_message_bytes is {max_message_bytes}", self.size()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a name that is not `[A-Za-z0-9._-]{1,128}`.
+pub(crate) fn check_queue_name(name: &str) -> Result<()> {
+    if is_token(name, limits::QUEUE_NAME_BYTES_MAX) {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!("queue takes 1 to 128 of A-Z a-z 0-9 . _ -, but got {} bytes that are not", name.len())))
+    }
+}
+
+fn check_text(name: &str, text: &str) -> Result<()> {
+    if text.is_empty() || text.len() > limits::TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("{name} takes 1 to 256 bytes without control characters")));
+    }
+    Ok(())
+}
+
+fn check_header(name: &str, value: &str) -> Result<()> {
+    if !is_token(name, limits::HEADER_NAME_BYTES_MAX) {
+        return Err(Error::invalid("headers have a name that is not 1 to 64 of A-Z a-z 0-9 . _ -"));
+    }
+    if value.len() > limits::HEADER_VALUE_BYTES_MAX {
+        return Err(Error::invalid("headers have a value above 4 KiB"));
+    }
+    if value.bytes().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
+        return Err(Error::invalid("headers have a value with NUL, CR or LF"));
+    }
+    Ok(())
+}
+
+fn is_token(name: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}

@@ -1,0 +1,268 @@
+//! What a broker is opened with. Every option is checked in [`Options::check`], at `open`, by its name.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// How far a message has come when its enqueue returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// An fdatasync that covers it has succeeded: it survives power loss. The default.
+    Sync,
+    /// Its bytes are in the kernel: it survives the death of the process, and power loss but for the last
+    /// `sync_interval`.
+    Os,
+    /// It is in memory, and nowhere else. For a whole broker, not for a message.
+    Memory,
+}
+
+/// What an enqueue does when `capacity` is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnFull {
+    /// Answer `FULL` at once. The default, and always so inside a handler.
+    Fail,
+    /// Wait for room, at most `block_timeout`, first come first served.
+    Block,
+}
+
+/// What recovery does with a record whose header is intact and whose body is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnCorruption {
+    /// Refuse to open. The default.
+    Refuse,
+    /// Make that one message a dead letter with reason `corrupt`; all other damage is refused all the same.
+    Quarantine,
+}
+
+/// Where a broker's time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClockMode {
+    /// The system's clocks; a step of the wall clock while the broker is open changes nothing. The default.
+    System,
+    /// Time stands still but for [`advance`](crate::Broker::advance). For tests.
+    Manual,
+}
+
+/// Options of a broker, each with its default.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) capacity: usize,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) max_dead_letters: usize,
+    pub(crate) on_full: OnFull,
+    pub(crate) block_timeout: Duration,
+    pub(crate) snapshot_interval: Duration,
+    pub(crate) snapshot_threshold: u64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) sync_interval: Duration,
+    pub(crate) default_timeout: Duration,
+    pub(crate) default_max_retries: u32,
+    pub(crate) max_crashes: u32,
+    pub(crate) default_backoff: Backoff,
+    pub(crate) on_corruption: OnCorruption,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) clock: ClockMode,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            capacity: 1_000_000,
+            max_bytes: None,
+            max_message_bytes: 16 << 20,
+            max_batch_bytes: 64 << 20,
+            max_dead_letters: 100_000,
+            on_full: OnFull::Fail,
+            block_timeout: Duration::from_secs(30),
+            snapshot_interval: Duration::from_secs(30),
+            snapshot_threshold: 100_000,
+            segment_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
+            sync_interval: Duration::from_millis(50),
+            default_timeout: Duration::from_secs(120),
+            default_max_retries: 5,
+            max_crashes: 3,
+            default_backoff: Backoff::default(),
+            on_corruption: OnCorruption::Refuse,
+            lock_timeout: Duration::ZERO,
+            clock: ClockMode::System,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How far a message has come when its enqueue returns. Default [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Live messages at most: waiting, delayed, in flight, behind a key. 1 to 2^30, default 1,000,000. Memory
+    /// follows the messages there are, not this number.
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages;
+        self
+    }
+
+    /// Bytes the directory may take, snapshots included. Default none; at least four segments.
+    pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_bytes = bytes.into();
+        self
+    }
+
+    /// Bytes of one message's body and headers at most. Default 16 MiB, at most 1 GiB.
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// Bytes of one batch's bodies and headers at most. Default 64 MiB.
+    pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
+        self.max_batch_bytes = bytes;
+        self
+    }
+
+    /// Dead letters kept. Default 100,000.
+    pub fn max_dead_letters(mut self, count: usize) -> Self {
+        self.max_dead_letters = count;
+        self
+    }
+
+    /// What an enqueue does at `capacity`. Default [`OnFull::Fail`].
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// How long [`OnFull::Block`] waits. Default 30 s.
+    pub fn block_timeout(mut self, timeout: Duration) -> Self {
+        self.block_timeout = timeout;
+        self
+    }
+
+    /// A snapshot is due this long after the last one, if enough was written since. Default 30 s.
+    pub fn snapshot_interval(mut self, interval: Duration) -> Self {
+        self.snapshot_interval = interval;
+        self
+    }
+
+    /// A snapshot is due after this many operations, if enough was written since. Default 100,000.
+    pub fn snapshot_threshold(mut self, operations: u64) -> Self {
+        self.snapshot_threshold = operations;
+        self
+    }
+
+    /// Bytes of a journal segment, preallocated. Default 64 MiB, 64 KiB to 1 GiB.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Bytes of recent journal kept in memory for handlers to read from. Default 64 MiB.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// What is written is synced within this time. Default 50 ms, at least 1 ms.
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = interval;
+        self
+    }
+
+    /// How long a handler may run where it names no timeout of its own. Default 2 min.
+    pub fn default_timeout(mut self, timeout: Duration) -> Self {
+        self.default_timeout = timeout;
+        self
+    }
+
+    /// Retries after the first attempt, where a handler names none. Default 5.
+    pub fn default_max_retries(mut self, retries: u32) -> Self {
+        self.default_max_retries = retries;
+        self
+    }
+
+    /// Times the process may die in a message's handler before it is a dead letter `crashed`. Default 3, 1 to 100.
+    pub fn max_crashes(mut self, crashes: u32) -> Self {
+        self.max_crashes = crashes;
+        self
+    }
+
+    /// The wait before a retry, where a handler names none. Default exponential from 1 s, doubled, at most 10 min,
+    /// full jitter.
+    pub fn default_backoff(mut self, backoff: Backoff) -> Self {
+        self.default_backoff = backoff;
+        self
+    }
+
+    /// What recovery does with one damaged body. Default [`OnCorruption::Refuse`].
+    pub fn on_corruption(mut self, on_corruption: OnCorruption) -> Self {
+        self.on_corruption = on_corruption;
+        self
+    }
+
+    /// How long `open` waits for another owner to leave. Default 0.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// Where time comes from. Default [`ClockMode::System`].
+    pub fn clock(mut self, clock: ClockMode) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Refuses what is out of range, naming the option.
+    pub(crate) fn check(&self) -> Result<()> {
+        let range = |name: &str, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::invalid(format!("{name} is {value}, but goes from {min} to {max}")))
+            }
+        };
+        let duration = |name: &str, value: Duration, min: Duration| {
+            if (min..=limits::DURATION_MAX).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::invalid(format!("{name} is {value:?}, but goes from {min:?} to ten years")))
+            }
+        };
+        let millisecond = Duration::from_millis(1);
+        range("capacity", self.capacity as u64, 1, limits::CAPACITY_MAX as u64)?;
+        range("max_message_bytes", self.max_message_bytes as u64, 1, limits::MESSAGE_BYTES_MAX as u64)?;
+        range("max_batch_bytes", self.max_batch_bytes as u64, 1, limits::MESSAGE_BYTES_MAX as u64)?;
+        range("max_dead_letters", self.max_dead_letters as u64, 1, limits::CAPACITY_MAX as u64)?;
+        range("segment_bytes", self.segment_bytes, limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES_MAX)?;
+        range("snapshot_threshold", self.snapshot_threshold, 1, u64::MAX)?;
+        range("default_max_retries", self.default_max_retries.into(), 0, limits::RETRIES_MAX.into())?;
+        range("max_crashes", self.max_crashes.into(), 1, 100)?;
+        duration("block_timeout", self.block_timeout, Duration::ZERO)?;
+        duration("snapshot_interval", self.snapshot_interval, millisecond)?;
+        duration("sync_interval", self.sync_interval, millisecond)?;
+        duration("default_timeout", self.default_timeout, millisecond)?;
+        duration("lock_timeout", self.lock_timeout, Duration::ZERO)?;
+        if let Some(bytes) = self.max_bytes {
+            range("max_bytes", bytes, 4 * self.segment_bytes, u64::MAX)?;
+        }
+        self.default_backoff.check("default_backoff")
+    }
+}

@@ -1,0 +1,114 @@
+//! Time: one never-back clock a broker, counted in microseconds since the epoch.
+//!
+//! Inside a run it follows the boot-time clock, so a step of the wall clock changes nothing and suspended time counts.
+//! Across runs it starts at the wall clock, but never before the last moment the journal has seen. A manual clock
+//! starts there too and then moves by `advance` alone.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::storage::boot_time;
+
+/// A moment, in microseconds since the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub(crate) u64);
+
+impl Moment {
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// This moment and `time` later; time without end where the sum has no number.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` to this moment; none if it is the other way round.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    pub(crate) fn to_system(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.0)
+    }
+
+    /// The moment of a wall clock's time; what lies before the epoch is the epoch.
+    pub(crate) fn from_system(time: SystemTime) -> Self {
+        Self::default().after(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+}
+
+/// Where time comes from.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The wall clock, read once at open.
+    fn wall(&self) -> SystemTime;
+
+    /// Time since some fixed point, never going back while the process lives.
+    fn elapsed(&self) -> Duration;
+}
+
+/// The machine's clocks.
+#[derive(Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        boot_time()
+    }
+}
+
+/// A clock that stands still until it is advanced.
+#[derive(Debug, Default)]
+pub(crate) struct ManualClock {
+    elapsed_us: AtomicU64,
+}
+
+impl ManualClock {
+    pub(crate) fn advance(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        // Relaxed: who advances hands the new time on through the locks that the due work is found under.
+        let _ = self.elapsed_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            Some(now.saturating_add(us))
+        });
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed))
+    }
+}
+
+/// The broker's clock: a [`Clock`] set to a starting moment.
+#[derive(Debug)]
+pub(crate) struct BrokerClock {
+    source: Box<dyn Clock>,
+    start: Moment,
+    elapsed_at_start: Duration,
+}
+
+impl BrokerClock {
+    /// Starts at the wall clock, or at `last_seen` where the wall clock is behind it.
+    pub(crate) fn start(source: Box<dyn Clock>, last_seen: Moment) -> Self {
+        let start = Moment::from_system(source.wall()).max(last_seen);
+        let elapsed_at_start = source.elapsed();
+        Self { source, start, elapsed_at_start }
+    }
+
+    /// Starts at exactly this moment: for a manual clock, which no wall clock moves.
+    pub(crate) fn start_at(source: Box<dyn Clock>, start: Moment) -> Self {
+        let elapsed_at_start = source.elapsed();
+        Self { source, start, elapsed_at_start }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.start.after(self.source.elapsed().saturating_sub(self.elapsed_at_start))
+    }
+}

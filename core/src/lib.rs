@@ -1,0 +1,1 @@
+//! libmq: an embedded, persistent message queue.

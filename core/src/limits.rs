@@ -1,0 +1,39 @@
+//! Every limit by name. What depends on the size of data is answered with `TOO_LARGE`, everything else with
+//! `INVALID`.
+
+use std::time::Duration;
+
+/// Bytes in a queue's name.
+pub const QUEUE_NAME_BYTES_MAX: usize = 128;
+/// Queues in a broker.
+pub const QUEUES_MAX: usize = 10_000;
+/// Bytes in a deduplication key, group, correlation id or content type.
+pub const TEXT_BYTES_MAX: usize = 256;
+/// Headers of a message.
+pub const HEADERS_MAX: usize = 64;
+/// Bytes in a header's name.
+pub const HEADER_NAME_BYTES_MAX: usize = 64;
+/// Bytes in a header's value.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Messages in a batch.
+pub const BATCH_MESSAGES_MAX: usize = 10_000;
+/// Any duration an option or call takes: ten years.
+pub const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// What one `extend` may add.
+pub const EXTEND_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Handlers of a queue that run at once.
+pub const PARALLELISM_MAX: u32 = 1024;
+/// The smallest segment.
+pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// The largest segment one may ask for.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Live messages a broker may be sized for: slots are numbered in 32 bits, and the last number means "none".
+pub const CAPACITY_MAX: usize = 1 << 30;
+/// The largest body with its headers that `max_message_bytes` may allow.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Retries that an option may allow.
+pub const RETRIES_MAX: u32 = 1_000_000;
+/// Bytes kept of a failure's text or of a reason; what is longer is cut at a character.
+pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Deliveries that one `receive_batch` may ask for.
+pub const RECEIVE_MAX: usize = 10_000;

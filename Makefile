@@ -1,0 +1,28 @@
+# The doors of the house. `make` alone lists them; what a door does stands in scripts/.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build check bench crash clean
+
+help: ## list the doors
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
+
+demo: build ## real webhooks through C and Rust handlers, killed on the way, nothing lost
+	@scripts/demo.sh
+
+test: build ## build, check, and every test that fits in a quarter of an hour
+	@scripts/test.sh
+
+build: ## target/release/libmq.so and libmq.a
+	@scripts/build.sh
+
+check: ## formatting, lints, documentation, and the header against the code
+	@scripts/check.sh
+
+bench: ## libmq, the bare disk and SQLite side by side, against the figures promised
+	@scripts/bench.sh
+
+crash: build ## whole crash enumerations and a thousand kill rounds: hours, not minutes
+	@scripts/crash.sh
+
+clean: ## remove everything that was built or fetched
+	cargo clean

@@ -1,0 +1,8 @@
+#!/bin/sh
+# Builds the library for C as it is shipped: shared and static.
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+need cc gcc || die "a C compiler is needed"
+cargo build --release --package libmq-ffi
+ls -l "$target/release/libmq.so" "$target/release/libmq.a" | awk '{ printf "%9d bytes  %s\n", $5, $NF }'

@@ -1,0 +1,229 @@
+//! What a machine can hold of the house rules in `CONTRIBUTING.md`.
+//!
+//! Reads every source file once and reports all that is untidy together, each with its place. It knows Rust only by its
+//! lines, which is enough for rustfmt's output; it parses nothing.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libmq::ErrorKind;
+
+const LINES_MAX: usize = 800;
+const LINES_MEDIAN_MAX: usize = 200;
+
+/// Directories that hold what was built or fetched.
+const NOT_OURS: &[&str] = &["target", "node_modules", ".git", ".venv", "__pycache__"];
+
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    fn is_rust(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "rs")
+    }
+
+    fn is_code(&self) -> bool {
+        let extension = self.path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("rs" | "c" | "hpp" | "py" | "js" | "mjs" | "ts" | "sh"))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every text file of the house.
+fn files() -> Vec<File> {
+    let mut found = Vec::new();
+    let mut directories = vec![root().to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy();
+            if path.is_dir() {
+                if !NOT_OURS.contains(&&*name) {
+                    directories.push(path);
+                }
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                let path = path.strip_prefix(root()).unwrap().to_path_buf();
+                found.push(File { path, text });
+            }
+        }
+    }
+    assert!(found.len() > 30, "the house was not found");
+    found
+}
+
+/// Fails with all complaints at once.
+fn hold(rule: &str, complaints: &str) {
+    assert!(complaints.is_empty(), "{rule}:\n{complaints}");
+}
+
+#[test]
+fn files_are_short() {
+    let mut complaints = String::new();
+    let mut lengths = Vec::new();
+    for file in files().iter().filter(|file| file.is_code()) {
+        let lines = file.text.lines().count();
+        if file.is_rust() {
+            lengths.push(lines);
+        }
+        if lines > LINES_MAX {
+            writeln!(complaints, "{}: {lines} lines", file.path.display()).unwrap();
+        }
+    }
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    if median > LINES_MEDIAN_MAX {
+        writeln!(complaints, "half of the Rust files have more than {median} lines").unwrap();
+    }
+    hold("one noun a file", &complaints);
+}
+
+#[test]
+fn modules_say_what_they_are() {
+    let mut complaints = String::new();
+    for file in files().iter().filter(|file| file.is_rust()) {
+        if !file.text.starts_with("//!") {
+            writeln!(complaints, "{} does not begin with //!", file.path.display()).unwrap();
+        }
+    }
+    hold("a module begins by saying what it is", &complaints);
+}
+
+#[test]
+fn mod_files_only_declare() {
+    let mut complaints = String::new();
+    for file in files().iter().filter(|file| file.path.ends_with("mod.rs")) {
+        for (number, line) in file.lines() {
+            let code = line.split("//").next().unwrap_or_default();
+            if ["fn ", "struct ", "enum ", "trait ", "impl ", "impl<", "const ", "static "]
+                .iter()
+                .any(|word| code.trim_start().trim_start_matches("pub ").starts_with(word))
+            {
+                writeln!(complaints, "{}:{number}: {}", file.path.display(), line.trim()).unwrap();
+            }
+        }
+    }
+    hold("mod.rs declares and re-exports only", &complaints);
+}
+
+#[test]
+fn every_unsafe_says_why_it_is_sound() {
+    // Written apart, so that this file does not find itself.
+    let words = ["{", "impl", "fn", "extern"].map(|word| format!("unsafe {word}"));
+    let mut complaints = String::new();
+    for file in files().iter().filter(|file| file.is_rust()) {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let is_type = code.contains(": unsafe") || code.contains("= unsafe extern \"C\" fn(");
+            if words.iter().any(|word| code.contains(word.as_str()))
+                && !is_type
+                && !reasoned(&lines[..=index])
+            {
+                writeln!(complaints, "{}:{}: {}", file.path.display(), index + 1, line.trim())
+                    .unwrap();
+            }
+        }
+    }
+    hold("every unsafe has its SAFETY comment", &complaints);
+}
+
+/// Whether the last line, or the comment above the statement it belongs to, names its safety.
+fn reasoned(lines: &[&str]) -> bool {
+    let mut code_lines = 0;
+    for line in lines.iter().rev() {
+        let line = line.trim();
+        if line.contains("SAFETY") || line.contains("# Safety") {
+            return true;
+        }
+        let is_comment = line.starts_with("//") || line.starts_with("#[") || line.starts_with('*');
+        if !is_comment {
+            code_lines += 1;
+        }
+        if line.is_empty() || code_lines > 3 {
+            return false;
+        }
+    }
+    false
+}
+
+#[test]
+fn nothing_was_left_behind() {
+    let left = ["to", "unimplemented", "db"]
+        .into_iter()
+        .zip(["do!(", "!(", "g!("])
+        .map(|(a, b)| format!("{a}{b}"))
+        .chain(["FIX", "XX"].into_iter().zip(["ME", "X"]).map(|(a, b)| format!("{a}{b}")))
+        .chain([format!("{}{}", "TO", "DO"), format!("#[{}]", "ignore")]);
+    let left: Vec<String> = left.collect();
+    let mut complaints = String::new();
+    for file in files().iter().filter(|file| file.is_code()) {
+        for (number, line) in file.lines() {
+            if let Some(word) = left.iter().find(|word| line.contains(word.as_str())) {
+                writeln!(complaints, "{}:{number}: {word}", file.path.display()).unwrap();
+            }
+        }
+    }
+    hold("nothing is left for later in the code", &complaints);
+}
+
+#[test]
+fn no_package_host_is_named() {
+    let hosts =
+        [["crates", "io"], ["pypi", "org"], ["npmjs", "org"], ["npmjs", "com"], ["unpkg", "com"]]
+            .map(|parts| parts.join("."));
+    let mut complaints = String::new();
+    for file in files().iter().filter(|file| !file.path.ends_with("Cargo.lock")) {
+        for (number, line) in file.lines() {
+            if let Some(host) = hosts.iter().find(|host| line.contains(host.as_str())) {
+                writeln!(complaints, "{}:{number}: {host}", file.path.display()).unwrap();
+            }
+        }
+    }
+    hold("packages come from wherever the machine's own clients fetch them", &complaints);
+}
+
+#[test]
+fn the_changelog_has_a_place_for_what_is_new() {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    assert!(changelog.lines().any(|line| line == "## [Unreleased]"));
+}
+
+#[test]
+fn every_error_has_the_same_code_in_rust_c_and_the_documentation() {
+    let header = fs::read_to_string(root().join("include/libmq.h")).unwrap();
+    let words: Vec<&str> =
+        header.split(|c: char| c.is_whitespace() || "=,();".contains(c)).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let guarantees = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let mut complaints = String::new();
+    for kind in ErrorKind::ALL {
+        let (name, code) = (format!("LIBMQ_E_{}", kind.name()), kind.code().to_string());
+        if !words.windows(2).any(|pair| pair == [name.as_str(), code.as_str()]) {
+            writeln!(complaints, "include/libmq.h does not say that {name} is {code}").unwrap();
+        }
+        let row = format!("| `{}` | {code} |", kind.name());
+        if !guarantees.contains(&row) {
+            writeln!(complaints, "docs/guarantees.md has no row that begins {row}").unwrap();
+        }
+    }
+    let declared = words.iter().filter(|word| word.starts_with("LIBMQ_E_")).count();
+    if declared < ErrorKind::ALL.len() {
+        writeln!(
+            complaints,
+            "include/libmq.h declares {declared} of {} errors",
+            ErrorKind::ALL.len()
+        )
+        .unwrap();
+    }
+    hold("one table of errors", &complaints);
+}

@@ -1,0 +1,17 @@
+//! Floor 1: the append-only log. It knows records, segments and syncs, and no queues.
+
+mod chunk;
+mod commit;
+mod log;
+mod record;
+mod recovery;
+mod segment;
+mod snapshot;
+mod space;
+
+pub(crate) use chunk::Bytes;
+pub(crate) use log::{Appended, Journal, JournalOptions, Level, Marks, Need, Pending, Show};
+pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
+pub(crate) use recovery::{Recovered, Replay, recover};
+pub(crate) use segment::Segment;
+pub(crate) use snapshot::{SnapshotHeader, SnapshotWriter};

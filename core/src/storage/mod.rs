@@ -70,6 +70,9 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Writes all of `bytes` at `offset`, however many calls that takes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Cuts the file to `bytes`, giving back what lies beyond.
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+
     /// Makes all bytes written so far durable.
     fn sync(&self) -> io::Result<()>;
 }

@@ -1,0 +1,172 @@
+//! Queues: a name, its ready messages, its figures, and the bell for those who wait.
+
+use std::collections::HashMap;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use super::lane::Lane;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
+
+/// A named lane of a broker.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) name: Arc<str>,
+    pub(crate) number: u32,
+    ready: Mutex<Ready>,
+    arrival: Condvar,
+    pub(crate) figures: Figures,
+}
+
+/// What is ready, and how many wait for something to be.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) lane: Lane,
+    waiting: u32,
+    /// Counts the calls that wake everybody, so that nobody sleeps through one.
+    calls: u64,
+}
+
+impl Queue {
+    fn new(name: &str, number: u32) -> Self {
+        Self {
+            name: name.into(),
+            number,
+            ready: Mutex::new(Ready { lane: Lane::new(), waiting: 0, calls: 0 }),
+            arrival: Condvar::new(),
+            figures: Figures::default(),
+        }
+    }
+
+    pub(crate) fn ready(&self) -> MutexGuard<'_, Ready> {
+        lock(&self.ready)
+    }
+
+    /// Wakes one of those who wait, if there are any.
+    pub(crate) fn ring(&self, ready: &Ready) {
+        if ready.waiting > 0 {
+            self.arrival.notify_one();
+        }
+    }
+
+    /// Wakes all who wait: something else than a message has changed.
+    pub(crate) fn ring_all(&self) {
+        self.ready().calls += 1;
+        self.arrival.notify_all();
+    }
+
+    /// Waits until rung, at most for `time`.
+    pub(crate) fn wait<'a>(
+        &'a self,
+        mut ready: MutexGuard<'a, Ready>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Ready> {
+        ready.waiting += 1;
+        ready = match time {
+            Some(time) => wait_for(&self.arrival, ready, time),
+            None => wait(&self.arrival, ready),
+        };
+        ready.waiting -= 1;
+        ready
+    }
+}
+
+impl Ready {
+    /// Changes with every [`Queue::ring_all`].
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls
+    }
+}
+
+/// Declares the figures of a queue: gauges first, counters after them.
+macro_rules! figures {
+    ($($name:ident),* $(,)?) => {
+        /// What a queue counts. All are independent, so relaxed.
+        #[derive(Debug, Default)]
+        pub(crate) struct Figures {
+            $(pub(crate) $name: Figure,)*
+        }
+    };
+}
+
+figures! {
+    ready, in_flight, delayed, dead, parallelism,
+    enqueued, delivered, acked, retried, released, rejected, dead_lettered, replaced, duplicates,
+    expired, cancelled, stale_settles, handler_errors, timeouts, crashes, stuck,
+}
+
+/// One number that is counted up and down.
+#[derive(Debug, Default)]
+pub(crate) struct Figure(AtomicU64);
+
+impl Figure {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn up(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The queues of a broker. A queue is made when it is first named, and stays.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_name: HashMap<Arc<str>, Arc<Queue>>,
+    by_number: Vec<Arc<Queue>>,
+}
+
+impl Queues {
+    /// The queue of this name, which is known to be a name.
+    ///
+    /// # Errors
+    /// `INVALID` where there would be too many.
+    pub(crate) fn named(&self, name: &str) -> Result<Arc<Queue>> {
+        if let Some(queue) = self.read().by_name.get(name) {
+            return Ok(Arc::clone(queue));
+        }
+        let mut inner = self.inner.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(queue) = inner.by_name.get(name) {
+            return Ok(Arc::clone(queue));
+        }
+        let number = inner.by_number.len();
+        if number >= limits::QUEUES_MAX {
+            return Err(Error::invalid(format!("queue would be one more than {}", limits::QUEUES_MAX)));
+        }
+        let queue = Arc::new(Queue::new(name, u32::try_from(number).unwrap_or(u32::MAX)));
+        inner.by_name.insert(Arc::clone(&queue.name), Arc::clone(&queue));
+        inner.by_number.push(Arc::clone(&queue));
+        Ok(queue)
+    }
+
+    /// The queue of a number that a slot holds.
+    pub(crate) fn numbered(&self, number: u32) -> Arc<Queue> {
+        match self.read().by_number.get(number as usize) {
+            Some(queue) => Arc::clone(queue),
+            None => panic!("queue {number} was never made"),
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
+        self.read().by_number.clone()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

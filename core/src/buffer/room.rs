@@ -1,0 +1,172 @@
+//! Room: how many live messages there may be, first come first served for those that wait.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, lock, wait_for};
+
+/// The places of a broker.
+#[derive(Debug)]
+pub(crate) struct Room {
+    capacity: usize,
+    taken: AtomicUsize,
+    /// Callers that wait; while there are any, nobody takes a place past them.
+    waiting: AtomicUsize,
+    queue: Mutex<VecDeque<Arc<Waiter>>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    places: usize,
+    granted: Mutex<bool>,
+    grant: Condvar,
+}
+
+impl Room {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            taken: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            queue: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Takes places if there are that many, and nobody waits for some.
+    pub(crate) fn take(&self, places: usize) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0 && self.try_take(places)
+    }
+
+    /// Takes places whether they are there or not: for what recovery finds.
+    pub(crate) fn force(&self, places: usize) {
+        self.taken.fetch_add(places, Ordering::SeqCst);
+    }
+
+    /// Takes places, waiting behind those who came before for at most `timeout`.
+    pub(crate) fn wait(&self, places: usize, timeout: Duration) -> bool {
+        if places > self.capacity {
+            return false;
+        }
+        let waiter = Arc::new(Waiter { places, granted: Mutex::new(false), grant: Condvar::new() });
+        lock(&self.queue).push_back(Arc::clone(&waiter));
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // A place may have become free between the look that failed and the line above.
+        self.serve();
+        let end = Instant::now() + timeout;
+        let mut granted = lock(&waiter.granted);
+        while !*granted {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(granted);
+                return self.leave(&waiter);
+            }
+            granted = wait_for(&waiter.grant, granted, left);
+        }
+        true
+    }
+
+    /// Gives places back.
+    pub(crate) fn free(&self, places: usize) {
+        self.taken.fetch_sub(places, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.serve();
+        }
+    }
+
+    /// Ends a wait whose time ran out; true if the places were granted meanwhile.
+    fn leave(&self, waiter: &Arc<Waiter>) -> bool {
+        let mut queue = lock(&self.queue);
+        if *lock(&waiter.granted) {
+            return true;
+        }
+        queue.retain(|other| !Arc::ptr_eq(other, waiter));
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(queue);
+        self.serve();
+        false
+    }
+
+    /// Grants places to those who wait, in order, as far as they go.
+    fn serve(&self) {
+        let mut queue = lock(&self.queue);
+        while let Some(first) = queue.front() {
+            if !self.try_take(first.places) {
+                return;
+            }
+            *lock(&first.granted) = true;
+            first.grant.notify_one();
+            queue.pop_front();
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn try_take(&self, places: usize) -> bool {
+        self.taken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |taken| {
+                let sum = taken.checked_add(places)?;
+                (sum <= self.capacity).then_some(sum)
+            })
+            .is_ok()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn no_more_places_than_there_are() {
+        let room = Room::new(3);
+        assert!(room.take(2));
+        assert!(!room.take(2));
+        assert!(room.take(1));
+        room.free(3);
+        assert!(room.take(3));
+    }
+
+    #[test]
+    fn a_wait_ends_with_a_place_or_with_its_time() {
+        let room = Room::new(1);
+        assert!(room.take(1));
+        assert!(!room.wait(1, Duration::from_millis(10)));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| room.wait(1, LONG));
+            while room.waiting.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            room.free(1);
+            assert!(waiter.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn who_waits_is_served_in_order_and_nobody_passes() {
+        let room = Room::new(1);
+        assert!(room.take(1));
+        let served = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for number in 0..5_usize {
+                let (room, served) = (&room, &served);
+                scope.spawn(move || {
+                    assert!(room.wait(1, LONG));
+                    lock(served).push(number);
+                    room.free(1);
+                });
+                while room.waiting.load(Ordering::SeqCst) <= number {
+                    std::thread::yield_now();
+                }
+            }
+            assert!(!room.take(1));
+            room.free(1);
+        });
+        assert_eq!(served.into_inner().unwrap(), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn more_places_than_there_ever_are_is_no_wait() {
+        assert!(!Room::new(2).wait(3, LONG));
+    }
+}

@@ -1,0 +1,432 @@
+//! Slots: the small part of a live message that stays in memory.
+//!
+//! A slot's *state word* holds its state, the number of its lease, and a busy bit. A transition is decided by one
+//! compare-and-swap of that word: whoever sets the busy bit on the state it expected has won, and everybody else finds
+//! the word changed. The winner holds a [`Guard`] over decide and reserve only, changes the slot's data, and gives the
+//! word its new state when the guard is dropped.
+//!
+//! | state | what it means | who may leave it |
+//! |---|---|---|
+//! | free | no message | an enqueue that popped it from the free list |
+//! | pending | decided and logged, not shown yet | the show of its effect; a replace |
+//! | ready | shown, in its queue's lane | a take, a replace |
+//! | delayed | shown, in the schedule | the timekeeper, a replace |
+//! | behind | shown, waits behind the message in flight with its key | that one's settle, a replace |
+//! | taken | leased under the lease number in the word | whoever settles under that number; the lease's end |
+//! | settled | decided and logged to be gone, not shown yet | the show of its effect |
+//!
+//! Ordering: the swap acquires and the guard's drop releases, so the data is only ever reached by who holds the bit.
+//! Inside a guard the journal's tail may be locked, and nothing else.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::OnceLock;
+
+use crate::clock::Moment;
+use crate::journal::Level;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Backoff, Cell};
+
+/// No slot.
+pub(crate) const NONE: u32 = u32::MAX;
+
+const BUSY: u64 = 1 << 7;
+const STATE_MASK: u64 = 0x7f;
+const LEASE_SHIFT: u32 = 8;
+
+/// What a slot's message is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Free,
+    Pending,
+    Ready,
+    Delayed,
+    Behind,
+    Taken,
+    Settled,
+}
+
+impl State {
+    const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Pending,
+        Self::Ready,
+        Self::Delayed,
+        Self::Behind,
+        Self::Taken,
+        Self::Settled,
+    ];
+
+    fn of(word: u64) -> Self {
+        let index = usize::try_from(word & STATE_MASK).unwrap_or(0);
+        Self::ALL.get(index).copied().unwrap_or(Self::Free)
+    }
+
+    fn word(self, lease: u64) -> u64 {
+        lease << LEASE_SHIFT | self as u64
+    }
+}
+
+/// Where a slot is linked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Linked {
+    #[default]
+    Nowhere,
+    /// In the lane's list.
+    List,
+    /// In the lane's side table, because it came out of order.
+    Side,
+    /// Among the lane's suspects.
+    Suspects,
+}
+
+/// What a slot knows of its message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Data {
+    /// The message's id: the position of the record that brought it.
+    pub(crate) id: u64,
+    /// The position of the record that holds its content now.
+    pub(crate) version: u64,
+    /// When it is or was due.
+    pub(crate) due: Moment,
+    /// Its queue's number.
+    pub(crate) queue: u32,
+    /// Its key's number, or [`NONE`].
+    pub(crate) key: u32,
+    /// Counted attempts that have ended.
+    pub(crate) attempts: u32,
+    /// Times the process died in its handler.
+    pub(crate) crashes: u8,
+    /// It waits behind the message in flight with its key.
+    pub(crate) behind: bool,
+    /// The level its content was asked to reach.
+    pub(crate) level: Level,
+    pub(crate) linked: Linked,
+}
+
+impl Data {
+    const EMPTY: Self = Self {
+        id: 0,
+        version: 0,
+        due: Moment(0),
+        queue: NONE,
+        key: NONE,
+        attempts: 0,
+        crashes: 0,
+        behind: false,
+        level: Level::Os,
+        linked: Linked::Nowhere,
+    };
+
+    /// Whether the process died in its handler before, so that it runs alone from now on.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.crashes > 0
+    }
+}
+
+/// A place for one live message.
+pub(crate) struct Slot {
+    word: AtomicU64,
+    /// The neighbours in a lane's list, guarded by the lane's lock; `next` links free slots too.
+    pub(crate) previous: AtomicU32,
+    pub(crate) next: AtomicU32,
+    /// The id under which the slot stands in a lane's list, guarded by the lane's lock: so that a neighbour can be
+    /// compared without being locked.
+    pub(crate) place: AtomicU64,
+    data: Cell<Data>,
+}
+
+// SAFETY: `data` is reached through a `Guard` alone, and the busy bit gives out one guard at a time.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self {
+            word: AtomicU64::new(State::Free.word(0)),
+            previous: AtomicU32::new(NONE),
+            next: AtomicU32::new(NONE),
+            place: AtomicU64::new(0),
+            data: Cell::new(Data::EMPTY),
+        }
+    }
+
+    /// Takes the slot, whatever its state.
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        let backoff = Backoff::new();
+        loop {
+            // Relaxed: only a guess for the swap, which acquires.
+            let word = self.word.load(Ordering::Relaxed);
+            if word & BUSY == 0
+                && self
+                    .word
+                    .compare_exchange_weak(word, word | BUSY, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return Guard { slot: self, word };
+            }
+            backoff.snooze();
+        }
+    }
+
+    /// Takes the slot if it is leased under this number.
+    pub(crate) fn lock_lease(&self, lease: u64) -> Option<Guard<'_>> {
+        let expected = State::Taken.word(lease);
+        let backoff = Backoff::new();
+        loop {
+            let swap = self.word.compare_exchange_weak(
+                expected,
+                expected | BUSY,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+            match swap {
+                Ok(_) => return Some(Guard { slot: self, word: expected }),
+                Err(found) if found & !BUSY != expected => return None,
+                Err(_) => backoff.snooze(),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot({:?})", State::of(self.word.load(Ordering::Relaxed)))
+    }
+}
+
+/// A slot that was won. Dropped, it gives the slot back in the state last set.
+pub(crate) struct Guard<'a> {
+    slot: &'a Slot,
+    word: u64,
+}
+
+impl Guard<'_> {
+    pub(crate) fn state(&self) -> State {
+        State::of(self.word)
+    }
+
+    /// Sets the state the slot is given back in.
+    pub(crate) fn set(&mut self, state: State) {
+        self.word = state.word(0);
+    }
+
+    /// Sets the slot to be given back leased under this number.
+    pub(crate) fn set_taken(&mut self, lease: u64) {
+        self.word = State::Taken.word(lease);
+    }
+}
+
+impl Deref for Guard<'_> {
+    type Target = Data;
+
+    fn deref(&self) -> &Data {
+        // SAFETY: this guard holds the busy bit, so nobody else reaches the data until it is dropped.
+        unsafe { &*self.slot.data.get() }
+    }
+}
+
+impl DerefMut for Guard<'_> {
+    fn deref_mut(&mut self) -> &mut Data {
+        // SAFETY: this guard holds the busy bit, so nobody else reaches the data until it is dropped, and `&mut self`
+        // keeps the guard's own references apart.
+        unsafe { &mut *self.slot.data.get() }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.slot.word.store(self.word, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Guard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guard({:?}, {:?})", self.state(), **self)
+    }
+}
+
+/// Slots in a block: a block is made when the first of them is needed.
+const BLOCK_SLOTS: u32 = 1 << 10;
+/// More slots than the capacity, for those that are settled and not shown yet.
+const SLACK_SLOTS: u32 = 1 << 16;
+
+/// All slots of a broker. Memory follows the messages there are: blocks are made as they are needed.
+pub(crate) struct Slots {
+    blocks: Box<[OnceLock<Box<[Slot]>>]>,
+    /// The free list: the number of its first slot, under a count of pushes that makes each head a new one.
+    free: AtomicU64,
+    /// Slots from here on were never used.
+    fresh: AtomicU32,
+}
+
+impl Slots {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let slots = u32::try_from(capacity).unwrap_or(NONE / 2).saturating_add(SLACK_SLOTS);
+        let blocks = slots.div_ceil(BLOCK_SLOTS);
+        Self {
+            blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
+            free: AtomicU64::new(u64::from(NONE)),
+            fresh: AtomicU32::new(0),
+        }
+    }
+
+    /// The slot of this number, which a call of [`Slots::claim`] has answered.
+    pub(crate) fn at(&self, index: u32) -> &Slot {
+        let block = self.blocks.get((index / BLOCK_SLOTS) as usize);
+        let slot = block.and_then(OnceLock::get).and_then(|block| block.get((index % BLOCK_SLOTS) as usize));
+        match slot {
+            Some(slot) => slot,
+            None => panic!("slot {index} was never claimed"),
+        }
+    }
+
+    /// A free slot; none where all are in use.
+    pub(crate) fn claim(&self) -> Option<u32> {
+        let mut head = self.free.load(Ordering::Acquire);
+        loop {
+            let index = low(head);
+            if index == NONE {
+                break;
+            }
+            // Acquire pairs with the release of the push: its link is seen. The count in the head makes the swap fail
+            // if the slot was claimed and freed meanwhile.
+            let next = self.at(index).next.load(Ordering::Relaxed);
+            let swap = self.free.compare_exchange_weak(
+                head,
+                head & !u64::from(u32::MAX) | u64::from(next),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            );
+            match swap {
+                Ok(_) => return Some(index),
+                Err(found) => head = found,
+            }
+        }
+        let fresh = self
+            .fresh
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| {
+                ((fresh / BLOCK_SLOTS) < u32::try_from(self.blocks.len()).ok()?).then_some(fresh + 1)
+            })
+            .ok()?;
+        let block = self.blocks.get((fresh / BLOCK_SLOTS) as usize)?;
+        block.get_or_init(|| (0..BLOCK_SLOTS).map(|_| Slot::new()).collect());
+        Some(fresh)
+    }
+
+    /// Gives a slot back; its state is free and no list links it.
+    pub(crate) fn free(&self, index: u32) {
+        let slot = self.at(index);
+        let mut head = self.free.load(Ordering::Relaxed);
+        loop {
+            slot.next.store(low(head), Ordering::Relaxed);
+            let count = (head >> 32).wrapping_add(1) << 32;
+            let swap = self.free.compare_exchange_weak(
+                head,
+                count | u64::from(index),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            match swap {
+                Ok(_) => return,
+                Err(found) => head = found,
+            }
+        }
+    }
+
+    /// The numbers of all slots that were ever claimed.
+    pub(crate) fn claimed(&self) -> impl Iterator<Item = u32> {
+        0..self.fresh.load(Ordering::Acquire)
+    }
+
+    /// The slot of this number, if its block was made.
+    pub(crate) fn find(&self, index: u32) -> Option<&Slot> {
+        let block = self.blocks.get((index / BLOCK_SLOTS) as usize)?.get()?;
+        block.get((index % BLOCK_SLOTS) as usize)
+    }
+
+    /// Bytes that the slots take.
+    pub(crate) fn bytes(&self) -> usize {
+        let made = self.blocks.iter().filter(|block| block.get().is_some()).count();
+        made * BLOCK_SLOTS as usize * size_of::<Slot>()
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slots({} used)", self.fresh.load(Ordering::Relaxed))
+    }
+}
+
+fn low(head: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the slot's number")]
+    let index = head as u32;
+    index
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_small() {
+        assert!(size_of::<Slot>() <= 64, "{}", size_of::<Slot>());
+    }
+
+    #[test]
+    fn one_of_many_wins_a_lease() {
+        let slot = Slot::new();
+        slot.lock().set_taken(7);
+        let wins = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    if let Some(mut guard) = slot.lock_lease(7) {
+                        wins.fetch_add(1, Ordering::SeqCst);
+                        guard.set(State::Settled);
+                    }
+                });
+            }
+        });
+        assert_eq!(wins.into_inner(), 1);
+        assert!(slot.lock_lease(7).is_none());
+    }
+
+    #[test]
+    fn another_lease_number_does_not_open_a_slot() {
+        let slot = Slot::new();
+        slot.lock().set_taken(7);
+        assert!(slot.lock_lease(8).is_none());
+        assert_eq!(slot.lock_lease(7).unwrap().state(), State::Taken);
+        assert!(slot.lock_lease(7).is_some(), "a guard gives the slot back as it was");
+    }
+
+    #[test]
+    fn slots_are_claimed_once_and_found_again() {
+        let slots = Slots::new(10);
+        let mut claimed: Vec<u32> = (0..3000).map(|_| slots.claim().unwrap()).collect();
+        claimed.sort_unstable();
+        claimed.dedup();
+        assert_eq!(claimed.len(), 3000);
+        slots.free(17);
+        assert_eq!(slots.claim(), Some(17));
+    }
+
+    #[test]
+    fn many_threads_never_share_a_slot() {
+        let slots = Slots::new(100);
+        std::thread::scope(|scope| {
+            for thread in 1..=4_u64 {
+                let slots = &slots;
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        let index = slots.claim().unwrap();
+                        let slot = slots.at(index);
+                        slot.lock().id = thread;
+                        assert_eq!(slot.lock().id, thread);
+                        slots.free(index);
+                    }
+                });
+            }
+        });
+    }
+}

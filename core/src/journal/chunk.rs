@@ -1,0 +1,128 @@
+//! Chunks: the memory that records are copied into, written out of, and read from while they are recent.
+//!
+//! A chunk covers a run of positions of one segment. It is filled from the front by whoever holds the tail's lock and
+//! never changed again, so a range that was filled once can be shared freely: with the committer that writes it, and
+//! with every handler that reads a body out of it.
+//!
+//! Invariants:
+//! - only `fill` writes, only into bytes no `fill` was given before, and only one `fill` runs at a time;
+//! - `bytes` is asked only for ranges whose `fill` happened before (through the tail's lock or the commit gates).
+//!
+//! This is one of the few places with `unsafe`: the two rules above are what the borrow checker cannot see.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::ops::{Deref, Range};
+
+use super::segment::Segment;
+use crate::sync::Arc;
+
+/// Memory for the records of a run of positions.
+pub(crate) struct Chunk {
+    segment: Arc<Segment>,
+    start: u64,
+    memory: Box<[UnsafeCell<u8>]>,
+}
+
+// SAFETY: the cells are written by `fill` alone, whose contract makes each byte written by one thread at a time and
+// before it is read; so sharing a chunk between threads shares only bytes that no longer change.
+unsafe impl Sync for Chunk {}
+
+impl Chunk {
+    /// A chunk of zeros at this position of this segment.
+    pub(crate) fn new(segment: Arc<Segment>, start: u64, capacity: usize) -> Self {
+        Self::filled(segment, start, vec![0; capacity])
+    }
+
+    /// A chunk that was filled before it had a position.
+    pub(crate) fn filled(segment: Arc<Segment>, start: u64, bytes: Vec<u8>) -> Self {
+        let memory = Box::into_raw(bytes.into_boxed_slice()) as *mut [UnsafeCell<u8>];
+        // SAFETY: the pointer comes from `Box::into_raw` one line above, and `UnsafeCell<u8>` has the layout of `u8`.
+        let memory = unsafe { Box::from_raw(memory) };
+        Self { segment, start, memory }
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The position behind the last byte there is room for.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.memory.len() as u64
+    }
+
+    /// Writes a range of positions that is not in use yet.
+    ///
+    /// # Safety
+    /// The caller holds the lock of the tail this chunk belongs to, and no call was given any of these positions
+    /// before.
+    pub(crate) unsafe fn fill<R>(&self, range: Range<u64>, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        let cells = self.cells(range);
+        let pointer = UnsafeCell::raw_get(cells.as_ptr());
+        // SAFETY: the pointer and length are those of `cells`; by this function's contract nobody else reads or
+        // writes them until the lock is given back.
+        write(unsafe { std::slice::from_raw_parts_mut(pointer, cells.len()) })
+    }
+
+    /// The bytes of a range of positions that was filled.
+    ///
+    /// # Safety
+    /// The `fill` of every byte of the range happened before this call.
+    pub(crate) unsafe fn bytes(&self, range: Range<u64>) -> &[u8] {
+        let cells = self.cells(range);
+        // SAFETY: the pointer and length are those of `cells`, which live as long as `self`; by this function's
+        // contract they were filled, and nothing is filled twice.
+        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) }
+    }
+
+    fn cells(&self, range: Range<u64>) -> &[UnsafeCell<u8>] {
+        let index = |position: u64| {
+            position.checked_sub(self.start).and_then(|offset| usize::try_from(offset).ok())
+        };
+        let cells = index(range.start)
+            .zip(index(range.end))
+            .and_then(|(start, end)| self.memory.get(start..end));
+        match cells {
+            Some(cells) => cells,
+            None => panic!("positions {range:?} are not in the chunk at {}", self.start),
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({}..{})", self.start, self.end())
+    }
+}
+
+/// Bytes of the log: shared with a recent chunk, or read back from a segment.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    /// A filled range of a chunk.
+    Shared(Arc<Chunk>, Range<u64>),
+    /// Bytes of their own.
+    Owned(Arc<[u8]>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            // SAFETY: `Shared` is made by `Journal::read` alone, for records below the written mark; that mark is
+            // stored after the fill, and read before the value is made.
+            Self::Shared(chunk, range) => unsafe { chunk.bytes(range.clone()) },
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({} bytes)", self.len())
+    }
+}

@@ -1,0 +1,271 @@
+//! The commit gate: whoever needs a level and finds nobody committing commits for everyone.
+//!
+//! A gate guards one mark that only grows: "written up to here", or "synced up to here". A caller that needs the mark
+//! at a position either *leads*, doing the work for all that is there, or waits for who leads. There is no thread and
+//! no timer: a batch is what arrived while the last one was under way.
+//!
+//! Who arrives while a round is under way is either covered by it or belongs to the next one. The two wait apart, so
+//! that the end of a round wakes those it covered, and one of the others, which leads the next round.
+//!
+//! | state | leading | `covered` | an arrival |
+//! |---|---|---|---|
+//! | idle | no | – | leads |
+//! | open | yes | none | waits with this round: the leader has not looked yet, so it will see it |
+//! | closed | yes | position | waits with this round if at or below it, else with the next |
+//!
+//! A round that fails, fails the gate for good: everyone waiting and everyone to come gets its error.
+
+use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, lock, wait};
+
+/// A growing mark and the callers that wait for it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// The mark. Release on store, acquire on load: who sees the mark sees what was done to reach it.
+    reached: AtomicU64,
+    state: Mutex<State>,
+    turns: [Condvar; 2],
+    /// How often an arrival looks at the mark before it sleeps.
+    spins: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    leading: bool,
+    covered: Option<u64>,
+    /// Which of `turns` the round under way, or the next one if idle, wakes whole.
+    round: usize,
+    waiting: [usize; 2],
+    failure: Option<Error>,
+}
+
+impl Gate {
+    pub(crate) fn new(reached: u64, spins: u32) -> Self {
+        Self {
+            reached: AtomicU64::new(reached),
+            state: Mutex::new(State::default()),
+            turns: [Condvar::new(), Condvar::new()],
+            spins,
+        }
+    }
+
+    pub(crate) fn reached(&self) -> u64 {
+        self.reached.load(Ordering::Acquire)
+    }
+
+    /// Returns when the mark is at `target` or beyond. `work` does what moves the mark for everything there is, and
+    /// answers how far that was; it may call [`Gate::cover`] once it knows.
+    pub(crate) fn reach(&self, target: u64, work: impl FnOnce() -> Result<u64>) -> Result<()> {
+        if self.reached() >= target {
+            return Ok(());
+        }
+        let mut state = lock(&self.state);
+        if state.leading && self.spins > 0 {
+            drop(state);
+            for _ in 0..self.spins {
+                if self.reached() >= target {
+                    return Ok(());
+                }
+                std::hint::spin_loop();
+            }
+            state = lock(&self.state);
+        }
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if self.reached() >= target {
+                return Ok(());
+            }
+            if !state.leading {
+                break;
+            }
+            let this_round = state.covered.is_none_or(|covered| target <= covered);
+            let turn = if this_round { state.round } else { state.round ^ 1 };
+            state = self.sleep(state, turn);
+        }
+        state.leading = true;
+        state.covered = None;
+        drop(state);
+
+        let round = Round { gate: self };
+        let result = work();
+        round.end(result)
+    }
+
+    /// Tells arrivals that the round under way covers everything up to here, and nothing beyond. Called by who leads.
+    pub(crate) fn cover(&self, position: u64) {
+        lock(&self.state).covered = Some(position);
+    }
+
+    /// Fails the gate for good.
+    pub(crate) fn fail(&self, failure: Error) {
+        let mut state = lock(&self.state);
+        state.failure.get_or_insert(failure);
+        self.turns.iter().for_each(Condvar::notify_all);
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut state: crate::sync::MutexGuard<'a, State>,
+        turn: usize,
+    ) -> crate::sync::MutexGuard<'a, State> {
+        if let (Some(condvar), Some(count)) = (self.turns.get(turn), state.waiting.get_mut(turn)) {
+            *count += 1;
+            state = wait(condvar, state);
+            if let Some(count) = state.waiting.get_mut(turn) {
+                *count -= 1;
+            }
+        }
+        state
+    }
+}
+
+/// A round under way; ends as failed if its leader panics.
+struct Round<'a> {
+    gate: &'a Gate,
+}
+
+impl Round<'_> {
+    fn end(self, result: Result<u64>) -> Result<()> {
+        let outcome = self.finish(result);
+        std::mem::forget(self);
+        outcome
+    }
+
+    fn finish(&self, result: Result<u64>) -> Result<()> {
+        let gate = self.gate;
+        let mut state = lock(&gate.state);
+        state.leading = false;
+        let covered = state.round;
+        state.round ^= 1;
+        let outcome = match result {
+            Ok(reached) => {
+                gate.reached.store(reached, Ordering::Release);
+                Ok(())
+            }
+            Err(failure) => Err(state.failure.get_or_insert(failure).clone()),
+        };
+        let all = outcome.is_err();
+        for (turn, condvar) in gate.turns.iter().enumerate() {
+            let waiting = state.waiting.get(turn).copied().unwrap_or(0);
+            if waiting == 0 {
+                continue;
+            }
+            if turn == covered || all {
+                condvar.notify_all();
+            } else {
+                condvar.notify_one();
+            }
+        }
+        outcome
+    }
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        let failure = Error::new(crate::error::ErrorKind::Panic, "a commit panicked");
+        let _ = self.finish(Err(failure));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn whoever_comes_alone_leads() {
+        let gate = Gate::new(0, 0);
+        gate.reach(5, || Ok(7)).unwrap();
+        assert_eq!(gate.reached(), 7);
+        gate.reach(7, || unreachable!("the mark is there")).unwrap();
+    }
+
+    #[test]
+    fn a_failure_is_for_good_and_for_all() {
+        let gate = Gate::new(0, 0);
+        let failure = Error::new(ErrorKind::Poisoned, "the disk is gone");
+        assert!(gate.reach(5, || Err(failure)).is_err());
+        let error = gate.reach(5, || Ok(9)).unwrap_err();
+        assert_eq!(error.to_string(), "the disk is gone");
+    }
+
+    #[test]
+    fn a_panic_fails_the_gate_instead_of_hanging_it() {
+        let gate = Gate::new(0, 0);
+        let lead = std::panic::AssertUnwindSafe(|| gate.reach(5, || panic!("a bug")));
+        assert!(std::panic::catch_unwind(lead).is_err());
+        assert_eq!(gate.reach(5, || Ok(9)).unwrap_err().kind(), ErrorKind::Panic);
+    }
+
+    #[test]
+    fn many_share_a_round() {
+        let gate = Gate::new(0, 0);
+        let tail = AtomicU64::new(0);
+        let rounds = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
+                        gate.reach(target, || {
+                            rounds.fetch_add(1, Ordering::SeqCst);
+                            let covered = tail.load(Ordering::SeqCst);
+                            gate.cover(covered);
+                            std::thread::sleep(std::time::Duration::from_micros(50));
+                            Ok(covered)
+                        })
+                        .unwrap();
+                        assert!(gate.reached() >= target);
+                    }
+                });
+            }
+        });
+        assert_eq!(gate.reached(), 3200);
+        assert!(rounds.load(Ordering::SeqCst) < 3200);
+    }
+}
+
+/// "No arrival is left asleep, and none returns before its position is reached": three callers, every interleaving.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::Arc;
+
+    #[test]
+    fn loom_group_commit_hands_over() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let gate = Arc::new(Gate::new(0, 0));
+            let tail = Arc::new(AtomicU64::new(0));
+            let call = |gate: Arc<Gate>, tail: Arc<AtomicU64>| {
+                let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
+                gate.reach(target, || {
+                    let covered = tail.load(Ordering::SeqCst);
+                    gate.cover(covered);
+                    Ok(covered)
+                })
+                .unwrap();
+                assert!(gate.reached() >= target);
+            };
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (gate, tail) = (Arc::clone(&gate), Arc::clone(&tail));
+                    thread::spawn(move || call(gate, tail))
+                })
+                .collect();
+            call(Arc::clone(&gate), Arc::clone(&tail));
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!(gate.reached(), 3);
+        });
+    }
+}

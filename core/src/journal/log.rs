@@ -1,0 +1,579 @@
+//! The journal: reserve, copy, commit, show.
+//!
+//! An append takes the tail's lock for as long as it takes to give the records their positions and copy them into the
+//! current chunk; the caller's `finish` runs under the same lock, so whatever it makes of the positions happens in the
+//! order of the records. Nothing is on disk yet. A commit then writes everything there is ([`Level::Os`]), or writes
+//! and syncs it ([`Level::Sync`]), and *shows* the effects that were waiting for that, in the order of the records.
+//!
+//! Invariants:
+//! - positions only grow, and no position is given twice, in this run or any later one;
+//! - an effect is shown once, after every record at or below it has reached the effect's level;
+//! - a failed write or sync inside allocated space poisons the journal: nothing is appended or committed any more;
+//! - the records of a group lie in one segment, one behind the other.
+//!
+//! It does not know what records mean; it gives up segments and takes snapshots only when told to.
+
+use std::collections::VecDeque;
+
+use super::chunk::{Bytes, Chunk};
+use super::commit::Gate;
+use super::record::{self, KIND_CLOSE, KIND_ROLL, Record};
+use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
+use super::space::Space;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::Storage;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+
+/// Bytes of an ordinary chunk.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Records together larger than this are copied and checksummed before the tail is locked for them.
+const COPY_INSIDE_MAX: usize = 64 << 10;
+
+/// Bytes that may be appended and not yet written; who would append more, writes first.
+const BACKLOG_MAX: u64 = 8 << 20;
+
+/// Kept free at a segment's end for the record that ends it.
+const FOOTER_BYTES: u64 = record::space(0) as u64;
+
+/// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer.
+const WRITE_SPINS: u32 = 200;
+
+/// How far a record has to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Its bytes are in the kernel.
+    Os,
+    /// A sync covers it.
+    Sync,
+}
+
+/// What an append may do when the disk has no room for another spare segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It adds to what is kept: refused, so that there is room for what frees.
+    Grow,
+    /// It settles what is there: goes on in the room that is left.
+    Settle,
+}
+
+/// Makes the effects of records visible.
+pub(crate) trait Show: Send + Sync {
+    /// What a record does once it has reached its level.
+    type Effect: Send;
+
+    /// Shows these effects, in order. Never called by two threads for one level at once.
+    fn show(&self, effects: &mut Vec<Self::Effect>);
+}
+
+/// Collects the effects of an append.
+#[derive(Debug)]
+pub(crate) struct Pending<'a, E> {
+    os: &'a mut Queue<E>,
+    sync: &'a mut Queue<E>,
+    position: u64,
+}
+
+impl<E> Pending<'_, E> {
+    /// Shows this when the append has reached the level.
+    pub(crate) fn at(&mut self, level: Level, effect: E) {
+        let queue = match level {
+            Level::Os => &mut self.os,
+            Level::Sync => &mut self.sync,
+        };
+        queue.effects.push_back((self.position, effect));
+    }
+}
+
+/// Effects that wait for a level, and the position of the oldest among them and those being shown.
+#[derive(Debug)]
+struct Queue<E> {
+    effects: VecDeque<(u64, E)>,
+    showing: Option<u64>,
+}
+
+impl<E> Queue<E> {
+    fn new() -> Self {
+        Self { effects: VecDeque::new(), showing: None }
+    }
+
+    /// Moves out the effects of records below `end`.
+    fn take_below(&mut self, end: u64, out: &mut Vec<E>) {
+        self.showing = self.effects.front().map(|(position, _)| *position);
+        while self.effects.front().is_some_and(|(position, _)| *position < end) {
+            out.extend(self.effects.pop_front().map(|(_, effect)| effect));
+        }
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.showing.or_else(|| self.effects.front().map(|(position, _)| *position))
+    }
+}
+
+/// Where an append ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// The position of its first record.
+    pub(crate) start: u64,
+    /// The position behind its last record.
+    pub(crate) end: u64,
+}
+
+/// The marks of the log, each a position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) reserved: u64,
+    pub(crate) written: u64,
+    pub(crate) durable: u64,
+    pub(crate) shown: u64,
+}
+
+/// How a journal is laid out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JournalOptions {
+    pub(crate) segment_bytes: u64,
+    pub(crate) cache_bytes: u64,
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub(crate) struct Journal<S: Show> {
+    storage: Arc<dyn Storage>,
+    options: JournalOptions,
+    show: Arc<S>,
+    tail: Mutex<Tail<S::Effect>>,
+    /// Held by who makes the next spare.
+    making: Mutex<()>,
+    written: Gate,
+    durable: Gate,
+    space: Space,
+    /// Segments with bytes that no sync covers yet, oldest first.
+    unsynced: Mutex<Vec<Arc<Segment>>>,
+    syncs: AtomicU64,
+    broker: BrokerId,
+    opens: u64,
+}
+
+/// The growing end of the log.
+#[derive(Debug)]
+struct Tail<E> {
+    /// Where the next record goes.
+    position: u64,
+    segment: Arc<Segment>,
+    /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
+    chunks: VecDeque<Filled>,
+    spare: Option<Arc<Segment>>,
+    /// The last attempt to make a spare failed for want of room.
+    spare_refused: bool,
+    os: Queue<E>,
+    sync: Queue<E>,
+    poison: Option<Error>,
+    closed: bool,
+}
+
+/// A chunk and the position behind its last record.
+#[derive(Debug)]
+struct Filled {
+    chunk: Arc<Chunk>,
+    end: u64,
+}
+
+impl<S: Show> Journal<S> {
+    /// Begins to append to a segment that was just made for this opening.
+    pub(crate) fn begin(
+        storage: Arc<dyn Storage>,
+        show: Arc<S>,
+        options: JournalOptions,
+        segments: Vec<Arc<Segment>>,
+        first: Arc<Segment>,
+    ) -> Self {
+        let position = first.first();
+        let header = first.header;
+        let tail = Tail {
+            position,
+            segment: Arc::clone(&first),
+            chunks: VecDeque::new(),
+            spare: None,
+            spare_refused: false,
+            os: Queue::new(),
+            sync: Queue::new(),
+            poison: None,
+            closed: false,
+        };
+        Self {
+            space: Space::new(Arc::clone(&storage), options, segments, first),
+            storage,
+            options,
+            show,
+            tail: Mutex::new(tail),
+            making: Mutex::new(()),
+            written: Gate::new(position, WRITE_SPINS),
+            durable: Gate::new(position, 0),
+            unsynced: Mutex::new(Vec::new()),
+            syncs: AtomicU64::new(0),
+            broker: header.broker,
+            opens: header.opens,
+        }
+    }
+
+    /// Which opening of the broker this is, counted from 1.
+    pub(crate) fn opens(&self) -> u64 {
+        self.opens
+    }
+
+    pub(crate) fn broker_id(&self) -> BrokerId {
+        self.broker
+    }
+
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Gives the records their positions and copies them; several are one group. `finish` learns the first position,
+    /// under the tail's lock.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `POISONED`, `CLOSED`: then nothing was appended and `finish` did not run.
+    pub(crate) fn append(
+        &self,
+        need: Need,
+        records: &[Record<'_>],
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let bytes: usize = records.iter().map(Record::space).sum();
+        let prepared = (bytes > COPY_INSIDE_MAX).then(|| Prepared::new(records, bytes));
+        let bytes = bytes as u64;
+        loop {
+            let mut tail = lock(&self.tail);
+            tail.check()?;
+            if tail.backlog(self.written.reached()) > BACKLOG_MAX {
+                drop(tail);
+                self.write()?;
+                continue;
+            }
+            if need == Need::Grow && tail.spare.is_none() && tail.spare_refused {
+                drop(tail);
+                self.make_spare(0)?;
+                continue;
+            }
+            if tail.position + bytes + FOOTER_BYTES <= tail.segment.end() {
+                let durable = self.durable.reached();
+                let start = tail.position;
+                match prepared {
+                    Some(prepared) => tail.place(prepared, records, durable, &self.space),
+                    None => tail.copy(records, bytes, durable, &self.space),
+                }
+                let Tail { os, sync, .. } = &mut *tail;
+                finish(start, &mut Pending { os, sync, position: start });
+                return Ok(Appended { start, end: start + bytes });
+            }
+            match tail.spare.take() {
+                Some(next) => tail.roll(next, self.durable.reached(), &self.space),
+                None => {
+                    drop(tail);
+                    self.make_spare(bytes)?;
+                }
+            }
+        }
+    }
+
+    /// Returns when everything below `position` has reached the level.
+    pub(crate) fn commit(&self, level: Level, position: u64) -> Result<()> {
+        match level {
+            Level::Os => self.written.reach(position, || self.write_round()),
+            Level::Sync => self.durable.reach(position, || self.sync_round()),
+        }
+    }
+
+    /// Writes everything there is.
+    pub(crate) fn write(&self) -> Result<()> {
+        let position = lock(&self.tail).position;
+        self.commit(Level::Os, position)
+    }
+
+    /// Writes and syncs everything there is; answers at once where nothing is unsynced.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let position = lock(&self.tail).position;
+        self.commit(Level::Sync, position)
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        let tail = lock(&self.tail);
+        Marks {
+            reserved: tail.position,
+            written: self.written.reached(),
+            durable: self.durable.reached(),
+            shown: tail.shown(),
+        }
+    }
+
+    /// Whether effects wait for a sync.
+    pub(crate) fn awaits_sync(&self) -> bool {
+        !lock(&self.tail).sync.effects.is_empty()
+    }
+
+    /// The body of the record at this position, and its kind. The caller knows that it was shown.
+    ///
+    /// # Errors
+    /// `CORRUPT` where the bytes on disk are not that record any more; `IO`.
+    pub(crate) fn read(&self, position: u64) -> Result<(u8, Bytes)> {
+        self.space.read(position)
+    }
+
+    /// Makes the spare segment, if there is none, with room for a group of this many bytes.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
+    pub(crate) fn make_spare(&self, group_bytes: u64) -> Result<()> {
+        // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
+        let _turn = lock(&self.making);
+        let last = {
+            let tail = lock(&self.tail);
+            tail.check()?;
+            if tail.spare.is_some() {
+                return Ok(());
+            }
+            tail.segment.header
+        };
+        let wanted = (HEADER_BYTES + group_bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES);
+        let header = SegmentHeader {
+            salt: crate::random::u32(),
+            number: last.number + 1,
+            start: last.start + last.capacity,
+            capacity: self.options.segment_bytes.max(wanted),
+            previous: last.number,
+            previous_end: None,
+            ..last
+        };
+        let made = Segment::create(&*self.storage, header);
+        let mut tail = lock(&self.tail);
+        match made {
+            Ok(segment) => {
+                tail.spare = Some(segment);
+                tail.spare_refused = false;
+                Ok(())
+            }
+            Err(error) => {
+                tail.spare_refused = error.kind() == ErrorKind::StorageFull;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn lacks_spare(&self) -> bool {
+        let tail = lock(&self.tail);
+        tail.spare.is_none() && !tail.closed && tail.poison.is_none()
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn poison(&self, cause: Error) {
+        let cause = lock(&self.tail).poison.get_or_insert(cause).clone();
+        self.written.fail(cause.clone());
+        self.durable.fail(cause);
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<Error> {
+        lock(&self.tail).poison.clone()
+    }
+
+    /// Ends the log with a close record, synced; nothing can be appended after it.
+    pub(crate) fn close(&self) -> Result<()> {
+        let record = Record { kind: KIND_CLOSE, parts: &[] };
+        {
+            let mut tail = lock(&self.tail);
+            tail.check()?;
+            // The footer's room is kept free in every segment, so this always fits.
+            let durable = self.durable.reached();
+            tail.copy(&[record], FOOTER_BYTES, durable, &self.space);
+            tail.closed = true;
+        }
+        self.sync()?;
+        if let Some(spare) = lock(&self.tail).spare.take() {
+            // A spare that is left behind is removed at the next open.
+            let _ = self.space.discard(&spare);
+        }
+        Ok(())
+    }
+
+    /// Writes all that was appended so far and shows what waited for it; answers how far that was.
+    fn write_round(&self) -> Result<u64> {
+        let mut effects = Vec::new();
+        let written = self.written.reached();
+        let (end, chunks) = lock(&self.tail).unwritten(written, &mut effects);
+        for (chunk, range) in chunks {
+            let segment = chunk.segment();
+            // SAFETY: the range lies below the tail's position, which was read under the tail's lock that every fill
+            // below it was done under.
+            let bytes = unsafe { chunk.bytes(range.clone()) };
+            if let Err(cause) = segment.file.write_at(bytes, segment.offset(range.start)) {
+                return Err(self.io_failed("write to", segment, &cause));
+            }
+            let mut unsynced = lock(&self.unsynced);
+            if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+                unsynced.push(Arc::clone(segment));
+            }
+        }
+        self.show.show(&mut effects);
+        lock(&self.tail).os.showing = None;
+        Ok(end)
+    }
+
+    /// Syncs all that was appended so far and shows what waited for it; answers how far that was.
+    fn sync_round(&self) -> Result<u64> {
+        self.write()?;
+        // Everything below this is in its file, and its file among the unsynced: that is noted before the mark moves.
+        let end = self.written.reached();
+        self.durable.cover(end);
+        let segments = std::mem::take(&mut *lock(&self.unsynced));
+        for segment in segments {
+            if let Err(cause) = segment.file.sync() {
+                return Err(self.io_failed("sync", &segment, &cause));
+            }
+        }
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        let mut effects = Vec::new();
+        lock(&self.tail).sync.take_below(end, &mut effects);
+        self.show.show(&mut effects);
+        lock(&self.tail).sync.showing = None;
+        Ok(end)
+    }
+
+    fn io_failed(&self, doing: &str, segment: &Segment, cause: &std::io::Error) -> Error {
+        let path = self.storage.path().join(segment.name());
+        let error = Error::io(doing, path, cause).with_kind(ErrorKind::Poisoned);
+        self.poison(error.clone());
+        error
+    }
+}
+
+impl<E> Tail<E> {
+    fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(cause) => Err(cause.clone()),
+            None if self.closed => Err(Error::closed()),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes that are appended and not written.
+    fn backlog(&self, written: u64) -> u64 {
+        self.position.saturating_sub(written)
+    }
+
+    /// The lowest position whose effect is not shown yet.
+    fn shown(&self) -> u64 {
+        let oldest = [self.os.oldest(), self.sync.oldest()];
+        oldest.into_iter().flatten().fold(self.position, u64::min)
+    }
+
+    /// Copies records to the end of the log, for which the segment has room.
+    fn copy(&mut self, records: &[Record<'_>], bytes: u64, durable: u64, space: &Space) {
+        let Self { position, segment, chunks, .. } = self;
+        let fits = |filled: &Filled| {
+            Arc::ptr_eq(filled.chunk.segment(), segment) && *position + bytes <= filled.chunk.end()
+        };
+        if !chunks.back().is_some_and(fits) {
+            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
+            let chunk = Arc::new(Chunk::new(Arc::clone(segment), *position, room.min(CHUNK_BYTES)));
+            space.remember(&chunk);
+            chunks.push_back(Filled { chunk, end: *position });
+        }
+        let Some(filled) = chunks.back_mut() else { return };
+        for (index, record) in records.iter().enumerate() {
+            let end = *position + record.space() as u64;
+            let more = index + 1 < records.len();
+            let write = |place: &mut [u8]| {
+                let body_crc = record.copy_body(place);
+                record.write_header(place, more, *position, durable, body_crc, segment.header.salt);
+            };
+            // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are
+            // given the same place.
+            unsafe { filled.chunk.fill(*position..end, write) };
+            *position = end;
+        }
+        filled.end = *position;
+    }
+
+    /// Takes records that were copied beforehand, for which the segment has room.
+    fn place(&mut self, prepared: Prepared, records: &[Record<'_>], durable: u64, space: &Space) {
+        let chunk = prepared.into_chunk(&self.segment, self.position, records, durable);
+        space.remember(&chunk);
+        self.position = chunk.end();
+        self.chunks.push_back(Filled { end: chunk.end(), chunk });
+    }
+
+    /// Ends the segment and goes on in the next one.
+    fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
+        let record = Record { kind: KIND_ROLL, parts: &[] };
+        self.copy(&[record], FOOTER_BYTES, durable, space);
+        space.began(&next);
+        self.position = next.first();
+        self.segment = next;
+    }
+
+    /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
+    fn unwritten(&mut self, written: u64, effects: &mut Vec<E>) -> (u64, Vec<Unwritten>) {
+        let ranges = self
+            .chunks
+            .iter()
+            .map(|Filled { chunk, end }| (Arc::clone(chunk), chunk.start().max(written)..*end))
+            .filter(|(_, range)| !range.is_empty())
+            .collect();
+        let full = self.chunks.len().saturating_sub(1);
+        self.chunks.drain(..full);
+        self.os.take_below(self.position, effects);
+        (self.position, ranges)
+    }
+}
+
+/// A range of a chunk that is not in its file yet.
+type Unwritten = (Arc<Chunk>, std::ops::Range<u64>);
+
+/// Large records, copied and checksummed before the tail is locked for them; only their headers are still missing.
+#[derive(Debug)]
+struct Prepared {
+    bytes: Vec<u8>,
+    body_crcs: Vec<u32>,
+}
+
+impl Prepared {
+    fn new(records: &[Record<'_>], space: usize) -> Self {
+        let mut bytes = vec![0; space];
+        let mut rest = bytes.as_mut_slice();
+        let mut body_crcs = Vec::with_capacity(records.len());
+        for record in records {
+            let (place, after) = rest.split_at_mut(record.space());
+            body_crcs.push(record.copy_body(place));
+            rest = after;
+        }
+        Self { bytes, body_crcs }
+    }
+
+    fn into_chunk(
+        mut self,
+        segment: &Arc<Segment>,
+        start: u64,
+        records: &[Record<'_>],
+        durable: u64,
+    ) -> Arc<Chunk> {
+        let mut rest = self.bytes.as_mut_slice();
+        let mut position = start;
+        for (index, (record, body_crc)) in records.iter().zip(&self.body_crcs).enumerate() {
+            let (place, after) = rest.split_at_mut(record.space());
+            let more = index + 1 < records.len();
+            record.write_header(place, more, position, durable, *body_crc, segment.header.salt);
+            position += record.space() as u64;
+            rest = after;
+        }
+        Arc::new(Chunk::filled(Arc::clone(segment), start, self.bytes))
+    }
+}

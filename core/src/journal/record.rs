@@ -1,0 +1,205 @@
+//! Records: how entries stand in a segment.
+//!
+//! ```text
+//! offset  bytes
+//!      0      4  length of the body
+//!      4      1  kind: what the body is; the journal's own kinds are below 16, the buffer's above
+//!      5      1  flags: bit 0 = the next record belongs to the same group
+//!      6      2  zero
+//!      8      8  position of this record in the log
+//!     16      8  durable-up-to: everything below this position was synced when the record was made
+//!     24      4  CRC-32 of the body
+//!     28      4  CRC-32 of bytes 0..28, begun with the segment's salt
+//!     32         body, then zeros up to the next multiple of 8
+//! ```
+//!
+//! The header's checksum begins with the segment's random salt and covers the position, so neither stale bytes of an
+//! earlier file nor bytes a producer chose can pass for a record. A *group* is a run of records that are applied
+//! together or not at all: a batch, or an ack with what its handler enqueued.
+
+use crc32fast::Hasher;
+
+/// Bytes before a record's body.
+pub(crate) const HEADER_BYTES: usize = 32;
+
+/// Records start at multiples of this.
+pub(crate) const ALIGNMENT: usize = 8;
+
+/// The last record of a segment that was filled: the log goes on in the next one.
+pub(crate) const KIND_ROLL: u8 = 1;
+
+/// The last record of a broker that was closed: nothing comes after it.
+pub(crate) const KIND_CLOSE: u8 = 2;
+
+/// Kinds from here on belong to the journal's user.
+pub(crate) const KIND_USER_MIN: u8 = 16;
+
+const FLAG_MORE: u8 = 1;
+
+/// A record on its way into the journal: a kind and its body in pieces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) kind: u8,
+    pub(crate) parts: &'a [&'a [u8]],
+}
+
+impl Record<'_> {
+    pub(crate) fn body_len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Bytes the record takes in a segment.
+    pub(crate) fn space(&self) -> usize {
+        space(self.body_len())
+    }
+
+    /// Writes the body into `target`, which holds [`Record::space`] zeroed bytes; answers the body's checksum, taken
+    /// over the copy, so that a caller's change of its bytes meanwhile cannot make the two differ.
+    pub(crate) fn copy_body(&self, target: &mut [u8]) -> u32 {
+        let (_, mut rest) = target.split_at_mut(HEADER_BYTES);
+        for part in self.parts {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        let body_end = HEADER_BYTES + self.body_len();
+        rest.fill(0);
+        crc32fast::hash(target.get(HEADER_BYTES..body_end).unwrap_or_default())
+    }
+}
+
+impl Record<'_> {
+    /// Writes the header in front of a body that [`Record::copy_body`] has written.
+    pub(crate) fn write_header(
+        &self,
+        target: &mut [u8],
+        more: bool,
+        position: u64,
+        durable: u64,
+        body_crc: u32,
+        salt: u32,
+    ) {
+        // Lengths are checked against the limits of a message long before a record is made of it.
+        let body_len = u32::try_from(self.body_len()).unwrap_or(u32::MAX);
+        let header = Header { body_len, kind: self.kind, more, position, durable, body_crc };
+        if let Some(place) = target.first_chunk_mut() {
+            *place = header.encode(salt);
+        }
+    }
+}
+
+/// Bytes that a record with a body of this length takes in a segment.
+pub(crate) const fn space(body_len: usize) -> usize {
+    (HEADER_BYTES + body_len).next_multiple_of(ALIGNMENT)
+}
+
+/// A record's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) body_len: u32,
+    pub(crate) kind: u8,
+    /// Whether the next record belongs to the same group.
+    pub(crate) more: bool,
+    pub(crate) position: u64,
+    pub(crate) durable: u64,
+    pub(crate) body_crc: u32,
+}
+
+impl Header {
+    pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let (fields, crc) = bytes.split_at_mut(28);
+        fields[0..4].copy_from_slice(&self.body_len.to_le_bytes());
+        fields[4] = self.kind;
+        fields[5] = if self.more { FLAG_MORE } else { 0 };
+        fields[8..16].copy_from_slice(&self.position.to_le_bytes());
+        fields[16..24].copy_from_slice(&self.durable.to_le_bytes());
+        fields[24..28].copy_from_slice(&self.body_crc.to_le_bytes());
+        crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header that should stand at `position`; none if these bytes are not it.
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: u32) -> Option<Self> {
+        let header = Self {
+            body_len: u32_at(bytes, 0),
+            kind: bytes[4],
+            more: bytes[5] & FLAG_MORE != 0,
+            position: u64_at(bytes, 8),
+            durable: u64_at(bytes, 16),
+            body_crc: u32_at(bytes, 24),
+        };
+        // The position is compared first: it is cheap, and nearly always enough to see that this is no record.
+        let sound = header.position == position
+            && header.kind != 0
+            && bytes[5] & !FLAG_MORE == 0
+            && bytes[6..8] == [0, 0]
+            && header.durable <= position
+            && header_crc(&bytes[..28], salt) == u32_at(bytes, 28);
+        sound.then_some(header)
+    }
+
+    /// Bytes the whole record takes in a segment.
+    pub(crate) fn space(&self) -> u64 {
+        (HEADER_BYTES as u64 + u64::from(self.body_len)).next_multiple_of(ALIGNMENT as u64)
+    }
+}
+
+fn header_crc(fields: &[u8], salt: u32) -> u32 {
+    let mut hasher = Hasher::new_with_initial(salt);
+    hasher.update(fields);
+    hasher.finalize()
+}
+
+fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    let mut field = [0; 4];
+    field.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(field)
+}
+
+fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header =
+        Header { body_len: 77, kind: 20, more: true, position: 4096, durable: 4000, body_crc: 0xdead_beef };
+
+    #[test]
+    fn a_header_survives_the_round_trip() {
+        let bytes = HEADER.encode(42);
+        assert_eq!(Header::decode(&bytes, 4096, 42), Some(HEADER));
+    }
+
+    #[test]
+    fn a_header_is_refused_elsewhere_under_another_salt_and_with_any_bit_flipped() {
+        let bytes = HEADER.encode(42);
+        assert_eq!(Header::decode(&bytes, 4104, 42), None);
+        assert_eq!(Header::decode(&bytes, 4096, 43), None);
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut damaged = bytes;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::decode(&damaged, 4096, 42), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn zeros_are_no_header() {
+        assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, 0), None);
+    }
+
+    #[test]
+    fn a_body_is_gathered_padded_and_checksummed() {
+        let record = Record { kind: 16, parts: &[b"hel", b"", b"lo"] };
+        assert_eq!(record.space(), 40);
+        let mut place = [0xff; 40];
+        let crc = record.copy_body(&mut place);
+        assert_eq!(&place[32..], b"hello\0\0\0");
+        assert_eq!(crc, crc32fast::hash(b"hello"));
+    }
+}

@@ -1,0 +1,436 @@
+//! Recovery: what a directory holds, read without changing a byte.
+//!
+//! Recovery loads the newest snapshot, walks the log from the snapshot's *begin*, and hands every record to a
+//! [`Replay`]. Where a record does not check, the log ends; what is left to decide is why:
+//!
+//! - **a torn tail**: nothing shows that the missing bytes were ever synced, so nobody was promised them. The log ends
+//!   before them, and what lay behind is counted as dropped;
+//! - **damage**: a later header, a snapshot, or the first segment of a later opening says that the log was durable
+//!   beyond this place. The directory is refused, and the bytes are left alone.
+//!
+//! For the second it looks through the bytes behind the gap for sound headers, whose checksum is seeded with the
+//! segment's salt. Such a header is evidence only: nothing behind a gap is ever replayed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::record::{ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
+use super::segment::{self, BrokerId, Segment, SegmentHeader};
+use super::snapshot::{self, SnapshotHeader};
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+use crate::sync::Arc;
+
+/// Bytes that the walk and the look ahead read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Receives what the log and its snapshot hold, in order. Answers none where a body makes no sense.
+pub(crate) trait Replay {
+    /// An entry of the snapshot.
+    fn entry(&mut self, entry: &[u8]) -> Option<()>;
+
+    /// A record of the log, complete with its group.
+    fn record(&mut self, position: u64, kind: u8, body: &[u8]) -> Option<()>;
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The segments that hold the log, in order.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// Files that hold nothing of it any more.
+    pub(crate) leftovers: Vec<String>,
+    /// Where the log ends, and the segment that is in.
+    pub(crate) end: Option<(Arc<Segment>, u64)>,
+    pub(crate) snapshot: Option<SnapshotHeader>,
+    /// Records that were replayed.
+    pub(crate) records: u64,
+    /// Bytes behind the end of the log that were never promised to anybody.
+    pub(crate) dropped_bytes: u64,
+    /// The header of the segment to go on in, but for its capacity.
+    pub(crate) next: SegmentHeader,
+}
+
+/// Reads a directory.
+///
+/// # Errors
+/// `INVALID` for a directory of somebody else, `CORRUPT` for damage, `UNSUPPORTED` for another version, `IO`.
+pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<Recovered> {
+    let names = storage.list().map_err(|cause| Error::io("list", storage.path(), &cause))?;
+    let files = Files::sort(storage, names)?;
+    let segments = files.open_segments(storage)?;
+    let mut snapshot = None;
+    if let Some(name) = files.snapshots.last() {
+        snapshot = Some(snapshot::read(storage, name, |entry| replay.entry(entry))?);
+    }
+    let broker = one_broker(storage, &segments, snapshot.as_ref())?;
+    let mut walk = Walk { storage, segments: &segments, replay, records: 0, dropped_bytes: 0 };
+    let end = walk.run(snapshot.as_ref())?;
+    let (records, dropped_bytes) = (walk.records, walk.dropped_bytes);
+
+    let last = segments.last_key_value().map(|(_, segment)| segment.header);
+    let opens = segments.values().map(|segment| segment.header.opens).chain(snapshot.map(|s| s.opens)).max();
+    let next = SegmentHeader {
+        salt: crate::random::u32(),
+        broker: broker.unwrap_or_else(new_broker_id),
+        number: last.map_or(1, |last| last.number + 1),
+        start: last.map_or(0, |last| last.start + last.capacity),
+        capacity: 0,
+        opens: opens.unwrap_or(0) + 1,
+        previous: end.as_ref().map_or(0, |(segment, _)| segment.header.number),
+        previous_end: end.as_ref().map(|(_, position)| *position),
+    };
+    let mut leftovers = files.leftovers;
+    leftovers.extend(files.snapshots.iter().rev().skip(1).cloned());
+    let mut kept = Vec::new();
+    for segment in segments.values() {
+        match &end {
+            Some((last, _)) if segment.header.number <= last.header.number => kept.push(Arc::clone(segment)),
+            _ => leftovers.push(segment.name()),
+        }
+    }
+    Ok(Recovered { segments: kept, leftovers, end, snapshot, records, dropped_bytes, next })
+}
+
+/// The entries of a directory, by what they are.
+#[derive(Debug, Default)]
+struct Files {
+    segments: Vec<String>,
+    /// Oldest first: their names sort by their ends.
+    snapshots: Vec<String>,
+    leftovers: Vec<String>,
+}
+
+impl Files {
+    fn sort(storage: &dyn Storage, names: Vec<String>) -> Result<Self> {
+        let mut files = Self::default();
+        let (mut ours, mut foreign) = (false, None);
+        for name in names {
+            let is_ours = match name.rsplit_once('.') {
+                Some((number, "segment")) if is_number(number, 10) => {
+                    files.segments.push(name);
+                    true
+                }
+                Some((end, "snapshot")) if is_number(end, 16) => {
+                    files.snapshots.push(name);
+                    true
+                }
+                Some((stem, "tmp")) if stem == "snapshot" || stem.ends_with(".segment") => {
+                    files.leftovers.push(name);
+                    true
+                }
+                _ if name == "lock" => continue,
+                _ => {
+                    foreign.get_or_insert(name);
+                    false
+                }
+            };
+            ours |= is_ours;
+        }
+        files.segments.sort_by_key(|name| (name.len(), name.clone()));
+        files.snapshots.sort();
+        match foreign {
+            Some(name) if !ours => Err(Error::invalid(format!(
+                "{} is not a libmq directory: it holds {name:?} and nothing of libmq",
+                storage.path().display()
+            ))
+            .at(storage.path())),
+            _ if files.segments.is_empty() && !files.snapshots.is_empty() => {
+                Err(Error::corrupt(storage.path(), 0, "there is a snapshot, but no segment"))
+            }
+            _ => Ok(files),
+        }
+    }
+
+    fn open_segments(&self, storage: &dyn Storage) -> Result<BTreeMap<u64, Arc<Segment>>> {
+        let open = |name: &String| {
+            let segment = Segment::open(storage, name)?;
+            Ok((segment.header.number, segment))
+        };
+        self.segments.iter().map(open).collect()
+    }
+}
+
+fn is_number(text: &str, radix: u32) -> bool {
+    !text.is_empty() && text.chars().all(|character| character.is_digit(radix))
+}
+
+fn new_broker_id() -> BrokerId {
+    let (high, low) = (u128::from(crate::random::u64()), u128::from(crate::random::u64()));
+    ((high << 64) | low).to_le_bytes()
+}
+
+fn one_broker(
+    storage: &dyn Storage,
+    segments: &BTreeMap<u64, Arc<Segment>>,
+    snapshot: Option<&SnapshotHeader>,
+) -> Result<Option<BrokerId>> {
+    let mut broker = snapshot.map(|snapshot| snapshot.broker);
+    for segment in segments.values() {
+        if *broker.get_or_insert(segment.header.broker) != segment.header.broker {
+            let path = storage.path().join(segment.name());
+            return Err(Error::corrupt(path, 16, "it belongs to another broker"));
+        }
+    }
+    Ok(broker)
+}
+
+/// Where the walk through a segment came to.
+#[derive(Debug)]
+enum Stop {
+    /// At a roll record; the log goes on in the next segment.
+    Rolled,
+    /// At a close record, or at the end that a later opening has set.
+    Ended(u64),
+    /// At bytes that are no record.
+    Gap(u64),
+}
+
+/// The walk along the log.
+struct Walk<'a> {
+    storage: &'a dyn Storage,
+    segments: &'a BTreeMap<u64, Arc<Segment>>,
+    replay: &'a mut dyn Replay,
+    records: u64,
+    dropped_bytes: u64,
+}
+
+impl Walk<'_> {
+    /// Walks from the snapshot's begin, or from the first segment, to the end; answers where that is.
+    fn run(&mut self, snapshot: Option<&SnapshotHeader>) -> Result<Option<(Arc<Segment>, u64)>> {
+        let Some((mut segment, mut position)) = self.first(snapshot)? else { return Ok(None) };
+        loop {
+            let number = segment.header.number;
+            // The next opening's first segment says where the log before it ends.
+            let later = self.segments.range(number + 1..);
+            let cut = later.map(|(_, later)| later).find(|later| later.header.previous_end.is_some()).cloned();
+            let until = cut.as_ref().filter(|cut| cut.header.previous == number);
+            let stop = self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
+            let next = match (stop, until) {
+                (Stop::Ended(_), Some(cut)) => Arc::clone(cut),
+                (Stop::Gap(at), _) if cut.is_some() => {
+                    return Err(self.damage(&segment, at, "a later opening of the broker begins behind it"));
+                }
+                (Stop::Rolled, _) => match self.segments.get(&(number + 1)) {
+                    Some(next) if next.header.start == segment.end() => Arc::clone(next),
+                    _ => {
+                        let path = self.storage.path().join(segment::file_name(number + 1));
+                        return Err(Error::corrupt(path, 0, format!("segment {number} goes on in it, and it is missing")));
+                    }
+                },
+                (Stop::Ended(end), None) => return self.ended(segment, end, snapshot),
+                (Stop::Gap(end), _) => {
+                    self.look_ahead(&segment, end)?;
+                    return self.ended(segment, end, snapshot);
+                }
+            };
+            segment = next;
+            position = segment.first();
+        }
+    }
+
+    fn first(&self, snapshot: Option<&SnapshotHeader>) -> Result<Option<(Arc<Segment>, u64)>> {
+        let Some(snapshot) = snapshot else {
+            let Some(first) = self.segments.values().next() else { return Ok(None) };
+            if first.header.previous != 0 {
+                let path = self.storage.path().join(segment::file_name(first.header.previous));
+                return Err(Error::corrupt(path, 0, "it is missing, and no snapshot replaces it"));
+            }
+            return Ok(Some((Arc::clone(first), first.first())));
+        };
+        let holds = |segment: &&Arc<Segment>| {
+            segment.header.start <= snapshot.begin && snapshot.begin < segment.end()
+        };
+        let Some(segment) = self.segments.values().find(holds) else {
+            let what = format!("no segment holds position {}, where the snapshot begins", snapshot.begin);
+            return Err(Error::corrupt(self.storage.path(), snapshot.begin, what));
+        };
+        Ok(Some((Arc::clone(segment), snapshot.begin.max(segment.first()))))
+    }
+
+    fn ended(
+        &self,
+        segment: Arc<Segment>,
+        end: u64,
+        snapshot: Option<&SnapshotHeader>,
+    ) -> Result<Option<(Arc<Segment>, u64)>> {
+        if snapshot.is_some_and(|snapshot| end < snapshot.end) {
+            return Err(self.damage(&segment, end, "a snapshot was taken behind it"));
+        }
+        Ok(Some((segment, end)))
+    }
+
+    /// Replays a segment's records from `position`, at most up to `until`.
+    fn segment(&mut self, segment: &Arc<Segment>, mut position: u64, until: Option<u64>) -> Result<Stop> {
+        let mut window = Window::new(self.storage, segment);
+        let length = segment.file.len().map_err(|cause| Error::io("measure", window.path(), &cause))?;
+        let needed = until.map_or(segment.header.capacity, |until| segment.offset(until));
+        if length < needed {
+            return Err(Error::corrupt(window.path(), length, format!("it has lost {} bytes", needed - length)));
+        }
+        let limit = until.unwrap_or(segment.end());
+        let mut group: Vec<(u64, u8, Vec<u8>)> = Vec::new();
+        let mut group_start = position;
+        loop {
+            if until == Some(position) && group.is_empty() {
+                return Ok(Stop::Ended(position));
+            }
+            let Some((header, body)) = window.record(position, limit)? else {
+                return Ok(Stop::Gap(group_start));
+            };
+            position += header.space();
+            match header.kind {
+                KIND_ROLL if group.is_empty() => return Ok(Stop::Rolled),
+                KIND_CLOSE if group.is_empty() => return Ok(Stop::Ended(position)),
+                kind if kind < KIND_USER_MIN => {
+                    return Err(self.damage(segment, header.position, "the record's kind makes no sense there"));
+                }
+                kind if header.more || !group.is_empty() => {
+                    group.push((header.position, kind, body.to_vec()));
+                    if !header.more {
+                        for (at, kind, body) in group.drain(..) {
+                            self.replay_record(segment, at, kind, &body)?;
+                        }
+                        group_start = position;
+                    }
+                }
+                kind => {
+                    let at = header.position;
+                    self.records += 1;
+                    if self.replay.record(at, kind, body).is_none() {
+                        return Err(self.damage(segment, at, "the record makes no sense"));
+                    }
+                    group_start = position;
+                }
+            }
+        }
+    }
+
+    fn replay_record(&mut self, segment: &Segment, at: u64, kind: u8, body: &[u8]) -> Result<()> {
+        self.records += 1;
+        self.replay
+            .record(at, kind, body)
+            .ok_or_else(|| self.damage(segment, at, "the record makes no sense"))
+    }
+
+    /// Looks for a sign that what follows a gap was durable once, and counts what is dropped.
+    fn look_ahead(&mut self, segment: &Arc<Segment>, gap: u64) -> Result<()> {
+        let mut found = Ahead { gap, marked: false, last: gap };
+        Window::new(self.storage, segment).look(gap, &mut found)?;
+        self.dropped_bytes += found.last - gap;
+        for later in self.segments.range(segment.header.number + 1..).map(|(_, later)| later) {
+            let mut there = Ahead { gap, marked: false, last: later.first() };
+            Window::new(self.storage, later).look(later.first(), &mut there)?;
+            self.dropped_bytes += there.last - later.first();
+            found.marked |= there.marked;
+        }
+        if found.marked {
+            return Err(self.damage(segment, gap, "a later record says that it was durable"));
+        }
+        Ok(())
+    }
+
+    fn damage(&self, segment: &Segment, position: u64, what: &str) -> Error {
+        let path = self.storage.path().join(segment.name());
+        Error::corrupt(path, segment.offset(position), format!("a record is missing or damaged, and {what}"))
+    }
+}
+
+/// What lies behind a gap.
+#[derive(Debug)]
+struct Ahead {
+    gap: u64,
+    /// A sound header says that the log was durable beyond the gap.
+    marked: bool,
+    /// The position behind the last byte that is not zero.
+    last: u64,
+}
+
+/// Reads a segment through a buffer that moves along it.
+struct Window<'a> {
+    storage: &'a dyn Storage,
+    segment: &'a Segment,
+    buffer: Vec<u8>,
+    /// The position of the buffer's first byte.
+    start: u64,
+}
+
+impl<'a> Window<'a> {
+    fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
+        Self { storage, segment, buffer: Vec::new(), start: segment.header.start }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.storage.path().join(self.segment.name())
+    }
+
+    /// The record at `position`, if a whole and sound one is there that ends at or before `limit`.
+    fn record(&mut self, position: u64, limit: u64) -> Result<Option<(Header, &[u8])>> {
+        let salt = self.segment.header.salt;
+        let Some(bytes) = self.bytes(position, HEADER_BYTES)? else { return Ok(None) };
+        let header = bytes.first_chunk().and_then(|bytes| Header::decode(bytes, position, salt));
+        // The length is held against what is left before anything of that size is read.
+        let Some(header) = header.filter(|header| position + header.space() <= limit) else {
+            return Ok(None);
+        };
+        let body = self.bytes(position + HEADER_BYTES as u64, header.body_len as usize)?;
+        Ok(body.filter(|body| crc32fast::hash(body) == header.body_crc).map(|body| (header, body)))
+    }
+
+    /// The bytes at `position`; none where the file ends before them.
+    fn bytes(&mut self, position: u64, count: usize) -> Result<Option<&[u8]>> {
+        let held = |window: &Self| {
+            let at = usize::try_from(position.checked_sub(window.start)?).ok()?;
+            let range = at..at.checked_add(count)?;
+            window.buffer.get(range.clone()).map(|_| range)
+        };
+        if held(self).is_none() {
+            self.start = position;
+            self.buffer.resize(count.max(READ_BYTES), 0);
+            let offset = self.segment.offset(position);
+            let got = self.segment.file.read_at(&mut self.buffer, offset);
+            let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
+            self.buffer.truncate(got);
+        }
+        Ok(held(self).and_then(|range| self.buffer.get(range)))
+    }
+
+    /// Looks at every place behind `from` where a record may begin.
+    fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
+        let salt = self.segment.header.salt;
+        let mut position = from;
+        // A header may lie across two windows, so each is read again from its last places.
+        while let Some(window) = self.window(position)? {
+            let places = window.len().saturating_sub(HEADER_BYTES) / ALIGNMENT + 1;
+            for (index, word) in window.chunks(ALIGNMENT).enumerate() {
+                if word.iter().all(|byte| *byte == 0) {
+                    continue;
+                }
+                let at = position + (index * ALIGNMENT) as u64;
+                ahead.last = ahead.last.max(at + word.len() as u64);
+                if index >= places {
+                    continue;
+                }
+                let bytes = window.get(index * ALIGNMENT..).and_then(|bytes| bytes.first_chunk());
+                if let Some(header) = bytes.and_then(|bytes| Header::decode(bytes, at, salt)) {
+                    ahead.marked |= header.durable > ahead.gap;
+                }
+            }
+            position += (places * ALIGNMENT) as u64;
+        }
+        Ok(())
+    }
+
+    /// As many bytes from `position` on as are read at once; none at the file's end.
+    fn window(&mut self, position: u64) -> Result<Option<&[u8]>> {
+        if position + HEADER_BYTES as u64 > self.segment.end() {
+            return Ok(None);
+        }
+        self.start = position;
+        self.buffer.resize(READ_BYTES, 0);
+        let got = self.segment.file.read_at(&mut self.buffer, self.segment.offset(position));
+        let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
+        self.buffer.truncate(got);
+        Ok((got >= HEADER_BYTES).then_some(self.buffer.as_slice()))
+    }
+}

@@ -1,0 +1,252 @@
+//! Segments: the files of the log.
+//!
+//! ```text
+//! offset  bytes
+//!      0      8  magic "libmq\0sg"
+//!      8      4  format version
+//!     12      4  salt of the record headers, random
+//!     16     16  broker id, random, the same in all files of a directory
+//!     32      8  number, counted from 1
+//!     40      8  start: the position of the file's first byte
+//!     48      8  capacity: bytes of the file
+//!     56      8  opens: which opening of the broker made it, counted from 1
+//!     64      8  previous: the number of the segment the log before this one ends in, 0 = none
+//!     72      8  previous end: the position it ends at; 0 = at its roll record
+//!     80      4  CRC-32 of bytes 0..80
+//!     84         zeros up to 4096; then records
+//! ```
+//!
+//! A segment has its final name only when its header and its space are durable, so a file with that name and an
+//! unreadable header is damage, never a beginning. *Previous end* is what makes a cut durable: once the first segment
+//! of an opening exists, nothing behind the end it names is ever read again, and its positions, which lie beyond
+//! those of every segment there was, are new.
+
+use std::io;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Storage, StorageFile};
+use crate::sync::Arc;
+
+/// Bytes before a segment's first record: a page of its own, so that no later write touches it.
+pub(crate) const HEADER_BYTES: u64 = 4096;
+
+/// The version of everything on disk.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: [u8; 8] = *b"libmq\0sg";
+const FIELDS_BYTES: usize = 84;
+
+/// Identifies a broker's directory.
+pub(crate) type BrokerId = [u8; 16];
+
+/// What a segment's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) salt: u32,
+    pub(crate) broker: BrokerId,
+    pub(crate) number: u64,
+    pub(crate) start: u64,
+    pub(crate) capacity: u64,
+    pub(crate) opens: u64,
+    pub(crate) previous: u64,
+    pub(crate) previous_end: Option<u64>,
+}
+
+/// A segment: its header and its open file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn StorageFile>,
+}
+
+impl Segment {
+    /// Makes a segment durable under its final name.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL` where there is no room; `IO` else. Nothing is left behind but a temporary file at worst.
+    pub(crate) fn create(storage: &dyn Storage, header: SegmentHeader) -> Result<Arc<Self>> {
+        let name = file_name(header.number);
+        let temporary = format!("{name}.tmp");
+        let made = || -> io::Result<Arc<dyn StorageFile>> {
+            let file = match storage.create(&temporary, header.capacity) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    storage.remove(&temporary)?;
+                    storage.create(&temporary, header.capacity)?
+                }
+                other => other?,
+            };
+            file.write_at(&header.encode(), 0)?;
+            file.sync()?;
+            storage.rename(&temporary, &name)?;
+            storage.sync_dir()?;
+            Ok(file)
+        };
+        match made() {
+            Ok(file) => Ok(Arc::new(Self { header, file })),
+            Err(cause) => {
+                // The temporary file is removed at the next open if it cannot be now.
+                let _ = storage.remove(&temporary);
+                let error = Error::io("make", storage.path().join(&name), &cause);
+                Err(if is_full(&cause) { error.with_kind(ErrorKind::StorageFull) } else { error })
+            }
+        }
+    }
+
+    /// Opens a segment that is there.
+    ///
+    /// # Errors
+    /// `CORRUPT` where the header is damaged, `UNSUPPORTED` where it is sound and of another version.
+    pub(crate) fn open(storage: &dyn Storage, name: &str) -> Result<Arc<Self>> {
+        let path = storage.path().join(name);
+        let read = || -> io::Result<(Arc<dyn StorageFile>, Vec<u8>)> {
+            let file = storage.open(name)?;
+            let mut bytes = vec![0; FIELDS_BYTES];
+            let got = file.read_at(&mut bytes, 0)?;
+            bytes.truncate(got);
+            Ok((file, bytes))
+        };
+        let (file, bytes) = read().map_err(|cause| Error::io("read", &path, &cause))?;
+        let header = SegmentHeader::decode(&bytes).map_err(|problem| match problem {
+            HeaderProblem::Damaged => Error::corrupt(&path, 0, "the segment's header does not match its checksum"),
+            HeaderProblem::Version(version) => Error::new(
+                ErrorKind::Unsupported,
+                format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display()),
+            )
+            .at(&path),
+        })?;
+        if file_name(header.number) != name {
+            return Err(Error::corrupt(&path, 32, format!("it says it is segment {}", header.number)));
+        }
+        Ok(Arc::new(Self { header, file }))
+    }
+
+    /// The position of the first record.
+    pub(crate) fn first(&self) -> u64 {
+        self.header.start + HEADER_BYTES
+    }
+
+    /// The position behind the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.header.start + self.header.capacity
+    }
+
+    /// Where in the file a position is.
+    pub(crate) fn offset(&self, position: u64) -> u64 {
+        position - self.header.start
+    }
+
+    pub(crate) fn name(&self) -> String {
+        file_name(self.header.number)
+    }
+}
+
+/// Whether an error means that there is no room, which can change, rather than that the disk failed.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// A segment's name.
+pub(crate) fn file_name(number: u64) -> String {
+    format!("{number:08}.segment")
+}
+
+/// Why bytes are not a header.
+#[derive(Debug, PartialEq, Eq)]
+enum HeaderProblem {
+    Damaged,
+    Version(u32),
+}
+
+impl SegmentHeader {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FIELDS_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        bytes.extend_from_slice(&self.broker);
+        let previous_end = self.previous_end.unwrap_or(0);
+        for field in [self.number, self.start, self.capacity, self.opens, self.previous, previous_end] {
+            bytes.extend_from_slice(&field.to_le_bytes());
+        }
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> std::result::Result<Self, HeaderProblem> {
+        let damaged = || HeaderProblem::Damaged;
+        let (fields, crc) = bytes.split_at_checked(FIELDS_BYTES - 4).ok_or_else(damaged)?;
+        if crc != crc32fast::hash(fields).to_le_bytes() {
+            return Err(damaged());
+        }
+        let mut reader = crate::codec::Reader::new(fields);
+        let mut read = || -> Option<(u32, Self)> {
+            if reader.bytes(8)? != MAGIC {
+                return None;
+            }
+            let version = reader.u32()?;
+            let salt = reader.u32()?;
+            let broker = reader.bytes(16)?.try_into().ok()?;
+            let header = Self {
+                salt,
+                broker,
+                number: reader.u64()?,
+                start: reader.u64()?,
+                capacity: reader.u64()?,
+                opens: reader.u64()?,
+                previous: reader.u64()?,
+                previous_end: Some(reader.u64()?).filter(|end| *end != 0),
+            };
+            Some((version, header))
+        };
+        match read().ok_or_else(damaged)? {
+            (FORMAT_VERSION, header) if header.capacity > HEADER_BYTES => Ok(header),
+            (FORMAT_VERSION, _) => Err(damaged()),
+            (version, _) => Err(HeaderProblem::Version(version)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            salt: 7,
+            broker: [9; 16],
+            number: 3,
+            start: 1 << 20,
+            capacity: 65_536,
+            opens: 2,
+            previous: 1,
+            previous_end: Some(77_777),
+        }
+    }
+
+    #[test]
+    fn a_header_survives_the_round_trip() {
+        assert_eq!(SegmentHeader::decode(&header().encode()), Ok(header()));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_damage() {
+        let bytes = header().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&damaged), Err(HeaderProblem::Damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_version_with_a_sound_checksum_is_named() {
+        let mut bytes = header().encode();
+        bytes[8] = 9;
+        let crc = crc32fast::hash(&bytes[..80]).to_le_bytes();
+        bytes[80..].copy_from_slice(&crc);
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderProblem::Version(9)));
+    }
+}

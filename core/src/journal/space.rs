@@ -1,0 +1,156 @@
+//! Space: which segments hold the log, and where its recent bytes are in memory.
+//!
+//! Reads find a record in a recent chunk, without a copy, or read it back from its segment and check it. The newest
+//! chunk is always kept, however small the cache.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::chunk::{Bytes, Chunk};
+use super::log::JournalOptions;
+use super::record::{HEADER_BYTES, Header};
+use super::segment::Segment;
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+use crate::sync::{Arc, Mutex, lock};
+
+/// The segments of an open journal and its cache.
+#[derive(Debug)]
+pub(crate) struct Space {
+    storage: Arc<dyn Storage>,
+    cache_bytes: u64,
+    /// Ordered by position; the last one is being appended to.
+    segments: Mutex<Vec<Arc<Segment>>>,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    /// Ordered by position.
+    chunks: VecDeque<Arc<Chunk>>,
+    bytes: u64,
+}
+
+impl Space {
+    /// The space of a journal that goes on in `active`, after these segments.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        options: JournalOptions,
+        mut segments: Vec<Arc<Segment>>,
+        active: Arc<Segment>,
+    ) -> Self {
+        segments.push(active);
+        Self {
+            storage,
+            cache_bytes: options.cache_bytes,
+            segments: Mutex::new(segments),
+            cache: Mutex::default(),
+        }
+    }
+
+    /// Notes that the log goes on in this segment.
+    pub(crate) fn began(&self, segment: &Arc<Segment>) {
+        lock(&self.segments).push(Arc::clone(segment));
+    }
+
+    /// Keeps a chunk for readers, and lets go of the oldest ones beyond the cache's size.
+    pub(crate) fn remember(&self, chunk: &Arc<Chunk>) {
+        let mut cache = lock(&self.cache);
+        cache.bytes += chunk.end() - chunk.start();
+        cache.chunks.push_back(Arc::clone(chunk));
+        while cache.bytes > self.cache_bytes && cache.chunks.len() > 1 {
+            let Some(oldest) = cache.chunks.pop_front() else { break };
+            cache.bytes -= oldest.end() - oldest.start();
+        }
+    }
+
+    /// The body of the record at this position, and its kind. The caller knows that it was shown, so it was written.
+    ///
+    /// # Errors
+    /// `CORRUPT` where the bytes on disk are not that record any more; `IO`.
+    pub(crate) fn read(&self, position: u64) -> Result<(u8, Bytes)> {
+        match self.cached(position) {
+            Some(found) => Ok(found),
+            None => self.read_back(position),
+        }
+    }
+
+    /// Bytes that the segments take on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        lock(&self.segments).iter().map(|segment| segment.header.capacity).sum()
+    }
+
+    /// Bytes that the cache holds.
+    pub(crate) fn cached_bytes(&self) -> u64 {
+        lock(&self.cache).bytes
+    }
+
+    pub(crate) fn segment_count(&self) -> usize {
+        lock(&self.segments).len()
+    }
+
+    /// The segments that end at or before a position, but for the one being appended to.
+    pub(crate) fn before(&self, position: u64) -> Vec<Arc<Segment>> {
+        let segments = lock(&self.segments);
+        let sealed = segments.len().saturating_sub(1);
+        segments.iter().take(sealed).filter(|segment| segment.end() <= position).cloned().collect()
+    }
+
+    /// Removes a segment that nothing refers to any more. A reader that has it open keeps its bytes.
+    pub(crate) fn discard(&self, segment: &Arc<Segment>) -> io::Result<()> {
+        lock(&self.segments).retain(|other| !Arc::ptr_eq(other, segment));
+        self.storage.remove(&segment.name())
+    }
+
+    fn cached(&self, position: u64) -> Option<(u8, Bytes)> {
+        let chunk = {
+            let cache = lock(&self.cache);
+            let after = cache.chunks.partition_point(|chunk| chunk.start() <= position);
+            let chunk = cache.chunks.get(after.checked_sub(1)?)?;
+            Arc::clone(chunk)
+        };
+        let body = position + HEADER_BYTES as u64;
+        if body > chunk.end() {
+            return None;
+        }
+        // SAFETY: the record was shown, so its fill happened before the commit that showed it, and that before this.
+        let header = unsafe { chunk.bytes(position..body) }.first_chunk()?;
+        let header = Header::decode(header, position, chunk.segment().header.salt)?;
+        let range = body..body + u64::from(header.body_len);
+        (range.end <= chunk.end()).then(|| (header.kind, Bytes::Shared(chunk, range)))
+    }
+
+    fn read_back(&self, position: u64) -> Result<(u8, Bytes)> {
+        let segment = {
+            let segments = lock(&self.segments);
+            let after = segments.partition_point(|segment| segment.header.start <= position);
+            after.checked_sub(1).and_then(|index| segments.get(index)).cloned()
+        };
+        let Some(segment) = segment.filter(|segment| position < segment.end()) else {
+            return Err(Error::corrupt(self.storage.path(), position, "the segment of this position is missing"));
+        };
+        read_record(&*self.storage, &segment, position)
+    }
+}
+
+/// Reads a record from its segment and checks it.
+fn read_record(storage: &dyn Storage, segment: &Segment, position: u64) -> Result<(u8, Bytes)> {
+    let path = || storage.path().join(segment.name());
+    let offset = segment.offset(position);
+    let fill = |bytes: &mut [u8], offset: u64| match segment.file.read_at(bytes, offset) {
+        Ok(got) if got == bytes.len() => Ok(()),
+        Ok(_) => Err(Error::corrupt(path(), offset, "the file ends inside a record")),
+        Err(cause) => Err(Error::io("read", path(), &cause)),
+    };
+    let mut header = [0; HEADER_BYTES];
+    fill(&mut header, offset)?;
+    let header = Header::decode(&header, position, segment.header.salt)
+        .filter(|header| offset + header.space() <= segment.header.capacity)
+        .ok_or_else(|| Error::corrupt(path(), offset, "a record's header does not match its checksum"))?;
+    let mut body = vec![0; header.body_len as usize];
+    fill(&mut body, offset + HEADER_BYTES as u64)?;
+    if crc32fast::hash(&body) != header.body_crc {
+        return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));
+    }
+    Ok((header.kind, Bytes::Owned(body.into())))
+}

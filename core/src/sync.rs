@@ -1,0 +1,65 @@
+//! Locks and atomics, in one place so that loom can stand in for them.
+//!
+//! A lock whose holder panicked is entered all the same: the panic is caught at the C boundary or ends the thread's
+//! owner, and either of them poisons the broker.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
+pub(crate) use std::sync::Arc;
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+
+use std::time::Duration;
+
+/// Locks, whatever became of the last holder.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Waits until notified; may wake without a reason.
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Waits until notified or until `time` has passed; may wake without a reason.
+pub(crate) fn wait_for<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: Duration,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout(guard, time).unwrap_or_else(|poisoned| poisoned.into_inner()).0
+}
+
+/// A short pause while another thread finishes a few instructions.
+pub(crate) struct Backoff(#[cfg(not(loom))] crossbeam_utils::Backoff);
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self(
+            #[cfg(not(loom))]
+            crossbeam_utils::Backoff::new(),
+        )
+    }
+
+    pub(crate) fn snooze(&self) {
+        #[cfg(not(loom))]
+        self.0.snooze();
+        #[cfg(loom)]
+        loom::thread::yield_now();
+    }
+}
+
+/// A cell that is reached by address, under rules the compiler cannot see.
+#[derive(Debug)]
+pub(crate) struct Cell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> Cell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    /// The value's address; never null.
+    pub(crate) fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}

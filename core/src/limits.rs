@@ -37,3 +37,5 @@ pub const RETRIES_MAX: u32 = 1_000_000;
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Deliveries that one `receive_batch` may ask for.
 pub const RECEIVE_MAX: usize = 10_000;
+/// Brokers with a directory that one process may have open.
+pub const LOCKS_MAX: usize = 1024;

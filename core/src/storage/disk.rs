@@ -1,0 +1,343 @@
+//! The real storage: a directory of the operating system.
+//!
+//! Invariants:
+//! - what it makes is the owner's alone: directories 0700, files 0600;
+//! - it opens regular files only, follows no symbolic link below the directory, and creates nothing over what is
+//!   there;
+//! - no descriptor survives an exec, and none is 0, 1 or 2;
+//! - a write is whole or an error; interrupted and short calls are carried on here, nothing else is tried again.
+//!
+//! The path is made absolute at once, so a later change of the working directory changes nothing. The directory
+//! itself may be reached through symbolic links: that is its owner's choice.
+
+mod lock;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Storage, StorageFile, sys};
+use crate::error::{Error, Result};
+
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// A directory on disk.
+#[derive(Debug)]
+pub struct DiskStorage {
+    path: PathBuf,
+}
+
+impl DiskStorage {
+    /// Names the directory; nothing is looked at or made before `prepare`.
+    #[must_use]
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+    }
+}
+
+impl Storage for DiskStorage {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let not_a_directory =
+            || Error::invalid(format!("{} is not a directory", self.path.display())).at(&self.path);
+        let refused = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::NotADirectory => not_a_directory(),
+            io::ErrorKind::InvalidInput => {
+                Error::invalid(format!("{:?} is not a path: {cause}", self.path)).at(&self.path)
+            }
+            _ => Error::io("open", &self.path, &cause),
+        };
+        if self.path.as_os_str().is_empty() {
+            return Err(Error::invalid("the path is empty"));
+        }
+        make_directory(&self.path).map_err(refused)?;
+        if !fs::metadata(&self.path).map_err(refused)?.is_dir() {
+            return Err(not_a_directory());
+        }
+        sys::check_access(&self.path).map_err(refused)
+    }
+
+    fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>> {
+        Ok(Box::new(lock::take(&self.path, timeout)?))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path.join(name);
+        let file = open_file(&path, OpenOptions::new().create_new(true))?;
+        if let Err(error) = sys::allocate(&file, bytes) {
+            // The first error is the one to tell of.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok(Arc::new(DiskFile { file }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(Arc::new(DiskFile { file: open_file(&self.path.join(name), &mut OpenOptions::new())? }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        sync_directory(&self.path)
+    }
+}
+
+/// An open file on disk.
+#[derive(Debug)]
+struct DiskFile {
+    file: File,
+}
+
+impl StorageFile for DiskFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // Carries on after interrupted and short writes; a write of nothing is an error of kind WriteZero.
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes.min(self.len()?))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Opens a regular file for reading and writing, with what `options` adds.
+fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // O_NONBLOCK means nothing to a regular file, and a pipe cannot make the open wait before it is refused.
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = options.read(true).write(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
+    let file = sys::above_standard(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Makes a directory and the ones above it as far as they are missing, each name durable before the next is made.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+            Ok(()) => directory.parent().map_or(Ok(()), sync_directory)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?;
+    sys::above_standard(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn storage() -> (TempDir, DiskStorage) {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::new(dir.path().join("mail"));
+        storage.prepare().unwrap();
+        (dir, storage)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn directories_and_files_are_the_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::new(dir.path().join("a/b/c"));
+        storage.prepare().unwrap();
+        storage.prepare().unwrap();
+        storage.create("file", 10).unwrap();
+        for name in ["a", "a/b", "a/b/c"] {
+            assert_eq!(mode(&dir.path().join(name)), 0o700, "{name}");
+        }
+        assert_eq!(mode(&dir.path().join("a/b/c/file")), 0o600);
+    }
+
+    #[test]
+    fn a_file_where_the_directory_should_be_is_invalid() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "precious").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let error = DiskStorage::new(&path).prepare().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            assert_eq!(error.path(), Some(path.as_path()));
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_no_path_is_invalid() {
+        for path in ["", "nul\0in/it"] {
+            let error = DiskStorage::new(path).prepare().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_io() {
+        let error = DiskStorage::new("/proc/nowhere/to/be").prepare().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.os_code().is_some());
+        assert!(error.to_string().starts_with("cannot open /proc/nowhere"), "{error}");
+    }
+
+    #[test]
+    fn the_path_is_absolute() {
+        assert!(DiskStorage::new("relative").path().is_absolute());
+    }
+
+    #[test]
+    fn a_created_file_is_zero_and_allocated() {
+        let (_dir, storage) = storage();
+        let file = storage.create("segment", 200_000).unwrap();
+        assert_eq!(file.len().unwrap(), 200_000);
+        assert!(fs::metadata(storage.path().join("segment")).unwrap().blocks() * 512 >= 200_000);
+        let mut bytes = vec![1; 200_000];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 200_000);
+        assert!(bytes.iter().all(|byte| *byte == 0));
+        file.sync().unwrap();
+        storage.sync_dir().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_created_over_what_is_there() {
+        let (_dir, storage) = storage();
+        storage.create("file", 4).unwrap().write_at(b"kept", 0).unwrap();
+        let error = storage.create("file", 4).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(storage.path().join("file")).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_allocated_is_removed() {
+        let (_dir, storage) = storage();
+        assert!(storage.create("vast", u64::MAX >> 1).is_err());
+        assert!(storage.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn reads_end_where_the_file_ends() {
+        let (_dir, storage) = storage();
+        storage.create("file", 0).unwrap().write_at(b"0123456789", 0).unwrap();
+        let file = storage.open("file").unwrap();
+        let mut buffer = [b'.'; 8];
+        assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 4);
+        assert_eq!(&buffer, b"6789....");
+        assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 0);
+        assert_eq!(file.read_at(&mut buffer, 1 << 40).unwrap(), 0);
+        assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_file_is_cut_and_never_stretched() {
+        let (_dir, storage) = storage();
+        let file = storage.create("file", 1000).unwrap();
+        file.truncate(10).unwrap();
+        file.truncate(2000).unwrap();
+        assert_eq!(file.len().unwrap(), 10);
+    }
+
+    #[test]
+    fn symbolic_links_are_not_followed() {
+        let (dir, storage) = storage();
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "precious").unwrap();
+        symlink(&outside, storage.path().join("link")).unwrap();
+        symlink(dir.path().join("nothing"), storage.path().join("dangling")).unwrap();
+        assert_eq!(storage.open("link").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        for name in ["link", "dangling"] {
+            assert_eq!(storage.create(name, 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert!(!dir.path().join("nothing").exists());
+        assert_eq!(fs::read(&outside).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let (_dir, storage) = storage();
+        let path = std::ffi::CString::new(storage.path().join("pipe").to_str().unwrap()).unwrap();
+        // SAFETY: `path` is a live string that ends in NUL.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        assert_eq!(storage.open("pipe").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        fs::create_dir(storage.path().join("directory")).unwrap();
+        assert!(storage.open("directory").is_err());
+        assert!(storage.open("nothing").is_err());
+    }
+
+    #[test]
+    fn names_are_listed_renamed_and_removed() {
+        let (_dir, storage) = storage();
+        storage.create("new", 0).unwrap().write_at(b"new", 0).unwrap();
+        storage.create("old", 0).unwrap();
+        storage.create("other", 0).unwrap();
+        storage.rename("new", "old").unwrap();
+        storage.remove("other").unwrap();
+        storage.sync_dir().unwrap();
+        assert_eq!(storage.list().unwrap(), ["old"]);
+        assert_eq!(fs::read(storage.path().join("old")).unwrap(), b"new");
+        assert!(storage.remove("other").is_err());
+    }
+
+    #[test]
+    fn descriptors_close_on_exec() {
+        let (_dir, storage) = storage();
+        let file =
+            open_file(&storage.path().join("file"), OpenOptions::new().create_new(true)).unwrap();
+        // SAFETY: F_GETFD takes no pointer; the descriptor is open because `file` lives.
+        let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFD) };
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+}

@@ -1,0 +1,191 @@
+//! The system calls the standard library has no name for: the only `unsafe` code under storage.
+//!
+//! Each function is a safe wrapper around one call, with the loops and fallbacks the call needs. [`fork`] adds what a
+//! forked process has to know.
+
+mod fork;
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+pub(super) use fork::Unshared;
+pub(crate) use fork::forks;
+
+/// Bytes of one write where space has to be made with zeros. Larger writes make larger extents, and those are
+/// cheaper to write into later.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Time since the machine started, suspended time included; never goes back.
+#[cfg(target_os = "linux")]
+pub(crate) fn boot_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a live, writable timespec of this frame, which is all clock_gettime(2) asks for. It cannot
+    // fail with a clock that every Linux since 2.6.39 has; if it did, `time` would still be the zeros above.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanoseconds)
+}
+
+/// Time since the first call; never goes back.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn boot_time() -> Duration {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
+/// Makes an empty file `bytes` long, all zero, its space taken from the disk now, so that a later write inside it
+/// cannot run out of space.
+pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    match reserve(file, bytes) {
+        // Some file systems (NFS before 4.2, ZFS, many in user space) cannot reserve; written zeros take space
+        // everywhere.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            write_zeros(file, bytes)
+        }
+        outcome => outcome,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    let bytes = libc::off_t::try_from(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a file cannot be that long"))?;
+    loop {
+        // SAFETY: fallocate(2) takes no pointer; the descriptor is open because `file` is borrowed.
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_file: &File, _bytes: u64) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let left = usize::try_from(bytes - offset).unwrap_or(usize::MAX);
+        let part = zeros.get(..left).unwrap_or(&zeros);
+        file.write_all_at(part, offset)?;
+        offset += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// Moves an open file off the descriptors 0 to 2. In a process started with those closed, somebody's `printf` would
+/// otherwise end up in a journal.
+pub(super) fn above_standard(file: File) -> io::Result<File> {
+    const FIRST: libc::c_int = 3;
+    if file.as_raw_fd() >= FIRST {
+        return Ok(file);
+    }
+    // SAFETY: F_DUPFD_CLOEXEC takes no pointer; the descriptor is open because `file` is owned here.
+    let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST) };
+    if fd == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: fcntl(2) has just returned this descriptor as a new one, so nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Whether this process may list, enter and change a directory.
+pub(super) fn check_access(directory: &Path) -> io::Result<()> {
+    let path = CString::new(directory.as_os_str().as_bytes())?;
+    let mode = libc::R_OK | libc::W_OK | libc::X_OK;
+    // SAFETY: `path` is a live string that ends in NUL, and the call keeps no pointer to it.
+    let outcome = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn boot_time_goes_forward() {
+        let before = boot_time();
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(boot_time() - before >= Duration::from_millis(5));
+    }
+
+    #[test]
+    fn allocated_space_is_taken_and_reads_zero() {
+        let file = tempfile::tempfile().unwrap();
+        allocate(&file, 3 << 20).unwrap();
+        let metadata = file.metadata().unwrap();
+        assert_eq!(metadata.len(), 3 << 20);
+        assert!(metadata.blocks() * 512 >= 3 << 20);
+        allocate(&tempfile::tempfile().unwrap(), 0).unwrap();
+    }
+
+    #[test]
+    fn written_zeros_reach_the_exact_length() {
+        let file = tempfile::tempfile().unwrap();
+        let bytes = (2 << 20) + 17;
+        write_zeros(&file, bytes).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), bytes);
+        assert!(file.metadata().unwrap().blocks() * 512 >= bytes);
+    }
+
+    #[test]
+    fn no_file_is_longer_than_an_offset() {
+        let error = allocate(&tempfile::tempfile().unwrap(), u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn files_lie_above_the_standard_descriptors() {
+        let file = above_standard(tempfile::tempfile().unwrap()).unwrap();
+        assert!(file.as_raw_fd() >= 3);
+
+        // Descriptor 0 is closed for a moment in a child of its own: the only safe place for it.
+        let path = CString::new("/dev/null").unwrap();
+        // SAFETY: the child makes async-signal-safe calls alone and leaves by _exit; `path` was made before the fork.
+        let child = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::close(0);
+                let low = libc::open(path.as_ptr(), libc::O_RDONLY);
+                let moved = above_standard(File::from_raw_fd(low)).map(|file| file.as_raw_fd());
+                let right = low == 0
+                    && matches!(moved, Ok(fd) if fd >= 3)
+                    && libc::fcntl(0, libc::F_GETFD) == -1;
+                libc::_exit(i32::from(!right));
+            }
+            child
+        };
+        let mut status = -1;
+        // SAFETY: `status` is a live integer of this frame; `child` is a child nobody else waits for.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn access_to_nothing_is_an_error() {
+        check_access(tempfile::tempdir().unwrap().path()).unwrap();
+        let error = check_access(Path::new("/nowhere/at/all")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -214,7 +214,10 @@ impl StorageFile for MemoryFile {
         let (full, part) = place(bytes);
         contents.blocks.truncate(full + usize::from(part > 0));
         // What is cut off must read as zero should the file grow again.
-        let last = contents.blocks.get_mut(full).map(|block| block.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let last = contents
+            .blocks
+            .get_mut(full)
+            .map(|block| block.get_mut().unwrap_or_else(PoisonError::into_inner));
         if let Some(Some(last)) = last {
             last.get_mut(part..).unwrap_or_default().fill(0);
         }

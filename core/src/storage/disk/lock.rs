@@ -149,14 +149,16 @@ mod tests {
 
     /// Starts a process that holds the lock until its standard input is closed.
     fn lock_elsewhere(directory: &Path) -> Child {
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "storage::lock::tests::a_process_of_its_own", "--nocapture"])
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", &format!("{module}::a_process_of_its_own"), "--nocapture"])
             .env(DIRECTORY, directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         while !directory.join("taken").exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended without the lock");
             thread::sleep(Duration::from_millis(5));
         }
         child

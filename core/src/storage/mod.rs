@@ -60,6 +60,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
 }
 
 /// An open file. Reads and writes are positioned, so one file serves many threads.
+#[expect(clippy::len_without_is_empty, reason = "whether a file is empty is never asked")]
 pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;

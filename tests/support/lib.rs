@@ -1,0 +1,1 @@
+//! What the tests, benchmarks and examples of the workspace share.

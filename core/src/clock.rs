@@ -12,7 +12,7 @@ use crate::storage::boot_time;
 
 /// A moment, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(pub(crate) u64);
+pub(crate) struct Moment(pub(crate) u64);
 
 impl Moment {
     pub(crate) const NEVER: Self = Self(u64::MAX);
@@ -38,7 +38,7 @@ impl Moment {
 }
 
 /// Where time comes from.
-pub trait Clock: Send + Sync + fmt::Debug {
+pub(crate) trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock, read once at open.
     fn wall(&self) -> SystemTime;
 
@@ -48,7 +48,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
 /// The machine's clocks.
 #[derive(Debug, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn wall(&self) -> SystemTime {

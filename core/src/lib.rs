@@ -1,6 +1,7 @@
 //! libmq: an embedded, persistent message queue.
 
 mod broker;
+mod buffer;
 mod clock;
 mod codec;
 mod error;

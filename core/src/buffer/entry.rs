@@ -40,7 +40,7 @@ pub(crate) mod kind {
 ///     16      8  due
 ///     24      4  attempts that have ended and count
 ///     28      1  crashes
-///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync
+///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync, bit 2 = in flight
 ///     30      1  priority
 ///     31      1  bytes of the queue's name
 ///     32      2  bytes of the key, 0 = none
@@ -61,6 +61,7 @@ pub(crate) struct MessageHead {
     pub(crate) crashes: u8,
     pub(crate) behind: bool,
     pub(crate) sync: bool,
+    pub(crate) taken: bool,
     pub(crate) priority: u8,
     pub(crate) queue_len: u8,
     pub(crate) key_len: u16,
@@ -75,11 +76,13 @@ pub(crate) const MESSAGE_HEAD_BYTES: usize = 44;
 
 const FLAG_BEHIND: u8 = 1;
 const FLAG_SYNC: u8 = 2;
+const FLAG_TAKEN: u8 = 4;
 
 impl MessageHead {
     pub(crate) fn encode(&self) -> [u8; MESSAGE_HEAD_BYTES] {
         let mut bytes = [0; MESSAGE_HEAD_BYTES];
-        let flags = if self.behind { FLAG_BEHIND } else { 0 } | if self.sync { FLAG_SYNC } else { 0 };
+        let flags = [(self.behind, FLAG_BEHIND), (self.sync, FLAG_SYNC), (self.taken, FLAG_TAKEN)];
+        let flags = flags.iter().map(|(set, flag)| if *set { *flag } else { 0 }).sum();
         let mut rest = bytes.as_mut_slice();
         let mut put = |field: &[u8]| {
             let (place, after) = std::mem::take(&mut rest).split_at_mut(field.len());
@@ -110,6 +113,7 @@ impl MessageHead {
         let flags = reader.u8()?;
         head.behind = flags & FLAG_BEHIND != 0;
         head.sync = flags & FLAG_SYNC != 0;
+        head.taken = flags & FLAG_TAKEN != 0;
         head.priority = reader.u8()?;
         head.queue_len = reader.u8()?;
         head.key_len = reader.u16()?;

@@ -133,8 +133,8 @@ impl Lane {
         }
     }
 
-    /// The number of the first message of any kind, which may be stale.
-    pub(crate) fn peek(&self) -> Option<u32> {
-        self.first(|| true)
+    /// The number of the first message that may run, which may be stale; suspects only where `suspect` grants it.
+    pub(crate) fn peek(&self, suspect: impl FnOnce() -> bool) -> Option<u32> {
+        self.first(suspect)
     }
 }

@@ -25,8 +25,6 @@ pub(crate) struct Queue {
 pub(crate) struct Ready {
     pub(crate) lane: Lane,
     waiting: u32,
-    /// Counts the calls that wake everybody, so that nobody sleeps through one.
-    calls: u64,
 }
 
 impl Queue {
@@ -34,7 +32,7 @@ impl Queue {
         Self {
             name: name.into(),
             number,
-            ready: Mutex::new(Ready { lane: Lane::new(), waiting: 0, calls: 0 }),
+            ready: Mutex::new(Ready { lane: Lane::new(), waiting: 0 }),
             arrival: Condvar::new(),
             figures: Figures::default(),
         }
@@ -51,9 +49,10 @@ impl Queue {
         }
     }
 
-    /// Wakes all who wait: something else than a message has changed.
+    /// Wakes all who wait: something else than a message has changed. Whoever looks for that under the lock before it
+    /// waits, cannot miss it.
     pub(crate) fn ring_all(&self) {
-        self.ready().calls += 1;
+        let _ready = self.ready();
         self.arrival.notify_all();
     }
 
@@ -70,13 +69,6 @@ impl Queue {
         };
         ready.waiting -= 1;
         ready
-    }
-}
-
-impl Ready {
-    /// Changes with every [`Queue::ring_all`].
-    pub(crate) fn calls(&self) -> u64 {
-        self.calls
     }
 }
 

@@ -31,7 +31,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Records together larger than this are copied and checksummed before the tail is locked for them.
 const COPY_INSIDE_MAX: usize = 64 << 10;
 
-/// Bytes that may be appended and not yet written; who would append more, writes first.
+/// Bytes that may be appended and not yet written; who is about to append more, writes first.
 const BACKLOG_MAX: u64 = 8 << 20;
 
 /// Kept free at a segment's end for the record that ends it.
@@ -226,6 +226,22 @@ impl<S: Show> Journal<S> {
         self.broker
     }
 
+    /// Bytes of an ordinary segment.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
+    /// Removes the snapshots that a newer one, which ends at `end`, has made useless.
+    pub(crate) fn forget_snapshots_before(&self, end: u64) {
+        let newest = super::snapshot::file_name(end);
+        for name in self.storage.list().unwrap_or_default() {
+            if name.ends_with(".snapshot") && name < newest {
+                // What cannot be removed now is removed at the next open.
+                let _ = self.storage.remove(&name);
+            }
+        }
+    }
+
     pub(crate) fn space(&self) -> &Space {
         &self.space
     }
@@ -238,8 +254,15 @@ impl<S: Show> Journal<S> {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    /// Writes what is appended if it has grown too much: called by who is about to append, before it locks anything
+    /// that showing effects needs.
+    pub(crate) fn relieve(&self) -> Result<()> {
+        let backlog = lock(&self.tail).position.saturating_sub(self.written.reached());
+        if backlog > BACKLOG_MAX { self.write() } else { Ok(()) }
+    }
+
     /// Gives the records their positions and copies them; several are one group. `finish` learns the first position,
-    /// under the tail's lock.
+    /// under the tail's lock. Shows nothing, so it may be called under any lock but the tail's.
     ///
     /// # Errors
     /// `STORAGE_FULL`, `POISONED`, `CLOSED`: then nothing was appended and `finish` did not run.
@@ -255,11 +278,6 @@ impl<S: Show> Journal<S> {
         loop {
             let mut tail = lock(&self.tail);
             tail.check()?;
-            if tail.backlog(self.written.reached()) > BACKLOG_MAX {
-                drop(tail);
-                self.write()?;
-                continue;
-            }
             if need == Need::Grow && tail.spare.is_none() && tail.spare_refused {
                 drop(tail);
                 self.make_spare(0)?;
@@ -462,11 +480,6 @@ impl<E> Tail<E> {
             None if self.closed => Err(Error::closed()),
             None => Ok(()),
         }
-    }
-
-    /// Bytes that are appended and not written.
-    fn backlog(&self, written: u64) -> u64 {
-        self.position.saturating_sub(written)
     }
 
     /// The lowest position whose effect is not shown yet.

@@ -1,0 +1,200 @@
+//! The buffer: decide, log, show.
+//!
+//! Every operation decides first (under a slot's guard, and the locks of the keys it concerns), then logs what it
+//! decided, and leaves the effect to be shown when the record has reached its level. A decision whose record could not
+//! be logged is taken back.
+
+use std::time::Duration;
+
+use super::entry::{Entry, kind};
+use super::plan::{Fate, NewMessage, Plan, records};
+use super::queue::Queue;
+use super::state::State;
+use crate::error::Result;
+use crate::journal::{Journal, Level, Need, Record};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// What became of an enqueued message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enqueued {
+    Accepted(u64),
+    Replaced(u64),
+    Duplicate(u64),
+}
+
+/// A message that was taken: leased, its attempt logged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) slot: u32,
+    pub(crate) lease: u64,
+    pub(crate) key: u32,
+    pub(crate) id: u64,
+    /// Where its content is.
+    pub(crate) version: u64,
+    /// The number of this attempt, from 1.
+    pub(crate) attempt: u32,
+    /// The position behind the attempt's record, which has to be written before anybody sees the message.
+    pub(crate) end: u64,
+}
+
+/// When a message whose attempts or crashes are used up is taken, it is a dead letter instead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_retries: u32,
+    pub(crate) max_crashes: u32,
+}
+
+/// Messages over a journal.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pub(crate) state: Arc<State>,
+    pub(crate) journal: Journal<State>,
+    leases: AtomicU64,
+}
+
+impl Buffer {
+    pub(crate) fn new(state: Arc<State>, journal: Journal<State>) -> Self {
+        Self { state, journal, leases: AtomicU64::new(1) }
+    }
+
+    /// Enqueues messages of one call: all or none, answered when all have reached their level. `wait` is how long to
+    /// wait for room.
+    pub(crate) fn enqueue(&self, messages: &[NewMessage<'_>], wait: Duration) -> Result<Vec<Enqueued>> {
+        self.journal.relieve()?;
+        let mut places = 0;
+        loop {
+            let keys = messages.iter().filter_map(|message| Some((message.queue.number, message.key?)));
+            let shards = keys.map(|(queue, key)| self.state.keys.shard_of(queue, key)).collect();
+            let mut plan = Plan::new(&self.state, self.state.keys.lock(shards), places);
+            places = 0;
+            match messages.iter().try_for_each(|message| plan.add(message)) {
+                Ok(()) => return self.log_plan(plan, messages),
+                Err(full) if wait.is_zero() => return Err(full),
+                Err(full) => {
+                    // Each message may need a place; those it turns out not to need are given back at once.
+                    drop(plan);
+                    if !self.state.room.wait(messages.len(), wait) {
+                        return Err(full);
+                    }
+                    places = messages.len();
+                }
+            }
+        }
+    }
+
+    /// Takes the next message of a queue, if there is one that may run now. The caller commits `end` before it looks
+    /// at the message.
+    pub(crate) fn take(&self, queue: &Queue, limits: Limits) -> Result<Option<Taken>> {
+        while let Some((slot, mut guard)) = self.state.pop(queue) {
+            let now = self.state.clock.now();
+            if let Some(reason) = spent(guard.attempts, guard.crashes, limits) {
+                let (id, version) = (guard.id, guard.version);
+                // Leased for a moment, so that it is settled like any other.
+                let lease = self.leases.fetch_add(1, Ordering::Relaxed);
+                guard.set_taken(lease);
+                queue.figures.ready.down();
+                queue.figures.in_flight.up();
+                let key = guard.key;
+                let attempt = guard.attempts;
+                drop(guard);
+                let taken = Taken { slot, lease, key, id, version, attempt, end: 0 };
+                self.bury(queue, &taken, reason)?;
+                continue;
+            }
+            let lease = self.leases.fetch_add(1, Ordering::Relaxed);
+            let entry = Entry::Attempt {
+                id: guard.id,
+                version: guard.version,
+                lease,
+                attempt: guard.attempts + 1,
+                at: now,
+            };
+            let mut body = Vec::with_capacity(40);
+            entry.encode(&mut body);
+            let record = Record { kind: kind::ATTEMPT, parts: &[&body] };
+            match self.journal.append(Need::Settle, &[record], |_, _| guard.set_taken(lease)) {
+                Ok(appended) => {
+                    queue.figures.ready.down();
+                    queue.figures.in_flight.up();
+                    queue.figures.delivered.up();
+                    return Ok(Some(Taken {
+                        slot,
+                        lease,
+                        key: guard.key,
+                        id: guard.id,
+                        version: guard.version,
+                        attempt: guard.attempts + 1,
+                        end: appended.end,
+                    }));
+                }
+                Err(error) => {
+                    self.state.unpop(slot, guard);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Logs a plan and waits for its level, and for that of the messages it found to be duplicates of.
+    fn log_plan(&self, mut plan: Plan<'_>, messages: &[NewMessage<'_>]) -> Result<Vec<Enqueued>> {
+        let asked = messages.iter().map(|message| message.level).max().unwrap_or(Level::Os);
+        let mut commit = plan.level().map(|level| (level, 0));
+        let mut ids = Vec::new();
+        if let Some((_, end)) = &mut commit {
+            let bodies = plan.bodies(messages, self.state.clock.now());
+            let pieces = bodies.pieces();
+            let records: Vec<_> = records(&pieces).collect();
+            let appended = self.journal.append(Need::Grow, &records, |position, pending| {
+                ids = plan.log(position, &bodies, pending);
+            })?;
+            *end = appended.end;
+        }
+        let fates = std::mem::take(&mut plan.fates);
+        drop(plan);
+        if let Some((level, end)) = commit {
+            self.journal.commit(level, end)?;
+        }
+        let id = |item: usize| ids.get(item).map_or(0, |(id, _)| *id);
+        fates
+            .into_iter()
+            .zip(messages)
+            .map(|(fate, message)| {
+                let figures = &message.queue.figures;
+                Ok(match fate {
+                    Fate::Accepted(item) => {
+                        figures.enqueued.up();
+                        Enqueued::Accepted(id(item))
+                    }
+                    Fate::Replaced(item) => {
+                        figures.enqueued.up();
+                        figures.replaced.up();
+                        Enqueued::Replaced(id(item))
+                    }
+                    Fate::DuplicateOf(item) => {
+                        figures.duplicates.up();
+                        Enqueued::Duplicate(id(item))
+                    }
+                    Fate::Duplicate { id, version } => {
+                        // The caller is told "it is there" only when it is as safe as the caller asked for.
+                        self.journal.commit(asked, version + 1)?;
+                        figures.duplicates.up();
+                        Enqueued::Duplicate(id)
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+/// Why a message must not be tried again, if so.
+fn spent(attempts: u32, crashes: u8, limits: Limits) -> Option<&'static str> {
+    if u32::from(crashes) >= limits.max_crashes {
+        Some("crashed")
+    } else if attempts > limits.max_retries {
+        Some("max_retries")
+    } else {
+        None
+    }
+}

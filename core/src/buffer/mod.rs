@@ -1,0 +1,24 @@
+//! Floor 2: messages, keys, lanes, dead letters. It decides what becomes of a message; it knows no threads.
+
+mod buffer;
+mod dead;
+mod entry;
+mod keys;
+mod lane;
+mod plan;
+mod queue;
+mod replay;
+mod room;
+mod schedule;
+mod settle;
+mod slot;
+mod snapshot;
+mod state;
+
+pub(crate) use buffer::{Buffer, Enqueued, Limits, Taken};
+pub(crate) use entry::{DeadLetterEntry, Entry, MessageEntry, put_header};
+pub(crate) use plan::NewMessage;
+pub(crate) use queue::{Figures, Queue};
+pub(crate) use replay::{Found, Replayed};
+pub(crate) use settle::{Outcome, Settled};
+pub(crate) use state::{Alarm, State};

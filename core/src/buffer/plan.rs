@@ -1,0 +1,407 @@
+//! Plans: what a call that brings messages decides, before anything is logged.
+//!
+//! A plan is made under the locks of all keys it concerns and holds the guards of the messages it replaces. It changes
+//! keys as it goes, so that a later message of the same call sees what an earlier one did, and notes how to undo that.
+//! Logged, its changes stand; dropped, everything is as it was.
+
+use super::entry::{MESSAGE_HEAD_BYTES, MessageHead, kind};
+use super::keys::{Holders, LockedKeys};
+use super::queue::Queue;
+use super::slot::{Guard, NONE, State as SlotState};
+use super::state::{Effect, State};
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Level, Pending, Record, record_space};
+use crate::sync::Arc;
+
+/// A message that is to be enqueued, checked and in the words of the buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMessage<'a> {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) key: Option<&'a str>,
+    /// A message that holds the key already stays.
+    pub(crate) keep: bool,
+    pub(crate) correlation_id: Option<&'a str>,
+    pub(crate) content_type: Option<&'a str>,
+    /// As [`super::entry::put_header`] writes them.
+    pub(crate) headers: Vec<u8>,
+    pub(crate) body: &'a [u8],
+    pub(crate) due: Moment,
+    pub(crate) level: Level,
+}
+
+/// What becomes of one message of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is this item of the plan.
+    Accepted(usize),
+    /// It is this item of the plan, under the id of the message it replaces.
+    Replaced(usize),
+    /// This item of the plan holds the key.
+    DuplicateOf(usize),
+    /// A message that was there holds the key.
+    Duplicate { id: u64, version: u64 },
+}
+
+/// A record the plan will write.
+#[derive(Debug)]
+struct Item {
+    /// Which of the call's messages.
+    message: usize,
+    slot: u32,
+    /// The slot is new; else its guard is held and its message is replaced.
+    fresh: bool,
+    key: u32,
+    behind: bool,
+    level: Level,
+}
+
+/// A message that left the schedule because it was replaced.
+#[derive(Debug)]
+struct Unscheduled {
+    queue: Arc<Queue>,
+    due: Moment,
+    id: u64,
+    attempts: u32,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Insert(u32),
+    Set(u32, Holders),
+}
+
+/// What a call decides.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    state: &'a State,
+    keys: LockedKeys<'a>,
+    items: Vec<Item>,
+    pub(crate) fates: Vec<Fate>,
+    held: Vec<(u32, Guard<'a>)>,
+    undo: Vec<Undo>,
+    unscheduled: Vec<Unscheduled>,
+    /// A key that nobody held for a while.
+    vacated: Option<u32>,
+    /// The slot of a message that is behind no other any more; its guard is held.
+    freed: Option<u32>,
+    /// Places that are taken already and not used yet.
+    places: usize,
+    logged: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// An empty plan under these keys' locks, with places that were taken for it.
+    pub(crate) fn new(state: &'a State, keys: LockedKeys<'a>, places: usize) -> Self {
+        Self {
+            state,
+            keys,
+            items: Vec::new(),
+            fates: Vec::new(),
+            held: Vec::new(),
+            undo: Vec::new(),
+            unscheduled: Vec::new(),
+            vacated: None,
+            freed: None,
+            places,
+            logged: false,
+        }
+    }
+
+    /// Decides what becomes of the next message of the call.
+    ///
+    /// # Errors
+    /// `FULL`.
+    pub(crate) fn add(&mut self, message: &NewMessage<'_>) -> Result<()> {
+        let number = self.fates.len();
+        let fate = match message.key {
+            None => self.accept(number, message, NONE, false)?,
+            Some(key) => match self.keys.find(message.queue.number, key) {
+                None => {
+                    let fate = self.accept(number, message, NONE, false)?;
+                    let slot = self.items.last().map_or(NONE, |item| item.slot);
+                    let key = self.keys.insert(message.queue.number, key, slot);
+                    self.undo.push(Undo::Insert(key));
+                    if let Some(item) = self.items.last_mut() {
+                        item.key = key;
+                    }
+                    fate
+                }
+                Some((key, holders)) if holders.newest == NONE => {
+                    let fate = self.accept(number, message, key, false)?;
+                    let newest = self.items.last().map_or(NONE, |item| item.slot);
+                    self.set_holders(key, holders, Holders { newest, older: NONE });
+                    fate
+                }
+                Some((key, holders)) => self.add_held(number, message, key, holders)?,
+            },
+        };
+        self.fates.push(fate);
+        Ok(())
+    }
+
+    /// Whether another message waits behind this one, which holds this key.
+    pub(crate) fn has_behind(&mut self, key: u32, slot: u32) -> bool {
+        self.keys.holders(key).is_some_and(|holders| holders.older == slot)
+    }
+
+    /// Takes a message off its key; answers the id of the one behind it, which is no longer.
+    pub(crate) fn leave(&mut self, key: u32, slot: u32) -> Option<u64> {
+        let holders = self.keys.holders(key)?;
+        if holders.older != slot {
+            self.set_holders(key, holders, Holders { newest: NONE, older: NONE });
+            self.vacated = Some(key);
+            return None;
+        }
+        self.set_holders(key, holders, Holders { newest: holders.newest, older: NONE });
+        let guard = self.state.slots.at(holders.newest).lock();
+        let id = guard.id;
+        self.held.push((holders.newest, guard));
+        self.freed = Some(holders.newest);
+        Some(id)
+    }
+
+    /// The level the whole plan has to reach.
+    pub(crate) fn level(&self) -> Option<Level> {
+        self.items.iter().map(|item| item.level).max()
+    }
+
+    /// The records' bodies, to be gathered by [`Bodies::records`].
+    pub(crate) fn bodies<'m>(&self, messages: &'m [NewMessage<'m>], now: Moment) -> Bodies<'m> {
+        let body = |item: &Item| {
+            let message = messages.get(item.message)?;
+            let id = if item.fresh { 0 } else { self.guard(item.slot)?.id };
+            let head = MessageHead {
+                id,
+                enqueued_at: now,
+                due: message.due,
+                behind: item.behind,
+                sync: item.level == Level::Sync,
+                queue_len: short(message.queue.name.len()),
+                key_len: text_len(message.key),
+                correlation_len: text_len(message.correlation_id),
+                type_len: text_len(message.content_type),
+                headers_len: u32::try_from(message.headers.len()).unwrap_or(u32::MAX),
+                ..MessageHead::default()
+            };
+            Some((head.encode(), message))
+        };
+        Bodies { bodies: self.items.iter().filter_map(body).collect() }
+    }
+
+    /// Makes the plan true, now that its first record stands at `position`. Runs under the tail's lock.
+    pub(crate) fn log(
+        &mut self,
+        mut position: u64,
+        bodies: &Bodies<'_>,
+        pending: &mut Pending<'_, Effect>,
+    ) -> Vec<(u64, u64)> {
+        let mut ids = Vec::with_capacity(self.items.len());
+        for (item, (_, message)) in self.items.iter().zip(&bodies.bodies) {
+            let mut fresh;
+            let guard = if item.fresh {
+                fresh = self.state.slots.at(item.slot).lock();
+                fresh.id = position;
+                fresh.key = item.key;
+                fresh.queue = message.queue.number;
+                &mut fresh
+            } else {
+                match self.held.iter_mut().find(|(slot, _)| *slot == item.slot) {
+                    Some((_, guard)) => guard,
+                    None => continue,
+                }
+            };
+            if guard.state() == SlotState::Ready {
+                message.queue.figures.ready.down();
+            }
+            guard.version = position;
+            guard.due = message.due;
+            guard.attempts = 0;
+            guard.crashes = 0;
+            guard.behind = item.behind;
+            guard.level = item.level;
+            guard.set(SlotState::Pending);
+            ids.push((guard.id, position));
+            pending.at(item.level, Effect::Show { slot: item.slot, version: position });
+            position += bodies.space(message) as u64;
+        }
+        if let Some(slot) = self.freed
+            && let Some((_, guard)) = self.held.iter_mut().find(|(held, _)| *held == slot)
+        {
+            guard.behind = false;
+            if guard.state() == SlotState::Behind {
+                guard.set(SlotState::Pending);
+                pending.at(Level::Os, Effect::Show { slot, version: guard.version });
+            }
+        }
+        self.held.clear();
+        self.logged = true;
+        ids
+    }
+
+    fn set_holders(&mut self, key: u32, from: Holders, to: Holders) {
+        self.undo.push(Undo::Set(key, from));
+        self.keys.set(key, to);
+    }
+
+    fn add_held(
+        &mut self,
+        number: usize,
+        message: &NewMessage<'_>,
+        key: u32,
+        holders: Holders,
+    ) -> Result<Fate> {
+        let newest = holders.newest;
+        if let Some(index) = self.items.iter().position(|item| item.slot == newest) {
+            if message.keep {
+                return Ok(Fate::DuplicateOf(index));
+            }
+            if let Some(item) = self.items.get_mut(index) {
+                item.message = number;
+                item.level = item.level.max(message.level);
+            }
+            return Ok(Fate::Replaced(index));
+        }
+        if self.freed == Some(newest) {
+            // Its guard is held already: it was behind the message that is being settled.
+            let Some(guard) = self.guard(newest) else { return Ok(Fate::DuplicateOf(0)) };
+            if message.keep {
+                return Ok(Fate::Duplicate { id: guard.id, version: guard.version });
+            }
+            let level = guard.level.max(message.level);
+            self.items.push(Item { message: number, slot: newest, fresh: false, key, behind: false, level });
+            return Ok(Fate::Replaced(self.items.len() - 1));
+        }
+        let guard = self.state.slots.at(newest).lock();
+        if message.keep {
+            return Ok(Fate::Duplicate { id: guard.id, version: guard.version });
+        }
+        if guard.state() == SlotState::Taken {
+            drop(guard);
+            let fate = self.accept(number, message, key, true)?;
+            let slot = self.items.last().map_or(NONE, |item| item.slot);
+            self.set_holders(key, holders, Holders { newest: slot, older: newest });
+            return Ok(fate);
+        }
+        if guard.state() == SlotState::Delayed {
+            let (due, id, attempts) = (guard.due, guard.id, guard.attempts);
+            let queue = Arc::clone(&message.queue);
+            self.unscheduled.push(Unscheduled { queue, due, id, attempts });
+        }
+        self.items.push(Item {
+            message: number,
+            slot: newest,
+            fresh: false,
+            key,
+            behind: guard.behind,
+            level: guard.level.max(message.level),
+        });
+        self.held.push((newest, guard));
+        Ok(Fate::Replaced(self.items.len() - 1))
+    }
+
+    fn accept(
+        &mut self,
+        number: usize,
+        message: &NewMessage<'_>,
+        key: u32,
+        behind: bool,
+    ) -> Result<Fate> {
+        let full = || Error::new(ErrorKind::Full, "the broker is full: capacity messages are live");
+        if self.places > 0 {
+            self.places -= 1;
+        } else if !self.state.room.take(1) {
+            return Err(full());
+        }
+        let Some(slot) = self.state.slots.claim() else {
+            self.state.room.free(1);
+            return Err(full());
+        };
+        self.items.push(Item { message: number, slot, fresh: true, key, behind, level: message.level });
+        Ok(Fate::Accepted(self.items.len() - 1))
+    }
+
+    fn guard(&self, slot: u32) -> Option<&Guard<'a>> {
+        self.held.iter().find(|(held, _)| *held == slot).map(|(_, guard)| guard)
+    }
+}
+
+impl Drop for Plan<'_> {
+    fn drop(&mut self) {
+        self.held.clear();
+        if self.places > 0 {
+            self.state.room.free(self.places);
+        }
+        if self.logged {
+            if let Some(key) = self.vacated
+                && self.keys.holders(key).is_some_and(|holders| holders.newest == NONE)
+            {
+                self.keys.remove(key);
+            }
+            for gone in self.unscheduled.drain(..) {
+                self.state.unschedule(&gone.queue, gone.due, gone.id, gone.attempts);
+            }
+            return;
+        }
+        for undo in self.undo.drain(..).rev() {
+            match undo {
+                Undo::Insert(key) => self.keys.remove(key),
+                Undo::Set(key, holders) => self.keys.set(key, holders),
+            }
+        }
+        for item in self.items.iter().filter(|item| item.fresh) {
+            self.state.slots.free(item.slot);
+            self.state.room.free(1);
+        }
+    }
+}
+
+/// The bodies of a plan's records, in pieces that are gathered only in the journal.
+#[derive(Debug)]
+pub(crate) struct Bodies<'m> {
+    bodies: Vec<([u8; MESSAGE_HEAD_BYTES], &'m NewMessage<'m>)>,
+}
+
+/// The pieces of a body: head, queue, key, correlation id, content type, headers, body.
+type Pieces<'p> = [&'p [u8]; 7];
+
+impl Bodies<'_> {
+    /// The pieces of every body, in order.
+    pub(crate) fn pieces(&self) -> Vec<Pieces<'_>> {
+        self.bodies
+            .iter()
+            .map(|(head, message)| {
+                [
+                    &head[..],
+                    message.queue.name.as_bytes(),
+                    message.key.unwrap_or_default().as_bytes(),
+                    message.correlation_id.unwrap_or_default().as_bytes(),
+                    message.content_type.unwrap_or_default().as_bytes(),
+                    &message.headers,
+                    message.body,
+                ]
+            })
+            .collect()
+    }
+
+    /// Bytes that a message's record takes in the log.
+    fn space(&self, message: &NewMessage<'_>) -> usize {
+        let texts = [message.key, message.correlation_id, message.content_type];
+        let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
+        let body = message.queue.name.len() + texts + message.headers.len() + message.body.len();
+        record_space(MESSAGE_HEAD_BYTES + body)
+    }
+}
+
+/// The records over these pieces.
+pub(crate) fn records<'p>(pieces: &'p [Pieces<'p>]) -> impl Iterator<Item = Record<'p>> {
+    pieces.iter().map(|parts| Record { kind: kind::MESSAGE, parts })
+}
+
+fn text_len(text: Option<&str>) -> u16 {
+    text.map_or(0, |text| u16::try_from(text.len()).unwrap_or(0))
+}
+
+fn short(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(0)
+}

@@ -1,0 +1,270 @@
+//! Replay: the state that a log and its snapshot describe.
+//!
+//! Every entry overwrites what it names, so it does not matter that a snapshot has some of the log's effects already.
+//! What a message was doing when the process died is decided by the next opening, see [`Replayed::reopen`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
+use super::keys::Holders;
+use super::slot::{Linked, NONE, State as SlotState};
+use super::state::State;
+use crate::clock::{BrokerClock, Moment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Level, Replay};
+
+/// A message, as far as the log tells.
+#[derive(Clone, Debug)]
+struct Message {
+    version: u64,
+    due: Moment,
+    queue: u32,
+    key: Option<Box<str>>,
+    attempts: u32,
+    crashes: u8,
+    behind: bool,
+    taken: bool,
+    sync: bool,
+}
+
+/// What replay has come to.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    messages: BTreeMap<u64, Message>,
+    dead: BTreeMap<u64, DeadLetterEntry>,
+    queues: Vec<Box<str>>,
+    queue_numbers: HashMap<Box<str>, u32>,
+    /// The latest moment seen.
+    last_seen: Moment,
+    suspects: u64,
+}
+
+/// What an opening found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) messages: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) suspects: u64,
+}
+
+impl Replayed {
+    /// The latest moment that the log has seen.
+    pub(crate) fn last_seen(&self) -> Moment {
+        self.last_seen
+    }
+
+    /// The lowest position that something still refers to.
+    pub(crate) fn oldest_version(&self) -> Option<u64> {
+        let messages = self.messages.values().map(|message| message.version);
+        messages.chain(self.dead.values().map(|letter| letter.version)).min()
+    }
+
+    /// What follows from the fact that whoever had the broker open is gone: what was in flight was being handled when
+    /// the process died, and what another message waits behind is superseded.
+    pub(crate) fn reopen(&mut self) {
+        let mut behind: HashMap<(u32, Box<str>), u64> = HashMap::new();
+        for (id, message) in &self.messages {
+            if let (true, Some(key)) = (message.behind, &message.key) {
+                behind.insert((message.queue, key.clone()), *id);
+            }
+        }
+        self.messages.retain(|id, message| {
+            let holder = message.key.as_ref().and_then(|key| behind.get(&(message.queue, key.clone())));
+            holder.is_none_or(|newest| newest == id)
+        });
+        for message in self.messages.values_mut() {
+            message.behind = false;
+            if std::mem::take(&mut message.taken) {
+                message.crashes = message.crashes.saturating_add(1);
+                self.suspects += 1;
+            }
+        }
+    }
+
+    /// Makes a state of it.
+    ///
+    /// # Errors
+    /// `INVALID` where the directory holds more messages than there can be slots.
+    pub(crate) fn into_state(self, clock: BrokerClock, capacity: usize) -> Result<(State, Found)> {
+        let found = Found {
+            messages: self.messages.len() as u64,
+            dead_letters: self.dead.len() as u64,
+            suspects: self.suspects,
+        };
+        let state = State::new(clock, capacity.max(self.messages.len()));
+        for name in &self.queues {
+            state.queues.named(name)?;
+        }
+        for (id, message) in self.messages {
+            let slot = state.slots.claim().ok_or_else(|| {
+                Error::new(ErrorKind::Invalid, "capacity is far below the messages in the directory")
+            })?;
+            state.room.force(1);
+            let key = message.key.map_or(NONE, |key| {
+                let mut keys = state.keys.lock(vec![state.keys.shard_of(message.queue, &key)]);
+                match keys.find(message.queue, &key) {
+                    Some((number, _)) => {
+                        keys.set(number, Holders { newest: slot, older: NONE });
+                        number
+                    }
+                    None => keys.insert(message.queue, &key, slot),
+                }
+            });
+            {
+                let mut guard = state.slots.at(slot).lock();
+                guard.id = id;
+                guard.version = message.version;
+                guard.due = message.due;
+                guard.queue = message.queue;
+                guard.key = key;
+                guard.attempts = message.attempts;
+                guard.crashes = message.crashes;
+                guard.behind = false;
+                guard.level = if message.sync { Level::Sync } else { Level::Os };
+                guard.linked = Linked::Nowhere;
+                guard.set(SlotState::Pending);
+            }
+            state.show_waiting(slot, message.version);
+        }
+        for (_, letter) in self.dead {
+            state.bury(letter);
+        }
+        Ok((state, found))
+    }
+
+    fn queue(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.queue_numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.queues.len()).unwrap_or(NONE);
+        self.queues.push(name.into());
+        self.queue_numbers.insert(name.into(), number);
+        number
+    }
+
+    fn message(&mut self, position: u64, body: &[u8]) -> Option<()> {
+        let entry = MessageEntry::decode(body)?;
+        let head = entry.head;
+        let id = if head.id == 0 { position } else { head.id };
+        let queue = self.queue(entry.queue);
+        self.see(head.enqueued_at);
+        self.dead.remove(&id);
+        self.messages.insert(
+            id,
+            Message {
+                version: position,
+                due: head.due,
+                queue,
+                key: entry.key.map(Into::into),
+                attempts: head.attempts,
+                crashes: head.crashes,
+                behind: head.behind,
+                taken: head.taken,
+                sync: head.sync,
+            },
+        );
+        Some(())
+    }
+
+    fn entry(&mut self, entry: Entry) {
+        match entry {
+            Entry::Open { at, .. } => {
+                self.see(at);
+                self.reopen();
+                self.suspects = 0;
+            }
+            Entry::Attempt { id, version, at, .. } => {
+                self.see(at);
+                if let Some(message) = self.version(id, version) {
+                    message.taken = true;
+                }
+            }
+            Entry::Wait { id, version, attempts, due, at } => {
+                self.see(at);
+                if let Some(message) = self.version(id, version) {
+                    message.taken = false;
+                    message.attempts = attempts;
+                    message.due = due;
+                }
+            }
+            Entry::Gone { id, version, next, at } => {
+                self.see(at);
+                self.freed(next);
+                if self.version(id, version).is_some() {
+                    self.messages.remove(&id);
+                }
+            }
+            Entry::Dead { id, version, next, attempts, at, reason, error } => {
+                self.see(at);
+                self.freed(next);
+                // A dead letter that was written again follows its message in one group, and names no version.
+                let Some(message) = self.messages.get(&id) else { return };
+                if version != 0 && message.version != version {
+                    return;
+                }
+                let (queue, version) = (message.queue, message.version);
+                self.messages.remove(&id);
+                let queue = self.queues.get(queue as usize).cloned().unwrap_or_default().into();
+                let letter = DeadLetterEntry { id, version, queue, attempts, at, reason, error };
+                self.dead.insert(id, letter);
+            }
+            Entry::Undead { id } => {
+                self.dead.remove(&id);
+            }
+            Entry::Time { at } => self.see(at),
+        }
+    }
+
+    fn version(&mut self, id: u64, version: u64) -> Option<&mut Message> {
+        self.messages.get_mut(&id).filter(|message| message.version == version)
+    }
+
+    fn freed(&mut self, next: u64) {
+        if let Some(message) = self.messages.get_mut(&next) {
+            message.behind = false;
+        }
+    }
+
+    fn see(&mut self, at: Moment) {
+        self.last_seen = self.last_seen.max(at);
+    }
+}
+
+impl Replay for Replayed {
+    fn entry(&mut self, entry: &[u8]) -> Option<()> {
+        match SnapshotEntry::decode(entry)? {
+            SnapshotEntry::Time(at) => self.see(at),
+            SnapshotEntry::Kept(kept) => {
+                let queue = self.queue(kept.queue);
+                self.messages.insert(
+                    kept.id,
+                    Message {
+                        version: kept.version,
+                        due: kept.due,
+                        queue,
+                        key: kept.key.map(Into::into),
+                        attempts: kept.attempts,
+                        crashes: kept.crashes,
+                        behind: kept.behind,
+                        taken: kept.taken,
+                        sync: kept.sync,
+                    },
+                );
+            }
+            SnapshotEntry::Dead(letter) => {
+                self.dead.insert(letter.id, letter);
+            }
+        }
+        Some(())
+    }
+
+    fn record(&mut self, position: u64, kind: u8, body: &[u8]) -> Option<()> {
+        match kind {
+            kind::MESSAGE => self.message(position, body),
+            _ => {
+                self.entry(Entry::decode(kind, body)?);
+                Some(())
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Settling: the one end of a delivery, and what follows from it.
+
+use super::buffer::{Buffer, Taken};
+use super::entry::{DeadLetterEntry, Entry};
+use super::plan::{NewMessage, Plan, records};
+use super::queue::Queue;
+use super::slot::{NONE, State as SlotState};
+use super::state::Effect;
+use crate::clock::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Level, Need, Record};
+
+/// How a delivery ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome<'a> {
+    /// Done. The children are enqueued in the same record group.
+    Ack {
+        children: &'a [NewMessage<'a>],
+        /// Places that were taken for the children, beside the message's own.
+        places: usize,
+    },
+    /// Failed: tried again at `due`, or a dead letter if `max_retries` is used up.
+    Fail { due: Moment, max_retries: u32, error: &'a str },
+    /// Given back, not counted.
+    Release { due: Moment },
+    /// To the dead letters.
+    Reject { reason: &'a str, error: &'a str },
+    /// To the dead letters without another attempt, because its limits were used up.
+    Spent { reason: &'a str, error: &'a str },
+}
+
+/// What a settle came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The position behind the settle's records, which have to be written before it may be told.
+    pub(crate) end: u64,
+    /// A level beyond that which the children have to reach before they are shown.
+    pub(crate) awaits_sync: bool,
+}
+
+impl Buffer {
+    /// Ends a delivery.
+    ///
+    /// # Errors
+    /// `STALE_LEASE` where it was settled before or its lease was lost; then nothing changed.
+    pub(crate) fn settle(&self, queue: &Queue, taken: &Taken, outcome: Outcome<'_>) -> Result<Settled> {
+        self.journal.relieve()?;
+        let state = &*self.state;
+        let now = state.clock.now();
+        let (children, places) = match outcome {
+            Outcome::Ack { children, places } => (children, places),
+            _ => (&[][..], 0),
+        };
+        let keyed = children.iter().filter_map(|child| Some((child.queue.number, child.key?)));
+        let mut shards: Vec<u32> = keyed.map(|(queue, key)| state.keys.shard_of(queue, key)).collect();
+        if taken.key != NONE {
+            shards.push(super::keys::shard_of_number(taken.key));
+        }
+        // The message's own place counts for its first child until the ack is shown.
+        let own = usize::from(!children.is_empty());
+        state.room.force(own);
+        let mut plan = Plan::new(state, state.keys.lock(shards), places + own);
+        let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
+            queue.figures.stale_settles.up();
+            return Err(Error::new(
+                ErrorKind::StaleLease,
+                format!("message {} was settled before, or its lease was lost", taken.id),
+            ));
+        };
+        let superseded = taken.key != NONE && plan.has_behind(taken.key, taken.slot);
+        let (id, version, attempts) = (guard.id, guard.version, guard.attempts);
+        let counted = attempts + 1;
+        let mut leave = || if taken.key == NONE { 0 } else { plan.leave(taken.key, taken.slot).unwrap_or(0) };
+        let entry = match outcome {
+            Outcome::Ack { .. } => Entry::Gone { id, version, next: leave(), at: now },
+            Outcome::Fail { .. } | Outcome::Release { .. } if superseded => {
+                Entry::Gone { id, version, next: leave(), at: now }
+            }
+            Outcome::Fail { due, max_retries, .. } if counted <= max_retries => {
+                Entry::Wait { id, version, attempts: counted, due, at: now }
+            }
+            Outcome::Fail { error, .. } => Entry::Dead {
+                id,
+                version,
+                next: leave(),
+                attempts: counted + u32::from(guard.crashes),
+                at: now,
+                reason: "max_retries".into(),
+                error: error.into(),
+            },
+            Outcome::Release { due } => Entry::Wait { id, version, attempts, due, at: now },
+            Outcome::Reject { reason, error } | Outcome::Spent { reason, error } => Entry::Dead {
+                id,
+                version,
+                next: leave(),
+                attempts: taken.attempt + u32::from(guard.crashes),
+                at: now,
+                reason: reason.into(),
+                error: error.into(),
+            },
+        };
+        children.iter().try_for_each(|child| plan.add(child))?;
+
+        let mut body = Vec::with_capacity(64);
+        entry.encode(&mut body);
+        let body = [&body[..]];
+        let first = Record { kind: entry.kind(), parts: &body };
+        let bodies = plan.bodies(children, now);
+        let pieces = bodies.pieces();
+        let all: Vec<_> = std::iter::once(first).chain(records(&pieces)).collect();
+        let slot = taken.slot;
+        let appended = self.journal.append(Need::Settle, &all, |position, pending| {
+            let effect = match &entry {
+                Entry::Wait { attempts, due, .. } => {
+                    guard.attempts = *attempts;
+                    guard.due = *due;
+                    guard.set(SlotState::Pending);
+                    Effect::Show { slot, version }
+                }
+                Entry::Dead { attempts, at, reason, error, .. } => {
+                    guard.set(SlotState::Settled);
+                    let letter = Box::new(DeadLetterEntry {
+                        id,
+                        version,
+                        queue: queue.name.to_string(),
+                        attempts: *attempts,
+                        at: *at,
+                        reason: reason.clone(),
+                        error: error.clone(),
+                    });
+                    Effect::Dead { slot, letter }
+                }
+                _ => {
+                    guard.set(SlotState::Settled);
+                    Effect::Gone { slot }
+                }
+            };
+            pending.at(Level::Os, effect);
+            plan.log(position + first.space() as u64, &bodies, pending);
+        })?;
+        let was_suspect = guard.is_suspect();
+        drop(guard);
+        let awaits_sync = plan.level() == Some(Level::Sync);
+        for child in children {
+            child.queue.figures.enqueued.up();
+        }
+        drop(plan);
+        if was_suspect {
+            state.suspect_ended();
+        }
+        count(queue, outcome, &entry, superseded);
+        Ok(Settled { end: appended.end, awaits_sync })
+    }
+
+    /// Makes a message that was popped a dead letter instead of handing it out.
+    pub(crate) fn bury(&self, queue: &Queue, taken: &Taken, reason: &str) -> Result<()> {
+        let error = match reason {
+            "crashed" => "the process died in its handler",
+            _ => "its attempts were used up",
+        };
+        self.settle(queue, taken, Outcome::Spent { reason, error }).map(|_| ())
+    }
+}
+
+fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
+    let figures = &queue.figures;
+    figures.in_flight.down();
+    match outcome {
+        Outcome::Ack { .. } => figures.acked.up(),
+        Outcome::Fail { .. } => figures.retried.up(),
+        Outcome::Release { .. } => figures.released.up(),
+        Outcome::Reject { .. } => figures.rejected.up(),
+        Outcome::Spent { .. } => {}
+    }
+    if matches!(entry, Entry::Dead { .. }) {
+        figures.dead_lettered.up();
+    }
+    if superseded && matches!(outcome, Outcome::Fail { .. } | Outcome::Release { .. }) {
+        figures.replaced.up();
+    }
+}

@@ -1,0 +1,196 @@
+//! Snapshots and cleaning: what makes old segments free to go.
+//!
+//! A snapshot is taken while work goes on. Its *begin* is read first: every effect below it is in the slots by then.
+//! Slots and dead letters are then copied one by one, each under its own lock; what changes meanwhile has a record at
+//! or behind *begin* and is replayed over the copy. So nothing stands still, and nothing is missed: a message stays in
+//! its slot for life, and the dead letters, which messages move to, are read after the slots.
+//!
+//! A segment before *begin* in which no content lives is removed. One in which little lives is freed by writing that
+//! little again, so that one old message never pins the log.
+
+use std::collections::BTreeMap;
+
+use super::buffer::Buffer;
+use super::entry::{DeadLetterEntry, Entry, Kept, MessageEntry, SnapshotEntry, kind};
+use super::slot::{Data, NONE, State as SlotState};
+use crate::error::Result;
+use crate::journal::{Bytes, Level, Need, Record, Segment, SnapshotHeader, SnapshotWriter};
+use crate::sync::Arc;
+
+/// A segment is written again when less than this share of a segment's size lives in it.
+const LIVE_SHARE: u64 = 2;
+
+/// What lives in old segments: by version, who has it.
+type Live = BTreeMap<u64, Owner>;
+
+/// Who has a content.
+#[derive(Clone, Debug)]
+enum Owner {
+    Slot(u32),
+    DeadLetter(u64),
+}
+
+impl Buffer {
+    /// Takes a snapshot and frees the segments it makes free; answers its bytes.
+    pub(crate) fn snapshot(&self) -> Result<u64> {
+        let begin = self.journal.marks().shown;
+        let mut live = Live::new();
+        let mut writer = SnapshotWriter::create(self.journal.storage())?;
+        let (bytes, end) = match self.copy_state(&mut writer, begin, &mut live) {
+            Ok(end) => {
+                let broker = self.journal.broker_id();
+                let opens = self.journal.opens();
+                (writer.finish(SnapshotHeader { broker, begin, end, opens })?, end)
+            }
+            Err(error) => {
+                writer.abandon();
+                return Err(error);
+            }
+        };
+        self.journal.forget_snapshots_before(end);
+        self.clean(begin, &live)?;
+        Ok(bytes)
+    }
+
+    fn copy_state(&self, writer: &mut SnapshotWriter, begin: u64, live: &mut Live) -> Result<u64> {
+        let state = &*self.state;
+        let now = state.clock.now();
+        writer.entry(|out| SnapshotEntry::encode_time(now, out))?;
+        for slot in state.slots.claimed() {
+            let Some((data, kind)) = self.copy_slot(slot) else { continue };
+            if data.version < begin {
+                live.insert(data.version, Owner::Slot(slot));
+            }
+            let queue = state.queues.numbered(data.queue).name.clone();
+            let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
+            let kept = Kept::of(&data, kind == SlotState::Taken, &queue, key.as_deref());
+            writer.entry(|out| kept.encode(out))?;
+        }
+        for letter in state.dead_letters(None, usize::MAX, 0) {
+            if letter.version < begin {
+                live.insert(letter.version, Owner::DeadLetter(letter.id));
+            }
+            writer.entry(|out| letter.encode(out))?;
+        }
+        let end = self.journal.marks().reserved;
+        self.journal.commit(Level::Sync, end)?;
+        Ok(end)
+    }
+
+    fn copy_slot(&self, slot: u32) -> Option<(Data, SlotState)> {
+        let guard = self.state.slots.find(slot)?.lock();
+        (guard.state() != SlotState::Free).then(|| (*guard, guard.state()))
+    }
+
+    /// Frees the segments before `begin` that hold nothing or little of what lives.
+    fn clean(&self, begin: u64, live: &Live) -> Result<()> {
+        let mut emptied: Vec<Arc<Segment>> = Vec::new();
+        let mut moved = false;
+        for segment in self.journal.space().before(begin) {
+            let inside = live.range(segment.header.start..segment.end());
+            let owners: Vec<(u64, Owner)> = inside.map(|(at, owner)| (*at, owner.clone())).collect();
+            if owners.is_empty() {
+                emptied.push(segment);
+            } else if self.is_thin(&owners)? && self.write_again(&owners)? {
+                moved = true;
+                emptied.push(segment);
+            }
+        }
+        if moved {
+            self.journal.sync()?;
+        }
+        for segment in emptied {
+            // What cannot be removed now is found and removed after the next snapshot or at the next open.
+            let _ = self.journal.space().discard(&segment);
+        }
+        Ok(())
+    }
+
+    /// Whether so little lives in a segment that it is written again.
+    fn is_thin(&self, owners: &[(u64, Owner)]) -> Result<bool> {
+        let most = self.journal.segment_bytes() / LIVE_SHARE;
+        let mut bytes = 0;
+        for (version, _) in owners {
+            bytes += self.journal.read(*version)?.1.len() as u64;
+            if bytes > most {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes contents again; answers whether nothing refers to their old places any more.
+    fn write_again(&self, owners: &[(u64, Owner)]) -> Result<bool> {
+        let mut all = true;
+        for (version, owner) in owners {
+            self.journal.relieve()?;
+            let (_, content) = self.journal.read(*version)?;
+            all &= match owner {
+                Owner::Slot(slot) => self.move_message(*slot, *version, &content)?,
+                Owner::DeadLetter(id) => self.move_dead_letter(*id, *version, &content)?,
+            };
+        }
+        Ok(all)
+    }
+
+    fn move_message(&self, slot: u32, version: u64, content: &Bytes) -> Result<bool> {
+        let mut guard = self.state.slots.at(slot).lock();
+        match guard.state() {
+            SlotState::Free => return Ok(true),
+            _ if guard.version != version => return Ok(true),
+            // Its record or its end is not shown yet; the next snapshot will find it settled.
+            SlotState::Pending | SlotState::Settled => return Ok(false),
+            _ => {}
+        }
+        let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
+        let mut head = entry.head;
+        head.id = guard.id;
+        head.due = guard.due;
+        head.attempts = guard.attempts;
+        head.crashes = guard.crashes;
+        head.behind = guard.behind;
+        head.taken = guard.state() == SlotState::Taken;
+        let head = head.encode();
+        let rest = content.get(head.len()..).unwrap_or_default();
+        let record = Record { kind: kind::MESSAGE, parts: &[&head, rest] };
+        self.journal.append(Need::Settle, &[record], |position, _| guard.version = position)?;
+        Ok(true)
+    }
+
+    fn move_dead_letter(&self, id: u64, version: u64, content: &Bytes) -> Result<bool> {
+        let leaving = self.state.dead_turn();
+        let Some(letter) = self.state.dead_letter(id).filter(|letter| letter.version == version) else {
+            return Ok(true);
+        };
+        if leaving.contains(&id) {
+            return Ok(false);
+        }
+        let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
+        let mut head = entry.head;
+        head.id = id;
+        let head = head.encode();
+        let rest = content.get(head.len()..).unwrap_or_default();
+        let message = Record { kind: kind::MESSAGE, parts: &[&head, rest] };
+        // The group's second record names the position of the first, which is not known yet: it says 0 for "the
+        // record before this one".
+        let dead = Entry::Dead {
+            id,
+            version: 0,
+            next: 0,
+            attempts: letter.attempts,
+            at: letter.at,
+            reason: letter.reason.clone(),
+            error: letter.error.clone(),
+        };
+        let mut body = Vec::new();
+        dead.encode(&mut body);
+        let body = [&body[..]];
+        let dead = Record { kind: dead.kind(), parts: &body };
+        let mut moved = DeadLetterEntry::clone(&letter);
+        self.journal.append(Need::Settle, &[message, dead], |position, _| {
+            moved.version = position;
+            self.state.replace_dead_letter(moved);
+        })?;
+        Ok(true)
+    }
+}

@@ -76,7 +76,7 @@ impl ManualClock {
     }
 }
 
-impl Clock for ManualClock {
+impl Clock for std::sync::Arc<ManualClock> {
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }

@@ -4,6 +4,7 @@ mod broker;
 mod buffer;
 mod clock;
 mod codec;
+mod dispatch;
 mod error;
 mod journal;
 pub mod limits;
@@ -13,7 +14,9 @@ pub mod storage;
 mod sync;
 
 pub use broker::{
-    Backoff, ClockMode, Dedup, Durability, IntoBody, Message, OnCorruption, OnFull, Options,
-    Receipt, ReceiptStatus,
+    Backoff, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery, Durability,
+    HandlerError, HandlerOptions, IntoBody, Lsn, Message, Metrics, OnCorruption, OnFull, Options,
+    QueueMetrics, Receipt, ReceiptStatus, Recovery,
 };
+pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};

@@ -206,6 +206,30 @@ impl<'a> Message<'a> {
         self
     }
 
+    /// The same message with everything its own.
+    pub(crate) fn into_owned(self) -> Message<'static> {
+        let own = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        let headers = self.headers.into_iter();
+        Message {
+            queue: Cow::Owned(self.queue.into_owned()),
+            body: Cow::Owned(self.body.into_owned()),
+            content_type: own(self.content_type),
+            correlation_id: own(self.correlation_id),
+            headers: headers
+                .map(|(name, value)| (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned())))
+                .collect(),
+            dedup_key: own(self.dedup_key),
+            dedup: self.dedup,
+            dedup_window: self.dedup_window,
+            delay: self.delay,
+            run_at: self.run_at,
+            expires_in: self.expires_in,
+            priority: self.priority,
+            group: own(self.group),
+            durability: self.durability,
+        }
+    }
+
     /// Bytes that count against `max_message_bytes`: the body and the headers.
     pub(crate) fn size(&self) -> usize {
         self.headers.iter().fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())

@@ -1,9 +1,24 @@
 //! The public face: brokers, messages, deliveries, options.
 
 mod backoff;
+mod broker;
+mod dead_letters;
+mod delivery;
+mod handler;
 mod message;
+mod metrics;
+mod open;
 mod options;
+mod recovery;
+mod shared;
+mod stations;
 
 pub use backoff::Backoff;
+pub use broker::Broker;
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use delivery::{Context, Delivery};
+pub use handler::{HandlerError, HandlerOptions};
 pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
+pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
+pub use recovery::Recovery;

@@ -58,6 +58,24 @@ impl Buffer {
         Self { state, journal, leases: AtomicU64::new(1) }
     }
 
+    /// Logs that the broker was opened: what was in flight before is not any more.
+    pub(crate) fn log_open(&self) -> Result<()> {
+        self.log(&Entry::Open { opens: self.journal.opens(), at: self.state.clock.now() })
+    }
+
+    /// Logs the time, which a manual clock would else forget.
+    pub(crate) fn log_time(&self) -> Result<()> {
+        self.log(&Entry::Time { at: self.state.clock.now() })
+    }
+
+    fn log(&self, entry: &Entry) -> Result<()> {
+        let mut body = Vec::new();
+        entry.encode(&mut body);
+        let record = Record { kind: entry.kind(), parts: &[&body] };
+        let appended = self.journal.append(Need::Settle, &[record], |_, _| {})?;
+        self.journal.commit(Level::Os, appended.end)
+    }
+
     /// Enqueues messages of one call: all or none, answered when all have reached their level. `wait` is how long to
     /// wait for room.
     pub(crate) fn enqueue(&self, messages: &[NewMessage<'_>], wait: Duration) -> Result<Vec<Enqueued>> {

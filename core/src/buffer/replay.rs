@@ -53,10 +53,10 @@ impl Replayed {
         self.last_seen
     }
 
-    /// The lowest position that something still refers to.
-    pub(crate) fn oldest_version(&self) -> Option<u64> {
+    /// The positions of all contents that something still refers to.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = u64> {
         let messages = self.messages.values().map(|message| message.version);
-        messages.chain(self.dead.values().map(|letter| letter.version)).min()
+        messages.chain(self.dead.values().map(|letter| letter.version))
     }
 
     /// What follows from the fact that whoever had the broker open is gone: what was in flight was being handled when

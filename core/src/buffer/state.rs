@@ -47,7 +47,10 @@ pub(crate) struct State {
     suspect: AtomicBool,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
+    /// Rung when something is due sooner than whatever was due next.
     pub(crate) alarm: Alarm,
+    /// Rung when there is something to do about the disk.
+    pub(crate) disk: Alarm,
     /// Rung whenever something ended that `wait_idle` may be waiting for.
     pub(crate) rest: Alarm,
 }
@@ -128,6 +131,7 @@ impl State {
             suspect: AtomicBool::new(false),
             retries: AtomicU64::new(0),
             alarm: Alarm::default(),
+            disk: Alarm::default(),
             rest: Alarm::default(),
         }
     }
@@ -352,5 +356,9 @@ impl Show for State {
                 Effect::Undead { id } => self.unbury(id),
             }
         }
+    }
+
+    fn unsynced(&self) {
+        self.disk.ring_if_heard();
     }
 }

@@ -42,8 +42,6 @@ pub(crate) struct Engine {
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
     pub(crate) running: AtomicBool,
     pub(crate) closed: AtomicBool,
-    /// Rung when the keeper has something to do before its time.
-    pub(crate) keeper: crate::buffer::Alarm,
 }
 
 impl Engine {
@@ -55,8 +53,11 @@ impl Engine {
             stations: Mutex::default(),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            keeper: crate::buffer::Alarm::default(),
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -154,7 +155,7 @@ impl Engine {
         let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome)?;
         self.ended(flight, None);
         if settled.awaits_sync {
-            self.keeper.ring();
+            self.buffer.state.disk.ring_if_heard();
         }
         Ok(settled)
     }
@@ -169,8 +170,13 @@ impl Engine {
     pub(crate) fn failure<'a>(&self, flight: &Flight, delay: Option<Duration>, error: &'a str) -> Outcome<'a> {
         let failures = flight.taken.attempt;
         let delay = delay.unwrap_or_else(|| flight.backoff.delay(failures, crate::random::unit()));
-        let due = if delay.is_zero() { Moment::default() } else { self.now().after(delay) };
+        let due = self.due_after(delay);
         Outcome::Fail { due, max_retries: flight.max_retries, error }
+    }
+
+    /// When something is due that is to wait this long.
+    pub(crate) fn due_after(&self, delay: Duration) -> Moment {
+        self.now().after(delay)
     }
 
     /// Moves a flight's deadline out.

@@ -1,4 +1,182 @@
 //! The keepers: threads for what is due, and for what is better done ahead of time.
 //!
-//! The timekeeper sleeps until the next message or flight is due. The keeper of the disk syncs what was written, makes
-//! the next spare segment, and takes snapshots. Neither polls: each is rung when it has something to do sooner.
+//! - The *timekeeper* sleeps until the next message or flight is due.
+//! - The *keeper of the disk* syncs what was written within `sync_interval`, and at once where messages wait for a sync
+//!   that nobody else asks for; it also makes the next spare segment.
+//! - The *keeper of snapshots* takes them when they are due.
+//!
+//! None of them polls: each sleeps until it is rung or until the moment it knows of.
+
+use std::time::{Duration, Instant};
+
+use super::engine::Engine;
+use crate::buffer::Alarm;
+use crate::error::Result;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+
+/// When snapshots and syncs are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeeperOptions {
+    pub(crate) sync_interval: Duration,
+    pub(crate) snapshot_interval: Duration,
+    pub(crate) snapshot_threshold: u64,
+    /// Time moves by itself; else only what is rung for is done.
+    pub(crate) time_moves: bool,
+}
+
+/// What was known at the last snapshot.
+#[derive(Clone, Copy, Debug)]
+struct LastSnapshot {
+    at: Instant,
+    records: u64,
+    position: u64,
+    bytes: u64,
+}
+
+/// Takes snapshots, one at a time, and knows when the next one is due.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    options: KeeperOptions,
+    last: Mutex<LastSnapshot>,
+    taken: AtomicU64,
+    alarm: Alarm,
+}
+
+impl Snapshots {
+    /// `bytes` is the size of the snapshot that recovery found.
+    pub(crate) fn new(options: KeeperOptions, bytes: u64) -> Self {
+        let last = LastSnapshot { at: Instant::now(), records: 0, position: 0, bytes };
+        Self { options, last: Mutex::new(last), taken: AtomicU64::new(0), alarm: Alarm::default() }
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the last one.
+    pub(crate) fn bytes(&self) -> u64 {
+        lock(&self.last).bytes
+    }
+
+    /// Takes a snapshot now.
+    pub(crate) fn take(&self, engine: &Engine) -> Result<()> {
+        let mut last = lock(&self.last);
+        let (records, marks) = (engine.buffer.journal.records(), engine.buffer.journal.marks());
+        let bytes = engine.buffer.snapshot()?;
+        *last = LastSnapshot { at: Instant::now(), records, position: marks.reserved, bytes };
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How long until a snapshot is due; none while too little was written since the last one.
+    fn due_in(&self, engine: &Engine) -> Option<Duration> {
+        let last = *lock(&self.last);
+        let records = engine.buffer.journal.records().saturating_sub(last.records);
+        let bytes = engine.buffer.journal.marks().reserved.saturating_sub(last.position);
+        if records == 0 || bytes < last.bytes {
+            None
+        } else if records >= self.options.snapshot_threshold {
+            Some(Duration::ZERO)
+        } else {
+            Some(self.options.snapshot_interval.saturating_sub(last.at.elapsed()))
+        }
+    }
+}
+
+/// Runs what is due until the engine is closed.
+pub(crate) fn keep_time(engine: &Engine, options: KeeperOptions) {
+    let alarm = &engine.buffer.state.alarm;
+    let _listener = alarm.listen();
+    loop {
+        let seen = alarm.count();
+        if engine.is_closed() {
+            return;
+        }
+        let next = engine.run_due();
+        let sleep = next.filter(|_| options.time_moves).map(|next| next.since(engine.now()));
+        alarm.wait(seen, sleep);
+    }
+}
+
+/// Syncs and makes spares until the engine is closed.
+pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Snapshots) {
+    let alarm = &engine.buffer.state.disk;
+    let _listener = alarm.listen();
+    let journal = &engine.buffer.journal;
+    let mut sync_by: Option<Instant> = None;
+    loop {
+        let seen = alarm.count();
+        if engine.is_closed() {
+            return;
+        }
+        if journal.lacks_spare() {
+            // No room: it is tried again when room is asked for.
+            let _ = journal.make_spare(0);
+        }
+        if journal.has_unsynced() {
+            let by = *sync_by.get_or_insert_with(|| Instant::now() + options.sync_interval);
+            if journal.awaits_sync() || by <= Instant::now() {
+                // A failure poisons the journal, and everybody hears of it from there.
+                let _ = journal.sync();
+                sync_by = None;
+                if snapshots.due_in(engine).is_some() {
+                    snapshots.alarm.ring_if_heard();
+                }
+            }
+        } else {
+            sync_by = None;
+        }
+        let poisoned = journal.poisoned().is_some();
+        let left = sync_by.filter(|_| !poisoned).map(|by| by.saturating_duration_since(Instant::now()));
+        if left.is_none() && journal.has_unsynced() && !poisoned {
+            continue;
+        }
+        alarm.wait(seen, left);
+    }
+}
+
+/// Takes snapshots until the engine is closed.
+pub(crate) fn keep_snapshots(engine: &Engine, snapshots: &Snapshots) {
+    let alarm = &snapshots.alarm;
+    let _listener = alarm.listen();
+    loop {
+        let seen = alarm.count();
+        if engine.is_closed() || engine.buffer.journal.poisoned().is_some() {
+            return;
+        }
+        let due = snapshots.due_in(engine);
+        if due.is_some_and(|due| due.is_zero()) && snapshots.take(engine).is_err() {
+            // Not now: no room, or poisoned. The next sync asks again.
+            alarm.wait(seen, None);
+            continue;
+        }
+        alarm.wait(seen, due.filter(|due| !due.is_zero()));
+    }
+}
+
+/// Wakes all keepers, so that they see that the engine is closed.
+pub(crate) fn dismiss(engine: &Engine, snapshots: &Snapshots) {
+    engine.buffer.state.alarm.ring();
+    engine.buffer.state.disk.ring();
+    snapshots.alarm.ring();
+}
+
+/// Starts the keepers.
+pub(crate) fn start(
+    engine: &Arc<Engine>,
+    snapshots: &Arc<Snapshots>,
+    options: KeeperOptions,
+) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name.into()).spawn(run)
+    };
+    let time = Arc::clone(engine);
+    let (disk, disk_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
+    let (snapshot, snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
+    Ok(vec![
+        spawn("libmq-time", Box::new(move || keep_time(&time, options)))?,
+        spawn("libmq-disk", Box::new(move || keep_disk(&disk, options, &disk_snapshots)))?,
+        spawn("libmq-snapshot", Box::new(move || keep_snapshots(&snapshot, &snapshots)))?,
+    ])
+}

@@ -6,6 +6,7 @@ mod keeper;
 mod station;
 
 pub(crate) use engine::{Engine, EngineOptions};
-pub(crate) use flight::{Flight, Held};
 pub use flight::CancelReason;
+pub(crate) use flight::Flight;
+pub(crate) use keeper::{KeeperOptions, Snapshots, dismiss, start};
 pub(crate) use station::{HandlerSettings, Station};

@@ -65,6 +65,9 @@ pub(crate) trait Show: Send + Sync {
 
     /// Shows these effects, in order. Never called by two threads for one level at once.
     fn show(&self, effects: &mut Vec<Self::Effect>);
+
+    /// Something was written that no sync covers, after everything before was synced.
+    fn unsynced(&self);
 }
 
 /// Collects the effects of an append.
@@ -168,6 +171,7 @@ struct Tail<E> {
     spare_refused: bool,
     os: Queue<E>,
     sync: Queue<E>,
+    records: u64,
     poison: Option<Error>,
     closed: bool,
 }
@@ -198,6 +202,7 @@ impl<S: Show> Journal<S> {
             spare_refused: false,
             os: Queue::new(),
             sync: Queue::new(),
+            records: 0,
             poison: None,
             closed: false,
         };
@@ -290,6 +295,7 @@ impl<S: Show> Journal<S> {
                     Some(prepared) => tail.place(prepared, records, durable, &self.space),
                     None => tail.copy(records, bytes, durable, &self.space),
                 }
+                tail.records += records.len() as u64;
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
                 return Ok(Appended { start, end: start + bytes });
@@ -332,6 +338,16 @@ impl<S: Show> Journal<S> {
             durable: self.durable.reached(),
             shown: tail.shown(),
         }
+    }
+
+    /// Whether something is written that no sync covers.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        !lock(&self.unsynced).is_empty()
+    }
+
+    /// Records appended so far.
+    pub(crate) fn records(&self) -> u64 {
+        lock(&self.tail).records
     }
 
     /// Whether effects wait for a sync.
@@ -425,6 +441,7 @@ impl<S: Show> Journal<S> {
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
     fn write_round(&self) -> Result<u64> {
         let mut effects = Vec::new();
+        let mut began = false;
         let written = self.written.reached();
         let (end, chunks) = lock(&self.tail).unwritten(written, &mut effects);
         for (chunk, range) in chunks {
@@ -436,9 +453,13 @@ impl<S: Show> Journal<S> {
                 return Err(self.io_failed("write to", segment, &cause));
             }
             let mut unsynced = lock(&self.unsynced);
+            began |= unsynced.is_empty();
             if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
                 unsynced.push(Arc::clone(segment));
             }
+        }
+        if began {
+            self.show.unsynced();
         }
         self.show.show(&mut effects);
         lock(&self.tail).os.showing = None;

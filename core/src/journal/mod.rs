@@ -13,5 +13,5 @@ pub(crate) use chunk::Bytes;
 pub(crate) use log::{Appended, Journal, JournalOptions, Level, Marks, Need, Pending, Show};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover};
-pub(crate) use segment::Segment;
+pub(crate) use segment::{Segment, SegmentHeader};
 pub(crate) use snapshot::{SnapshotHeader, SnapshotWriter};

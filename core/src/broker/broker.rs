@@ -1,0 +1,352 @@
+//! The broker: an open directory.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::dead_letters::DeadLetters;
+use super::delivery::{Context, Delivery};
+use super::handler::{Failure, HandlerError, HandlerOptions};
+use super::message::{Message, Receipt, check_queue_name};
+use super::metrics::Metrics;
+use super::options::{Durability, OnFull, Options};
+use super::recovery::Recovery;
+use super::shared::Shared;
+use crate::dispatch::CancelReason;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::storage::{DiskStorage, MemoryStorage, Storage};
+use crate::sync::Arc;
+
+/// The path of a broker without files.
+const MEMORY_PATH: &str = ":memory:";
+
+/// How long a pulled delivery is held unless said otherwise.
+const LEASE: Duration = Duration::from_secs(30);
+
+thread_local! {
+    /// This thread is running a handler.
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// An open broker. Cloning it makes another handle of the same broker; any thread may use any handle.
+///
+/// Dropping the last handle without [`Broker::close`] is a crash, on purpose: what is written is recovered at the next
+/// open, and nothing else is.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Broker {
+    /// Opens the broker in a directory, and makes the directory where there is none. `:memory:` is a broker without
+    /// files.
+    ///
+    /// # Errors
+    /// `INVALID` for an option out of range or a directory of somebody else, `LOCKED` naming the owner, `CORRUPT`
+    /// naming file and offset, `UNSUPPORTED` for another version, `STORAGE_FULL`, `IO`.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let path = path.as_ref();
+        let storage: Arc<dyn Storage> =
+            if path == Path::new(MEMORY_PATH) || options.durability == Durability::Memory {
+                Arc::new(MemoryStorage::new())
+            } else {
+                Arc::new(DiskStorage::new(path))
+            };
+        Self::open_on(storage, options)
+    }
+
+    /// Opens the broker on a storage.
+    #[doc(hidden)]
+    pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Self> {
+        Ok(Self { shared: super::open::open(storage, options)? })
+    }
+
+    /// Enqueues a message, and returns when it has reached its durability.
+    ///
+    /// # Errors
+    /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
+    /// unknown.
+    pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
+        let receipts = self.enqueue_batch(std::slice::from_ref(&message))?;
+        receipts.first().copied().ok_or_else(Error::closed)
+    }
+
+    /// Enqueues messages of one queue or several: all or none, with one commit. Receipts are in the order of the
+    /// messages.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`]; of all messages the first bad one is named.
+    pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
+        let shared = &self.shared;
+        shared.check_open()?;
+        if messages.len() > limits::BATCH_MESSAGES_MAX {
+            return Err(Error::invalid(format!(
+                "a batch has {} messages, but at most {}",
+                messages.len(),
+                limits::BATCH_MESSAGES_MAX
+            )));
+        }
+        messages.iter().try_for_each(|message| shared.check_message(message))?;
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        if messages.len() > 1 && bytes > shared.options.max_batch_bytes {
+            let most = shared.options.max_batch_bytes;
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("the batch is {bytes} bytes, but max_batch_bytes is {most}"),
+            ));
+        }
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wait = match shared.options.on_full {
+            OnFull::Block if !IN_HANDLER.get() => shared.options.block_timeout,
+            _ => Duration::ZERO,
+        };
+        let enqueued =
+            shared.with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))?;
+        Ok(enqueued.into_iter().map(Receipt::from).collect())
+    }
+
+    /// Registers a queue's handler. It is called for every message of the queue once the broker is started, on threads
+    /// of the broker, up to `max_parallelism` of them at once. Returning `Ok` acks; an error or a panic is a failed
+    /// attempt, unless the error says otherwise. A second handler for a queue replaces the first when its calls have
+    /// ended.
+    ///
+    /// # Errors
+    /// `INVALID`, `CLOSED`, `FORKED`.
+    pub fn handle(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(&Context) -> std::result::Result<(), HandlerError> + Send + Sync + 'static,
+    ) -> Result<()> {
+        super::stations::register(&self.shared, queue, options, move |delivery| {
+            let context = Context::new(delivery);
+            let result = in_handler(|| handler(&context));
+            let mut delivery = context.into_delivery();
+            let end = match result {
+                Ok(Ok(())) => delivery.finish_ack(),
+                Ok(Err(HandlerError(failure))) => fail(&mut delivery, failure),
+                Err(panic) => {
+                    delivery.flight.queue.figures.handler_errors.up();
+                    delivery.finish_failed(None, &format!("the handler panicked: {panic}"))
+                }
+            };
+            end.ok()
+        })
+    }
+
+    /// Registers a queue's handler that is given the delivery itself, and settles it now or later, on any thread.
+    /// Dropped unsettled it is released; dropped in a panic it is a failed attempt.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    pub fn handle_delivery(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(Delivery) + Send + Sync + 'static,
+    ) -> Result<()> {
+        super::stations::register(&self.shared, queue, options, move |delivery| {
+            let _ = in_handler(|| handler(delivery));
+            None
+        })
+    }
+
+    /// Starts to call handlers. Started already: nothing.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`.
+    pub fn start(&self) -> Result<()> {
+        self.shared.check_open()?;
+        super::stations::start(&self.shared)
+    }
+
+    /// Stops calling handlers and waits for those that run; after `timeout` they are cancelled with `shutdown`, and
+    /// after their grace what they hold is given back. [`Broker::start`] may follow.
+    ///
+    /// # Errors
+    /// `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` inside a handler.
+    pub fn stop(&self, timeout: Duration) -> Result<()> {
+        self.shared.check_open()?;
+        refuse_in_handler("stop")?;
+        super::stations::stop(&self.shared, timeout)
+    }
+
+    /// Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
+    ///
+    /// # Errors
+    /// `TIMEOUT` if handlers had to be cancelled, closed all the same; `POISONED` if the last sync failed; `DEADLOCK`
+    /// inside a handler.
+    pub fn close(&self, timeout: Duration) -> Result<()> {
+        if crate::storage::forks() != self.shared.forks {
+            return self.shared.check_open();
+        }
+        refuse_in_handler("close")?;
+        super::stations::close(&self.shared, timeout)
+    }
+
+    /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
+    /// whether that was so within `timeout`, absent for ever.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler.
+    pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
+        self.shared.check_open()?;
+        refuse_in_handler("wait_idle")?;
+        let end = timeout.into().map(|timeout| Instant::now() + timeout);
+        let rest = &self.shared.engine.buffer.state.rest;
+        let _listener = rest.listen();
+        loop {
+            let seen = rest.count();
+            self.shared.check_open()?;
+            if self.shared.engine.is_idle() {
+                return Ok(true);
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            rest.wait(seen, left);
+        }
+    }
+
+    /// Takes the next message of a queue, waiting for one at most for `timeout`: absent for ever, zero looks once. It
+    /// is held for `lease`, absent 30 s, which is not renewed by itself.
+    ///
+    /// # Errors
+    /// `INVALID`, `CLOSED`, `FORKED`, `POISONED`.
+    pub fn receive(
+        &self,
+        queue: &str,
+        timeout: impl Into<Option<Duration>>,
+        lease: impl Into<Option<Duration>>,
+    ) -> Result<Option<Delivery>> {
+        Ok(self.receive_batch(queue, 1, timeout, lease)?.pop())
+    }
+
+    /// Takes up to `max` messages that are there, waiting for the first one as [`Broker::receive`] does.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`].
+    pub fn receive_batch(
+        &self,
+        queue: &str,
+        max: usize,
+        timeout: impl Into<Option<Duration>>,
+        lease: impl Into<Option<Duration>>,
+    ) -> Result<Vec<Delivery>> {
+        let shared = &self.shared;
+        shared.check_open()?;
+        check_queue_name(queue)?;
+        if !(1..=limits::RECEIVE_MAX).contains(&max) {
+            return Err(Error::invalid(format!("max is {max}, but goes from 1 to {}", limits::RECEIVE_MAX)));
+        }
+        let lease = lease.into().unwrap_or(LEASE);
+        if lease.is_zero() || lease > limits::DURATION_MAX {
+            return Err(Error::invalid("lease takes more than zero, up to ten years"));
+        }
+        let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        let queue = shared.engine.buffer.state.queues.named(queue)?;
+        let flights = shared.engine.receive(&queue, max, end, lease)?;
+        Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
+    }
+
+    /// Takes a snapshot now.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `IO`, `POISONED`, `CLOSED`, `FORKED`.
+    pub fn snapshot(&self) -> Result<()> {
+        self.shared.check_open()?;
+        self.shared.snapshots.take(&self.shared.engine)
+    }
+
+    /// Moves a manual clock, and does what is due then.
+    ///
+    /// # Errors
+    /// `INVALID` on a system clock, or above ten years.
+    pub fn advance(&self, time: Duration) -> Result<()> {
+        self.shared.check_open()?;
+        let Some(clock) = &self.shared.manual_clock else {
+            return Err(Error::invalid("advance moves a manual clock, and this broker has clock system"));
+        };
+        if time > limits::DURATION_MAX {
+            return Err(Error::invalid("advance takes up to ten years"));
+        }
+        clock.advance(time);
+        self.shared.engine.buffer.log_time()?;
+        self.shared.engine.run_due();
+        Ok(())
+    }
+
+    /// The figures of the broker and its queues.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`.
+    pub fn metrics(&self) -> Result<Metrics> {
+        self.shared.check_open()?;
+        Ok(Metrics::read(&self.shared))
+    }
+
+    /// The dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters<'_> {
+        DeadLetters { shared: &self.shared }
+    }
+
+    /// What opening found.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.shared.recovery
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Refuses everything from now on: a bug was caught that may have left things half done.
+    #[doc(hidden)]
+    pub fn poison(&self, why: &str) {
+        self.shared.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
+    }
+}
+
+/// Ends an attempt that the handler did not finish.
+fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
+    match failure {
+        Failure::Failed { delay, error, asked } => {
+            if !asked {
+                delivery.flight.queue.figures.handler_errors.up();
+            }
+            delivery.finish_failed(delay, &error)
+        }
+        Failure::Rejected { reason } if delivery.cancel_reason() == Some(CancelReason::Shutdown) => {
+            delivery.finish_failed(None, &reason)
+        }
+        Failure::Rejected { reason } => {
+            delivery.finish(crate::buffer::Outcome::Reject { reason: &reason, error: "" })
+        }
+        Failure::Released { delay } => delivery.finish_release(delay),
+    }
+}
+
+/// Runs a handler's code, and catches its panic.
+fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
+    IN_HANDLER.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    IN_HANDLER.set(false);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+    })
+}
+
+fn refuse_in_handler(call: &str) -> Result<()> {
+    if IN_HANDLER.get() {
+        return Err(Error::new(ErrorKind::Deadlock, format!("{call} inside a handler would wait for itself")));
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Dead letters: messages that will not be tried again.
+
+use std::time::SystemTime;
+
+use super::message::{Receipt, ReceiptStatus};
+use super::shared::Shared;
+use crate::buffer::{DeadLetterEntry, Enqueued, MessageEntry, NewMessage};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Bytes;
+use crate::sync::Arc;
+
+/// The dead letters of a broker.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetters<'a> {
+    pub(crate) shared: &'a Shared,
+}
+
+/// A message that will not be tried again, with the reason.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    entry: Arc<DeadLetterEntry>,
+    content: Bytes,
+}
+
+impl DeadLetters<'_> {
+    /// Up to `limit` dead letters of a queue, or of all, with ids above `after`, in the order of their ids.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`, `IO`, `CORRUPT`.
+    pub fn list(&self, queue: Option<&str>, limit: usize, after: Option<u64>) -> Result<Vec<DeadLetter>> {
+        self.shared.check_open()?;
+        let letters = self.shared.engine.buffer.state.dead_letters(queue, limit, after.unwrap_or(0));
+        letters.into_iter().map(|entry| self.load(entry)).collect()
+    }
+
+    /// The dead letter of this id, if it is one.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::list`].
+    pub fn get(&self, id: u64) -> Result<Option<DeadLetter>> {
+        self.shared.check_open()?;
+        self.shared.engine.buffer.state.dead_letter(id).map(|entry| self.load(entry)).transpose()
+    }
+
+    /// Enqueues a dead letter again, under a new id, with no attempts, its old key and mode `keep`. Where the key is
+    /// taken, the receipt says `duplicate` and the dead letter stays.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and what `enqueue` answers.
+    pub fn replay(&self, id: u64) -> Result<Receipt> {
+        let Some(letter) = self.get(id)? else {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")));
+        };
+        let engine = &self.shared.engine;
+        let Some(entry) = letter.message() else {
+            return Err(Error::corrupt(&self.shared.path, letter.entry.version, "a dead letter makes no sense"));
+        };
+        let message = NewMessage {
+            queue: engine.buffer.state.queues.named(entry.queue)?,
+            key: entry.key,
+            keep: true,
+            correlation_id: entry.correlation_id,
+            content_type: entry.content_type,
+            headers: entry.headers.to_vec(),
+            body: entry.body,
+            due: engine.now(),
+            level: self.shared.level(None),
+        };
+        Ok(engine.buffer.replay(id, &message)?.into())
+    }
+
+    /// Replays the dead letters of a queue, or all; answers how many are dead letters no more.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::replay`]; what was replayed before stays so.
+    pub fn replay_all(&self, queue: Option<&str>) -> Result<u64> {
+        self.shared.check_open()?;
+        let mut replayed = 0;
+        for letter in self.shared.engine.buffer.state.dead_letters(queue, usize::MAX, 0) {
+            match self.replay(letter.id) {
+                Ok(Receipt { status: ReceiptStatus::Duplicate, .. }) => {}
+                Ok(_) => replayed += 1,
+                // Purged or replayed by somebody else meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(replayed)
+    }
+
+    /// Removes the dead letters of a queue, or all; answers how many.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
+    pub fn purge(&self, queue: Option<&str>) -> Result<u64> {
+        self.shared.check_open()?;
+        self.shared.engine.buffer.purge_dead(queue)
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`.
+    pub fn count(&self) -> Result<u64> {
+        self.shared.check_open()?;
+        Ok(self.shared.engine.buffer.state.dead_count() as u64)
+    }
+
+    fn load(&self, entry: Arc<DeadLetterEntry>) -> Result<DeadLetter> {
+        // Its content may be written again between the look and the read; then the table knows the new place.
+        let journal = &self.shared.engine.buffer.journal;
+        let content = match journal.read(entry.version) {
+            Ok((_, content)) => content,
+            Err(error) => {
+                let moved = self.shared.engine.buffer.state.dead_letter(entry.id);
+                let moved = moved.filter(|moved| moved.version != entry.version).ok_or(error)?;
+                journal.read(moved.version)?.1
+            }
+        };
+        Ok(DeadLetter { entry, content })
+    }
+}
+
+impl DeadLetter {
+    /// The message's id.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.entry.id
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.entry.queue
+    }
+
+    /// The text given to reject, else `max_retries`, `crashed`, `expired`, `decode` or `corrupt`.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.entry.reason
+    }
+
+    /// The last failure's text.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        &self.entry.error
+    }
+
+    /// How often a handler was entered and did not give it back; crashes count here.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.entry.attempts
+    }
+
+    /// When it became a dead letter.
+    #[must_use]
+    pub fn failed_at(&self) -> SystemTime {
+        self.entry.at.to_system()
+    }
+
+    /// The body, as it was enqueued.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.message().map_or(&[], |message| message.body)
+    }
+
+    /// What the body is.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        self.message().and_then(|message| message.content_type).unwrap_or("application/octet-stream")
+    }
+
+    /// The id that follows the work from message to message.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.message().and_then(|message| message.correlation_id)
+    }
+
+    /// The first header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// The headers, in the order they were given.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.message().into_iter().flat_map(|message| message.headers())
+    }
+
+    fn message(&self) -> Option<MessageEntry<'_>> {
+        MessageEntry::decode(&self.content)
+    }
+}
+
+impl From<Enqueued> for Receipt {
+    fn from(enqueued: Enqueued) -> Self {
+        match enqueued {
+            Enqueued::Accepted(id) => Self { id, status: ReceiptStatus::Accepted },
+            Enqueued::Replaced(id) => Self { id, status: ReceiptStatus::Replaced },
+            Enqueued::Duplicate(id) => Self { id, status: ReceiptStatus::Duplicate },
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Deliveries: messages in somebody's hands.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use super::message::Message;
+use super::shared::Shared;
+use crate::buffer::Outcome;
+use crate::clock::Moment;
+use crate::dispatch::{CancelReason, Flight};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Level;
+use crate::limits;
+use crate::sync::{Arc, Mutex, lock};
+
+/// What a message without one is said to be.
+const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
+
+/// A message that is held: by a handler, or by who received it. Settled exactly once.
+///
+/// Dropped unsettled it is released; dropped while its thread panics it is a failed attempt. Any thread may use it.
+pub struct Delivery {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) flight: Arc<Flight>,
+    children: Mutex<Children>,
+    settled: bool,
+}
+
+/// What is enqueued with the ack.
+#[derive(Debug, Default)]
+struct Children {
+    messages: Vec<Message<'static>>,
+    /// Places taken for them, beside the message's own.
+    places: usize,
+    /// There was no room for one.
+    refused: bool,
+}
+
+impl Delivery {
+    pub(crate) fn new(shared: Arc<Shared>, flight: Arc<Flight>) -> Self {
+        Self { shared, flight, children: Mutex::default(), settled: false }
+    }
+
+    /// The message's id: its position in the log.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.flight.taken.id
+    }
+
+    /// The queue it came from.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.flight.queue.name
+    }
+
+    /// The body, as it was enqueued.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.flight.entry().map_or(&[], |entry| entry.body)
+    }
+
+    /// What the body is; `application/octet-stream` unless said otherwise.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        self.flight.entry().and_then(|entry| entry.content_type).unwrap_or(DEFAULT_CONTENT_TYPE)
+    }
+
+    /// The id that follows the work from message to message.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.flight.entry().and_then(|entry| entry.correlation_id)
+    }
+
+    /// The first header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// The headers, in the order they were given.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.flight.entry().into_iter().flat_map(|entry| entry.headers())
+    }
+
+    /// The number of this attempt, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.flight.taken.attempt
+    }
+
+    /// Retries after the first attempt.
+    #[must_use]
+    pub fn max_retries(&self) -> u32 {
+        self.flight.max_retries
+    }
+
+    /// A number that is larger for every later lease, for fencing outside effects.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.flight.token
+    }
+
+    /// When it was enqueued, or replaced.
+    #[must_use]
+    pub fn enqueued_at(&self) -> SystemTime {
+        self.flight.entry().map_or(Moment::default(), |entry| entry.head.enqueued_at).to_system()
+    }
+
+    /// Until when it is held.
+    #[must_use]
+    pub fn deadline(&self) -> SystemTime {
+        self.flight.held().deadline.to_system()
+    }
+
+    /// Whether the attempt was cancelled.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.cancel_reason().is_some()
+    }
+
+    /// Why the attempt was cancelled, if it was.
+    #[must_use]
+    pub fn cancel_reason(&self) -> Option<CancelReason> {
+        self.flight.held().reason
+    }
+
+    /// Sleeps until cancelled, at most for `time`; answers whether it is.
+    #[must_use]
+    pub fn wait_cancelled(&self, time: Duration) -> bool {
+        self.flight.wait_cancelled(time)
+    }
+
+    /// Moves the deadline to `time` from now, if that is later; at most 24 hours.
+    ///
+    /// # Errors
+    /// `STALE_LEASE` once the lease is lost, `UNSUPPORTED` where the handler does not allow it, `INVALID`.
+    pub fn extend(&self, time: Duration) -> Result<()> {
+        self.shared.check_open()?;
+        self.shared.engine.extend(&self.flight, time)
+    }
+
+    /// Enqueues a message together with this one's ack, or not at all. It inherits the correlation id and the header
+    /// `traceparent` unless it has its own.
+    ///
+    /// # Errors
+    /// What `enqueue` answers, at once; `FULL` does not wait for room here.
+    pub fn enqueue(&self, message: Message<'_>) -> Result<()> {
+        self.shared.check_open()?;
+        self.shared.check_message(&message)?;
+        let mut message = message.into_owned();
+        if message.correlation_id.is_none() {
+            message.correlation_id = self.correlation_id().map(|id| id.to_owned().into());
+        }
+        if let Some(parent) = self.header("traceparent")
+            && !message.headers.iter().any(|(name, _)| name == "traceparent")
+        {
+            message = message.header("traceparent", parent.to_owned());
+        }
+        let mut children = lock(&self.children);
+        if children.messages.len() >= limits::BATCH_MESSAGES_MAX {
+            return Err(Error::invalid("a delivery enqueues at most 10000 messages"));
+        }
+        // The first child takes the message's own place.
+        if !children.messages.is_empty() {
+            if !self.shared.engine.buffer.state.room.take(1) {
+                children.refused = true;
+                return Err(Error::new(ErrorKind::Full, "the broker is full: capacity messages are live"));
+            }
+            children.places += 1;
+        }
+        children.messages.push(message);
+        Ok(())
+    }
+
+    /// Done. What was enqueued with the delivery is enqueued by the same record.
+    ///
+    /// # Errors
+    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed.
+    pub fn ack(mut self) -> Result<()> {
+        let end = self.finish_ack()?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// Failed: tried again after `delay`, or after the backoff.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn retry(self, delay: impl Into<Option<Duration>>) -> Result<()> {
+        self.retry_because(delay, "")
+    }
+
+    /// Failed, with a text that is kept with a dead letter.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn retry_because(mut self, delay: impl Into<Option<Duration>>, error: &str) -> Result<()> {
+        let delay = delay.into();
+        check_delay(delay.unwrap_or_default())?;
+        let end = self.finish_failed(delay, error)?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// To the dead letters, for this reason.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn reject(mut self, reason: &str) -> Result<()> {
+        let end = self.finish(Outcome::Reject { reason: cut(reason), error: "" })?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// Given back, and ready again after `delay`; not counted as an attempt.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub fn release(mut self, delay: Duration) -> Result<()> {
+        check_delay(delay)?;
+        let end = self.finish_release(delay)?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// Acks; answers what has still to be written.
+    pub(crate) fn finish_ack(&mut self) -> Result<u64> {
+        self.settled = true;
+        let children = std::mem::take(&mut *lock(&self.children));
+        let mut places = children.places;
+        let open = self.shared.check_open();
+        let result = open.and_then(|()| self.shared.with_new_messages(&children.messages, |messages| {
+            let given = std::mem::take(&mut places);
+            self.shared.engine.settle(&self.flight, Outcome::Ack { children: messages, places: given })
+        }));
+        if places > 0 {
+            self.shared.engine.buffer.state.room.free(places);
+        }
+        Ok(result?.end)
+    }
+
+    /// Fails the attempt, as the reason of its cancellation says; answers what has still to be written.
+    pub(crate) fn finish_failed(&mut self, delay: Option<Duration>, error: &str) -> Result<u64> {
+        match self.cancel_reason() {
+            Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
+            _ if lock(&self.children).refused => {
+                let backoff = self.flight.backoff.delay(self.attempt(), crate::random::unit());
+                return self.finish_release(backoff);
+            }
+            _ => {}
+        }
+        let outcome = self.shared.engine.failure(&self.flight, delay, cut(error));
+        self.finish(outcome)
+    }
+
+    pub(crate) fn finish_release(&mut self, delay: Duration) -> Result<u64> {
+        let due = self.shared.engine.due_after(delay);
+        self.finish(Outcome::Release { due })
+    }
+
+    /// Settles without the children, whose places are given back.
+    pub(crate) fn finish(&mut self, outcome: Outcome<'_>) -> Result<u64> {
+        self.settled = true;
+        let children = std::mem::take(&mut *lock(&self.children));
+        if children.places > 0 {
+            self.shared.engine.buffer.state.room.free(children.places);
+        }
+        self.shared.check_open()?;
+        Ok(self.shared.engine.settle(&self.flight, outcome)?.end)
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        // There is nobody to tell: what cannot be settled now is settled by the end of its lease, or by the next open.
+        let end = if std::thread::panicking() {
+            self.finish_failed(None, "the delivery was dropped in a panic")
+        } else {
+            self.finish_release(Duration::ZERO)
+        };
+        if let Ok(end) = end {
+            let _ = self.shared.engine.buffer.journal.commit(Level::Os, end);
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delivery({} of {}, attempt {})", self.id(), self.queue(), self.attempt())
+    }
+}
+
+/// A delivery as its handler sees it: everything but the settling, which is the handler's return.
+#[derive(Debug)]
+pub struct Context {
+    delivery: Delivery,
+}
+
+impl Context {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        Self { delivery }
+    }
+
+    pub(crate) fn into_delivery(self) -> Delivery {
+        self.delivery
+    }
+}
+
+impl std::ops::Deref for Context {
+    type Target = Delivery;
+
+    fn deref(&self) -> &Delivery {
+        &self.delivery
+    }
+}
+
+fn check_delay(delay: Duration) -> Result<()> {
+    if delay > limits::DURATION_MAX {
+        return Err(Error::invalid("delay is above ten years"));
+    }
+    Ok(())
+}
+
+/// Cuts a text to what is kept of it.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(limits::ERROR_TEXT_BYTES_MAX)).unwrap_or_default()
+}

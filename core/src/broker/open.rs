@@ -1,0 +1,159 @@
+//! Opening: lock, recover, begin a new segment, and only then serve.
+
+use std::time::Instant;
+
+use super::options::{ClockMode, Durability, OnCorruption, Options};
+use super::recovery::Recovery;
+use super::shared::Shared;
+use crate::buffer::{Buffer, Replayed};
+use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
+use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Snapshots, start};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Journal, JournalOptions, Recovered, Segment, recover};
+use crate::storage::{Storage, forks};
+use crate::sync::{Arc, Mutex};
+
+/// Opens the broker on a storage.
+pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Shared>> {
+    options.check()?;
+    refuse_unsupported(&options)?;
+    storage.prepare()?;
+    let owner_lock = storage.lock(options.lock_timeout)?;
+    let started = Instant::now();
+
+    let mut replayed = Replayed::default();
+    let recovered = recover(&*storage, &mut replayed)?;
+    refuse_missing(&*storage, &recovered, &replayed)?;
+    replayed.reopen();
+    let (clock, manual_clock) = clock(&options, replayed.last_seen());
+    let (state, found) = replayed.into_state(clock, options.capacity)?;
+    let state = Arc::new(state);
+
+    let journal_options =
+        JournalOptions { segment_bytes: options.segment_bytes, cache_bytes: options.cache_bytes };
+    let first = begin_segment(&storage, &options, &recovered)?;
+    let segments = recovered.segments.clone();
+    let journal =
+        Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, segments, first);
+    let buffer = Buffer::new(state, journal);
+    buffer.log_open()?;
+    // Without room for a spare the broker can still settle; enqueues will say that there is none.
+    let spare = buffer.journal.make_spare(0);
+    if let Err(error) = spare
+        && error.kind() != ErrorKind::StorageFull
+    {
+        return Err(error);
+    }
+
+    let engine = Arc::new(Engine::new(
+        buffer,
+        EngineOptions {
+            default_max_retries: options.default_max_retries,
+            default_backoff: options.default_backoff.clone(),
+            max_crashes: options.max_crashes,
+        },
+    ));
+    let keeper_options = KeeperOptions {
+        sync_interval: options.sync_interval,
+        snapshot_interval: options.snapshot_interval,
+        snapshot_threshold: options.snapshot_threshold,
+        time_moves: options.clock == ClockMode::System,
+    };
+    let snapshots = Arc::new(Snapshots::new(keeper_options, 0));
+    let keepers = start(&engine, &snapshots, keeper_options)
+        .map_err(|cause| Error::io("start the threads of", storage.path(), &cause))?;
+    let recovery = Recovery {
+        messages: found.messages,
+        dead_letters: found.dead_letters,
+        suspects: found.suspects,
+        records: recovered.records,
+        dropped_bytes: recovered.dropped_bytes,
+        snapshot: recovered.snapshot.map(|snapshot| snapshot.begin),
+        duration: started.elapsed(),
+    };
+    Ok(Arc::new(Shared {
+        engine,
+        snapshots,
+        path: storage.path().to_owned(),
+        options,
+        recovery,
+        manual_clock,
+        forks: forks(),
+        owner_lock: Mutex::new(Some(owner_lock)),
+        keepers: Mutex::new(keepers),
+        turn: Mutex::new(()),
+    }))
+}
+
+fn refuse_unsupported(options: &Options) -> Result<()> {
+    let unsupported = [
+        ("max_bytes", options.max_bytes.is_some()),
+        ("on_corruption quarantine", options.on_corruption == OnCorruption::Quarantine),
+    ];
+    match unsupported.iter().find(|(_, asked)| *asked) {
+        Some((name, _)) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("{name} is not supported by this version")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a directory in which a segment is missing that holds a live message's content.
+fn refuse_missing(storage: &dyn Storage, recovered: &Recovered, replayed: &Replayed) -> Result<()> {
+    let holds = |version: u64| {
+        let segments = &recovered.segments;
+        let after = segments.partition_point(|segment| segment.header.start <= version);
+        let segment = after.checked_sub(1).and_then(|index| segments.get(index));
+        segment.is_some_and(|segment| version < segment.end())
+    };
+    match replayed.versions().find(|version| !holds(*version)) {
+        Some(version) => Err(Error::corrupt(
+            storage.path(),
+            version,
+            "the segment of this position is missing, and a message's content is in it",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn clock(options: &Options, last_seen: Moment) -> (BrokerClock, Option<Arc<ManualClock>>) {
+    match options.clock {
+        ClockMode::System => (BrokerClock::start(Box::new(SystemClock), last_seen), None),
+        ClockMode::Manual => {
+            let clock = Arc::new(ManualClock::default());
+            let source = Box::new(Arc::clone(&clock));
+            let start = if last_seen == Moment::default() {
+                BrokerClock::start(source, last_seen)
+            } else {
+                BrokerClock::start_at(source, last_seen)
+            };
+            (start, Some(clock))
+        }
+    }
+}
+
+/// Makes the segment of this opening durable, and then clears away what recovery left behind.
+fn begin_segment(
+    storage: &Arc<dyn Storage>,
+    options: &Options,
+    recovered: &Recovered,
+) -> Result<Arc<Segment>> {
+    let io_failed = |doing: &str, cause: &std::io::Error| Error::io(doing, storage.path(), cause);
+    let begin = recovered.snapshot.map_or(0, |snapshot| snapshot.begin);
+    if options.durability != Durability::Memory {
+        // What recovery served from must not vanish in a power failure after somebody has seen it.
+        for segment in recovered.segments.iter().filter(|segment| segment.end() > begin) {
+            segment.file.sync().map_err(|cause| io_failed("sync the journal in", &cause))?;
+        }
+    }
+    let header = crate::journal::SegmentHeader { capacity: options.segment_bytes, ..recovered.next };
+    let first = Segment::create(&**storage, header)?;
+    // From here on the new segment says where the log before it ends, so all this can be done again after a crash.
+    if let Some((last, end)) = &recovered.end {
+        let _ = last.file.truncate(last.offset(*end));
+    }
+    for name in &recovered.leftovers {
+        let _ = storage.remove(name);
+    }
+    Ok(first)
+}

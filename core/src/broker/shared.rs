@@ -1,0 +1,143 @@
+//! What all handles of an open broker share.
+
+use std::path::PathBuf;
+
+use super::message::{Dedup, Message};
+use super::options::{ClockMode, Durability, Options};
+use super::recovery::Recovery;
+use crate::buffer::{NewMessage, put_header};
+use crate::clock::{ManualClock, Moment};
+use crate::dispatch::{Engine, Snapshots, dismiss};
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::Level;
+use crate::storage::forks;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Mutex, lock};
+
+/// An open broker.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) options: Options,
+    pub(crate) path: PathBuf,
+    pub(crate) recovery: Recovery,
+    pub(crate) manual_clock: Option<Arc<ManualClock>>,
+    /// How many forks lay between the process that opened the broker and the one that loaded the library.
+    pub(crate) forks: u32,
+    pub(crate) owner_lock: Mutex<Option<Box<dyn Send + Sync>>>,
+    pub(crate) keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// Held by whoever starts, stops or closes.
+    pub(crate) turn: Mutex<()>,
+}
+
+impl Shared {
+    /// Refuses a closed broker, and one that belongs to the process this one was forked from.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if forks() != self.forks {
+            return Err(Error::new(
+                ErrorKind::Forked,
+                "this process was forked from the one that opened the broker: open one of its own",
+            ));
+        }
+        if self.engine.is_closed() { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// Refuses a message that is out of range, or asks for what is not there yet.
+    pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<()> {
+        message.check(self.options.max_message_bytes)?;
+        let unsupported = [
+            ("priority", message.priority > 0),
+            ("group", message.group.is_some()),
+            ("expires_in", message.expires_in.is_some()),
+            ("dedup_window", !message.dedup_window.is_zero()),
+        ];
+        match unsupported.iter().find(|(_, asked)| *asked) {
+            Some((name, _)) => {
+                Err(Error::new(ErrorKind::Unsupported, format!("{name} is not supported by this version")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` with the messages in the words of the buffer. They were checked.
+    pub(crate) fn with_new_messages<R>(
+        &self,
+        messages: &[Message<'_>],
+        work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
+    ) -> Result<R> {
+        let new: Result<Vec<NewMessage<'_>>> = messages.iter().map(|message| self.new_message(message)).collect();
+        work(&new?)
+    }
+
+    fn new_message<'m>(&self, message: &'m Message<'_>) -> Result<NewMessage<'m>> {
+        let mut headers = Vec::new();
+        for (name, value) in &message.headers {
+            put_header(&mut headers, name, value);
+        }
+        let now = self.engine.now();
+        let due = match (message.delay, message.run_at) {
+            (Some(delay), _) => now.after(delay),
+            (None, Some(moment)) => Moment::from_system(moment).max(now),
+            (None, None) => now,
+        };
+        Ok(NewMessage {
+            queue: self.engine.buffer.state.queues.named(&message.queue)?,
+            key: message.dedup_key.as_deref(),
+            keep: message.dedup == Dedup::Keep,
+            correlation_id: message.correlation_id.as_deref(),
+            content_type: message.content_type.as_deref(),
+            headers,
+            body: &message.body,
+            due,
+            level: self.level(message.durability),
+        })
+    }
+
+    /// The level that a message reaches.
+    pub(crate) fn level(&self, asked: Option<Durability>) -> Level {
+        match (self.options.durability, asked) {
+            (Durability::Memory, _) => Level::Os,
+            (_, Some(Durability::Sync)) | (Durability::Sync, None) => Level::Sync,
+            _ => Level::Os,
+        }
+    }
+
+    pub(crate) fn is_manual(&self) -> bool {
+        self.options.clock == ClockMode::Manual
+    }
+
+    /// Ends everything as a crash would: nothing more is written, and the directory is given up.
+    pub(crate) fn abandon(&self) {
+        if forks() != self.forks {
+            // The files and the lock are the parent's. The copy of the lock was closed when the process was forked.
+            std::mem::forget(lock(&self.owner_lock).take());
+            return;
+        }
+        self.engine.closed.store(true, Ordering::Release);
+        self.engine.buffer.journal.poison(Error::closed());
+        let stations = std::mem::take(&mut *lock(&self.engine.stations));
+        for station in stations.values() {
+            station.shut();
+            station.drop_handle();
+        }
+        for queue in self.engine.buffer.state.queues.all() {
+            queue.ring_all();
+        }
+        dismiss(&self.engine, &self.snapshots);
+        lock(&self.owner_lock).take();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !self.engine.is_closed() {
+            self.abandon();
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broker({})", self.path.display())
+    }
+}

@@ -1,0 +1,139 @@
+//! Handlers coming and going: register, start, stop, close.
+
+use std::time::{Duration, Instant};
+
+use super::delivery::Delivery;
+use super::handler::HandlerOptions;
+use super::message::check_queue_name;
+use super::shared::Shared;
+use crate::buffer::Outcome;
+use crate::clock::Moment;
+use crate::dispatch::{CancelReason, Station, dismiss};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, lock};
+
+/// Registers a queue's handler; `run` settles the delivery, or sees to it, and answers what has still to be written.
+pub(crate) fn register(
+    shared: &Arc<Shared>,
+    queue: &str,
+    options: HandlerOptions,
+    run: impl Fn(Delivery) -> Option<u64> + Send + Sync + 'static,
+) -> Result<()> {
+    shared.check_open()?;
+    check_queue_name(queue)?;
+    let settings = options.settle(&shared.options)?;
+    let queue = shared.engine.buffer.state.queues.named(queue)?;
+    // Weak: a broker that nobody holds any more must not be kept alive by its own handlers.
+    let broker = Arc::downgrade(shared);
+    let handle = Arc::new(move |_: &_, flight| match broker.upgrade() {
+        Some(shared) => run(Delivery::new(shared, flight)),
+        None => None,
+    });
+    let _turn = lock(&shared.turn);
+    shared.check_open()?;
+    let station = Arc::new(Station::new(Arc::clone(&queue), settings, handle));
+    let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
+    if let Some(before) = before {
+        before.shut();
+        before.join();
+        before.drop_handle();
+    }
+    if shared.engine.running.load(Ordering::Acquire) {
+        station.open(&shared.engine);
+    }
+    shared.engine.buffer.state.rest.ring_if_heard();
+    Ok(())
+}
+
+/// Starts all handlers.
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
+    let _turn = lock(&shared.turn);
+    shared.check_open()?;
+    if !shared.engine.running.swap(true, Ordering::AcqRel) {
+        for station in stations(shared) {
+            station.open(&shared.engine);
+        }
+    }
+    Ok(())
+}
+
+/// Stops all handlers.
+pub(crate) fn stop(shared: &Shared, timeout: Duration) -> Result<()> {
+    let _turn = lock(&shared.turn);
+    stop_in_turn(shared, timeout)
+}
+
+fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
+    let engine = &shared.engine;
+    if !engine.running.swap(false, Ordering::AcqRel) {
+        return Ok(());
+    }
+    let stations = stations(shared);
+    stations.iter().for_each(|station| station.shut());
+    let in_time = wait_for_handlers(shared, Instant::now().checked_add(timeout));
+    if !in_time {
+        for flight in engine.handler_flights() {
+            engine.cancel(&flight, CancelReason::Shutdown);
+        }
+        let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
+        wait_for_handlers(shared, Instant::now().checked_add(grace.unwrap_or_default()));
+        for flight in engine.handler_flights() {
+            engine.lose(&flight, Outcome::Release { due: Moment::default() });
+        }
+    }
+    if in_time {
+        stations.iter().for_each(|station| station.join());
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Timeout, "handlers had to be cancelled; the broker is stopped all the same"))
+}
+
+/// Closes the broker.
+pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
+    let _turn = lock(&shared.turn);
+    let engine = &shared.engine;
+    if engine.is_closed() {
+        return Ok(());
+    }
+    let stopped = stop_in_turn(shared, timeout);
+    engine.closed.store(true, Ordering::Release);
+    for queue in engine.buffer.state.queues.all() {
+        queue.ring_all();
+    }
+    for flight in engine.all_flights() {
+        engine.lose(&flight, Outcome::Release { due: Moment::default() });
+    }
+    let stations = std::mem::take(&mut *lock(&engine.stations));
+    stations.values().for_each(|station| station.drop_handle());
+    dismiss(engine, &shared.snapshots);
+    for keeper in lock(&shared.keepers).drain(..) {
+        let _ = keeper.join();
+    }
+    let ended = engine.buffer.journal.close();
+    engine.buffer.journal.poison(Error::closed());
+    engine.buffer.state.rest.ring();
+    lock(&shared.owner_lock).take();
+    ended.and(stopped)
+}
+
+fn stations(shared: &Shared) -> Vec<Arc<Station>> {
+    lock(&shared.engine.stations).values().cloned().collect()
+}
+
+/// Waits until no handler holds a message; answers whether that was so in time.
+fn wait_for_handlers(shared: &Shared, end: Option<Instant>) -> bool {
+    let rest = &shared.engine.buffer.state.rest;
+    let _listener = rest.listen();
+    loop {
+        let seen = rest.count();
+        if shared.engine.handler_flights().is_empty() {
+            return true;
+        }
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return false;
+        }
+        rest.wait(seen, left);
+    }
+}

@@ -15,8 +15,6 @@ use crate::storage::boot_time;
 pub(crate) struct Moment(pub(crate) u64);
 
 impl Moment {
-    pub(crate) const NEVER: Self = Self(u64::MAX);
-
     /// This moment and `time` later; time without end where the sum has no number.
     pub(crate) fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))

@@ -35,7 +35,20 @@ thread_local! {
 /// open, and nothing else is.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
+    _handle: Arc<Handle>,
+}
+
+/// Ends the broker as a crash would when the last handle is gone; deliveries do not keep it open.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.0.engine.is_closed() {
+            self.0.abandon();
+        }
+    }
 }
 
 impl Broker {
@@ -59,7 +72,8 @@ impl Broker {
     /// Opens the broker on a storage.
     #[doc(hidden)]
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Self> {
-        Ok(Self { shared: super::open::open(storage, options)? })
+        let shared = super::open::open(storage, options)?;
+        Ok(Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared })
     }
 
     /// Enqueues a message, and returns when it has reached its durability.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::message::{Dedup, Message};
-use super::options::{ClockMode, Durability, Options};
+use super::options::{Durability, Options};
 use super::recovery::Recovery;
 use crate::buffer::{NewMessage, put_header};
 use crate::clock::{ManualClock, Moment};
@@ -102,10 +102,6 @@ impl Shared {
         }
     }
 
-    pub(crate) fn is_manual(&self) -> bool {
-        self.options.clock == ClockMode::Manual
-    }
-
     /// Ends everything as a crash would: nothing more is written, and the directory is given up.
     pub(crate) fn abandon(&self) {
         if forks() != self.forks {
@@ -125,14 +121,6 @@ impl Shared {
         }
         dismiss(&self.engine, &self.snapshots);
         lock(&self.owner_lock).take();
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if !self.engine.is_closed() {
-            self.abandon();
-        }
     }
 }
 

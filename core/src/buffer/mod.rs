@@ -16,9 +16,9 @@ mod snapshot;
 mod state;
 
 pub(crate) use buffer::{Buffer, Enqueued, Limits, Taken};
-pub(crate) use entry::{DeadLetterEntry, Entry, MessageEntry, put_header};
+pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
 pub(crate) use plan::NewMessage;
-pub(crate) use queue::{Figures, Queue};
-pub(crate) use replay::{Found, Replayed};
+pub(crate) use queue::Queue;
+pub(crate) use replay::Replayed;
 pub(crate) use settle::{Outcome, Settled};
 pub(crate) use state::{Alarm, State};

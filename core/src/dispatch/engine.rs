@@ -160,12 +160,6 @@ impl Engine {
         Ok(settled)
     }
 
-    /// Ends a flight and waits until that is written.
-    pub(crate) fn settle_now(&self, flight: &Flight, outcome: Outcome<'_>) -> Result<()> {
-        let settled = self.settle(flight, outcome)?;
-        self.buffer.journal.commit(Level::Os, settled.end)
-    }
-
     /// How a failed attempt of this flight ends.
     pub(crate) fn failure<'a>(&self, flight: &Flight, delay: Option<Duration>, error: &'a str) -> Outcome<'a> {
         let failures = flight.taken.attempt;

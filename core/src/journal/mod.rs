@@ -10,7 +10,7 @@ mod snapshot;
 mod space;
 
 pub(crate) use chunk::Bytes;
-pub(crate) use log::{Appended, Journal, JournalOptions, Level, Marks, Need, Pending, Show};
+pub(crate) use log::{Journal, JournalOptions, Level, Need, Pending, Show};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover};
 pub(crate) use segment::{Segment, SegmentHeader};

@@ -68,9 +68,9 @@ impl ManualClock {
     pub(crate) fn advance(&self, time: Duration) {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         // Relaxed: who advances hands the new time on through the locks that the due work is found under.
-        let _ = self.elapsed_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-            Some(now.saturating_add(us))
-        });
+        let _ = self
+            .elapsed_us
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_add(us)));
     }
 }
 

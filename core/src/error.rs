@@ -109,7 +109,13 @@ impl Error {
     /// An error of this kind with this message. Meant for the bindings, which speak for the core.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), path: None, os_code: None, owner: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            path: None,
+            os_code: None,
+            owner: None,
+        }))
     }
 
     /// What went wrong, as a stable kind.
@@ -140,7 +146,10 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;
-        matches!(self.0.kind, K::Full | K::StorageFull | K::Timeout | K::Empty | K::Locked | K::NoMemory)
+        matches!(
+            self.0.kind,
+            K::Full | K::StorageFull | K::Timeout | K::Empty | K::Locked | K::NoMemory
+        )
     }
 
     /// Whether this broker is beyond use and has to be opened again.
@@ -160,7 +169,8 @@ impl Error {
 
     pub(crate) fn io(doing: &str, path: impl Into<PathBuf>, cause: &io::Error) -> Self {
         let path = path.into();
-        let mut error = Self::new(ErrorKind::Io, format!("cannot {doing} {}: {cause}", path.display()));
+        let mut error =
+            Self::new(ErrorKind::Io, format!("cannot {doing} {}: {cause}", path.display()));
         error.0.os_code = cause.raw_os_error();
         error.0.path = Some(path);
         error
@@ -168,8 +178,11 @@ impl Error {
 
     pub(crate) fn corrupt(path: impl Into<PathBuf>, offset: u64, what: impl fmt::Display) -> Self {
         let path = path.into();
-        Self::new(ErrorKind::Corrupt, format!("{} is damaged at offset {offset}: {what}", path.display()))
-            .at(path)
+        Self::new(
+            ErrorKind::Corrupt,
+            format!("{} is damaged at offset {offset}: {what}", path.display()),
+        )
+        .at(path)
     }
 
     pub(crate) fn at(mut self, path: impl Into<PathBuf>) -> Self {

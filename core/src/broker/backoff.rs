@@ -63,13 +63,18 @@ impl Backoff {
 
     pub(crate) fn check(&self, name: &str) -> Result<()> {
         if !(0.0..=1.0).contains(&self.jitter) {
-            return Err(Error::invalid(format!("{name} jitter is {}, but goes from 0 to 1", self.jitter)));
+            return Err(Error::invalid(format!(
+                "{name} jitter is {}, but goes from 0 to 1",
+                self.jitter
+            )));
         }
         let too_long = |delay: &Duration| *delay > limits::DURATION_MAX;
         match &self.steps {
             Steps::Exponential { base, factor, cap } => {
                 if !(1.0..=1000.0).contains(factor) {
-                    return Err(Error::invalid(format!("{name} factor is {factor}, but goes from 1 to 1000")));
+                    return Err(Error::invalid(format!(
+                        "{name} factor is {factor}, but goes from 1 to 1000"
+                    )));
                 }
                 if too_long(base) || too_long(cap) {
                     return Err(Error::invalid(format!("{name} base and cap go up to ten years")));
@@ -77,7 +82,10 @@ impl Backoff {
             }
             Steps::Listed(delays) => {
                 if delays.is_empty() || delays.len() > 1000 {
-                    return Err(Error::invalid(format!("{name} has {} steps, but takes 1 to 1000", delays.len())));
+                    return Err(Error::invalid(format!(
+                        "{name} has {} steps, but takes 1 to 1000",
+                        delays.len()
+                    )));
                 }
                 if delays.iter().any(too_long) {
                     return Err(Error::invalid(format!("{name} has a step above ten years")));

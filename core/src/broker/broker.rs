@@ -117,8 +117,8 @@ impl Broker {
             OnFull::Block if !IN_HANDLER.get() => shared.options.block_timeout,
             _ => Duration::ZERO,
         };
-        let enqueued =
-            shared.with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))?;
+        let enqueued = shared
+            .with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))?;
         Ok(enqueued.into_iter().map(Receipt::from).collect())
     }
 
@@ -255,7 +255,10 @@ impl Broker {
         shared.check_open()?;
         check_queue_name(queue)?;
         if !(1..=limits::RECEIVE_MAX).contains(&max) {
-            return Err(Error::invalid(format!("max is {max}, but goes from 1 to {}", limits::RECEIVE_MAX)));
+            return Err(Error::invalid(format!(
+                "max is {max}, but goes from 1 to {}",
+                limits::RECEIVE_MAX
+            )));
         }
         let lease = lease.into().unwrap_or(LEASE);
         if lease.is_zero() || lease > limits::DURATION_MAX {
@@ -283,7 +286,9 @@ impl Broker {
     pub fn advance(&self, time: Duration) -> Result<()> {
         self.shared.check_open()?;
         let Some(clock) = &self.shared.manual_clock else {
-            return Err(Error::invalid("advance moves a manual clock, and this broker has clock system"));
+            return Err(Error::invalid(
+                "advance moves a manual clock, and this broker has clock system",
+            ));
         };
         if time > limits::DURATION_MAX {
             return Err(Error::invalid("advance takes up to ten years"));
@@ -337,7 +342,9 @@ fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
             }
             delivery.finish_failed(delay, &error)
         }
-        Failure::Rejected { reason } if delivery.cancel_reason() == Some(CancelReason::Shutdown) => {
+        Failure::Rejected { reason }
+            if delivery.cancel_reason() == Some(CancelReason::Shutdown) =>
+        {
             delivery.finish_failed(None, &reason)
         }
         Failure::Rejected { reason } => {
@@ -354,13 +361,17 @@ fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
     IN_HANDLER.set(false);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".into())
     })
 }
 
 fn refuse_in_handler(call: &str) -> Result<()> {
     if IN_HANDLER.get() {
-        return Err(Error::new(ErrorKind::Deadlock, format!("{call} inside a handler would wait for itself")));
+        return Err(Error::new(
+            ErrorKind::Deadlock,
+            format!("{call} inside a handler would wait for itself"),
+        ));
     }
     Ok(())
 }

@@ -27,9 +27,15 @@ impl DeadLetters<'_> {
     ///
     /// # Errors
     /// `CLOSED`, `FORKED`, `IO`, `CORRUPT`.
-    pub fn list(&self, queue: Option<&str>, limit: usize, after: Option<u64>) -> Result<Vec<DeadLetter>> {
+    pub fn list(
+        &self,
+        queue: Option<&str>,
+        limit: usize,
+        after: Option<u64>,
+    ) -> Result<Vec<DeadLetter>> {
         self.shared.check_open()?;
-        let letters = self.shared.engine.buffer.state.dead_letters(queue, limit, after.unwrap_or(0));
+        let letters =
+            self.shared.engine.buffer.state.dead_letters(queue, limit, after.unwrap_or(0));
         letters.into_iter().map(|entry| self.load(entry)).collect()
     }
 
@@ -53,7 +59,11 @@ impl DeadLetters<'_> {
         };
         let engine = &self.shared.engine;
         let Some(entry) = letter.message() else {
-            return Err(Error::corrupt(&self.shared.path, letter.entry.version, "a dead letter makes no sense"));
+            return Err(Error::corrupt(
+                &self.shared.path,
+                letter.entry.version,
+                "a dead letter makes no sense",
+            ));
         };
         let message = NewMessage {
             queue: engine.buffer.state.queues.named(entry.queue)?,
@@ -167,7 +177,9 @@ impl DeadLetter {
     /// What the body is.
     #[must_use]
     pub fn content_type(&self) -> &str {
-        self.message().and_then(|message| message.content_type).unwrap_or("application/octet-stream")
+        self.message()
+            .and_then(|message| message.content_type)
+            .unwrap_or("application/octet-stream")
     }
 
     /// The id that follows the work from message to message.

@@ -164,7 +164,10 @@ impl Delivery {
         if !children.messages.is_empty() {
             if !self.shared.engine.buffer.state.room.take(1) {
                 children.refused = true;
-                return Err(Error::new(ErrorKind::Full, "the broker is full: capacity messages are live"));
+                return Err(Error::new(
+                    ErrorKind::Full,
+                    "the broker is full: capacity messages are live",
+                ));
             }
             children.places += 1;
         }
@@ -225,10 +228,14 @@ impl Delivery {
         let children = std::mem::take(&mut *lock(&self.children));
         let mut places = children.places;
         let open = self.shared.check_open();
-        let result = open.and_then(|()| self.shared.with_new_messages(&children.messages, |messages| {
-            let given = std::mem::take(&mut places);
-            self.shared.engine.settle(&self.flight, Outcome::Ack { children: messages, places: given })
-        }));
+        let result = open.and_then(|()| {
+            self.shared.with_new_messages(&children.messages, |messages| {
+                let given = std::mem::take(&mut places);
+                self.shared
+                    .engine
+                    .settle(&self.flight, Outcome::Ack { children: messages, places: given })
+            })
+        });
         if places > 0 {
             self.shared.engine.buffer.state.room.free(places);
         }

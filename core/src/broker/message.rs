@@ -216,7 +216,9 @@ impl<'a> Message<'a> {
             content_type: own(self.content_type),
             correlation_id: own(self.correlation_id),
             headers: headers
-                .map(|(name, value)| (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned())))
+                .map(|(name, value)| {
+                    (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()))
+                })
                 .collect(),
             dedup_key: own(self.dedup_key),
             dedup: self.dedup,
@@ -232,7 +234,9 @@ impl<'a> Message<'a> {
 
     /// Bytes that count against `max_message_bytes`: the body and the headers.
     pub(crate) fn size(&self) -> usize {
-        self.headers.iter().fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())
+        self.headers
+            .iter()
+            .fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())
     }
 
     /// Refuses what is out of range, naming the option.
@@ -258,7 +262,10 @@ impl<'a> Message<'a> {
             check_header(name, value)?;
         }
         if self.priority > 9 {
-            return Err(Error::invalid(format!("priority is {}, but goes from 0 to 9", self.priority)));
+            return Err(Error::invalid(format!(
+                "priority is {}, but goes from 0 to 9",
+                self.priority
+            )));
         }
         for (name, time) in [
             ("delay", self.delay),
@@ -278,7 +285,10 @@ impl<'a> Message<'a> {
         if self.size() > max_message_bytes {
             return Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("body and headers are {} bytes, but max_message_bytes is {max_message_bytes}", self.size()),
+                format!(
+                    "body and headers are {} bytes, but max_message_bytes is {max_message_bytes}",
+                    self.size()
+                ),
             ));
         }
         Ok(())
@@ -290,13 +300,19 @@ pub(crate) fn check_queue_name(name: &str) -> Result<()> {
     if is_token(name, limits::QUEUE_NAME_BYTES_MAX) {
         Ok(())
     } else {
-        Err(Error::invalid(format!("queue takes 1 to 128 of A-Z a-z 0-9 . _ -, but got {} bytes that are not", name.len())))
+        Err(Error::invalid(format!(
+            "queue takes 1 to 128 of A-Z a-z 0-9 . _ -, but got {} bytes that are not",
+            name.len()
+        )))
     }
 }
 
 fn check_text(name: &str, text: &str) -> Result<()> {
-    if text.is_empty() || text.len() > limits::TEXT_BYTES_MAX || text.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("{name} takes 1 to 256 bytes without control characters")));
+    if text.is_empty() || text.len() > limits::TEXT_BYTES_MAX || text.chars().any(char::is_control)
+    {
+        return Err(Error::invalid(format!(
+            "{name} takes 1 to 256 bytes without control characters"
+        )));
     }
     Ok(())
 }
@@ -316,5 +332,7 @@ fn check_header(name: &str, value: &str) -> Result<()> {
 
 fn is_token(name: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

@@ -91,9 +91,10 @@ fn refuse_unsupported(options: &Options) -> Result<()> {
         ("on_corruption quarantine", options.on_corruption == OnCorruption::Quarantine),
     ];
     match unsupported.iter().find(|(_, asked)| *asked) {
-        Some((name, _)) => {
-            Err(Error::new(ErrorKind::Unsupported, format!("{name} is not supported by this version")))
-        }
+        Some((name, _)) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{name} is not supported by this version"),
+        )),
         None => Ok(()),
     }
 }
@@ -146,7 +147,8 @@ fn begin_segment(
             segment.file.sync().map_err(|cause| io_failed("sync the journal in", &cause))?;
         }
     }
-    let header = crate::journal::SegmentHeader { capacity: options.segment_bytes, ..recovered.next };
+    let header =
+        crate::journal::SegmentHeader { capacity: options.segment_bytes, ..recovered.next };
     let first = Segment::create(&**storage, header)?;
     // From here on the new segment says where the log before it ends, so all this can be done again after a crash.
     if let Some((last, end)) = &recovered.end {

@@ -243,17 +243,34 @@ impl Options {
             if (min..=limits::DURATION_MAX).contains(&value) {
                 Ok(())
             } else {
-                Err(Error::invalid(format!("{name} is {value:?}, but goes from {min:?} to ten years")))
+                Err(Error::invalid(format!(
+                    "{name} is {value:?}, but goes from {min:?} to ten years"
+                )))
             }
         };
         let millisecond = Duration::from_millis(1);
         range("capacity", self.capacity as u64, 1, limits::CAPACITY_MAX as u64)?;
-        range("max_message_bytes", self.max_message_bytes as u64, 1, limits::MESSAGE_BYTES_MAX as u64)?;
+        range(
+            "max_message_bytes",
+            self.max_message_bytes as u64,
+            1,
+            limits::MESSAGE_BYTES_MAX as u64,
+        )?;
         range("max_batch_bytes", self.max_batch_bytes as u64, 1, limits::MESSAGE_BYTES_MAX as u64)?;
         range("max_dead_letters", self.max_dead_letters as u64, 1, limits::CAPACITY_MAX as u64)?;
-        range("segment_bytes", self.segment_bytes, limits::SEGMENT_BYTES_MIN, limits::SEGMENT_BYTES_MAX)?;
+        range(
+            "segment_bytes",
+            self.segment_bytes,
+            limits::SEGMENT_BYTES_MIN,
+            limits::SEGMENT_BYTES_MAX,
+        )?;
         range("snapshot_threshold", self.snapshot_threshold, 1, u64::MAX)?;
-        range("default_max_retries", self.default_max_retries.into(), 0, limits::RETRIES_MAX.into())?;
+        range(
+            "default_max_retries",
+            self.default_max_retries.into(),
+            0,
+            limits::RETRIES_MAX.into(),
+        )?;
         range("max_crashes", self.max_crashes.into(), 1, 100)?;
         duration("block_timeout", self.block_timeout, Duration::ZERO)?;
         duration("snapshot_interval", self.snapshot_interval, millisecond)?;

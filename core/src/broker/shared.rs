@@ -52,9 +52,10 @@ impl Shared {
             ("dedup_window", !message.dedup_window.is_zero()),
         ];
         match unsupported.iter().find(|(_, asked)| *asked) {
-            Some((name, _)) => {
-                Err(Error::new(ErrorKind::Unsupported, format!("{name} is not supported by this version")))
-            }
+            Some((name, _)) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{name} is not supported by this version"),
+            )),
             None => Ok(()),
         }
     }
@@ -65,7 +66,8 @@ impl Shared {
         messages: &[Message<'_>],
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
-        let new: Result<Vec<NewMessage<'_>>> = messages.iter().map(|message| self.new_message(message)).collect();
+        let new: Result<Vec<NewMessage<'_>>> =
+            messages.iter().map(|message| self.new_message(message)).collect();
         work(&new?)
     }
 

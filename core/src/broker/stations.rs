@@ -86,7 +86,10 @@ fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
         stations.iter().for_each(|station| station.join());
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Timeout, "handlers had to be cancelled; the broker is stopped all the same"))
+    Err(Error::new(
+        ErrorKind::Timeout,
+        "handlers had to be cancelled; the broker is stopped all the same",
+    ))
 }
 
 /// Closes the broker.

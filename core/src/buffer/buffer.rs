@@ -78,14 +78,19 @@ impl Buffer {
 
     /// Enqueues messages of one call: all or none, answered when all have reached their level. `wait` is how long to
     /// wait for room.
-    pub(crate) fn enqueue(&self, messages: &[NewMessage<'_>], wait: Duration) -> Result<Vec<Enqueued>> {
+    pub(crate) fn enqueue(
+        &self,
+        messages: &[NewMessage<'_>],
+        wait: Duration,
+    ) -> Result<Vec<Enqueued>> {
         self.journal.relieve()?;
         let mut places = 0;
         loop {
-            let keys = messages.iter().filter_map(|message| Some((message.queue.number, message.key?)));
+            let keys =
+                messages.iter().filter_map(|message| Some((message.queue.number, message.key?)));
             let shards = keys.map(|(queue, key)| self.state.keys.shard_of(queue, key)).collect();
-            let mut plan = Plan::new(&self.state, self.state.keys.lock(shards), places);
-            places = 0;
+            let given = std::mem::take(&mut places);
+            let mut plan = Plan::new(&self.state, self.state.keys.lock(shards), given);
             match messages.iter().try_for_each(|message| plan.add(message)) {
                 Ok(()) => return self.log_plan(plan, messages),
                 Err(full) if wait.is_zero() => return Err(full),

@@ -69,7 +69,8 @@ impl Buffer {
             }
             let bodies: Vec<[u8; 8]> = ids.iter().map(|id| id.to_le_bytes()).collect();
             let parts: Vec<[&[u8]; 1]> = bodies.iter().map(|body| [&body[..]]).collect();
-            let all: Vec<_> = parts.iter().map(|parts| Record { kind: kind::UNDEAD, parts }).collect();
+            let all: Vec<_> =
+                parts.iter().map(|parts| Record { kind: kind::UNDEAD, parts }).collect();
             let appended = self.journal.append(Need::Settle, &all, |_, pending| {
                 for id in &ids {
                     leaving.insert(*id);

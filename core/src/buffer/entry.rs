@@ -176,13 +176,45 @@ pub(crate) fn put_header(out: &mut Vec<u8>, name: &str, value: &str) {
 /// Every other record, and what a snapshot holds of a message or a dead letter.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Entry {
-    Open { opens: u64, at: Moment },
-    Attempt { id: u64, version: u64, lease: u64, attempt: u32, at: Moment },
-    Gone { id: u64, version: u64, next: u64, at: Moment },
-    Wait { id: u64, version: u64, attempts: u32, due: Moment, at: Moment },
-    Dead { id: u64, version: u64, next: u64, attempts: u32, at: Moment, reason: String, error: String },
-    Undead { id: u64 },
-    Time { at: Moment },
+    Open {
+        opens: u64,
+        at: Moment,
+    },
+    Attempt {
+        id: u64,
+        version: u64,
+        lease: u64,
+        attempt: u32,
+        at: Moment,
+    },
+    Gone {
+        id: u64,
+        version: u64,
+        next: u64,
+        at: Moment,
+    },
+    Wait {
+        id: u64,
+        version: u64,
+        attempts: u32,
+        due: Moment,
+        at: Moment,
+    },
+    Dead {
+        id: u64,
+        version: u64,
+        next: u64,
+        attempts: u32,
+        at: Moment,
+        reason: String,
+        error: String,
+    },
+    Undead {
+        id: u64,
+    },
+    Time {
+        at: Moment,
+    },
 }
 
 impl Entry {
@@ -235,12 +267,9 @@ impl Entry {
                 attempt: r.u64()?.try_into().ok()?,
                 at: Moment(r.u64()?),
             },
-            kind::GONE => Self::Gone {
-                id: r.u64()?,
-                version: r.u64()?,
-                next: r.u64()?,
-                at: Moment(r.u64()?),
-            },
+            kind::GONE => {
+                Self::Gone { id: r.u64()?, version: r.u64()?, next: r.u64()?, at: Moment(r.u64()?) }
+            }
             kind::WAIT => Self::Wait {
                 id: r.u64()?,
                 version: r.u64()?,
@@ -478,7 +507,9 @@ mod tests {
         };
         let mut out = Vec::new();
         kept.encode(&mut out);
-        assert!(matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Kept(found)) if found == kept));
+        assert!(
+            matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Kept(found)) if found == kept)
+        );
         let dead = DeadLetterEntry {
             id: 1,
             version: 2,
@@ -490,6 +521,8 @@ mod tests {
         };
         let mut out = Vec::new();
         dead.encode(&mut out);
-        assert!(matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Dead(found)) if found == dead));
+        assert!(
+            matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Dead(found)) if found == dead)
+        );
     }
 }

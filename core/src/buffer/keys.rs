@@ -49,10 +49,7 @@ pub(crate) struct Shard {
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-        }
+        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
     /// The shard a key belongs to.

@@ -127,7 +127,11 @@ impl Lane {
         let suspected = self.suspects.first_key_value().map(|(id, index)| (*id, *index));
         match (ordinary, suspected) {
             (ordinary, Some(suspected)) if ordinary.is_none_or(|other| suspected < other) => {
-                if suspect() { Some(suspected.1) } else { ordinary.map(|(_, index)| index) }
+                if suspect() {
+                    Some(suspected.1)
+                } else {
+                    ordinary.map(|(_, index)| index)
+                }
             }
             (ordinary, _) => ordinary.map(|(_, index)| index),
         }

@@ -21,4 +21,4 @@ pub(crate) use plan::NewMessage;
 pub(crate) use queue::Queue;
 pub(crate) use replay::Replayed;
 pub(crate) use settle::{Outcome, Settled};
-pub(crate) use state::{Alarm, State};
+pub(crate) use state::Alarm;

@@ -269,7 +269,14 @@ impl<'a> Plan<'a> {
                 return Ok(Fate::Duplicate { id: guard.id, version: guard.version });
             }
             let level = guard.level.max(message.level);
-            self.items.push(Item { message: number, slot: newest, fresh: false, key, behind: false, level });
+            self.items.push(Item {
+                message: number,
+                slot: newest,
+                fresh: false,
+                key,
+                behind: false,
+                level,
+            });
             return Ok(Fate::Replaced(self.items.len() - 1));
         }
         let guard = self.state.slots.at(newest).lock();
@@ -317,7 +324,14 @@ impl<'a> Plan<'a> {
             self.state.room.free(1);
             return Err(full());
         };
-        self.items.push(Item { message: number, slot, fresh: true, key, behind, level: message.level });
+        self.items.push(Item {
+            message: number,
+            slot,
+            fresh: true,
+            key,
+            behind,
+            level: message.level,
+        });
         Ok(Fate::Accepted(self.items.len() - 1))
     }
 

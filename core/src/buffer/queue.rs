@@ -138,7 +138,10 @@ impl Queues {
         }
         let number = inner.by_number.len();
         if number >= limits::QUEUES_MAX {
-            return Err(Error::invalid(format!("queue would be one more than {}", limits::QUEUES_MAX)));
+            return Err(Error::invalid(format!(
+                "queue would be one more than {}",
+                limits::QUEUES_MAX
+            )));
         }
         let queue = Arc::new(Queue::new(name, u32::try_from(number).unwrap_or(u32::MAX)));
         inner.by_name.insert(Arc::clone(&queue.name), Arc::clone(&queue));

@@ -69,7 +69,8 @@ impl Replayed {
             }
         }
         self.messages.retain(|id, message| {
-            let holder = message.key.as_ref().and_then(|key| behind.get(&(message.queue, key.clone())));
+            let holder =
+                message.key.as_ref().and_then(|key| behind.get(&(message.queue, key.clone())));
             holder.is_none_or(|newest| newest == id)
         });
         for message in self.messages.values_mut() {
@@ -97,7 +98,10 @@ impl Replayed {
         }
         for (id, message) in self.messages {
             let slot = state.slots.claim().ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, "capacity is far below the messages in the directory")
+                Error::new(
+                    ErrorKind::Invalid,
+                    "capacity is far below the messages in the directory",
+                )
             })?;
             state.room.force(1);
             let key = message.key.map_or(NONE, |key| {

@@ -43,7 +43,12 @@ impl Buffer {
     ///
     /// # Errors
     /// `STALE_LEASE` where it was settled before or its lease was lost; then nothing changed.
-    pub(crate) fn settle(&self, queue: &Queue, taken: &Taken, outcome: Outcome<'_>) -> Result<Settled> {
+    pub(crate) fn settle(
+        &self,
+        queue: &Queue,
+        taken: &Taken,
+        outcome: Outcome<'_>,
+    ) -> Result<Settled> {
         self.journal.relieve()?;
         let state = &*self.state;
         let now = state.clock.now();
@@ -52,7 +57,8 @@ impl Buffer {
             _ => (&[][..], 0),
         };
         let keyed = children.iter().filter_map(|child| Some((child.queue.number, child.key?)));
-        let mut shards: Vec<u32> = keyed.map(|(queue, key)| state.keys.shard_of(queue, key)).collect();
+        let mut shards: Vec<u32> =
+            keyed.map(|(queue, key)| state.keys.shard_of(queue, key)).collect();
         if taken.key != NONE {
             shards.push(super::keys::shard_of_number(taken.key));
         }
@@ -70,7 +76,8 @@ impl Buffer {
         let superseded = taken.key != NONE && plan.has_behind(taken.key, taken.slot);
         let (id, version, attempts) = (guard.id, guard.version, guard.attempts);
         let counted = attempts + 1;
-        let mut leave = || if taken.key == NONE { 0 } else { plan.leave(taken.key, taken.slot).unwrap_or(0) };
+        let mut leave =
+            || if taken.key == NONE { 0 } else { plan.leave(taken.key, taken.slot).unwrap_or(0) };
         let entry = match outcome {
             Outcome::Ack { .. } => Entry::Gone { id, version, next: leave(), at: now },
             Outcome::Fail { .. } | Outcome::Release { .. } if superseded => {

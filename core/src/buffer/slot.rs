@@ -273,7 +273,9 @@ impl Slots {
     /// The slot of this number, which a call of [`Slots::claim`] has answered.
     pub(crate) fn at(&self, index: u32) -> &Slot {
         let block = self.blocks.get((index / BLOCK_SLOTS) as usize);
-        let slot = block.and_then(OnceLock::get).and_then(|block| block.get((index % BLOCK_SLOTS) as usize));
+        let slot = block
+            .and_then(OnceLock::get)
+            .and_then(|block| block.get((index % BLOCK_SLOTS) as usize));
         match slot {
             Some(slot) => slot,
             None => panic!("slot {index} was never claimed"),
@@ -305,7 +307,8 @@ impl Slots {
         let fresh = self
             .fresh
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| {
-                ((fresh / BLOCK_SLOTS) < u32::try_from(self.blocks.len()).ok()?).then_some(fresh + 1)
+                ((fresh / BLOCK_SLOTS) < u32::try_from(self.blocks.len()).ok()?)
+                    .then_some(fresh + 1)
             })
             .ok()?;
         let block = self.blocks.get((fresh / BLOCK_SLOTS) as usize)?;

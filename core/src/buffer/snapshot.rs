@@ -88,7 +88,8 @@ impl Buffer {
         let mut moved = false;
         for segment in self.journal.space().before(begin) {
             let inside = live.range(segment.header.start..segment.end());
-            let owners: Vec<(u64, Owner)> = inside.map(|(at, owner)| (*at, owner.clone())).collect();
+            let owners: Vec<(u64, Owner)> =
+                inside.map(|(at, owner)| (*at, owner.clone())).collect();
             if owners.is_empty() {
                 emptied.push(segment);
             } else if self.is_thin(&owners)? && self.write_again(&owners)? {
@@ -159,7 +160,8 @@ impl Buffer {
 
     fn move_dead_letter(&self, id: u64, version: u64, content: &Bytes) -> Result<bool> {
         let leaving = self.state.dead_turn();
-        let Some(letter) = self.state.dead_letter(id).filter(|letter| letter.version == version) else {
+        let Some(letter) = self.state.dead_letter(id).filter(|letter| letter.version == version)
+        else {
             return Ok(true);
         };
         if leaving.contains(&id) {

@@ -249,7 +249,11 @@ impl State {
     ) -> Vec<Arc<DeadLetterEntry>> {
         let dead = lock(&self.dead);
         let above = dead.range(after.saturating_add(1)..).map(|(_, letter)| letter);
-        above.filter(|letter| queue.is_none_or(|queue| letter.queue == queue)).take(limit).cloned().collect()
+        above
+            .filter(|letter| queue.is_none_or(|queue| letter.queue == queue))
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn dead_count(&self) -> usize {

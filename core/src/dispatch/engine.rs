@@ -77,7 +77,8 @@ impl Engine {
             Taker::Pull(_) => lock(&self.stations).get(&queue.number).cloned(),
         };
         let options = &self.options;
-        let max_retries = settings.as_ref().map_or(options.default_max_retries, |s| s.settings.max_retries);
+        let max_retries =
+            settings.as_ref().map_or(options.default_max_retries, |s| s.settings.max_retries);
         let limits = Limits { max_retries, max_crashes: options.max_crashes };
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
         let end = taken.end.max(owed.take().unwrap_or(0));
@@ -90,8 +91,9 @@ impl Engine {
             Taker::Handler(station) => (station.settings.timeout, station.settings.may_extend),
             Taker::Pull(lease) => (*lease, true),
         };
-        let backoff =
-            settings.as_ref().map_or_else(|| options.default_backoff.clone(), |s| s.settings.backoff.clone());
+        let backoff = settings
+            .as_ref()
+            .map_or_else(|| options.default_backoff.clone(), |s| s.settings.backoff.clone());
         let token = self.buffer.journal.opens() << TOKEN_LEASE_BITS | taken.lease;
         let station = match taker {
             Taker::Handler(station) => Some(Arc::clone(station)),
@@ -161,7 +163,12 @@ impl Engine {
     }
 
     /// How a failed attempt of this flight ends.
-    pub(crate) fn failure<'a>(&self, flight: &Flight, delay: Option<Duration>, error: &'a str) -> Outcome<'a> {
+    pub(crate) fn failure<'a>(
+        &self,
+        flight: &Flight,
+        delay: Option<Duration>,
+        error: &'a str,
+    ) -> Outcome<'a> {
         let failures = flight.taken.attempt;
         let delay = delay.unwrap_or_else(|| flight.backoff.delay(failures, crate::random::unit()));
         let due = self.due_after(delay);
@@ -182,7 +189,10 @@ impl Engine {
             return Err(Error::invalid("extend takes at most 24 hours"));
         }
         if !flight.may_extend {
-            return Err(Error::new(ErrorKind::Unsupported, "lease_extension_enabled is off for this handler"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "lease_extension_enabled is off for this handler",
+            ));
         }
         let deadline = self.now().after(time);
         let mut flights = lock(&self.flights);
@@ -195,7 +205,10 @@ impl Engine {
             Some((before, held.due()))
         });
         let Some((before, after)) = moved else {
-            return Err(Error::new(ErrorKind::StaleLease, "the delivery was settled before, or its lease was lost"));
+            return Err(Error::new(
+                ErrorKind::StaleLease,
+                "the delivery was settled before, or its lease was lost",
+            ));
         };
         if let Some(flight) = flights.remove(&(before, flight.taken.lease)) {
             flights.insert((after, flight.taken.lease), flight);
@@ -212,7 +225,11 @@ impl Engine {
                 let mut flights = lock(&self.flights);
                 match flights.first_entry() {
                     Some(first) if first.key().0 <= now => first.remove(),
-                    Some(first) => return Some(delayed.map_or(first.key().0, |delayed| delayed.min(first.key().0))),
+                    Some(first) => {
+                        return Some(
+                            delayed.map_or(first.key().0, |delayed| delayed.min(first.key().0)),
+                        );
+                    }
                     None => return delayed,
                 }
             };
@@ -232,7 +249,8 @@ impl Engine {
 
     /// Cancels a flight and sets the end of its grace.
     pub(crate) fn cancel(&self, flight: &Arc<Flight>, reason: CancelReason) {
-        let grace = flight.station.as_ref().map_or(Duration::ZERO, |station| station.settings.cancel_grace);
+        let grace =
+            flight.station.as_ref().map_or(Duration::ZERO, |station| station.settings.cancel_grace);
         let mut flights = lock(&self.flights);
         let before = flight.held().due();
         let grace_ends = self.now().after(grace);
@@ -308,7 +326,11 @@ impl Engine {
             (Some(station), Some(reason)) => {
                 let outcome = match reason {
                     CancelReason::Shutdown => Outcome::Release { due: Moment::default() },
-                    _ => self.failure(flight, None, "the handler ran beyond its timeout and its grace"),
+                    _ => self.failure(
+                        flight,
+                        None,
+                        "the handler ran beyond its timeout and its grace",
+                    ),
                 };
                 if self.lose(flight, outcome) {
                     flight.queue.figures.stuck.up();

@@ -74,7 +74,10 @@ impl Held {
 }
 
 impl Flight {
-    #[expect(clippy::too_many_arguments, reason = "made in one place, from parts that have no other home")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "made in one place, from parts that have no other home"
+    )]
     pub(crate) fn new(
         taken: Taken,
         queue: Arc<Queue>,
@@ -140,7 +143,8 @@ impl Flight {
         let end = Instant::now().checked_add(time);
         let mut held = lock(&self.held);
         while held.reason.is_none() {
-            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+            let left =
+                end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return false;
             }

@@ -128,7 +128,8 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
             sync_by = None;
         }
         let poisoned = journal.poisoned().is_some();
-        let left = sync_by.filter(|_| !poisoned).map(|by| by.saturating_duration_since(Instant::now()));
+        let left =
+            sync_by.filter(|_| !poisoned).map(|by| by.saturating_duration_since(Instant::now()));
         if left.is_none() && journal.has_unsynced() && !poisoned {
             continue;
         }

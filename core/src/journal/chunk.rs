@@ -60,7 +60,11 @@ impl Chunk {
     /// # Safety
     /// The caller holds the lock of the tail this chunk belongs to, and no call was given any of these positions
     /// before.
-    pub(crate) unsafe fn fill<R>(&self, range: Range<u64>, write: impl FnOnce(&mut [u8]) -> R) -> R {
+    pub(crate) unsafe fn fill<R>(
+        &self,
+        range: Range<u64>,
+        write: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
         let cells = self.cells(range);
         let pointer = UnsafeCell::raw_get(cells.as_ptr());
         // SAFETY: the pointer and length are those of `cells`; by this function's contract nobody else reads or

@@ -105,6 +105,10 @@ pub(crate) struct Header {
     pub(crate) body_crc: u32,
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "offsets are constants inside an array of HEADER_BYTES"
+)]
 impl Header {
     pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
@@ -151,12 +155,20 @@ fn header_crc(fields: &[u8], salt: u32) -> u32 {
     hasher.finalize()
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "called with the constant offsets of a header's fields"
+)]
 fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
     let mut field = [0; 4];
     field.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(field)
 }
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "called with the constant offsets of a header's fields"
+)]
 fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
     let mut field = [0; 8];
     field.copy_from_slice(&bytes[at..at + 8]);
@@ -167,8 +179,14 @@ fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const HEADER: Header =
-        Header { body_len: 77, kind: 20, more: true, position: 4096, durable: 4000, body_crc: 0xdead_beef };
+    const HEADER: Header = Header {
+        body_len: 77,
+        kind: 20,
+        more: true,
+        position: 4096,
+        durable: 4000,
+        body_crc: 0xdead_beef,
+    };
 
     #[test]
     fn a_header_survives_the_round_trip() {

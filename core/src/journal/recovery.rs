@@ -69,7 +69,11 @@ pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<
     let (records, dropped_bytes) = (walk.records, walk.dropped_bytes);
 
     let last = segments.last_key_value().map(|(_, segment)| segment.header);
-    let opens = segments.values().map(|segment| segment.header.opens).chain(snapshot.map(|s| s.opens)).max();
+    let opens = segments
+        .values()
+        .map(|segment| segment.header.opens)
+        .chain(snapshot.map(|s| s.opens))
+        .max();
     let next = SegmentHeader {
         salt: crate::random::u32(),
         broker: broker.unwrap_or_else(new_broker_id),
@@ -85,7 +89,9 @@ pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<
     let mut kept = Vec::new();
     for segment in segments.values() {
         match &end {
-            Some((last, _)) if segment.header.number <= last.header.number => kept.push(Arc::clone(segment)),
+            Some((last, _)) if segment.header.number <= last.header.number => {
+                kept.push(Arc::clone(segment))
+            }
             _ => leftovers.push(segment.name()),
         }
     }
@@ -203,19 +209,31 @@ impl Walk<'_> {
             let number = segment.header.number;
             // The next opening's first segment says where the log before it ends.
             let later = self.segments.range(number + 1..);
-            let cut = later.map(|(_, later)| later).find(|later| later.header.previous_end.is_some()).cloned();
+            let cut = later
+                .map(|(_, later)| later)
+                .find(|later| later.header.previous_end.is_some())
+                .cloned();
             let until = cut.as_ref().filter(|cut| cut.header.previous == number);
-            let stop = self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
+            let stop =
+                self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
             let next = match (stop, until) {
                 (Stop::Ended(_), Some(cut)) => Arc::clone(cut),
                 (Stop::Gap(at), _) if cut.is_some() => {
-                    return Err(self.damage(&segment, at, "a later opening of the broker begins behind it"));
+                    return Err(self.damage(
+                        &segment,
+                        at,
+                        "a later opening of the broker begins behind it",
+                    ));
                 }
                 (Stop::Rolled, _) => match self.segments.get(&(number + 1)) {
                     Some(next) if next.header.start == segment.end() => Arc::clone(next),
                     _ => {
                         let path = self.storage.path().join(segment::file_name(number + 1));
-                        return Err(Error::corrupt(path, 0, format!("segment {number} goes on in it, and it is missing")));
+                        return Err(Error::corrupt(
+                            path,
+                            0,
+                            format!("segment {number} goes on in it, and it is missing"),
+                        ));
                     }
                 },
                 (Stop::Ended(end), None) => return self.ended(segment, end, snapshot),
@@ -242,7 +260,8 @@ impl Walk<'_> {
             segment.header.start <= snapshot.begin && snapshot.begin < segment.end()
         };
         let Some(segment) = self.segments.values().find(holds) else {
-            let what = format!("no segment holds position {}, where the snapshot begins", snapshot.begin);
+            let what =
+                format!("no segment holds position {}, where the snapshot begins", snapshot.begin);
             return Err(Error::corrupt(self.storage.path(), snapshot.begin, what));
         };
         Ok(Some((Arc::clone(segment), snapshot.begin.max(segment.first()))))
@@ -261,12 +280,22 @@ impl Walk<'_> {
     }
 
     /// Replays a segment's records from `position`, at most up to `until`.
-    fn segment(&mut self, segment: &Arc<Segment>, mut position: u64, until: Option<u64>) -> Result<Stop> {
+    fn segment(
+        &mut self,
+        segment: &Arc<Segment>,
+        mut position: u64,
+        until: Option<u64>,
+    ) -> Result<Stop> {
         let mut window = Window::new(self.storage, segment);
-        let length = segment.file.len().map_err(|cause| Error::io("measure", window.path(), &cause))?;
+        let length =
+            segment.file.len().map_err(|cause| Error::io("measure", window.path(), &cause))?;
         let needed = until.map_or(segment.header.capacity, |until| segment.offset(until));
         if length < needed {
-            return Err(Error::corrupt(window.path(), length, format!("it has lost {} bytes", needed - length)));
+            return Err(Error::corrupt(
+                window.path(),
+                length,
+                format!("it has lost {} bytes", needed - length),
+            ));
         }
         let limit = until.unwrap_or(segment.end());
         let mut group: Vec<(u64, u8, Vec<u8>)> = Vec::new();
@@ -283,7 +312,11 @@ impl Walk<'_> {
                 KIND_ROLL if group.is_empty() => return Ok(Stop::Rolled),
                 KIND_CLOSE if group.is_empty() => return Ok(Stop::Ended(position)),
                 kind if kind < KIND_USER_MIN => {
-                    return Err(self.damage(segment, header.position, "the record's kind makes no sense there"));
+                    return Err(self.damage(
+                        segment,
+                        header.position,
+                        "the record's kind makes no sense there",
+                    ));
                 }
                 kind if header.more || !group.is_empty() => {
                     group.push((header.position, kind, body.to_vec()));
@@ -332,7 +365,11 @@ impl Walk<'_> {
 
     fn damage(&self, segment: &Segment, position: u64, what: &str) -> Error {
         let path = self.storage.path().join(segment.name());
-        Error::corrupt(path, segment.offset(position), format!("a record is missing or damaged, and {what}"))
+        Error::corrupt(
+            path,
+            segment.offset(position),
+            format!("a record is missing or damaged, and {what}"),
+        )
     }
 }
 

@@ -107,15 +107,24 @@ impl Segment {
         };
         let (file, bytes) = read().map_err(|cause| Error::io("read", &path, &cause))?;
         let header = SegmentHeader::decode(&bytes).map_err(|problem| match problem {
-            HeaderProblem::Damaged => Error::corrupt(&path, 0, "the segment's header does not match its checksum"),
+            HeaderProblem::Damaged => {
+                Error::corrupt(&path, 0, "the segment's header does not match its checksum")
+            }
             HeaderProblem::Version(version) => Error::new(
                 ErrorKind::Unsupported,
-                format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display()),
+                format!(
+                    "{} has format version {version}, this is {FORMAT_VERSION}",
+                    path.display()
+                ),
             )
             .at(&path),
         })?;
         if file_name(header.number) != name {
-            return Err(Error::corrupt(&path, 32, format!("it says it is segment {}", header.number)));
+            return Err(Error::corrupt(
+                &path,
+                32,
+                format!("it says it is segment {}", header.number),
+            ));
         }
         Ok(Arc::new(Self { header, file }))
     }
@@ -168,7 +177,9 @@ impl SegmentHeader {
         bytes.extend_from_slice(&self.salt.to_le_bytes());
         bytes.extend_from_slice(&self.broker);
         let previous_end = self.previous_end.unwrap_or(0);
-        for field in [self.number, self.start, self.capacity, self.opens, self.previous, previous_end] {
+        for field in
+            [self.number, self.start, self.capacity, self.opens, self.previous, previous_end]
+        {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());

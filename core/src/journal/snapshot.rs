@@ -168,7 +168,8 @@ fn read_file(
         let mut block = [0; BLOCK_HEADER_BYTES];
         fill(&mut block, offset)?;
         let mut reader = Reader::new(&block);
-        let (Some(length), Some(crc), Some(found)) = (reader.u32(), reader.u32(), reader.u64()) else {
+        let (Some(length), Some(crc), Some(found)) = (reader.u32(), reader.u32(), reader.u64())
+        else {
             return Err(damaged("a block has no header"));
         };
         if length as usize > BLOCK_BYTES_MAX || found != number {
@@ -223,7 +224,8 @@ impl SnapshotHeader {
     }
 
     fn decode(path: &std::path::Path, bytes: &[u8; HEADER_BYTES]) -> Result<Self> {
-        let damaged = || Error::corrupt(path, 0, "the snapshot's header does not match its checksum");
+        let damaged =
+            || Error::corrupt(path, 0, "the snapshot's header does not match its checksum");
         let (fields, crc) = bytes.split_at(56);
         let sound = crc == [&crc32fast::hash(fields).to_le_bytes()[..], &[0; 4]].concat();
         let mut reader = Reader::new(fields);
@@ -240,7 +242,10 @@ impl SnapshotHeader {
             (FORMAT_VERSION, header) => Ok(header),
             (version, _) => Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display()),
+                format!(
+                    "{} has format version {version}, this is {FORMAT_VERSION}",
+                    path.display()
+                ),
             )
             .at(path)),
         }

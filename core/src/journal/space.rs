@@ -127,7 +127,11 @@ impl Space {
             after.checked_sub(1).and_then(|index| segments.get(index)).cloned()
         };
         let Some(segment) = segment.filter(|segment| position < segment.end()) else {
-            return Err(Error::corrupt(self.storage.path(), position, "the segment of this position is missing"));
+            return Err(Error::corrupt(
+                self.storage.path(),
+                position,
+                "the segment of this position is missing",
+            ));
         };
         read_record(&*self.storage, &segment, position)
     }
@@ -146,7 +150,9 @@ fn read_record(storage: &dyn Storage, segment: &Segment, position: u64) -> Resul
     fill(&mut header, offset)?;
     let header = Header::decode(&header, position, segment.header.salt)
         .filter(|header| offset + header.space() <= segment.header.capacity)
-        .ok_or_else(|| Error::corrupt(path(), offset, "a record's header does not match its checksum"))?;
+        .ok_or_else(|| {
+            Error::corrupt(path(), offset, "a record's header does not match its checksum")
+        })?;
     let mut body = vec![0; header.body_len as usize];
     fill(&mut body, offset + HEADER_BYTES as u64)?;
     if crc32fast::hash(&body) != header.body_crc {

@@ -203,6 +203,17 @@ impl Delivery {
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
+    /// A failed attempt that counts as the handler's error: for the bindings, whose handlers settle from outside.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    #[doc(hidden)]
+    pub fn fail(mut self, error: &str) -> Result<()> {
+        self.flight.queue.figures.handler_errors.up();
+        let end = self.finish_failed(None, error)?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
     /// To the dead letters, for this reason.
     ///
     /// # Errors

@@ -112,6 +112,7 @@ impl Shared {
             return;
         }
         self.engine.closed.store(true, Ordering::Release);
+        self.engine.buffer.state.room.close();
         self.engine.buffer.journal.poison(Error::closed());
         let stations = std::mem::take(&mut *lock(&self.engine.stations));
         for station in stations.values() {

@@ -101,6 +101,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
     }
     let stopped = stop_in_turn(shared, timeout);
     engine.closed.store(true, Ordering::Release);
+    engine.buffer.state.room.close();
     for queue in engine.buffer.state.queues.all() {
         queue.ring_all();
     }

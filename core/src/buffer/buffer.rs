@@ -10,7 +10,7 @@ use super::entry::{Entry, kind};
 use super::plan::{Fate, NewMessage, Plan, records};
 use super::queue::Queue;
 use super::state::State;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::{Journal, Level, Need, Record};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -98,7 +98,11 @@ impl Buffer {
                     // Each message may need a place; those it turns out not to need are given back at once.
                     drop(plan);
                     if !self.state.room.wait(messages.len(), wait) {
-                        return Err(full);
+                        return Err(if self.state.room.is_closed() {
+                            Error::closed()
+                        } else {
+                            full
+                        });
                     }
                     places = messages.len();
                 }

@@ -24,6 +24,8 @@ struct Message {
     crashes: u8,
     behind: bool,
     taken: bool,
+    /// It was in flight when the last opening ended.
+    crashed: bool,
     sync: bool,
 }
 
@@ -36,7 +38,6 @@ pub(crate) struct Replayed {
     queue_numbers: HashMap<Box<str>, u32>,
     /// The latest moment seen.
     last_seen: Moment,
-    suspects: u64,
 }
 
 /// What an opening found.
@@ -75,9 +76,9 @@ impl Replayed {
         });
         for message in self.messages.values_mut() {
             message.behind = false;
-            if std::mem::take(&mut message.taken) {
+            message.crashed = std::mem::take(&mut message.taken);
+            if message.crashed {
                 message.crashes = message.crashes.saturating_add(1);
-                self.suspects += 1;
             }
         }
     }
@@ -90,7 +91,7 @@ impl Replayed {
         let found = Found {
             messages: self.messages.len() as u64,
             dead_letters: self.dead.len() as u64,
-            suspects: self.suspects,
+            suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
         };
         let state = State::new(clock, capacity.max(self.messages.len()));
         for name in &self.queues {
@@ -104,6 +105,9 @@ impl Replayed {
                 )
             })?;
             state.room.force(1);
+            if message.crashed {
+                state.queues.numbered(message.queue).figures.crashes.up();
+            }
             let key = message.key.map_or(NONE, |key| {
                 let mut keys = state.keys.lock(vec![state.keys.shard_of(message.queue, &key)]);
                 match keys.find(message.queue, &key) {
@@ -164,6 +168,7 @@ impl Replayed {
                 crashes: head.crashes,
                 behind: head.behind,
                 taken: head.taken,
+                crashed: false,
                 sync: head.sync,
             },
         );
@@ -175,7 +180,6 @@ impl Replayed {
             Entry::Open { at, .. } => {
                 self.see(at);
                 self.reopen();
-                self.suspects = 0;
             }
             Entry::Attempt { id, version, at, .. } => {
                 self.see(at);
@@ -251,6 +255,7 @@ impl Replay for Replayed {
                         crashes: kept.crashes,
                         behind: kept.behind,
                         taken: kept.taken,
+                        crashed: false,
                         sync: kept.sync,
                     },
                 );

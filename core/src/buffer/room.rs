@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_for};
 
 /// The places of a broker.
@@ -14,6 +14,7 @@ pub(crate) struct Room {
     /// Callers that wait; while there are any, nobody takes a place past them.
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
+    closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl Room {
             taken: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(VecDeque::new()),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +58,10 @@ impl Room {
         let end = Instant::now() + timeout;
         let mut granted = lock(&waiter.granted);
         while !*granted {
+            if self.closed.load(Ordering::SeqCst) {
+                drop(granted);
+                return self.leave(&waiter);
+            }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(granted);
@@ -64,6 +70,20 @@ impl Room {
             granted = wait_for(&waiter.grant, granted, left);
         }
         true
+    }
+
+    /// Ends all waits, and those to come.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for waiter in lock(&self.queue).iter() {
+            // Under the waiter's lock, so that it has either seen the flag or sleeps.
+            let _granted = lock(&waiter.granted);
+            waiter.grant.notify_one();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Gives places back.

@@ -217,7 +217,7 @@ impl Engine {
     }
 
     /// Does what is due; answers when something is due next.
-    pub(crate) fn run_due(&self) -> Option<Moment> {
+    pub(crate) fn run_due(self: &Arc<Self>) -> Option<Moment> {
         let now = self.now();
         let delayed = self.buffer.state.run_due(now);
         loop {
@@ -307,7 +307,7 @@ impl Engine {
         self.buffer.state.rest.ring_if_heard();
     }
 
-    fn flight_due(&self, flight: &Arc<Flight>, now: Moment) {
+    fn flight_due(self: &Arc<Self>, flight: &Arc<Flight>, now: Moment) {
         let held = flight.held();
         if held.over {
             return;
@@ -332,7 +332,12 @@ impl Engine {
                         "the handler ran beyond its timeout and its grace",
                     ),
                 };
-                if self.lose(flight, outcome) {
+                if self.lose(flight, outcome)
+                    && flight.update(|held| {
+                        held.stuck = held.running;
+                        held.stuck
+                    })
+                {
                     flight.queue.figures.stuck.up();
                     station.stuck(self);
                 }

@@ -64,6 +64,10 @@ pub(crate) struct Held {
     pub(crate) grace_ends: Option<Moment>,
     pub(crate) reason: Option<CancelReason>,
     pub(crate) over: bool,
+    /// Its handler's code is running.
+    pub(crate) running: bool,
+    /// Its lease was lost while its handler ran, and the handler runs on.
+    pub(crate) stuck: bool,
 }
 
 impl Held {
@@ -89,7 +93,14 @@ impl Flight {
         content: Bytes,
         deadline: Moment,
     ) -> Self {
-        let held = Held { deadline, grace_ends: None, reason: None, over: false };
+        let held = Held {
+            deadline,
+            grace_ends: None,
+            reason: None,
+            over: false,
+            running: false,
+            stuck: false,
+        };
         Self {
             taken,
             queue,

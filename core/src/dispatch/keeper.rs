@@ -85,7 +85,7 @@ impl Snapshots {
 }
 
 /// Runs what is due until the engine is closed.
-pub(crate) fn keep_time(engine: &Engine, options: KeeperOptions) {
+pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
     let alarm = &engine.buffer.state.alarm;
     let _listener = alarm.listen();
     loop {

@@ -11,7 +11,11 @@ use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use crate::broker::Backoff;
 use crate::buffer::Queue;
+use crate::error::ErrorKind;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+
+/// How long a worker waits before it asks again for room on the disk.
+const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a flight; answers what its end still has to have written, if it ended.
 pub(crate) type Handle = dyn Fn(&Arc<Engine>, Arc<Flight>) -> Option<u64> + Send + Sync;
@@ -63,6 +67,7 @@ impl Station {
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
         crew.open = true;
+        self.queue.figures.parallelism.set(self.settings.max_parallelism.into());
         let wanted = self.settings.min_parallelism.clamp(1, self.settings.max_parallelism);
         while crew.threads < wanted + crew.stuck {
             crew.threads += 1;
@@ -97,12 +102,11 @@ impl Station {
         self.changed.notify_all();
     }
 
-    /// A handler of this station runs on though its lease was lost.
-    pub(crate) fn stuck(self: &Arc<Self>, engine: &Engine) {
-        let mut crew = lock(&self.crew);
-        crew.stuck += 1;
-        let _ = engine;
+    /// A handler of this station runs on though its lease was lost: its thread gets a substitute.
+    pub(crate) fn stuck(self: &Arc<Self>, engine: &Arc<Engine>) {
+        lock(&self.crew).stuck += 1;
         self.changed.notify_all();
+        self.grow(engine);
     }
 
     fn spawn(self: &Arc<Self>, engine: &Arc<Engine>) {
@@ -121,7 +125,15 @@ impl Station {
                 Ok(Some(flight)) => {
                     lock(&self.crew).flights += 1;
                     self.grow(engine);
-                    owed = handle(engine, flight);
+                    flight.update(|held| held.running = true);
+                    owed = handle(engine, Arc::clone(&flight));
+                    let was_stuck = flight.update(|held| {
+                        held.running = false;
+                        held.stuck
+                    });
+                    if was_stuck && !self.is_needed_after_all() {
+                        break;
+                    }
                 }
                 Ok(None) => {
                     if let Some(end) = owed.take() {
@@ -133,6 +145,10 @@ impl Station {
                         drop(self.queue.wait(ready, None));
                     }
                 }
+                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                    // Nothing can be handed out before its attempt is logged, and nobody rings when there is room.
+                    drop(self.queue.wait(self.queue.ready(), Some(STORAGE_FULL_PAUSE)));
+                }
                 Err(_) => break,
             }
         }
@@ -141,6 +157,13 @@ impl Station {
         }
         lock(&self.crew).threads -= 1;
         self.changed.notify_all();
+    }
+
+    /// A worker that was stuck is back; answers whether there is work for it beside its substitute.
+    fn is_needed_after_all(&self) -> bool {
+        let mut crew = lock(&self.crew);
+        crew.stuck -= 1;
+        crew.threads <= self.settings.max_parallelism
     }
 
     /// Waits until one more message may be handled; false when the station is shut.

@@ -24,6 +24,9 @@ use crate::sync::Arc;
 /// Bytes that the walk and the look ahead read at once.
 const READ_BYTES: usize = 1 << 20;
 
+/// Bytes that the look ahead passes over at once where all are zero.
+const PAGE_BYTES: usize = 4096;
+
 /// Receives what the log and its snapshot hold, in order. Answers none where a body makes no sense.
 pub(crate) trait Replay {
     /// An entry of the snapshot.
@@ -436,21 +439,25 @@ impl<'a> Window<'a> {
     fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
         let salt = self.segment.header.salt;
         let mut position = from;
-        // A header may lie across two windows, so each is read again from its last places.
+        // A header may lie across two windows, so each window begins with the last places of the one before.
         while let Some(window) = self.window(position)? {
-            let places = window.len().saturating_sub(HEADER_BYTES) / ALIGNMENT + 1;
-            for (index, word) in window.chunks(ALIGNMENT).enumerate() {
-                if word.iter().all(|byte| *byte == 0) {
+            let places = (window.len() - HEADER_BYTES) / ALIGNMENT + 1;
+            let untouched = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+            for (page, bytes) in window.chunks(PAGE_BYTES).enumerate() {
+                // Nearly everything behind a gap is zeros, which are passed over a page at a time.
+                if untouched(bytes) {
                     continue;
                 }
-                let at = position + (index * ALIGNMENT) as u64;
-                ahead.last = ahead.last.max(at + word.len() as u64);
-                if index >= places {
-                    continue;
-                }
-                let bytes = window.get(index * ALIGNMENT..).and_then(|bytes| bytes.first_chunk());
-                if let Some(header) = bytes.and_then(|bytes| Header::decode(bytes, at, salt)) {
-                    ahead.marked |= header.durable > ahead.gap;
+                for (index, word) in
+                    bytes.chunks(ALIGNMENT).enumerate().filter(|(_, word)| !untouched(word))
+                {
+                    let offset = page * PAGE_BYTES + index * ALIGNMENT;
+                    let at = position + offset as u64;
+                    ahead.last = ahead.last.max(at + word.len() as u64);
+                    let bytes = window.get(offset..).and_then(|bytes| bytes.first_chunk());
+                    if let Some(header) = bytes.and_then(|bytes| Header::decode(bytes, at, salt)) {
+                        ahead.marked |= header.durable > ahead.gap;
+                    }
                 }
             }
             position += (places * ALIGNMENT) as u64;

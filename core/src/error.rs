@@ -176,6 +176,18 @@ impl Error {
         error
     }
 
+    /// As [`Error::io`], but `STORAGE_FULL` where there is no room, which can change.
+    pub(crate) fn storage(doing: &str, path: impl Into<PathBuf>, cause: &io::Error) -> Self {
+        use io::ErrorKind as C;
+        let error = Self::io(doing, path, cause);
+        match cause.kind() {
+            C::StorageFull | C::QuotaExceeded | C::FileTooLarge => {
+                error.with_kind(ErrorKind::StorageFull)
+            }
+            _ => error,
+        }
+    }
+
     pub(crate) fn corrupt(path: impl Into<PathBuf>, offset: u64, what: impl fmt::Display) -> Self {
         let path = path.into();
         Self::new(

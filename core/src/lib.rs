@@ -12,6 +12,7 @@ mod random;
 #[doc(hidden)]
 pub mod storage;
 mod sync;
+mod table;
 
 pub use broker::{
     Backoff, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery, Durability,

@@ -30,6 +30,51 @@ pub(crate) fn wait_for<'a, T>(
     condvar.wait_timeout(guard, time).unwrap_or_else(|poisoned| poisoned.into_inner()).0
 }
 
+/// A condition variable that costs no system call while nobody waits for it.
+///
+/// Who rings has changed, under the lock the waiters wait with, what they look at. So whoever was asleep before that
+/// change is counted by then, and whoever comes later sees the change.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    condvar: Condvar,
+    /// Changed under the waiters' lock, which orders it; so relaxed.
+    waiting: atomic::AtomicU32,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Self { condvar: Condvar::new(), waiting: atomic::AtomicU32::new(0) }
+    }
+
+    /// Waits until rung, at most for `time`; may wake without a reason.
+    pub(crate) fn wait<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, T> {
+        self.waiting.fetch_add(1, atomic::Ordering::Relaxed);
+        let guard = match time {
+            Some(time) => wait_for(&self.condvar, guard, time),
+            None => wait(&self.condvar, guard),
+        };
+        self.waiting.fetch_sub(1, atomic::Ordering::Relaxed);
+        guard
+    }
+
+    /// Wakes all who wait.
+    pub(crate) fn ring(&self) {
+        if self.waiting.load(atomic::Ordering::Relaxed) > 0 {
+            self.condvar.notify_all();
+        }
+    }
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A short pause while another thread finishes a few instructions.
 pub(crate) struct Backoff(#[cfg(not(loom))] crossbeam_utils::Backoff);
 

@@ -91,13 +91,13 @@ impl Delivery {
     /// Retries after the first attempt.
     #[must_use]
     pub fn max_retries(&self) -> u32 {
-        self.flight.max_retries
+        self.flight.retries.max
     }
 
     /// A number that is larger for every later lease, for fencing outside effects.
     #[must_use]
     pub fn token(&self) -> u64 {
-        self.flight.token
+        self.flight.taken.token
     }
 
     /// When it was enqueued, or replaced.
@@ -109,7 +109,7 @@ impl Delivery {
     /// Until when it is held.
     #[must_use]
     pub fn deadline(&self) -> SystemTime {
-        self.flight.held().deadline.to_system()
+        self.flight.lease.term().deadline.to_system()
     }
 
     /// Whether the attempt was cancelled.
@@ -121,13 +121,13 @@ impl Delivery {
     /// Why the attempt was cancelled, if it was.
     #[must_use]
     pub fn cancel_reason(&self) -> Option<CancelReason> {
-        self.flight.held().reason
+        self.flight.lease.term().reason
     }
 
     /// Sleeps until cancelled, at most for `time`; answers whether it is.
     #[must_use]
     pub fn wait_cancelled(&self, time: Duration) -> bool {
-        self.flight.wait_cancelled(time)
+        self.flight.lease.wait_cancelled(time)
     }
 
     /// Moves the deadline to `time` from now, if that is later; at most 24 hours.
@@ -258,7 +258,8 @@ impl Delivery {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
             _ if lock(&self.children).refused => {
-                let backoff = self.flight.backoff.delay(self.attempt(), crate::random::unit());
+                let backoff =
+                    self.flight.retries.backoff.delay(self.attempt(), crate::random::unit());
                 return self.finish_release(backoff);
             }
             _ => {}

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::options::Options;
-use crate::dispatch::HandlerSettings;
+use crate::dispatch::{HandlerSettings, Retries};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::sync::Arc;
 
 /// How a handler is run. What is not set is the broker's default.
 #[derive(Clone, Debug, Default)]
@@ -78,8 +79,10 @@ impl HandlerOptions {
             max_parallelism,
             min_parallelism,
             timeout: self.timeout.unwrap_or(broker.default_timeout),
-            max_retries: self.max_retries.unwrap_or(broker.default_max_retries),
-            backoff: self.backoff.unwrap_or_else(|| broker.default_backoff.clone()),
+            retries: Arc::new(Retries {
+                max: self.max_retries.unwrap_or(broker.default_max_retries),
+                backoff: self.backoff.unwrap_or_else(|| broker.default_backoff.clone()),
+            }),
             cancel_grace: self.cancel_grace.unwrap_or(Duration::from_secs(5)),
             may_extend: !self.lease_extension_disabled,
         };
@@ -92,14 +95,14 @@ impl HandlerOptions {
         };
         range("max_parallelism", max_parallelism, 1, limits::PARALLELISM_MAX)?;
         range("min_parallelism", min_parallelism, 0, max_parallelism)?;
-        range("max_retries", settings.max_retries, 0, limits::RETRIES_MAX)?;
+        range("max_retries", settings.retries.max, 0, limits::RETRIES_MAX)?;
         if settings.timeout.is_zero() || settings.timeout > limits::DURATION_MAX {
             return Err(Error::invalid("timeout takes more than zero, up to ten years"));
         }
         if settings.cancel_grace > limits::DURATION_MAX {
             return Err(Error::invalid("cancel_grace is above ten years"));
         }
-        settings.backoff.check("backoff")?;
+        settings.retries.backoff.check("backoff")?;
         Ok(settings)
     }
 }

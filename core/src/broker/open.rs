@@ -7,7 +7,7 @@ use super::recovery::Recovery;
 use super::shared::Shared;
 use crate::buffer::{Buffer, Replayed};
 use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
-use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Snapshots, start};
+use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Journal, JournalOptions, Recovered, Segment, recover};
 use crate::storage::{Storage, forks};
@@ -24,9 +24,13 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let mut replayed = Replayed::default();
     let recovered = recover(&*storage, &mut replayed)?;
     refuse_missing(&*storage, &recovered, &replayed)?;
-    replayed.reopen();
+    // What is there keeps its place, whatever the capacity is now.
+    let capacity = options.capacity.max(replayed.len());
+    let marks = storage.marks(capacity)?;
+    let held = replayed.held(&marks.all(), recovered.snapshot.map_or(0, |snapshot| snapshot.opens));
+    replayed.reopen(&held);
     let (clock, manual_clock) = clock(&options, replayed.last_seen());
-    let (state, found) = replayed.into_state(clock, options.capacity)?;
+    let (state, found) = replayed.into_state(clock, Arc::clone(&marks), capacity)?;
     let state = Arc::new(state);
 
     let journal_options =
@@ -36,7 +40,9 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let journal =
         Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, segments, first);
     let buffer = Buffer::new(state, journal);
-    buffer.log_open()?;
+    buffer.log_open(held)?;
+    // Logged; and nothing is held yet in this opening.
+    marks.clear_all();
     // Without room for a spare the broker can still settle; enqueues will say that there is none.
     let spare = buffer.journal.make_spare(0);
     if let Err(error) = spare
@@ -48,8 +54,11 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let engine = Arc::new(Engine::new(
         buffer,
         EngineOptions {
-            default_max_retries: options.default_max_retries,
-            default_backoff: options.default_backoff.clone(),
+            capacity,
+            default_retries: Retries {
+                max: options.default_max_retries,
+                backoff: options.default_backoff.clone(),
+            },
             max_crashes: options.max_crashes,
         },
     ));

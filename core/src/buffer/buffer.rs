@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
-use super::entry::{Entry, kind};
+use super::entry::Entry;
 use super::plan::{Fate, NewMessage, Plan, records};
 use super::queue::Queue;
+use super::settle::{Outcome, stale};
+use super::slot::NONE;
 use super::state::State;
+use super::token::token;
 use crate::error::{Error, Result};
-use crate::journal::{Journal, Level, Need, Record};
+use crate::journal::{Bytes, Journal, Level, Need, Record};
+use crate::storage::Mark;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,19 +27,18 @@ pub(crate) enum Enqueued {
     Duplicate(u64),
 }
 
-/// A message that was taken: leased, its attempt logged.
+/// A message that was taken: leased, and its attempt marked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
     pub(crate) slot: u32,
     pub(crate) lease: u64,
+    pub(crate) token: u64,
     pub(crate) key: u32,
     pub(crate) id: u64,
-    /// Where its content is.
-    pub(crate) version: u64,
     /// The number of this attempt, from 1.
     pub(crate) attempt: u32,
-    /// The position behind the attempt's record, which has to be written before anybody sees the message.
-    pub(crate) end: u64,
+    /// Its number among what is held.
+    pub(crate) hold: u32,
 }
 
 /// When a message whose attempts or crashes are used up is taken, it is a dead letter instead.
@@ -58,9 +61,9 @@ impl Buffer {
         Self { state, journal, leases: AtomicU64::new(1) }
     }
 
-    /// Logs that the broker was opened: what was in flight before is not any more.
-    pub(crate) fn log_open(&self) -> Result<()> {
-        self.log(&Entry::Open { opens: self.journal.opens(), at: self.state.clock.now() })
+    /// Logs that the broker was opened, and what was being handled when its last owner died.
+    pub(crate) fn log_open(&self, held: Vec<u64>) -> Result<()> {
+        self.log(&Entry::Open { opens: self.journal.opens(), at: self.state.clock.now(), held })
     }
 
     /// Logs the time, which a manual clock would else forget.
@@ -110,58 +113,62 @@ impl Buffer {
         }
     }
 
-    /// Takes the next message of a queue, if there is one that may run now. The caller commits `end` before it looks
-    /// at the message.
+    /// Takes the next message of a queue, if there is one that may run now. Whoever took it gives its hold back when it
+    /// is settled.
     pub(crate) fn take(&self, queue: &Queue, limits: Limits) -> Result<Option<Taken>> {
-        while let Some((slot, mut guard)) = self.state.pop(queue) {
-            let now = self.state.clock.now();
-            if let Some(reason) = spent(guard.attempts, guard.crashes, limits) {
-                let (id, version) = (guard.id, guard.version);
-                // Leased for a moment, so that it is settled like any other.
-                let lease = self.leases.fetch_add(1, Ordering::Relaxed);
-                guard.set_taken(lease);
-                queue.figures.ready.down();
-                queue.figures.in_flight.up();
-                let key = guard.key;
-                let attempt = guard.attempts;
-                drop(guard);
-                let taken = Taken { slot, lease, key, id, version, attempt, end: 0 };
-                self.bury(queue, &taken, reason)?;
-                continue;
-            }
+        let state = &*self.state;
+        while let Some((slot, mut guard)) = state.pop(queue) {
             let lease = self.leases.fetch_add(1, Ordering::Relaxed);
-            let entry = Entry::Attempt {
-                id: guard.id,
-                version: guard.version,
-                lease,
-                attempt: guard.attempts + 1,
-                at: now,
+            let token = token(self.journal.opens(), lease);
+            let (id, attempt) = (guard.id, guard.attempts + 1);
+            let spent = spent(guard.attempts, guard.crashes, limits);
+            let hold = match spent {
+                Some(_) => NONE,
+                None => match state.holds.take(Mark { token, id, attempt }) {
+                    Ok(hold) => hold,
+                    Err(error) => {
+                        state.unpop(slot, guard);
+                        return Err(error);
+                    }
+                },
             };
-            let mut body = Vec::with_capacity(40);
-            entry.encode(&mut body);
-            let record = Record { kind: kind::ATTEMPT, parts: &[&body] };
-            match self.journal.append(Need::Settle, &[record], |_, _| guard.set_taken(lease)) {
-                Ok(appended) => {
-                    queue.figures.ready.down();
-                    queue.figures.in_flight.up();
-                    queue.figures.delivered.up();
-                    return Ok(Some(Taken {
-                        slot,
-                        lease,
-                        key: guard.key,
-                        id: guard.id,
-                        version: guard.version,
-                        attempt: guard.attempts + 1,
-                        end: appended.end,
-                    }));
+            guard.set_taken(lease);
+            let taken = Taken { slot, lease, token, key: guard.key, id, attempt, hold };
+            drop(guard);
+            queue.figures.in_flight.up();
+            queue.figures.ready.down();
+            match spent {
+                // Leased for a moment, so that it is settled like any other.
+                Some((reason, error)) => {
+                    self.settle(queue, &taken, Outcome::Spent { reason, error })?;
                 }
-                Err(error) => {
-                    self.state.unpop(slot, guard);
-                    return Err(error);
+                None => {
+                    queue.figures.delivered.up();
+                    return Ok(Some(taken));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// The content of a message that was taken.
+    ///
+    /// # Errors
+    /// `CORRUPT`, `IO`: what is on disk cannot be read any more; `STALE_LEASE`.
+    pub(crate) fn content(&self, taken: &Taken) -> Result<Bytes> {
+        let version =
+            || self.state.slots.at(taken.slot).lock_lease(taken.lease).map(|slot| slot.version);
+        let mut place = version().ok_or_else(|| stale(taken))?;
+        loop {
+            match self.journal.read(place) {
+                Ok((_, content)) => return Ok(content),
+                // Between the look and the read it may have been written again, and its old segment removed.
+                Err(error) => match version() {
+                    Some(moved) if moved != place => place = moved,
+                    _ => return Err(error),
+                },
+            }
+        }
     }
 
     /// Logs a plan and waits for its level, and for that of the messages it found to be duplicates of.
@@ -215,12 +222,12 @@ impl Buffer {
     }
 }
 
-/// Why a message must not be tried again, if so.
-fn spent(attempts: u32, crashes: u8, limits: Limits) -> Option<&'static str> {
+/// Why a message must not be tried again, if so: the reason, and the error's text.
+fn spent(attempts: u32, crashes: u8, limits: Limits) -> Option<(&'static str, &'static str)> {
     if u32::from(crashes) >= limits.max_crashes {
-        Some("crashed")
+        Some(("crashed", "the process died in its handler"))
     } else if attempts > limits.max_retries {
-        Some("max_retries")
+        Some(("max_retries", "its attempts were used up"))
     } else {
         None
     }

@@ -13,22 +13,20 @@ use crate::journal::{KIND_USER_MIN, Level};
 pub(crate) mod kind {
     use super::KIND_USER_MIN;
 
-    /// A broker opened: what was in flight before is not any more.
+    /// A broker opened, and which messages were being handled when its last owner died.
     pub(crate) const OPEN: u8 = KIND_USER_MIN;
     /// A message, whole, as it is now: new, replaced, or written again.
     pub(crate) const MESSAGE: u8 = KIND_USER_MIN + 1;
-    /// A message was handed to a handler or a receive.
-    pub(crate) const ATTEMPT: u8 = KIND_USER_MIN + 2;
     /// A message is gone.
-    pub(crate) const GONE: u8 = KIND_USER_MIN + 3;
+    pub(crate) const GONE: u8 = KIND_USER_MIN + 2;
     /// A message waits again.
-    pub(crate) const WAIT: u8 = KIND_USER_MIN + 4;
+    pub(crate) const WAIT: u8 = KIND_USER_MIN + 3;
     /// A message is a dead letter.
-    pub(crate) const DEAD: u8 = KIND_USER_MIN + 5;
+    pub(crate) const DEAD: u8 = KIND_USER_MIN + 4;
     /// A dead letter is gone.
-    pub(crate) const UNDEAD: u8 = KIND_USER_MIN + 6;
+    pub(crate) const UNDEAD: u8 = KIND_USER_MIN + 5;
     /// A manual clock was advanced.
-    pub(crate) const TIME: u8 = KIND_USER_MIN + 7;
+    pub(crate) const TIME: u8 = KIND_USER_MIN + 6;
 }
 
 /// The fixed part of a [`kind::MESSAGE`] record.
@@ -40,7 +38,7 @@ pub(crate) mod kind {
 ///     16      8  due
 ///     24      4  attempts that have ended and count
 ///     28      1  crashes
-///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync, bit 2 = in flight
+///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync
 ///     30      1  priority
 ///     31      1  bytes of the queue's name
 ///     32      2  bytes of the key, 0 = none
@@ -61,7 +59,6 @@ pub(crate) struct MessageHead {
     pub(crate) crashes: u8,
     pub(crate) behind: bool,
     pub(crate) sync: bool,
-    pub(crate) taken: bool,
     pub(crate) priority: u8,
     pub(crate) queue_len: u8,
     pub(crate) key_len: u16,
@@ -76,12 +73,11 @@ pub(crate) const MESSAGE_HEAD_BYTES: usize = 44;
 
 const FLAG_BEHIND: u8 = 1;
 const FLAG_SYNC: u8 = 2;
-const FLAG_TAKEN: u8 = 4;
 
 impl MessageHead {
     pub(crate) fn encode(&self) -> [u8; MESSAGE_HEAD_BYTES] {
         let mut bytes = [0; MESSAGE_HEAD_BYTES];
-        let flags = [(self.behind, FLAG_BEHIND), (self.sync, FLAG_SYNC), (self.taken, FLAG_TAKEN)];
+        let flags = [(self.behind, FLAG_BEHIND), (self.sync, FLAG_SYNC)];
         let flags = flags.iter().map(|(set, flag)| if *set { *flag } else { 0 }).sum();
         let mut rest = bytes.as_mut_slice();
         let mut put = |field: &[u8]| {
@@ -113,7 +109,6 @@ impl MessageHead {
         let flags = reader.u8()?;
         head.behind = flags & FLAG_BEHIND != 0;
         head.sync = flags & FLAG_SYNC != 0;
-        head.taken = flags & FLAG_TAKEN != 0;
         head.priority = reader.u8()?;
         head.queue_len = reader.u8()?;
         head.key_len = reader.u16()?;
@@ -179,13 +174,8 @@ pub(crate) enum Entry {
     Open {
         opens: u64,
         at: Moment,
-    },
-    Attempt {
-        id: u64,
-        version: u64,
-        lease: u64,
-        attempt: u32,
-        at: Moment,
+        /// Ids of the messages that were being handled.
+        held: Vec<u64>,
     },
     Gone {
         id: u64,
@@ -221,7 +211,6 @@ impl Entry {
     pub(crate) fn kind(&self) -> u8 {
         match self {
             Self::Open { .. } => kind::OPEN,
-            Self::Attempt { .. } => kind::ATTEMPT,
             Self::Gone { .. } => kind::GONE,
             Self::Wait { .. } => kind::WAIT,
             Self::Dead { .. } => kind::DEAD,
@@ -236,9 +225,9 @@ impl Entry {
             fields.iter().for_each(|field| out.extend_from_slice(&field.to_le_bytes()));
         };
         match self {
-            Self::Open { opens, at } => put(&[*opens, at.0]),
-            Self::Attempt { id, version, lease, attempt, at } => {
-                put(&[*id, *version, *lease, u64::from(*attempt), at.0]);
+            Self::Open { opens, at, held } => {
+                put(&[*opens, at.0]);
+                put(held);
             }
             Self::Gone { id, version, next, at } => put(&[*id, *version, *next, at.0]),
             Self::Wait { id, version, attempts, due, at } => {
@@ -259,13 +248,10 @@ impl Entry {
         let mut reader = Reader::new(body);
         let r = &mut reader;
         let entry = match kind {
-            kind::OPEN => Self::Open { opens: r.u64()?, at: Moment(r.u64()?) },
-            kind::ATTEMPT => Self::Attempt {
-                id: r.u64()?,
-                version: r.u64()?,
-                lease: r.u64()?,
-                attempt: r.u64()?.try_into().ok()?,
+            kind::OPEN => Self::Open {
+                opens: r.u64()?,
                 at: Moment(r.u64()?),
+                held: std::iter::from_fn(|| r.u64()).collect(),
             },
             kind::GONE => {
                 Self::Gone { id: r.u64()?, version: r.u64()?, next: r.u64()?, at: Moment(r.u64()?) }
@@ -303,7 +289,6 @@ pub(crate) struct Kept<'a> {
     pub(crate) attempts: u32,
     pub(crate) crashes: u8,
     pub(crate) behind: bool,
-    pub(crate) taken: bool,
     pub(crate) sync: bool,
     pub(crate) queue: &'a str,
     pub(crate) key: Option<&'a str>,
@@ -311,7 +296,7 @@ pub(crate) struct Kept<'a> {
 
 impl<'a> Kept<'a> {
     /// What there is to say of a slot's data.
-    pub(crate) fn of(data: &Data, taken: bool, queue: &'a str, key: Option<&'a str>) -> Self {
+    pub(crate) fn of(data: &Data, queue: &'a str, key: Option<&'a str>) -> Self {
         Self {
             id: data.id,
             version: data.version,
@@ -319,7 +304,6 @@ impl<'a> Kept<'a> {
             attempts: data.attempts,
             crashes: data.crashes,
             behind: data.behind,
-            taken,
             sync: data.level == Level::Sync,
             queue,
             key,
@@ -333,7 +317,7 @@ impl<'a> Kept<'a> {
             out.extend_from_slice(&field.to_le_bytes());
         }
         out.extend_from_slice(&self.attempts.to_le_bytes());
-        let flags = [(self.behind, 1), (self.taken, 2), (self.sync, 4)];
+        let flags = [(self.behind, FLAG_BEHIND), (self.sync, FLAG_SYNC)];
         out.push(self.crashes);
         out.push(flags.iter().map(|(set, bit)| if *set { *bit } else { 0 }).sum());
         put_text(out, self.queue);
@@ -350,9 +334,8 @@ impl<'a> Kept<'a> {
             due,
             attempts,
             crashes,
-            behind: flags & 1 != 0,
-            taken: flags & 2 != 0,
-            sync: flags & 4 != 0,
+            behind: flags & FLAG_BEHIND != 0,
+            sync: flags & FLAG_SYNC != 0,
             queue,
             key: Some(key).filter(|key| !key.is_empty()),
         })
@@ -433,8 +416,7 @@ mod tests {
     fn entries() -> Vec<Entry> {
         let at = Moment(77);
         vec![
-            Entry::Open { opens: 3, at },
-            Entry::Attempt { id: 1, version: 2, lease: 3, attempt: 4, at },
+            Entry::Open { opens: 3, at, held: vec![5, 6] },
             Entry::Gone { id: 1, version: 2, next: 9, at },
             Entry::Wait { id: 1, version: 2, attempts: 3, due: Moment(99), at },
             Entry::Dead {
@@ -499,8 +481,7 @@ mod tests {
             due: Moment(3),
             attempts: 4,
             crashes: 5,
-            behind: false,
-            taken: true,
+            behind: true,
             sync: true,
             queue: "orders",
             key: Some("k"),

@@ -37,6 +37,11 @@ impl Lane {
         }
     }
 
+    /// Whether nothing is linked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == NONE && self.side.is_empty() && self.suspects.is_empty()
+    }
+
     pub(crate) fn has_suspects(&self) -> bool {
         !self.suspects.is_empty()
     }

@@ -1,8 +1,10 @@
 //! Floor 2: messages, keys, lanes, dead letters. It decides what becomes of a message; it knows no threads.
 
+mod alarm;
 mod buffer;
 mod dead;
 mod entry;
+mod holds;
 mod keys;
 mod lane;
 mod plan;
@@ -14,11 +16,12 @@ mod settle;
 mod slot;
 mod snapshot;
 mod state;
+mod token;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use buffer::{Buffer, Enqueued, Limits, Taken};
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
 pub(crate) use plan::NewMessage;
 pub(crate) use queue::Queue;
 pub(crate) use replay::Replayed;
 pub(crate) use settle::{Outcome, Settled};
-pub(crate) use state::Alarm;

@@ -25,6 +25,8 @@ pub(crate) struct Queue {
 pub(crate) struct Ready {
     pub(crate) lane: Lane,
     waiting: u32,
+    /// How many of those have been woken and are not back yet.
+    rung: u32,
 }
 
 impl Queue {
@@ -32,7 +34,7 @@ impl Queue {
         Self {
             name: name.into(),
             number,
-            ready: Mutex::new(Ready { lane: Lane::new(), waiting: 0 }),
+            ready: Mutex::new(Ready { lane: Lane::new(), waiting: 0, rung: 0 }),
             arrival: Condvar::new(),
             figures: Figures::default(),
         }
@@ -43,16 +45,26 @@ impl Queue {
     }
 
     /// Wakes one of those who wait, if there are any.
-    pub(crate) fn ring(&self, ready: &Ready) {
-        if ready.waiting > 0 {
+    pub(crate) fn ring(&self, ready: &mut Ready) {
+        if ready.waiting > ready.rung {
+            ready.rung += 1;
             self.arrival.notify_one();
+        }
+    }
+
+    /// Wakes another one, by who was woken and cannot take what came.
+    pub(crate) fn pass_on(&self) {
+        let mut ready = self.ready();
+        if !ready.lane.is_empty() {
+            self.ring(&mut ready);
         }
     }
 
     /// Wakes all who wait: something else than a message has changed. Whoever looks for that under the lock before it
     /// waits, cannot miss it.
     pub(crate) fn ring_all(&self) {
-        let _ready = self.ready();
+        let mut ready = self.ready();
+        ready.rung = ready.waiting;
         self.arrival.notify_all();
     }
 
@@ -67,7 +79,9 @@ impl Queue {
             Some(time) => wait_for(&self.arrival, ready, time),
             None => wait(&self.arrival, ready),
         };
+        // It may be another one that was woken; then that one finds out that there is nothing left for it.
         ready.waiting -= 1;
+        ready.rung = ready.rung.saturating_sub(1);
         ready
     }
 }

@@ -1,7 +1,8 @@
 //! Replay: the state that a log and its snapshot describe.
 //!
 //! Every entry overwrites what it names, so it does not matter that a snapshot has some of the log's effects already.
-//! What a message was doing when the process died is decided by the next opening, see [`Replayed::reopen`].
+//! What was being handled when a process died is known to the marks; the next opening logs it, see
+//! [`Replayed::reopen`].
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,9 +10,12 @@ use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
 use super::keys::Holders;
 use super::slot::{Linked, NONE, State as SlotState};
 use super::state::State;
+use super::token::opening_of;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Replay};
+use crate::storage::{Mark, Marks};
+use crate::sync::Arc;
 
 /// A message, as far as the log tells.
 #[derive(Clone, Debug)]
@@ -23,8 +27,7 @@ struct Message {
     attempts: u32,
     crashes: u8,
     behind: bool,
-    taken: bool,
-    /// It was in flight when the last opening ended.
+    /// It was being handled when the last opening ended.
     crashed: bool,
     sync: bool,
 }
@@ -38,6 +41,8 @@ pub(crate) struct Replayed {
     queue_numbers: HashMap<Box<str>, u32>,
     /// The latest moment seen.
     last_seen: Moment,
+    /// The number of the last opening that was logged.
+    opens: u64,
 }
 
 /// What an opening found.
@@ -54,15 +59,37 @@ impl Replayed {
         self.last_seen
     }
 
+    /// Live messages.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     /// The positions of all contents that something still refers to.
     pub(crate) fn versions(&self) -> impl Iterator<Item = u64> {
         let messages = self.messages.values().map(|message| message.version);
         messages.chain(self.dead.values().map(|letter| letter.version))
     }
 
-    /// What follows from the fact that whoever had the broker open is gone: what was in flight was being handled when
-    /// the process died, and what another message waits behind is superseded.
-    pub(crate) fn reopen(&mut self) {
+    /// The ids of the messages that were being handled when the last owner died, as its marks say. Marks of an opening
+    /// before the last one that is known of are old news, and an attempt that has ended since is over.
+    pub(crate) fn held(&self, marks: &[Mark], snapshot_opens: u64) -> Vec<u64> {
+        let opens = self.opens.max(snapshot_opens);
+        let is_held = |mark: &&Mark| {
+            opening_of(mark.token) >= opens
+                && self
+                    .messages
+                    .get(&mark.id)
+                    .is_some_and(|message| message.attempts < mark.attempt)
+        };
+        let mut held: Vec<u64> = marks.iter().filter(is_held).map(|mark| mark.id).collect();
+        held.sort_unstable();
+        held.dedup();
+        held
+    }
+
+    /// What follows from the fact that whoever had the broker open is gone: those messages were being handled when the
+    /// process died, and what another message waits behind is superseded.
+    pub(crate) fn reopen(&mut self, held: &[u64]) {
         let mut behind: HashMap<(u32, Box<str>), u64> = HashMap::new();
         for (id, message) in &self.messages {
             if let (true, Some(key)) = (message.behind, &message.key) {
@@ -76,8 +103,11 @@ impl Replayed {
         });
         for message in self.messages.values_mut() {
             message.behind = false;
-            message.crashed = std::mem::take(&mut message.taken);
-            if message.crashed {
+            message.crashed = false;
+        }
+        for id in held {
+            if let Some(message) = self.messages.get_mut(id) {
+                message.crashed = true;
                 message.crashes = message.crashes.saturating_add(1);
             }
         }
@@ -87,13 +117,18 @@ impl Replayed {
     ///
     /// # Errors
     /// `INVALID` where the directory holds more messages than there can be slots.
-    pub(crate) fn into_state(self, clock: BrokerClock, capacity: usize) -> Result<(State, Found)> {
+    pub(crate) fn into_state(
+        self,
+        clock: BrokerClock,
+        marks: Arc<Marks>,
+        capacity: usize,
+    ) -> Result<(State, Found)> {
         let found = Found {
             messages: self.messages.len() as u64,
             dead_letters: self.dead.len() as u64,
             suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
         };
-        let state = State::new(clock, capacity.max(self.messages.len()));
+        let state = State::new(clock, marks, capacity);
         for name in &self.queues {
             state.queues.named(name)?;
         }
@@ -167,7 +202,6 @@ impl Replayed {
                 attempts: head.attempts,
                 crashes: head.crashes,
                 behind: head.behind,
-                taken: head.taken,
                 crashed: false,
                 sync: head.sync,
             },
@@ -177,20 +211,14 @@ impl Replayed {
 
     fn entry(&mut self, entry: Entry) {
         match entry {
-            Entry::Open { at, .. } => {
+            Entry::Open { opens, at, held } => {
                 self.see(at);
-                self.reopen();
-            }
-            Entry::Attempt { id, version, at, .. } => {
-                self.see(at);
-                if let Some(message) = self.version(id, version) {
-                    message.taken = true;
-                }
+                self.opens = opens;
+                self.reopen(&held);
             }
             Entry::Wait { id, version, attempts, due, at } => {
                 self.see(at);
                 if let Some(message) = self.version(id, version) {
-                    message.taken = false;
                     message.attempts = attempts;
                     message.due = due;
                 }
@@ -254,7 +282,6 @@ impl Replay for Replayed {
                         attempts: kept.attempts,
                         crashes: kept.crashes,
                         behind: kept.behind,
-                        taken: kept.taken,
                         crashed: false,
                         sync: kept.sync,
                     },

@@ -14,10 +14,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Adds a message; answers whether it is the first one due now.
-    pub(crate) fn insert(&mut self, due: Moment, id: u64, index: u32) -> bool {
+    pub(crate) fn insert(&mut self, due: Moment, id: u64, index: u32) {
         self.entries.insert((due, id), index);
-        self.entries.first_key_value().is_some_and(|((first, _), _)| *first == due)
     }
 
     pub(crate) fn remove(&mut self, due: Moment, id: u64) {
@@ -44,10 +42,9 @@ mod tests {
     #[test]
     fn messages_come_out_by_due_moment_then_id() {
         let mut schedule = Schedule::default();
-        assert!(schedule.insert(Moment(20), 1, 11));
-        assert!(schedule.insert(Moment(10), 3, 13));
-        assert!(schedule.insert(Moment(10), 2, 12));
-        assert!(!schedule.insert(Moment(30), 4, 14));
+        for (due, id, index) in [(20, 1, 11), (10, 3, 13), (10, 2, 12), (30, 4, 14)] {
+            schedule.insert(Moment(due), id, index);
+        }
         schedule.remove(Moment(30), 4);
         assert_eq!(schedule.next(), Some(Moment(10)));
         assert_eq!(schedule.pop_due(Moment(9)), None);

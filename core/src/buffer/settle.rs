@@ -68,10 +68,7 @@ impl Buffer {
         let mut plan = Plan::new(state, state.keys.lock(shards), places + own);
         let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
             queue.figures.stale_settles.up();
-            return Err(Error::new(
-                ErrorKind::StaleLease,
-                format!("message {} was settled before, or its lease was lost", taken.id),
-            ));
+            return Err(stale(taken));
         };
         let superseded = taken.key != NONE && plan.has_behind(taken.key, taken.slot);
         let (id, version, attempts) = (guard.id, guard.version, guard.attempts);
@@ -156,17 +153,15 @@ impl Buffer {
             state.suspect_ended();
         }
         count(queue, outcome, &entry, superseded);
+        state.rested(queue);
         Ok(Settled { end: appended.end, awaits_sync })
     }
+}
 
-    /// Makes a message that was popped a dead letter instead of handing it out.
-    pub(crate) fn bury(&self, queue: &Queue, taken: &Taken, reason: &str) -> Result<()> {
-        let error = match reason {
-            "crashed" => "the process died in its handler",
-            _ => "its attempts were used up",
-        };
-        self.settle(queue, taken, Outcome::Spent { reason, error }).map(|_| ())
-    }
+/// What a settle is answered that comes too late.
+pub(super) fn stale(taken: &Taken) -> Error {
+    let text = format!("message {} was settled before, or its lease was lost", taken.id);
+    Error::new(ErrorKind::StaleLease, text)
 }
 
 fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {

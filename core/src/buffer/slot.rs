@@ -20,12 +20,12 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::OnceLock;
 
 use crate::clock::Moment;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Backoff, Cell};
+use crate::table::Table;
 
 /// No slot.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -245,14 +245,12 @@ impl fmt::Debug for Guard<'_> {
     }
 }
 
-/// Slots in a block: a block is made when the first of them is needed.
-const BLOCK_SLOTS: u32 = 1 << 10;
 /// More slots than the capacity, for those that are settled and not shown yet.
-const SLACK_SLOTS: u32 = 1 << 16;
+const SLACK_SLOTS: usize = 1 << 16;
 
-/// All slots of a broker. Memory follows the messages there are: blocks are made as they are needed.
+/// All slots of a broker. Memory follows the messages there are.
 pub(crate) struct Slots {
-    blocks: Box<[OnceLock<Box<[Slot]>>]>,
+    slots: Table<Slot>,
     /// The free list: the number of its first slot, under a count of pushes that makes each head a new one.
     free: AtomicU64,
     /// Slots from here on were never used.
@@ -261,10 +259,8 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(capacity: usize) -> Self {
-        let slots = u32::try_from(capacity).unwrap_or(NONE / 2).saturating_add(SLACK_SLOTS);
-        let blocks = slots.div_ceil(BLOCK_SLOTS);
         Self {
-            blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
+            slots: Table::new(capacity.saturating_add(SLACK_SLOTS), Slot::new),
             free: AtomicU64::new(u64::from(NONE)),
             fresh: AtomicU32::new(0),
         }
@@ -272,11 +268,7 @@ impl Slots {
 
     /// The slot of this number, which a call of [`Slots::claim`] has answered.
     pub(crate) fn at(&self, index: u32) -> &Slot {
-        let block = self.blocks.get((index / BLOCK_SLOTS) as usize);
-        let slot = block
-            .and_then(OnceLock::get)
-            .and_then(|block| block.get((index % BLOCK_SLOTS) as usize));
-        match slot {
+        match self.slots.get(index) {
             Some(slot) => slot,
             None => panic!("slot {index} was never claimed"),
         }
@@ -307,13 +299,10 @@ impl Slots {
         let fresh = self
             .fresh
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| {
-                ((fresh / BLOCK_SLOTS) < u32::try_from(self.blocks.len()).ok()?)
-                    .then_some(fresh + 1)
+                ((fresh as usize) < self.slots.places()).then_some(fresh + 1)
             })
             .ok()?;
-        let block = self.blocks.get((fresh / BLOCK_SLOTS) as usize)?;
-        block.get_or_init(|| (0..BLOCK_SLOTS).map(|_| Slot::new()).collect());
-        Some(fresh)
+        self.slots.get_or_make(fresh).map(|_| fresh)
     }
 
     /// Gives a slot back; its state is free and no list links it.
@@ -343,14 +332,12 @@ impl Slots {
 
     /// The slot of this number, if its block was made.
     pub(crate) fn find(&self, index: u32) -> Option<&Slot> {
-        let block = self.blocks.get((index / BLOCK_SLOTS) as usize)?.get()?;
-        block.get((index % BLOCK_SLOTS) as usize)
+        self.slots.get(index)
     }
 
     /// Bytes that the slots take.
     pub(crate) fn bytes(&self) -> usize {
-        let made = self.blocks.iter().filter(|block| block.get().is_some()).count();
-        made * BLOCK_SLOTS as usize * size_of::<Slot>()
+        self.slots.bytes()
     }
 }
 

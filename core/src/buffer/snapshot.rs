@@ -57,13 +57,13 @@ impl Buffer {
         let now = state.clock.now();
         writer.entry(|out| SnapshotEntry::encode_time(now, out))?;
         for slot in state.slots.claimed() {
-            let Some((data, kind)) = self.copy_slot(slot) else { continue };
+            let Some(data) = self.copy_slot(slot) else { continue };
             if data.version < begin {
                 live.insert(data.version, Owner::Slot(slot));
             }
             let queue = state.queues.numbered(data.queue).name.clone();
             let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
-            let kept = Kept::of(&data, kind == SlotState::Taken, &queue, key.as_deref());
+            let kept = Kept::of(&data, &queue, key.as_deref());
             writer.entry(|out| kept.encode(out))?;
         }
         for letter in state.dead_letters(None, usize::MAX, 0) {
@@ -77,9 +77,9 @@ impl Buffer {
         Ok(end)
     }
 
-    fn copy_slot(&self, slot: u32) -> Option<(Data, SlotState)> {
+    fn copy_slot(&self, slot: u32) -> Option<Data> {
         let guard = self.state.slots.find(slot)?.lock();
-        (guard.state() != SlotState::Free).then(|| (*guard, guard.state()))
+        (guard.state() != SlotState::Free).then(|| *guard)
     }
 
     /// Frees the segments before `begin` that hold nothing or little of what lives.
@@ -150,7 +150,6 @@ impl Buffer {
         head.attempts = guard.attempts;
         head.crashes = guard.crashes;
         head.behind = guard.behind;
-        head.taken = guard.state() == SlotState::Taken;
         let head = head.encode();
         let rest = content.get(head.len()..).unwrap_or_default();
         let record = Record { kind: kind::MESSAGE, parts: &[&head, rest] };

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::alarm::{Alarm, Timer, Wish};
 use super::entry::DeadLetterEntry;
+use super::holds::Holds;
 use super::keys::Keys;
 use super::queue::{Queue, Queues, Ready};
 use super::room::Room;
@@ -14,8 +16,9 @@ use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
 use crate::clock::{BrokerClock, Moment};
 use crate::journal::Show;
+use crate::storage::Marks;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// What a record does once it has reached its level.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ pub(crate) struct State {
     pub(crate) queues: Queues,
     pub(crate) keys: Keys,
     pub(crate) room: Room,
+    pub(crate) holds: Holds,
     schedule: Mutex<Schedule>,
     dead: Mutex<BTreeMap<u64, Arc<DeadLetterEntry>>>,
     /// Dead letters that were decided to be gone, and are not yet. Held over decide and reserve of whatever concerns
@@ -47,91 +51,35 @@ pub(crate) struct State {
     suspect: AtomicBool,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
-    /// Rung when something is due sooner than whatever was due next.
-    pub(crate) alarm: Alarm,
-    /// Rung when there is something to do about the disk.
+    pub(crate) timer: Timer,
+    /// Rung when there is something to do about the disk, such as these two.
     pub(crate) disk: Alarm,
-    /// Rung whenever something ended that `wait_idle` may be waiting for.
+    /// Something is written that no sync covers.
+    pub(crate) sync_wish: Wish,
+    /// Something is appended that nobody waits to see written.
+    pub(crate) write_wish: Wish,
+    /// Rung when a queue has come to rest, which `wait_idle` may be waiting for.
     pub(crate) rest: Alarm,
 }
 
-/// Something that changed, for one thread that sleeps until it does.
-#[derive(Debug, Default)]
-pub(crate) struct Alarm {
-    rung: Mutex<u64>,
-    bell: Condvar,
-    /// Threads that sleep, so that ringing costs nothing while nobody does.
-    sleepers: AtomicU64,
-}
-
-impl Alarm {
-    pub(crate) fn ring(&self) {
-        *lock(&self.rung) += 1;
-        self.bell.notify_all();
-    }
-
-    /// Rings if somebody sleeps. Who is about to looks once more at what it waits for after [`Alarm::count`].
-    pub(crate) fn ring_if_heard(&self) {
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
-            self.ring();
-        }
-    }
-
-    /// Notes that the caller may sleep from now on, until the answer is dropped.
-    pub(crate) fn listen(&self) -> Listener<'_> {
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        Listener(self)
-    }
-
-    /// How often it was rung.
-    pub(crate) fn count(&self) -> u64 {
-        *lock(&self.rung)
-    }
-
-    /// Sleeps until it was rung more often than `seen`, at most for `time`.
-    pub(crate) fn wait(&self, seen: u64, time: Option<std::time::Duration>) {
-        let end = time.map(|time| std::time::Instant::now() + time);
-        let mut rung = lock(&self.rung);
-        while *rung == seen {
-            rung = match end {
-                None => crate::sync::wait(&self.bell, rung),
-                Some(end) => {
-                    let left = end.saturating_duration_since(std::time::Instant::now());
-                    if left.is_zero() {
-                        return;
-                    }
-                    crate::sync::wait_for(&self.bell, rung, left)
-                }
-            };
-        }
-    }
-}
-
-/// Somebody who may sleep until an alarm is rung.
-#[derive(Debug)]
-pub(crate) struct Listener<'a>(&'a Alarm);
-
-impl Drop for Listener<'_> {
-    fn drop(&mut self) {
-        self.0.sleepers.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl State {
-    pub(crate) fn new(clock: BrokerClock, capacity: usize) -> Self {
+    pub(crate) fn new(clock: BrokerClock, marks: Arc<Marks>, capacity: usize) -> Self {
         Self {
             clock,
             slots: Slots::new(capacity),
             queues: Queues::default(),
             keys: Keys::new(),
             room: Room::new(capacity),
+            holds: Holds::new(marks),
             schedule: Mutex::default(),
             dead: Mutex::default(),
             leaving: Mutex::default(),
             suspect: AtomicBool::new(false),
             retries: AtomicU64::new(0),
-            alarm: Alarm::default(),
+            timer: Timer::new(),
             disk: Alarm::default(),
+            sync_wish: Wish::default(),
+            write_wish: Wish::default(),
             rest: Alarm::default(),
         }
     }
@@ -174,7 +122,7 @@ impl State {
         let mut guard = self.slots.at(index).lock();
         if guard.state() == SlotState::Ready {
             ready.lane.link(&self.slots, index, &mut guard);
-            queue.ring(&ready);
+            queue.ring(&mut ready);
         }
     }
 
@@ -182,9 +130,9 @@ impl State {
     pub(crate) fn suspect_ended(&self) {
         self.suspect.store(false, Ordering::Release);
         for queue in self.queues.all() {
-            let ready = queue.ready();
+            let mut ready = queue.ready();
             if ready.lane.has_suspects() {
-                queue.ring(&ready);
+                queue.ring(&mut ready);
             }
         }
     }
@@ -213,7 +161,7 @@ impl State {
                 guard.set(SlotState::Ready);
                 queue.figures.ready.up();
                 ready.lane.link(&self.slots, index, &mut guard);
-                queue.ring(&ready);
+                queue.ring(&mut ready);
             }
         }
     }
@@ -285,34 +233,41 @@ impl State {
             if guard.attempts > 0 {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
-            if schedule.insert(guard.due, guard.id, index) {
-                drop((guard, schedule, ready));
-                self.alarm.ring();
-            }
+            let due = guard.due;
+            schedule.insert(due, guard.id, index);
+            drop((guard, schedule, ready));
+            self.timer.due_at(due);
         } else {
             drop(schedule);
             guard.set(SlotState::Ready);
             queue.figures.ready.up();
             ready.lane.link(&self.slots, index, &mut guard);
-            queue.ring(&ready);
+            queue.ring(&mut ready);
         }
     }
 
     /// Frees the slot of a message that is gone, and its place.
     pub(crate) fn free(&self, index: u32) {
-        let queue = self.queues.numbered(self.slots.at(index).lock().queue);
-        {
-            // Under the lane's lock, because the slot may still be linked there under its old state.
+        let mut guard = self.slots.at(index).lock();
+        if guard.linked != Linked::Nowhere {
+            // Still linked under its old state, which takes the lane's lock, and that comes first.
+            let queue = self.queues.numbered(guard.queue);
+            drop(guard);
             let mut ready = queue.ready();
-            let mut guard = self.slots.at(index).lock();
-            if guard.linked != Linked::Nowhere {
-                ready.lane.unlink(&self.slots, index, &mut guard);
-            }
-            guard.set(SlotState::Free);
+            guard = self.slots.at(index).lock();
+            ready.lane.unlink(&self.slots, index, &mut guard);
         }
+        guard.set(SlotState::Free);
+        drop(guard);
         self.slots.free(index);
         self.room.free(1);
-        self.rest.ring_if_heard();
+    }
+
+    /// Tells who waits for that, if a queue has come to rest: nothing in flight, nothing ready.
+    pub(crate) fn rested(&self, queue: &Queue) {
+        if queue.figures.in_flight.value() == 0 && queue.figures.ready.value() == 0 {
+            self.rest.ring_if_heard();
+        }
     }
 
     /// Adds a dead letter.
@@ -363,6 +318,6 @@ impl Show for State {
     }
 
     fn unsynced(&self) {
-        self.disk.ring_if_heard();
+        self.sync_wish.ask(&self.disk);
     }
 }

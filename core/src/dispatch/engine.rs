@@ -1,9 +1,11 @@
 //! The engine: takes messages for those who want them, and ends their flights.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::flight::{CancelReason, Flight};
+use super::flight::Flight;
+use super::flights::Flights;
+use super::lease::{CancelReason, Lease};
 use super::station::Station;
 use crate::broker::Backoff;
 use crate::buffer::{Buffer, Limits, Outcome, Queue, Settled};
@@ -13,15 +15,22 @@ use crate::journal::Level;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
-/// Bits of a token that number the lease; the rest number the opening.
-const TOKEN_LEASE_BITS: u32 = 40;
+/// How long until a lease is taken away that could not be for want of room on the disk.
+const LOSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the engine needs of the broker's options.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineOptions {
-    pub(crate) default_max_retries: u32,
-    pub(crate) default_backoff: Backoff,
+    pub(crate) capacity: usize,
+    pub(crate) default_retries: Retries,
     pub(crate) max_crashes: u32,
+}
+
+/// How often a failed message is tried again, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Retries {
+    pub(crate) max: u32,
+    pub(crate) backoff: Backoff,
 }
 
 /// Who has a message handed out.
@@ -37,8 +46,9 @@ pub(crate) enum Taker {
 pub(crate) struct Engine {
     pub(crate) buffer: Buffer,
     pub(crate) options: EngineOptions,
-    /// By when something is due, then by lease number.
-    flights: Mutex<BTreeMap<(Moment, u64), Arc<Flight>>>,
+    flights: Flights,
+    /// How a delivery is tried again that no handler's settings say anything about.
+    defaults: Arc<Retries>,
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
     pub(crate) running: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -47,9 +57,10 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(buffer: Buffer, options: EngineOptions) -> Self {
         Self {
+            flights: Flights::new(options.capacity),
+            defaults: Arc::new(options.default_retries.clone()),
             buffer,
             options,
-            flights: Mutex::default(),
             stations: Mutex::default(),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -64,55 +75,47 @@ impl Engine {
         self.buffer.state.clock.now()
     }
 
-    /// Takes the next message of a queue, if there is one. What was settled before and is not written yet (`owed`) is
-    /// written together with the attempt.
-    pub(crate) fn take(
-        &self,
-        queue: &Arc<Queue>,
-        taker: &Taker,
-        owed: &mut Option<u64>,
-    ) -> Result<Option<Arc<Flight>>> {
-        let settings = match taker {
-            Taker::Handler(station) => Some(Arc::clone(station)),
-            Taker::Pull(_) => lock(&self.stations).get(&queue.number).cloned(),
+    /// Takes the next message of a queue, if there is one.
+    pub(crate) fn take(&self, queue: &Arc<Queue>, taker: &Taker) -> Result<Option<Arc<Flight>>> {
+        let (retries, time, may_extend) = match taker {
+            Taker::Handler(station) => {
+                let settings = &station.settings;
+                (Arc::clone(&settings.retries), settings.timeout, settings.may_extend)
+            }
+            Taker::Pull(lease) => (self.retries_of(queue), *lease, true),
         };
-        let options = &self.options;
-        let max_retries =
-            settings.as_ref().map_or(options.default_max_retries, |s| s.settings.max_retries);
-        let limits = Limits { max_retries, max_crashes: options.max_crashes };
+        let limits = Limits { max_retries: retries.max, max_crashes: self.options.max_crashes };
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
-        let end = taken.end.max(owed.take().unwrap_or(0));
-        self.buffer.journal.commit(Level::Os, end)?;
-        let (_, content) = self.buffer.journal.read(taken.version).inspect_err(|damage| {
+        let content = self.buffer.content(&taken).inspect_err(|damage| {
             // A message whose bytes are gone can be neither handed out nor dropped.
             self.buffer.journal.poison(damage.clone());
         })?;
-        let (time, may_extend) = match taker {
-            Taker::Handler(station) => (station.settings.timeout, station.settings.may_extend),
-            Taker::Pull(lease) => (*lease, true),
-        };
-        let backoff = settings
-            .as_ref()
-            .map_or_else(|| options.default_backoff.clone(), |s| s.settings.backoff.clone());
-        let token = self.buffer.journal.opens() << TOKEN_LEASE_BITS | taken.lease;
         let station = match taker {
             Taker::Handler(station) => Some(Arc::clone(station)),
             Taker::Pull(_) => None,
         };
         let deadline = self.now().after(time);
-        let flight = Arc::new(Flight::new(
+        let flight = Flight {
             taken,
-            Arc::clone(queue),
+            queue: Arc::clone(queue),
             station,
-            token,
-            max_retries,
-            backoff,
+            retries,
             may_extend,
             content,
-            deadline,
-        ));
-        self.register(&flight, deadline);
+            lease: Lease::until(deadline),
+        };
+        let flight = Arc::new(flight);
+        self.flights.insert(&flight);
+        self.buffer.state.timer.due_at(deadline);
         Ok(Some(flight))
+    }
+
+    /// How a pulled message of this queue is tried again: as its handler says, if it has one.
+    fn retries_of(&self, queue: &Queue) -> Arc<Retries> {
+        match lock(&self.stations).get(&queue.number) {
+            Some(station) => Arc::clone(&station.settings.retries),
+            None => Arc::clone(&self.defaults),
+        }
     }
 
     /// Takes up to `max` messages, waiting for the first one at most until `end`.
@@ -130,7 +133,7 @@ impl Engine {
                 if self.closed.load(Ordering::Acquire) {
                     return if flights.is_empty() { Err(Error::closed()) } else { Ok(flights) };
                 }
-                match self.take(queue, &taker, &mut None) {
+                match self.take(queue, &taker) {
                     Ok(Some(flight)) => flights.push(flight),
                     Ok(None) => break,
                     Err(error) if flights.is_empty() => return Err(error),
@@ -170,9 +173,10 @@ impl Engine {
         error: &'a str,
     ) -> Outcome<'a> {
         let failures = flight.taken.attempt;
-        let delay = delay.unwrap_or_else(|| flight.backoff.delay(failures, crate::random::unit()));
+        let delay =
+            delay.unwrap_or_else(|| flight.retries.backoff.delay(failures, crate::random::unit()));
         let due = self.due_after(delay);
-        Outcome::Fail { due, max_retries: flight.max_retries, error }
+        Outcome::Fail { due, max_retries: flight.retries.max, error }
     }
 
     /// When something is due that is to wait this long.
@@ -195,25 +199,14 @@ impl Engine {
             ));
         }
         let deadline = self.now().after(time);
-        let mut flights = lock(&self.flights);
-        let moved = flight.update(|held| {
-            if held.over {
-                return None;
-            }
-            let before = held.due();
-            held.deadline = held.deadline.max(deadline);
-            Some((before, held.due()))
-        });
-        let Some((before, after)) = moved else {
-            return Err(Error::new(
+        if flight.lease.extend(deadline) {
+            Ok(())
+        } else {
+            Err(Error::new(
                 ErrorKind::StaleLease,
                 "the delivery was settled before, or its lease was lost",
-            ));
-        };
-        if let Some(flight) = flights.remove(&(before, flight.taken.lease)) {
-            flights.insert((after, flight.taken.lease), flight);
+            ))
         }
-        Ok(())
     }
 
     /// Does what is due; answers when something is due next.
@@ -221,57 +214,57 @@ impl Engine {
         let now = self.now();
         let delayed = self.buffer.state.run_due(now);
         loop {
-            let due = {
-                let mut flights = lock(&self.flights);
-                match flights.first_entry() {
-                    Some(first) if first.key().0 <= now => first.remove(),
-                    Some(first) => {
-                        return Some(
-                            delayed.map_or(first.key().0, |delayed| delayed.min(first.key().0)),
-                        );
-                    }
-                    None => return delayed,
-                }
-            };
-            self.flight_due(&due, now);
+            let (due, next) = self.flights.due(self.buffer.state.holds.given(), now);
+            if due.is_empty() {
+                return [delayed, next].into_iter().flatten().min();
+            }
+            for flight in due {
+                self.flight_due(&flight, now);
+            }
         }
     }
 
     /// Flights of handlers that are under way.
     pub(crate) fn handler_flights(&self) -> Vec<Arc<Flight>> {
-        lock(&self.flights).values().filter(|flight| flight.station.is_some()).cloned().collect()
+        let mut flights = self.all_flights();
+        flights.retain(|flight| flight.station.is_some());
+        flights
     }
 
     /// All flights.
     pub(crate) fn all_flights(&self) -> Vec<Arc<Flight>> {
-        lock(&self.flights).values().cloned().collect()
+        self.flights.all(self.buffer.state.holds.given())
     }
 
     /// Cancels a flight and sets the end of its grace.
     pub(crate) fn cancel(&self, flight: &Arc<Flight>, reason: CancelReason) {
         let grace =
             flight.station.as_ref().map_or(Duration::ZERO, |station| station.settings.cancel_grace);
-        let mut flights = lock(&self.flights);
-        let before = flight.held().due();
         let grace_ends = self.now().after(grace);
-        if flight.cancel(reason, grace_ends) {
-            flights.remove(&(before, flight.taken.lease));
-            flights.insert((grace_ends, flight.taken.lease), Arc::clone(flight));
-            drop(flights);
-            self.buffer.state.alarm.ring();
+        if flight.lease.cancel(reason, grace_ends) {
+            self.buffer.state.timer.due_at(grace_ends);
         }
     }
 
-    /// Takes a flight's lease away: given back uncounted, or failed.
-    pub(crate) fn lose(&self, flight: &Arc<Flight>, outcome: Outcome<'_>) -> bool {
-        let lost = match self.buffer.settle(&flight.queue, &flight.taken, outcome) {
-            Ok(settled) => self.buffer.journal.commit(Level::Os, settled.end).is_ok(),
-            Err(_) => false,
-        };
-        if lost {
-            self.ended(flight, Some(CancelReason::LeaseLost));
+    /// Takes a flight's lease away: given back uncounted, or failed. Answers whether it did; not if the message was
+    /// settled first.
+    pub(crate) fn lose(&self, flight: &Flight, outcome: Outcome<'_>) -> bool {
+        let lost = self.buffer.settle(&flight.queue, &flight.taken, outcome);
+        match lost {
+            Ok(settled) => {
+                self.ended(flight, Some(CancelReason::LeaseLost));
+                // A failure poisons the journal, and everybody hears of it from there.
+                let _ = self.buffer.journal.commit(Level::Os, settled.end);
+                true
+            }
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::StaleLease => flight.lease.end(None),
+                    _ => flight.lease.postpone(self.now().after(LOSE_AGAIN)),
+                }
+                false
+            }
         }
-        lost
     }
 
     /// Whether nothing is in flight, nothing ready where a handler is, and no retry pending.
@@ -285,62 +278,43 @@ impl Engine {
             })
     }
 
-    fn register(&self, flight: &Arc<Flight>, due: Moment) {
-        let first = {
-            let mut flights = lock(&self.flights);
-            flights.insert((due, flight.taken.lease), Arc::clone(flight));
-            flights.first_key_value().is_some_and(|((first, _), _)| *first == due)
-        };
-        if first {
-            self.buffer.state.alarm.ring_if_heard();
-        }
-    }
-
     fn ended(&self, flight: &Flight, reason: Option<CancelReason>) {
-        let mut flights = lock(&self.flights);
-        flights.remove(&(flight.held().due(), flight.taken.lease));
-        drop(flights);
-        flight.end(reason);
+        self.flights.remove(flight);
+        self.buffer.state.holds.give(flight.taken.hold);
+        flight.lease.end(reason);
         if let Some(station) = &flight.station {
             station.flight_ended();
         }
-        self.buffer.state.rest.ring_if_heard();
+        if !self.running.load(Ordering::Acquire) {
+            // Who stops the broker waits for its handlers.
+            self.buffer.state.rest.ring_if_heard();
+        }
     }
 
-    fn flight_due(self: &Arc<Self>, flight: &Arc<Flight>, now: Moment) {
-        let held = flight.held();
-        if held.over {
-            return;
-        }
-        match (&flight.station, held.reason) {
-            (None, _) => {
+    fn flight_due(self: &Arc<Self>, flight: &Flight, now: Moment) {
+        let reason = flight.lease.term().reason;
+        match &flight.station {
+            Some(station) if reason.is_none() => {
+                let grace_ends = now.after(station.settings.cancel_grace);
+                if flight.lease.time_out(now, grace_ends) {
+                    flight.queue.figures.timeouts.up();
+                }
+            }
+            // Extended or settled between the look and now.
+            _ if !flight.lease.expire(now) => {}
+            Some(station) => {
+                let text = "the handler ran beyond its timeout and its grace";
+                let outcome = match reason {
+                    Some(CancelReason::Shutdown) => Outcome::Release { due: Moment::default() },
+                    _ => self.failure(flight, None, text),
+                };
+                if self.lose(flight, outcome) {
+                    station.overrun(self, flight);
+                }
+            }
+            None => {
                 let outcome = self.failure(flight, Some(Duration::ZERO), "the lease ran out");
                 self.lose(flight, outcome);
-            }
-            (Some(station), None) => {
-                flight.queue.figures.timeouts.up();
-                let grace_ends = now.after(station.settings.cancel_grace);
-                flight.cancel(CancelReason::Timeout, grace_ends);
-                self.register(flight, grace_ends);
-            }
-            (Some(station), Some(reason)) => {
-                let outcome = match reason {
-                    CancelReason::Shutdown => Outcome::Release { due: Moment::default() },
-                    _ => self.failure(
-                        flight,
-                        None,
-                        "the handler ran beyond its timeout and its grace",
-                    ),
-                };
-                if self.lose(flight, outcome)
-                    && flight.update(|held| {
-                        held.stuck = held.running;
-                        held.stuck
-                    })
-                {
-                    flight.queue.figures.stuck.up();
-                    station.stuck(self);
-                }
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! - The *timekeeper* sleeps until the next message or flight is due.
 //! - The *keeper of the disk* syncs what was written within `sync_interval`, and at once where messages wait for a sync
-//!   that nobody else asks for; it also makes the next spare segment.
+//!   that nobody else asks for; it writes what handlers have acked and nobody has written yet; and it makes the next
+//!   spare segment.
 //! - The *keeper of snapshots* takes them when they are due.
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.
@@ -14,6 +15,9 @@ use crate::buffer::Alarm;
 use crate::error::Result;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
+
+/// What nobody waits to see written is written within this time.
+const WRITE_DELAY: Duration = Duration::from_millis(5);
 
 /// When snapshots and syncs are due.
 #[derive(Clone, Copy, Debug)]
@@ -86,27 +90,32 @@ impl Snapshots {
 
 /// Runs what is due until the engine is closed.
 pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
-    let alarm = &engine.buffer.state.alarm;
-    let _listener = alarm.listen();
+    let timer = &engine.buffer.state.timer;
     loop {
-        let seen = alarm.count();
+        let seen = timer.alarm.count();
         if engine.is_closed() {
             return;
         }
+        if !options.time_moves {
+            // Whoever advances the clock does what is due.
+            timer.stand_still();
+            timer.alarm.wait(seen, None);
+            continue;
+        }
+        timer.awake();
         let next = engine.run_due();
-        let sleep = next.filter(|_| options.time_moves).map(|next| next.since(engine.now()));
-        alarm.wait(seen, sleep);
+        timer.asleep_until(next);
+        timer.alarm.wait(seen, next.map(|next| next.since(engine.now())));
     }
 }
 
-/// Syncs and makes spares until the engine is closed.
+/// Syncs, writes and makes spares until the engine is closed.
 pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Snapshots) {
-    let alarm = &engine.buffer.state.disk;
-    let _listener = alarm.listen();
+    let state = &engine.buffer.state;
     let journal = &engine.buffer.journal;
-    let mut sync_by: Option<Instant> = None;
+    let (mut sync_by, mut write_by): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
-        let seen = alarm.count();
+        let seen = state.disk.count();
         if engine.is_closed() {
             return;
         }
@@ -114,26 +123,30 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
             // No room: it is tried again when room is asked for.
             let _ = journal.make_spare(0);
         }
-        if journal.has_unsynced() {
-            let by = *sync_by.get_or_insert_with(|| Instant::now() + options.sync_interval);
-            if journal.awaits_sync() || by <= Instant::now() {
-                // A failure poisons the journal, and everybody hears of it from there.
-                let _ = journal.sync();
-                sync_by = None;
-                if snapshots.due_in(engine).is_some() {
-                    snapshots.alarm.ring_if_heard();
-                }
+        let now = Instant::now();
+        let is_due = |by: Option<Instant>| by.is_some_and(|by| by <= now);
+        if journal.awaits_sync() || is_due(sync_by) {
+            (sync_by, write_by) = (None, None);
+            state.sync_wish.hear();
+            state.write_wish.hear();
+            // A failure poisons the journal, and everybody hears of it from there.
+            let _ = journal.sync();
+            if snapshots.due_in(engine).is_some() {
+                snapshots.alarm.ring_if_heard();
             }
-        } else {
-            sync_by = None;
+        } else if is_due(write_by) {
+            write_by = None;
+            state.write_wish.hear();
+            let _ = journal.write();
         }
-        let poisoned = journal.poisoned().is_some();
-        let left =
-            sync_by.filter(|_| !poisoned).map(|by| by.saturating_duration_since(Instant::now()));
-        if left.is_none() && journal.has_unsynced() && !poisoned {
-            continue;
+        if state.sync_wish.is_asked() {
+            sync_by.get_or_insert_with(|| Instant::now() + options.sync_interval);
         }
-        alarm.wait(seen, left);
+        if state.write_wish.is_asked() {
+            write_by.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
+        }
+        let next = [sync_by, write_by].into_iter().flatten().min();
+        state.disk.wait(seen, next.map(|next| next.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -158,7 +171,7 @@ pub(crate) fn keep_snapshots(engine: &Engine, snapshots: &Snapshots) {
 
 /// Wakes all keepers, so that they see that the engine is closed.
 pub(crate) fn dismiss(engine: &Engine, snapshots: &Snapshots) {
-    engine.buffer.state.alarm.ring();
+    engine.buffer.state.timer.alarm.ring();
     engine.buffer.state.disk.ring();
     snapshots.alarm.ring();
 }

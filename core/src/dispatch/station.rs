@@ -1,21 +1,29 @@
 //! Stations: a queue's handler and the threads that run it.
 //!
 //! A worker takes a message, hands it to the handler, and comes back for the next; how the delivery ends is between
-//! the handler and the engine. A worker whose handler is stuck beyond its grace is replaced by a substitute, at most
-//! `max_parallelism` of them; when the stuck one comes back, it leaves.
+//! the handler and the engine. A message is taken under a *permit*, of which there are `max_parallelism`, and gives it
+//! back when its flight is over, which may be long after its handler has returned. A worker whose handler is stuck
+//! beyond its grace is replaced by a substitute, at most `max_parallelism` of them; when the stuck one comes back, it
+//! leaves.
+//!
+//! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
+//! the keeper of the disk writes it soon, should the worker be busy in its next call.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::engine::{Engine, Taker};
+use super::engine::{Engine, Retries, Taker};
 use super::flight::Flight;
-use crate::broker::Backoff;
 use crate::buffer::Queue;
 use crate::error::ErrorKind;
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::journal::Level;
+use crate::sync::{Arc, Bell, Mutex, lock};
 
 /// How long a worker waits before it asks again for room on the disk.
 const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Settles that a worker leaves unwritten at most.
+const OWED_MAX: u32 = 64;
 
 /// Runs a flight; answers what its end still has to have written, if it ended.
 pub(crate) type Handle = dyn Fn(&Arc<Engine>, Arc<Flight>) -> Option<u64> + Send + Sync;
@@ -26,8 +34,7 @@ pub(crate) struct HandlerSettings {
     pub(crate) max_parallelism: u32,
     pub(crate) min_parallelism: u32,
     pub(crate) timeout: Duration,
-    pub(crate) max_retries: u32,
-    pub(crate) backoff: Backoff,
+    pub(crate) retries: Arc<Retries>,
     pub(crate) cancel_grace: Duration,
     pub(crate) may_extend: bool,
 }
@@ -38,15 +45,15 @@ pub(crate) struct Station {
     pub(crate) settings: HandlerSettings,
     handle: Mutex<Option<Arc<Handle>>>,
     crew: Mutex<Crew>,
-    changed: Condvar,
+    changed: Bell,
 }
 
 #[derive(Debug, Default)]
 struct Crew {
     /// Worker threads that were started and have not left.
     threads: u32,
-    /// Flights that are not over.
-    flights: u32,
+    /// Permits in use: flights that are not over, and workers about to take a message.
+    permits: u32,
     /// Handlers that run on after their lease was lost.
     stuck: u32,
     open: bool,
@@ -59,7 +66,7 @@ impl Station {
             settings,
             handle: Mutex::new(Some(handle)),
             crew: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Bell::new(),
         }
     }
 
@@ -78,15 +85,15 @@ impl Station {
     /// Takes no more messages. Handlers that run, run on.
     pub(crate) fn shut(&self) {
         lock(&self.crew).open = false;
+        self.changed.ring();
         self.queue.ring_all();
-        self.changed.notify_all();
     }
 
     /// Waits until every worker has left.
     pub(crate) fn join(&self) {
         let mut crew = lock(&self.crew);
         while crew.threads > crew.stuck {
-            crew = wait(&self.changed, crew);
+            crew = self.changed.wait(crew, None);
         }
     }
 
@@ -98,14 +105,20 @@ impl Station {
 
     /// A flight of this station is over.
     pub(crate) fn flight_ended(&self) {
-        lock(&self.crew).flights -= 1;
-        self.changed.notify_all();
+        self.return_permit();
     }
 
-    /// A handler of this station runs on though its lease was lost: its thread gets a substitute.
-    pub(crate) fn stuck(self: &Arc<Self>, engine: &Arc<Engine>) {
-        lock(&self.crew).stuck += 1;
-        self.changed.notify_all();
+    /// A flight's lease was taken away: if its handler runs on, its thread gets a substitute.
+    pub(crate) fn overrun(self: &Arc<Self>, engine: &Arc<Engine>, flight: &Flight) {
+        {
+            let mut crew = lock(&self.crew);
+            if !flight.lease.note_overrun() {
+                return;
+            }
+            crew.stuck += 1;
+        }
+        self.queue.figures.stuck.up();
+        self.changed.ring();
         self.grow(engine);
     }
 
@@ -119,25 +132,22 @@ impl Station {
     fn work(self: Arc<Self>, engine: &Arc<Engine>) {
         let Some(handle) = lock(&self.handle).clone() else { return };
         let taker = Taker::Handler(Arc::clone(&self));
-        let mut owed = None;
-        while self.admit(engine, &mut owed) {
-            match engine.take(&self.queue, &taker, &mut owed) {
+        let mut owed = Owed::default();
+        while self.take_permit(engine, &mut owed) {
+            match engine.take(&self.queue, &taker) {
                 Ok(Some(flight)) => {
-                    lock(&self.crew).flights += 1;
                     self.grow(engine);
-                    flight.update(|held| held.running = true);
-                    owed = handle(engine, Arc::clone(&flight));
-                    let was_stuck = flight.update(|held| {
-                        held.running = false;
-                        held.stuck
-                    });
-                    if was_stuck && !self.is_needed_after_all() {
+                    flight.lease.enter();
+                    if let Some(end) = handle(engine, Arc::clone(&flight)) {
+                        owed.add(engine, end);
+                    }
+                    if flight.lease.leave() && !self.is_needed_after_all() {
                         break;
                     }
                 }
                 Ok(None) => {
-                    if let Some(end) = owed.take() {
-                        let _ = engine.buffer.journal.commit(crate::journal::Level::Os, end);
+                    self.return_permit();
+                    if owed.write(engine) {
                         continue;
                     }
                     let ready = self.queue.ready();
@@ -145,18 +155,19 @@ impl Station {
                         drop(self.queue.wait(ready, None));
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::StorageFull => {
-                    // Nothing can be handed out before its attempt is logged, and nobody rings when there is room.
+                Err(error) => {
+                    self.return_permit();
+                    if error.kind() != ErrorKind::StorageFull {
+                        break;
+                    }
+                    // Nobody rings when there is room again.
                     drop(self.queue.wait(self.queue.ready(), Some(STORAGE_FULL_PAUSE)));
                 }
-                Err(_) => break,
             }
         }
-        if let Some(end) = owed {
-            let _ = engine.buffer.journal.commit(crate::journal::Level::Os, end);
-        }
+        owed.write(engine);
         lock(&self.crew).threads -= 1;
-        self.changed.notify_all();
+        self.changed.ring();
     }
 
     /// A worker that was stuck is back; answers whether there is work for it beside its substitute.
@@ -167,23 +178,28 @@ impl Station {
     }
 
     /// Waits until one more message may be handled; false when the station is shut.
-    fn admit(&self, engine: &Arc<Engine>, owed: &mut Option<u64>) -> bool {
+    fn take_permit(&self, engine: &Engine, owed: &mut Owed) -> bool {
         let mut crew = lock(&self.crew);
-        loop {
-            if !crew.open {
-                return false;
-            }
-            if crew.flights < self.settings.max_parallelism {
+        while crew.open {
+            if crew.permits < self.settings.max_parallelism {
+                crew.permits += 1;
                 return true;
             }
-            if let Some(end) = owed.take() {
-                drop(crew);
-                let _ = engine.buffer.journal.commit(crate::journal::Level::Os, end);
-                crew = lock(&self.crew);
-                continue;
+            drop(crew);
+            owed.write(engine);
+            // This worker may have been woken for a message that it cannot take; somebody else may.
+            self.queue.pass_on();
+            crew = lock(&self.crew);
+            if crew.open && crew.permits >= self.settings.max_parallelism {
+                crew = self.changed.wait(crew, None);
             }
-            crew = wait(&self.changed, crew);
         }
+        false
+    }
+
+    fn return_permit(&self) {
+        lock(&self.crew).permits -= 1;
+        self.changed.ring();
     }
 
     /// Starts another worker where there is more to do than there are workers, as far as that is allowed.
@@ -197,6 +213,36 @@ impl Station {
             crew.threads += 1;
             self.spawn(engine);
         }
+    }
+}
+
+/// Settles of one worker that are not known to be written.
+#[derive(Debug, Default)]
+struct Owed {
+    end: u64,
+    count: u32,
+}
+
+impl Owed {
+    /// One more, whose records end there.
+    fn add(&mut self, engine: &Engine, end: u64) {
+        self.end = self.end.max(end);
+        self.count += 1;
+        if self.count >= OWED_MAX {
+            self.write(engine);
+        } else {
+            engine.buffer.state.write_wish.ask(&engine.buffer.state.disk);
+        }
+    }
+
+    /// Writes what is owed; answers whether there was something.
+    fn write(&mut self, engine: &Engine) -> bool {
+        let owed = std::mem::take(&mut self.count) > 0;
+        if owed {
+            // A failure poisons the journal, and everybody hears of it from there.
+            let _ = engine.buffer.journal.commit(Level::Os, self.end);
+        }
+        owed
     }
 }
 

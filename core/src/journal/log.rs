@@ -66,7 +66,7 @@ pub(crate) trait Show: Send + Sync {
     /// Shows these effects, in order. Never called by two threads for one level at once.
     fn show(&self, effects: &mut Vec<Self::Effect>);
 
-    /// Something was written that no sync covers, after everything before was synced.
+    /// Something was written that no sync covers.
     fn unsynced(&self);
 }
 
@@ -146,6 +146,9 @@ pub(crate) struct Journal<S: Show> {
     options: JournalOptions,
     show: Arc<S>,
     tail: Mutex<Tail<S::Effect>>,
+    /// The tail's position, for those who only look. Stored under the tail's lock; release, so that who sees it and
+    /// then takes the lock sees what was appended.
+    reserved: AtomicU64,
     /// Held by who makes the next spare.
     making: Mutex<()>,
     written: Gate,
@@ -212,6 +215,7 @@ impl<S: Show> Journal<S> {
             options,
             show,
             tail: Mutex::new(tail),
+            reserved: AtomicU64::new(position),
             making: Mutex::new(()),
             written: Gate::new(position, WRITE_SPINS),
             durable: Gate::new(position, 0),
@@ -262,7 +266,7 @@ impl<S: Show> Journal<S> {
     /// Writes what is appended if it has grown too much: called by who is about to append, before it locks anything
     /// that showing effects needs.
     pub(crate) fn relieve(&self) -> Result<()> {
-        let backlog = lock(&self.tail).position.saturating_sub(self.written.reached());
+        let backlog = self.reserved().saturating_sub(self.written.reached());
         if backlog > BACKLOG_MAX { self.write() } else { Ok(()) }
     }
 
@@ -296,6 +300,7 @@ impl<S: Show> Journal<S> {
                     None => tail.copy(records, bytes, durable, &self.space),
                 }
                 tail.records += records.len() as u64;
+                self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
                 return Ok(Appended { start, end: start + bytes });
@@ -320,14 +325,16 @@ impl<S: Show> Journal<S> {
 
     /// Writes everything there is.
     pub(crate) fn write(&self) -> Result<()> {
-        let position = lock(&self.tail).position;
-        self.commit(Level::Os, position)
+        self.commit(Level::Os, self.reserved())
     }
 
     /// Writes and syncs everything there is; answers at once where nothing is unsynced.
     pub(crate) fn sync(&self) -> Result<()> {
-        let position = lock(&self.tail).position;
-        self.commit(Level::Sync, position)
+        self.commit(Level::Sync, self.reserved())
+    }
+
+    fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Acquire)
     }
 
     pub(crate) fn marks(&self) -> Marks {
@@ -338,11 +345,6 @@ impl<S: Show> Journal<S> {
             durable: self.durable.reached(),
             shown: tail.shown(),
         }
-    }
-
-    /// Whether something is written that no sync covers.
-    pub(crate) fn has_unsynced(&self) -> bool {
-        !lock(&self.unsynced).is_empty()
     }
 
     /// Records appended so far.
@@ -422,12 +424,15 @@ impl<S: Show> Journal<S> {
     /// Ends the log with a close record, synced; nothing can be appended after it.
     pub(crate) fn close(&self) -> Result<()> {
         let record = Record { kind: KIND_CLOSE, parts: &[] };
+        // Synced first, so that the close record vouches for everything before it.
+        self.sync()?;
         {
             let mut tail = lock(&self.tail);
             tail.check()?;
             // The footer's room is kept free in every segment, so this always fits.
             let durable = self.durable.reached();
             tail.copy(&[record], FOOTER_BYTES, durable, &self.space);
+            self.reserved.store(tail.position, Ordering::Release);
             tail.closed = true;
         }
         self.sync()?;
@@ -441,7 +446,6 @@ impl<S: Show> Journal<S> {
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
     fn write_round(&self) -> Result<u64> {
         let mut effects = Vec::new();
-        let mut began = false;
         let written = self.written.reached();
         let (end, chunks) = lock(&self.tail).unwritten(written, &mut effects);
         for (chunk, range) in chunks {
@@ -453,14 +457,11 @@ impl<S: Show> Journal<S> {
                 return Err(self.io_failed("write to", segment, &cause));
             }
             let mut unsynced = lock(&self.unsynced);
-            began |= unsynced.is_empty();
             if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
                 unsynced.push(Arc::clone(segment));
             }
         }
-        if began {
-            self.show.unsynced();
-        }
+        self.show.unsynced();
         self.show.show(&mut effects);
         lock(&self.tail).os.showing = None;
         Ok(end)

@@ -124,10 +124,13 @@ impl Files {
                     files.snapshots.push(name);
                     true
                 }
-                Some((stem, "tmp")) if stem == "snapshot" || stem.ends_with(".segment") => {
+                Some((stem, "tmp"))
+                    if matches!(stem, "snapshot" | "marks") || stem.ends_with(".segment") =>
+                {
                     files.leftovers.push(name);
                     true
                 }
+                None if name == "marks" => true,
                 _ if name == "lock" => continue,
                 _ => {
                     foreign.get_or_insert(name);

@@ -24,14 +24,12 @@
 use std::io;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
 use crate::sync::Arc;
 
 /// Bytes before a segment's first record: a page of its own, so that no later write touches it.
 pub(crate) const HEADER_BYTES: u64 = 4096;
-
-/// The version of everything on disk.
-pub(crate) const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"libmq\0sg";
 const FIELDS_BYTES: usize = 84;
@@ -86,8 +84,7 @@ impl Segment {
             Err(cause) => {
                 // The temporary file is removed at the next open if it cannot be now.
                 let _ = storage.remove(&temporary);
-                let error = Error::io("make", storage.path().join(&name), &cause);
-                Err(if is_full(&cause) { error.with_kind(ErrorKind::StorageFull) } else { error })
+                Err(Error::storage("make", storage.path().join(&name), &cause))
             }
         }
     }
@@ -147,14 +144,6 @@ impl Segment {
     pub(crate) fn name(&self) -> String {
         file_name(self.header.number)
     }
-}
-
-/// Whether an error means that there is no room, which can change, rather than that the disk failed.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }
 
 /// A segment's name.

@@ -20,9 +20,10 @@
 
 use std::io;
 
-use super::segment::{BrokerId, FORMAT_VERSION, is_full};
+use super::segment::BrokerId;
 use crate::codec::Reader;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
 use crate::sync::Arc;
 
@@ -204,8 +205,7 @@ fn block_crc(number: &[u8; 8], content: &[u8]) -> u32 {
 }
 
 fn failed(storage: &dyn Storage, cause: &io::Error) -> Error {
-    let error = Error::io("write the snapshot in", storage.path(), cause);
-    if is_full(cause) { error.with_kind(ErrorKind::StorageFull) } else { error }
+    Error::storage("write the snapshot in", storage.path(), cause)
 }
 
 impl SnapshotHeader {

@@ -11,6 +11,7 @@
 //! itself may be reached through symbolic links: that is its owner's choice.
 
 mod lock;
+mod marks;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Storage, StorageFile, sys};
+use super::{Marks, Storage, StorageFile, sys};
 use crate::error::{Error, Result};
 
 const DIRECTORY_MODE: u32 = 0o700;
@@ -67,6 +68,10 @@ impl Storage for DiskStorage {
 
     fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>> {
         Ok(Box::new(lock::take(&self.path, timeout)?))
+    }
+
+    fn marks(&self, count: usize) -> Result<Arc<Marks>> {
+        Ok(Arc::new(marks::open(&self.path, count)?))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

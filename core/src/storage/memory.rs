@@ -13,10 +13,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::{Storage, StorageFile};
+use super::{Marks, Storage, StorageFile};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The path a storage in RAM goes by.
@@ -28,6 +28,7 @@ const BLOCK_BYTES: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
     files: Mutex<HashMap<String, Arc<MemoryFile>>>,
+    marks: OnceLock<Arc<Marks>>,
     lock: Arc<MemoryLock>,
 }
 
@@ -66,6 +67,14 @@ impl Storage for MemoryStorage {
         }
         *held = true;
         Ok(Box::new(MemoryGuard(Arc::clone(&self.lock))))
+    }
+
+    fn marks(&self, count: usize) -> Result<Arc<Marks>> {
+        if let Some(marks) = self.marks.get() {
+            return Ok(Arc::clone(marks));
+        }
+        let marks = Marks::in_memory(count).map_err(|cause| Error::io("make", PATH, &cause))?;
+        Ok(Arc::clone(self.marks.get_or_init(|| Arc::new(marks))))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

@@ -10,6 +10,7 @@
 //! - errors are handed up as they are: deciding what an error means is the journal's.
 
 mod disk;
+mod marks;
 mod memory;
 mod sys;
 
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use disk::DiskStorage;
+pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
 pub(crate) use sys::{boot_time, forks};
 
@@ -38,6 +40,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// `LOCKED`, naming the owner.
     fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>>;
+
+    /// The table of what is being handled, for at most `count` messages at once, with what its last owner left in it.
+    fn marks(&self, count: usize) -> Result<Arc<Marks>>;
 
     /// The names of all entries, in no order.
     fn list(&self) -> io::Result<Vec<String>>;

@@ -4,6 +4,7 @@
 //! forked process has to know.
 
 mod fork;
+mod map;
 
 use std::ffi::CString;
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub(super) use fork::Unshared;
 pub(crate) use fork::forks;
+pub(super) use map::Mapping;
 
 /// Bytes of one write where space has to be made with zeros. Larger writes make larger extents, and those are
 /// cheaper to write into later.
@@ -49,23 +51,40 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     if bytes == 0 {
         return Ok(());
     }
-    match reserve(file, bytes) {
+    match reserve(file, 0, bytes) {
         // Some file systems (NFS before 4.2, ZFS, many in user space) cannot reserve; written zeros take space
         // everywhere.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
-            write_zeros(file, bytes)
+        Err(error) if cannot_reserve(&error) => write_zeros(file, bytes),
+        outcome => outcome,
+    }
+}
+
+/// Makes sure that a file has `bytes` bytes from `offset` on, their space taken from the disk. What is there already
+/// stays as it is.
+pub(super) fn extend(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    match reserve(file, offset, bytes) {
+        Err(error) if cannot_reserve(&error) => {
+            let end = offset + bytes;
+            if file.metadata()?.len() < end { file.set_len(end) } else { Ok(()) }
         }
         outcome => outcome,
     }
 }
 
+fn cannot_reserve(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
 #[cfg(target_os = "linux")]
-fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    let bytes = libc::off_t::try_from(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a file cannot be that long"))?;
+fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let length = |bytes: u64| {
+        libc::off_t::try_from(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a file cannot be that long"))
+    };
+    let (offset, bytes) = (length(offset)?, length(bytes)?);
     loop {
         // SAFETY: fallocate(2) takes no pointer; the descriptor is open because `file` is borrowed.
-        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) } == 0 {
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, bytes) } == 0 {
             return Ok(());
         }
         let error = io::Error::last_os_error();
@@ -76,7 +95,7 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn reserve(_file: &File, _bytes: u64) -> io::Result<()> {
+fn reserve(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
     Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
 }
 

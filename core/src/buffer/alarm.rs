@@ -1,0 +1,128 @@
+//! Alarms: how the threads that keep time and disk sleep, and are woken for something, once.
+
+use std::time::{Duration, Instant};
+
+use crate::clock::Moment;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Bell, Mutex, lock};
+
+/// Something that changed, for threads that sleep until it does.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    rung: Mutex<u64>,
+    bell: Bell,
+    /// Threads that may sleep, so that ringing costs a load while there are none.
+    listeners: AtomicU64,
+}
+
+impl Alarm {
+    pub(crate) fn ring(&self) {
+        *lock(&self.rung) += 1;
+        self.bell.ring();
+    }
+
+    /// Rings if somebody listens. Who is about to sleep looks at what it waits for after [`Alarm::count`].
+    pub(crate) fn ring_if_heard(&self) {
+        if self.listeners.load(Ordering::SeqCst) > 0 {
+            self.ring();
+        }
+    }
+
+    /// Notes that the caller may sleep from now on, until the answer is dropped.
+    pub(crate) fn listen(&self) -> Listener<'_> {
+        self.listeners.fetch_add(1, Ordering::SeqCst);
+        Listener(self)
+    }
+
+    /// How often it was rung.
+    pub(crate) fn count(&self) -> u64 {
+        *lock(&self.rung)
+    }
+
+    /// Sleeps until it was rung more often than `seen`, at most for `time`.
+    pub(crate) fn wait(&self, seen: u64, time: Option<Duration>) {
+        let end = time.and_then(|time| Instant::now().checked_add(time));
+        let mut rung = lock(&self.rung);
+        while *rung == seen {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return;
+            }
+            rung = self.bell.wait(rung, left);
+        }
+    }
+}
+
+/// Somebody who may sleep until an alarm is rung.
+#[derive(Debug)]
+pub(crate) struct Listener<'a>(&'a Alarm);
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        self.0.listeners.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Wakes the timekeeper for what is due sooner than the moment it sleeps until, and for nothing else.
+///
+/// `wakes_at` is that moment, and the end of time while the timekeeper is awake: then everything rings, because it may
+/// have looked already. Whoever adds something due does so under a lock that the timekeeper's look takes too, and reads
+/// `wakes_at` afterwards; so it is seen by the look, or reads what was stored before the look or later.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    pub(crate) alarm: Alarm,
+    wakes_at: AtomicU64,
+}
+
+impl Timer {
+    pub(crate) fn new() -> Self {
+        Self { alarm: Alarm::default(), wakes_at: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Something is due at `moment`, and where the timekeeper looks for it.
+    pub(crate) fn due_at(&self, moment: Moment) {
+        // Acquire: pairs with the store of the end of time, through the lock described above.
+        if moment.0 < self.wakes_at.load(Ordering::Acquire) {
+            self.alarm.ring();
+        }
+    }
+
+    /// The timekeeper is awake, and is about to look.
+    pub(crate) fn awake(&self) {
+        self.wakes_at.store(u64::MAX, Ordering::Release);
+    }
+
+    /// The timekeeper sleeps until `moment`; until it is rung where there is none.
+    pub(crate) fn asleep_until(&self, moment: Option<Moment>) {
+        self.wakes_at.store(moment.map_or(u64::MAX, |moment| moment.0), Ordering::Release);
+    }
+
+    /// Nothing needs to ring: time does not move by itself.
+    pub(crate) fn stand_still(&self) {
+        self.wakes_at.store(0, Ordering::Release);
+    }
+}
+
+/// A wish that many have and one thread fulfils: only the first to ask rings.
+///
+/// Who asks has done before what the wish is about; who hears takes the wish back before it looks. So either the look
+/// sees it, or the next to ask rings again.
+#[derive(Debug, Default)]
+pub(crate) struct Wish(AtomicBool);
+
+impl Wish {
+    pub(crate) fn ask(&self, alarm: &Alarm) {
+        // SeqCst: the order of this load and of what was done before it, against the swap below and the look after it.
+        if !self.0.load(Ordering::SeqCst) && !self.0.swap(true, Ordering::SeqCst) {
+            alarm.ring();
+        }
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hear(&self) {
+        self.0.swap(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,58 @@
+//! Holds: a number for every message that is held, and under that number its mark.
+//!
+//! The mark is what tells the next opening of the broker that the message was being handled when this process died. It
+//! is set before anybody sees the message, and cleared when its attempt has ended.
+
+use crate::error::{Error, Result};
+use crate::storage::{Mark, Marks};
+use crate::sync::{Arc, Mutex, lock};
+
+/// The numbers of held messages.
+#[derive(Debug)]
+pub(crate) struct Holds {
+    marks: Arc<Marks>,
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    free: Vec<u32>,
+    /// Numbers from here on were never given.
+    fresh: u32,
+}
+
+impl Holds {
+    pub(crate) fn new(marks: Arc<Marks>) -> Self {
+        Self { marks, numbers: Mutex::default() }
+    }
+
+    /// A number for this message, its mark set.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `IO`: the marks have no room for one more.
+    pub(crate) fn take(&self, mark: Mark) -> Result<u32> {
+        let number = {
+            let mut numbers = lock(&self.numbers);
+            numbers.free.pop().unwrap_or_else(|| {
+                numbers.fresh += 1;
+                numbers.fresh - 1
+            })
+        };
+        self.marks.set(number, mark).map_err(|cause| {
+            lock(&self.numbers).free.push(number);
+            Error::storage("extend the marks in", ":memory:", &cause)
+        })?;
+        Ok(number)
+    }
+
+    /// The message of this number is held no more.
+    pub(crate) fn give(&self, number: u32) {
+        self.marks.clear(number);
+        lock(&self.numbers).free.push(number);
+    }
+
+    /// All numbers that were ever given.
+    pub(crate) fn given(&self) -> std::ops::Range<u32> {
+        0..lock(&self.numbers).fresh
+    }
+}

@@ -1,0 +1,237 @@
+//! Leases: until when a message is held, and whether its attempt was cancelled.
+//!
+//! A lease only knows what to tell whoever holds the message. Whether a settle or the lease's end comes first is decided
+//! in the message's slot, under the lease's number.
+
+use std::time::{Duration, Instant};
+
+use crate::clock::Moment;
+use crate::sync::{Bell, Mutex, lock};
+
+/// Why an attempt was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// It ran longer than its handler's timeout.
+    Timeout,
+    /// The broker is stopping.
+    Shutdown,
+    /// The message was cancelled.
+    Cancelled,
+    /// The lease ran out.
+    LeaseLost,
+}
+
+impl CancelReason {
+    /// The name used in every language.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Shutdown => "shutdown",
+            Self::Cancelled => "cancelled",
+            Self::LeaseLost => "lease_lost",
+        }
+    }
+}
+
+/// The time for which a message is held.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    term: Mutex<Term>,
+    cancelled: Bell,
+}
+
+/// What is known of a lease at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term {
+    pub(crate) deadline: Moment,
+    pub(crate) reason: Option<CancelReason>,
+    /// When the lease is lost, once the attempt was cancelled.
+    grace_ends: Option<Moment>,
+    /// It is being taken away, and cannot be extended any more.
+    expired: bool,
+    over: bool,
+    /// Its handler's code is running.
+    running: bool,
+    /// Its handler's code ran on after the lease was taken away.
+    overrun: bool,
+}
+
+impl Term {
+    /// When something is due next; none once it is over.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        (!self.over).then(|| self.grace_ends.unwrap_or(self.deadline))
+    }
+}
+
+impl Lease {
+    pub(crate) fn until(deadline: Moment) -> Self {
+        let term = Term {
+            deadline,
+            reason: None,
+            grace_ends: None,
+            expired: false,
+            over: false,
+            running: false,
+            overrun: false,
+        };
+        Self { term: Mutex::new(term), cancelled: Bell::new() }
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        *lock(&self.term)
+    }
+
+    /// Moves the deadline out, if that is later; false once the lease is lost.
+    pub(crate) fn extend(&self, deadline: Moment) -> bool {
+        let mut term = lock(&self.term);
+        let held = !term.over && !term.expired;
+        if held {
+            term.deadline = term.deadline.max(deadline);
+        }
+        held
+    }
+
+    /// Cancels the attempt, if it was not cancelled before; answers whether this did it.
+    pub(crate) fn cancel(&self, reason: CancelReason, grace_ends: Moment) -> bool {
+        self.cancel_if(reason, grace_ends, |_| true)
+    }
+
+    /// Cancels the attempt if its deadline has passed.
+    pub(crate) fn time_out(&self, now: Moment, grace_ends: Moment) -> bool {
+        self.cancel_if(CancelReason::Timeout, grace_ends, |term| term.deadline <= now)
+    }
+
+    /// Ends the time in which it can be extended, if something is due.
+    pub(crate) fn expire(&self, now: Moment) -> bool {
+        let mut term = lock(&self.term);
+        let due = term.due().is_some_and(|due| due <= now);
+        term.expired |= due;
+        due
+    }
+
+    /// Could not be taken away now: tried again then.
+    pub(crate) fn postpone(&self, moment: Moment) {
+        lock(&self.term).grace_ends = Some(moment);
+    }
+
+    /// Notes that the message is held no more, and why if it was taken away; whoever still sleeps in it wakes.
+    pub(crate) fn end(&self, reason: Option<CancelReason>) {
+        let mut term = lock(&self.term);
+        term.over = true;
+        term.reason = reason.or(term.reason);
+        self.cancelled.ring();
+    }
+
+    /// Its handler's code begins to run.
+    pub(crate) fn enter(&self) {
+        lock(&self.term).running = true;
+    }
+
+    /// Its handler's code has ended; answers whether it was noted to run on after the lease was taken away.
+    pub(crate) fn leave(&self) -> bool {
+        let mut term = lock(&self.term);
+        term.running = false;
+        term.overrun
+    }
+
+    /// Notes that its handler's code runs on though the lease was taken away, if it does.
+    pub(crate) fn note_overrun(&self) -> bool {
+        let mut term = lock(&self.term);
+        term.overrun = term.over && term.running;
+        term.overrun
+    }
+
+    /// Sleeps until cancelled, at most for `time`; answers whether it is.
+    pub(crate) fn wait_cancelled(&self, time: Duration) -> bool {
+        let end = Instant::now().checked_add(time);
+        let mut term = lock(&self.term);
+        while term.reason.is_none() {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            term = self.cancelled.wait(term, left);
+        }
+        true
+    }
+
+    fn cancel_if(
+        &self,
+        reason: CancelReason,
+        grace_ends: Moment,
+        wanted: impl FnOnce(&Term) -> bool,
+    ) -> bool {
+        let mut term = lock(&self.term);
+        let cancels = !term.over && term.reason.is_none() && wanted(&term);
+        if cancels {
+            term.reason = Some(reason);
+            term.grace_ends = Some(grace_ends);
+            self.cancelled.ring();
+        }
+        cancels
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn at(us: u64) -> Moment {
+        Moment(us)
+    }
+
+    #[test]
+    fn a_lease_is_extended_until_it_expires() {
+        let lease = Lease::until(at(10));
+        assert!(lease.extend(at(20)));
+        assert!(lease.extend(at(15)), "never moved back");
+        assert_eq!(lease.term().due(), Some(at(20)));
+        assert!(!lease.expire(at(19)));
+        assert!(lease.expire(at(20)));
+        assert!(!lease.extend(at(30)));
+    }
+
+    #[test]
+    fn a_cancellation_comes_once_and_starts_the_grace() {
+        let lease = Lease::until(at(10));
+        assert!(!lease.time_out(at(9), at(14)), "not due");
+        assert!(lease.time_out(at(10), at(15)));
+        assert!(!lease.cancel(CancelReason::Shutdown, at(99)));
+        assert_eq!(lease.term().reason, Some(CancelReason::Timeout));
+        assert_eq!(lease.term().due(), Some(at(15)));
+    }
+
+    #[test]
+    fn who_sleeps_in_a_lease_wakes_when_it_is_cancelled_or_over() {
+        for end in [true, false] {
+            let lease = Lease::until(at(10));
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| lease.wait_cancelled(Duration::from_secs(20)));
+                if end {
+                    lease.end(Some(CancelReason::LeaseLost));
+                } else {
+                    lease.cancel(CancelReason::Cancelled, at(20));
+                }
+                assert!(sleeper.join().unwrap());
+            });
+        }
+        assert!(!Lease::until(at(10)).wait_cancelled(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_handler_that_runs_on_is_noticed_from_both_sides() {
+        let lease = Lease::until(at(10));
+        lease.enter();
+        assert!(lease.expire(at(10)));
+        lease.end(Some(CancelReason::LeaseLost));
+        assert!(lease.note_overrun());
+        assert!(lease.leave());
+        let lease = Lease::until(at(10));
+        lease.enter();
+        lease.end(None);
+        assert!(!lease.leave());
+        assert!(!lease.note_overrun(), "it has left already");
+    }
+}

@@ -1,0 +1,133 @@
+//! The file of the marks: a header, and the table of [`Marks`] mapped chunk by chunk.
+//!
+//! ```text
+//! offset  bytes
+//!      0      8  magic "libmq\0mk"
+//!      8      4  version of the format
+//!     12      4  CRC-32 of bytes 0..12
+//!     16         zeros up to 65536; then chunks of 65536 bytes, which every page size divides
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{open_file, sync_directory};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::FORMAT_VERSION;
+use crate::storage::marks::{CHUNK_BYTES, Marks};
+use crate::storage::sys::{self, Mapping};
+
+const FILE_NAME: &str = "marks";
+const TEMPORARY: &str = "marks.tmp";
+const MAGIC: [u8; 8] = *b"libmq\0mk";
+const HEADER_BYTES: usize = 16;
+const CHUNK: u64 = CHUNK_BYTES as u64;
+
+/// Opens a directory's marks, and makes the file where there is none.
+pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
+    let path = directory.join(FILE_NAME);
+    let refused = |cause: io::Error| Error::io("open", &path, &cause);
+    let file = match open_file(&path, &mut OpenOptions::new()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(directory).map_err(refused)?
+        }
+        other => other.map_err(refused)?,
+    };
+    check(&path, &file)?;
+    let there = file.metadata().map_err(refused)?.len().saturating_sub(CHUNK) / CHUNK;
+    let there = usize::try_from(there).unwrap_or(usize::MAX);
+    Marks::new(count, there, move |number| {
+        let offset = (number as u64 + 1) * CHUNK;
+        sys::extend(&file, offset, CHUNK)?;
+        Ok(Box::new(Mapping::new(&file, offset, CHUNK_BYTES)?))
+    })
+    .map_err(refused)
+}
+
+fn make(directory: &Path) -> io::Result<File> {
+    let temporary = directory.join(TEMPORARY);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = open_file(&temporary, OpenOptions::new().create_new(true))?;
+    file.write_all_at(&header(FORMAT_VERSION), 0)?;
+    file.set_len(CHUNK)?;
+    file.sync_all()?;
+    fs::rename(&temporary, directory.join(FILE_NAME))?;
+    sync_directory(directory)?;
+    Ok(file)
+}
+
+fn header(version: u32) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    let (fields, crc) = bytes.split_at_mut(12);
+    let (magic, number) = fields.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(&MAGIC);
+    number.copy_from_slice(&version.to_le_bytes());
+    crc.copy_from_slice(&crc32fast::hash(fields).to_le_bytes());
+    bytes
+}
+
+fn check(path: &Path, file: &File) -> Result<()> {
+    let mut found = [0; HEADER_BYTES];
+    file.read_exact_at(&mut found, 0).map_err(|cause| match cause.kind() {
+        io::ErrorKind::UnexpectedEof => Error::corrupt(path, 0, "its header is cut off"),
+        _ => Error::io("read", path, &cause),
+    })?;
+    let [.., a, b, c, d, _, _, _, _] = found;
+    match u32::from_le_bytes([a, b, c, d]) {
+        version if found != header(version) => {
+            Err(Error::corrupt(path, 0, "its header does not match its checksum"))
+        }
+        FORMAT_VERSION => Ok(()),
+        version => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display()),
+        )
+        .at(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Mark;
+    use crate::storage::marks::CHUNK_MARKS;
+
+    const MARK: Mark = Mark { token: 1 << 40 | 1, id: 4096, attempt: 1 };
+
+    #[test]
+    fn what_was_set_is_found_by_the_next_who_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let far = u32::try_from(CHUNK_MARKS + 5).unwrap();
+        let marks = open(dir.path(), 10_000).unwrap();
+        marks.set(0, MARK).unwrap();
+        marks.set(far, Mark { id: 7, ..MARK }).unwrap();
+        drop(marks);
+        let marks = open(dir.path(), 1).unwrap();
+        assert_eq!(marks.all(), [MARK, Mark { id: 7, ..MARK }]);
+        marks.clear_all();
+        assert_eq!(open(dir.path(), 1).unwrap().all(), []);
+    }
+
+    #[test]
+    fn a_damaged_header_is_corrupt_and_another_version_unsupported() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), 1).unwrap());
+        let path = dir.path().join(FILE_NAME);
+        let sound = fs::read(&path).unwrap();
+        for bit in 0..HEADER_BYTES * 8 {
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, damaged).unwrap();
+            assert_eq!(open(dir.path(), 1).unwrap_err().kind(), ErrorKind::Corrupt, "bit {bit}");
+        }
+        fs::write(&path, b"libmq").unwrap();
+        assert_eq!(open(dir.path(), 1).unwrap_err().kind(), ErrorKind::Corrupt);
+        fs::write(&path, [&header(FORMAT_VERSION + 1)[..], &[0; 100]].concat()).unwrap();
+        assert_eq!(open(dir.path(), 1).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::options::{Durability, OnFull, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
+use crate::buffer::{Enqueued, Few};
 use crate::dispatch::CancelReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -82,8 +83,8 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        let receipts = self.enqueue_batch(std::slice::from_ref(&message))?;
-        receipts.first().copied().ok_or_else(Error::closed)
+        let enqueued = self.enqueue_all(std::slice::from_ref(&message))?;
+        enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
     /// Enqueues messages of one queue or several: all or none, with one commit. Receipts are in the order of the
@@ -92,6 +93,10 @@ impl Broker {
     /// # Errors
     /// As [`Broker::enqueue`]; of all messages the first bad one is named.
     pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
+        Ok(self.enqueue_all(messages)?.into_iter().map(Receipt::from).collect())
+    }
+
+    fn enqueue_all(&self, messages: &[Message<'_>]) -> Result<Few<Enqueued>> {
         let shared = &self.shared;
         shared.check_open()?;
         if messages.len() > limits::BATCH_MESSAGES_MAX {
@@ -111,15 +116,13 @@ impl Broker {
             ));
         }
         if messages.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Few::new());
         }
         let wait = match shared.options.on_full {
             OnFull::Block if !IN_HANDLER.get() => shared.options.block_timeout,
             _ => Duration::ZERO,
         };
-        let enqueued = shared
-            .with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))?;
-        Ok(enqueued.into_iter().map(Receipt::from).collect())
+        shared.with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))
     }
 
     /// Registers a queue's handler. It is called for every message of the queue once the broker is started, on threads

@@ -65,6 +65,7 @@ impl DeadLetters<'_> {
                 "a dead letter makes no sense",
             ));
         };
+        let now = engine.now();
         let message = NewMessage {
             queue: engine.buffer.state.queues.named(entry.queue)?,
             key: entry.key,
@@ -73,7 +74,8 @@ impl DeadLetters<'_> {
             content_type: entry.content_type,
             headers: entry.headers.to_vec(),
             body: entry.body,
-            due: engine.now(),
+            enqueued_at: now,
+            due: now,
             level: self.shared.level(None),
         };
         Ok(engine.buffer.replay(id, &message)?.into())

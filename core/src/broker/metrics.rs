@@ -132,7 +132,7 @@ impl Metrics {
             ..Self::default()
         };
         for queue in buffer.state.queues.all() {
-            let figures = QueueMetrics::read(&queue, buffer.state.oldest_ready_age(&queue));
+            let figures = QueueMetrics::read(queue, buffer.state.oldest_ready_age(queue));
             metrics.broker.add(&figures);
             metrics.queues.insert(queue.name.to_string(), figures);
         }

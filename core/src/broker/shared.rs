@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use smallvec::SmallVec;
+
 use super::message::{Dedup, Message};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
@@ -66,17 +68,17 @@ impl Shared {
         messages: &[Message<'_>],
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
-        let new: Result<Vec<NewMessage<'_>>> =
-            messages.iter().map(|message| self.new_message(message)).collect();
+        let now = self.engine.now();
+        let new: Result<SmallVec<[NewMessage<'_>; 1]>> =
+            messages.iter().map(|message| self.new_message(message, now)).collect();
         work(&new?)
     }
 
-    fn new_message<'m>(&self, message: &'m Message<'_>) -> Result<NewMessage<'m>> {
+    fn new_message<'m>(&self, message: &'m Message<'_>, now: Moment) -> Result<NewMessage<'m>> {
         let mut headers = Vec::new();
         for (name, value) in &message.headers {
             put_header(&mut headers, name, value);
         }
-        let now = self.engine.now();
         let due = match (message.delay, message.run_at) {
             (Some(delay), _) => now.after(delay),
             (None, Some(moment)) => Moment::from_system(moment).max(now),
@@ -90,6 +92,7 @@ impl Shared {
             content_type: message.content_type.as_deref(),
             headers,
             body: &message.body,
+            enqueued_at: now,
             due,
             level: self.level(message.durability),
         })

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::entry::Entry;
-use super::plan::{Fate, NewMessage, Plan, records};
+use super::plan::{Fate, Few, NewMessage, Plan, records};
 use super::queue::Queue;
 use super::settle::{Outcome, stale};
 use super::slot::NONE;
@@ -85,7 +85,7 @@ impl Buffer {
         &self,
         messages: &[NewMessage<'_>],
         wait: Duration,
-    ) -> Result<Vec<Enqueued>> {
+    ) -> Result<Few<Enqueued>> {
         self.journal.relieve()?;
         let mut places = 0;
         loop {
@@ -172,14 +172,14 @@ impl Buffer {
     }
 
     /// Logs a plan and waits for its level, and for that of the messages it found to be duplicates of.
-    fn log_plan(&self, mut plan: Plan<'_>, messages: &[NewMessage<'_>]) -> Result<Vec<Enqueued>> {
+    fn log_plan(&self, mut plan: Plan<'_>, messages: &[NewMessage<'_>]) -> Result<Few<Enqueued>> {
         let asked = messages.iter().map(|message| message.level).max().unwrap_or(Level::Os);
         let mut commit = plan.level().map(|level| (level, 0));
-        let mut ids = Vec::new();
+        let mut ids = Few::new();
         if let Some((_, end)) = &mut commit {
-            let bodies = plan.bodies(messages, self.state.clock.now());
+            let bodies = plan.bodies(messages);
             let pieces = bodies.pieces();
-            let records: Vec<_> = records(&pieces).collect();
+            let records: Few<_> = records(&pieces).collect();
             let appended = self.journal.append(Need::Grow, &records, |position, pending| {
                 ids = plan.log(position, &bodies, pending);
             })?;

@@ -1,8 +1,10 @@
 //! Dead letters: replayed as new messages, or purged.
 
+use smallvec::SmallVec;
+
 use super::buffer::{Buffer, Enqueued};
 use super::entry::{Entry, kind};
-use super::plan::{Fate, NewMessage, Plan, records};
+use super::plan::{Fate, Few, NewMessage, Plan, records};
 use super::state::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Need, Record};
@@ -37,12 +39,12 @@ impl Buffer {
         let body = [&body[..]];
         let first = Record { kind: kind::UNDEAD, parts: &body };
         let messages = std::slice::from_ref(message);
-        let bodies = plan.bodies(messages, state.clock.now());
+        let bodies = plan.bodies(messages);
         let pieces = bodies.pieces();
-        let all: Vec<_> = std::iter::once(first).chain(records(&pieces)).collect();
+        let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let level = plan.level().unwrap_or(Level::Os);
         let replaced = matches!(plan.fates.first(), Some(Fate::Replaced(_)));
-        let mut ids = Vec::new();
+        let mut ids = Few::new();
         let appended = self.journal.append(Need::Grow, &all, |position, pending| {
             leaving.insert(id);
             pending.at(level, Effect::Undead { id });

@@ -21,7 +21,7 @@ mod token;
 pub(crate) use alarm::Alarm;
 pub(crate) use buffer::{Buffer, Enqueued, Limits, Taken};
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
-pub(crate) use plan::NewMessage;
+pub(crate) use plan::{Few, NewMessage};
 pub(crate) use queue::Queue;
 pub(crate) use replay::Replayed;
 pub(crate) use settle::{Outcome, Settled};

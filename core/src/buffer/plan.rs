@@ -4,6 +4,8 @@
 //! keys as it goes, so that a later message of the same call sees what an earlier one did, and notes how to undo that.
 //! Logged, its changes stand; dropped, everything is as it was.
 
+use smallvec::SmallVec;
+
 use super::entry::{MESSAGE_HEAD_BYTES, MessageHead, kind};
 use super::keys::{Holders, LockedKeys};
 use super::queue::Queue;
@@ -13,6 +15,9 @@ use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Pending, Record, record_space};
 use crate::sync::Arc;
+
+/// A list that takes no memory of its own while it has one entry, as nearly all have.
+pub(crate) type Few<T> = SmallVec<[T; 1]>;
 
 /// A message that is to be enqueued, checked and in the words of the buffer.
 #[derive(Clone, Debug)]
@@ -26,6 +31,7 @@ pub(crate) struct NewMessage<'a> {
     /// As [`super::entry::put_header`] writes them.
     pub(crate) headers: Vec<u8>,
     pub(crate) body: &'a [u8],
+    pub(crate) enqueued_at: Moment,
     pub(crate) due: Moment,
     pub(crate) level: Level,
 }
@@ -76,9 +82,9 @@ enum Undo {
 pub(crate) struct Plan<'a> {
     state: &'a State,
     keys: LockedKeys<'a>,
-    items: Vec<Item>,
-    pub(crate) fates: Vec<Fate>,
-    held: Vec<(u32, Guard<'a>)>,
+    items: Few<Item>,
+    pub(crate) fates: Few<Fate>,
+    held: Few<(u32, Guard<'a>)>,
     undo: Vec<Undo>,
     unscheduled: Vec<Unscheduled>,
     /// A key that nobody held for a while.
@@ -96,9 +102,9 @@ impl<'a> Plan<'a> {
         Self {
             state,
             keys,
-            items: Vec::new(),
-            fates: Vec::new(),
-            held: Vec::new(),
+            items: Few::new(),
+            fates: Few::new(),
+            held: Few::new(),
             undo: Vec::new(),
             unscheduled: Vec::new(),
             vacated: None,
@@ -167,13 +173,13 @@ impl<'a> Plan<'a> {
     }
 
     /// The records' bodies, to be gathered by [`Bodies::records`].
-    pub(crate) fn bodies<'m>(&self, messages: &'m [NewMessage<'m>], now: Moment) -> Bodies<'m> {
+    pub(crate) fn bodies<'m>(&self, messages: &'m [NewMessage<'m>]) -> Bodies<'m> {
         let body = |item: &Item| {
             let message = messages.get(item.message)?;
             let id = if item.fresh { 0 } else { self.guard(item.slot)?.id };
             let head = MessageHead {
                 id,
-                enqueued_at: now,
+                enqueued_at: message.enqueued_at,
                 due: message.due,
                 behind: item.behind,
                 sync: item.level == Level::Sync,
@@ -195,8 +201,8 @@ impl<'a> Plan<'a> {
         mut position: u64,
         bodies: &Bodies<'_>,
         pending: &mut Pending<'_, Effect>,
-    ) -> Vec<(u64, u64)> {
-        let mut ids = Vec::with_capacity(self.items.len());
+    ) -> Few<(u64, u64)> {
+        let mut ids = Few::new();
         for (item, (_, message)) in self.items.iter().zip(&bodies.bodies) {
             let mut fresh;
             let guard = if item.fresh {
@@ -222,7 +228,8 @@ impl<'a> Plan<'a> {
             guard.level = item.level;
             guard.set(SlotState::Pending);
             ids.push((guard.id, position));
-            pending.at(item.level, Effect::Show { slot: item.slot, version: position });
+            let delayed = message.due > message.enqueued_at;
+            pending.at(item.level, Effect::Show { slot: item.slot, version: position, delayed });
             position += bodies.space(message) as u64;
         }
         if let Some(slot) = self.freed
@@ -231,7 +238,8 @@ impl<'a> Plan<'a> {
             guard.behind = false;
             if guard.state() == SlotState::Behind {
                 guard.set(SlotState::Pending);
-                pending.at(Level::Os, Effect::Show { slot, version: guard.version });
+                let version = guard.version;
+                pending.at(Level::Os, Effect::Show { slot, version, delayed: true });
             }
         }
         self.held.clear();
@@ -373,7 +381,7 @@ impl Drop for Plan<'_> {
 /// The bodies of a plan's records, in pieces that are gathered only in the journal.
 #[derive(Debug)]
 pub(crate) struct Bodies<'m> {
-    bodies: Vec<([u8; MESSAGE_HEAD_BYTES], &'m NewMessage<'m>)>,
+    bodies: Few<([u8; MESSAGE_HEAD_BYTES], &'m NewMessage<'m>)>,
 }
 
 /// The pieces of a body: head, queue, key, correlation id, content type, headers, body.
@@ -381,7 +389,7 @@ type Pieces<'p> = [&'p [u8]; 7];
 
 impl Bodies<'_> {
     /// The pieces of every body, in order.
-    pub(crate) fn pieces(&self) -> Vec<Pieces<'_>> {
+    pub(crate) fn pieces(&self) -> Few<Pieces<'_>> {
         self.bodies
             .iter()
             .map(|(head, message)| {

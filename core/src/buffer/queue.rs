@@ -1,7 +1,7 @@
 //! Queues: a name, its ready messages, its figures, and the bell for those who wait.
 
 use std::collections::HashMap;
-use std::sync::RwLock;
+use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::lane::Lane;
@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
+use crate::table::Table;
 
 /// A named lane of a broker.
 #[derive(Debug)]
@@ -130,31 +131,33 @@ impl Figure {
 }
 
 /// The queues of a broker. A queue is made when it is first named, and stays.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queues {
-    inner: RwLock<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    by_name: HashMap<Arc<str>, Arc<Queue>>,
-    by_number: Vec<Arc<Queue>>,
+    by_name: RwLock<HashMap<Arc<str>, Arc<Queue>>>,
+    by_number: Table<OnceLock<Arc<Queue>>>,
 }
 
 impl Queues {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_name: RwLock::default(),
+            by_number: Table::new(limits::QUEUES_MAX, OnceLock::new),
+        }
+    }
+
     /// The queue of this name, which is known to be a name.
     ///
     /// # Errors
     /// `INVALID` where there would be too many.
     pub(crate) fn named(&self, name: &str) -> Result<Arc<Queue>> {
-        if let Some(queue) = self.read().by_name.get(name) {
+        if let Some(queue) = self.read().get(name) {
             return Ok(Arc::clone(queue));
         }
-        let mut inner = self.inner.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(queue) = inner.by_name.get(name) {
+        let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(queue) = by_name.get(name) {
             return Ok(Arc::clone(queue));
         }
-        let number = inner.by_number.len();
+        let number = by_name.len();
         if number >= limits::QUEUES_MAX {
             return Err(Error::invalid(format!(
                 "queue would be one more than {}",
@@ -162,24 +165,28 @@ impl Queues {
             )));
         }
         let queue = Arc::new(Queue::new(name, u32::try_from(number).unwrap_or(u32::MAX)));
-        inner.by_name.insert(Arc::clone(&queue.name), Arc::clone(&queue));
-        inner.by_number.push(Arc::clone(&queue));
+        if let Some(place) = self.by_number.get_or_make(queue.number) {
+            // One queue a number: the names are locked.
+            let _ = place.set(Arc::clone(&queue));
+        }
+        by_name.insert(Arc::clone(&queue.name), Arc::clone(&queue));
         Ok(queue)
     }
 
     /// The queue of a number that a slot holds.
-    pub(crate) fn numbered(&self, number: u32) -> Arc<Queue> {
-        match self.read().by_number.get(number as usize) {
-            Some(queue) => Arc::clone(queue),
+    pub(crate) fn numbered(&self, number: u32) -> &Arc<Queue> {
+        match self.by_number.get(number).and_then(OnceLock::get) {
+            Some(queue) => queue,
             None => panic!("queue {number} was never made"),
         }
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Queue>> {
-        self.read().by_number.clone()
+    /// All queues, in the order they were made.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        (0..).map_while(|number| self.by_number.get(number)?.get())
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Arc<Queue>>> {
+        self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -1,5 +1,7 @@
 //! Settling: the one end of a delivery, and what follows from it.
 
+use smallvec::SmallVec;
+
 use super::buffer::{Buffer, Taken};
 use super::entry::{DeadLetterEntry, Entry};
 use super::plan::{NewMessage, Plan, records};
@@ -109,9 +111,9 @@ impl Buffer {
         entry.encode(&mut body);
         let body = [&body[..]];
         let first = Record { kind: entry.kind(), parts: &body };
-        let bodies = plan.bodies(children, now);
+        let bodies = plan.bodies(children);
         let pieces = bodies.pieces();
-        let all: Vec<_> = std::iter::once(first).chain(records(&pieces)).collect();
+        let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let slot = taken.slot;
         let appended = self.journal.append(Need::Settle, &all, |position, pending| {
             let effect = match &entry {
@@ -119,7 +121,7 @@ impl Buffer {
                     guard.attempts = *attempts;
                     guard.due = *due;
                     guard.set(SlotState::Pending);
-                    Effect::Show { slot, version }
+                    Effect::Show { slot, version, delayed: *due > now }
                 }
                 Entry::Dead { attempts, at, reason, error, .. } => {
                     guard.set(SlotState::Settled);

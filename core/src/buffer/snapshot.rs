@@ -8,8 +8,6 @@
 //! A segment before *begin* in which no content lives is removed. One in which little lives is freed by writing that
 //! little again, so that one old message never pins the log.
 
-use std::collections::BTreeMap;
-
 use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, Kept, MessageEntry, SnapshotEntry, kind};
 use super::slot::{Data, NONE, State as SlotState};
@@ -20,11 +18,14 @@ use crate::sync::Arc;
 /// A segment is written again when less than this share of a segment's size lives in it.
 const LIVE_SHARE: u64 = 2;
 
-/// What lives in old segments: by version, who has it.
-type Live = BTreeMap<u64, Owner>;
+/// Contents of a segment that are measured to tell how much lives in it.
+const SAMPLES: usize = 64;
+
+/// What lives in old segments: the version, and who has it.
+type Live = Vec<(u64, Owner)>;
 
 /// Who has a content.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Owner {
     Slot(u32),
     DeadLetter(u64),
@@ -59,7 +60,7 @@ impl Buffer {
         for slot in state.slots.claimed() {
             let Some(data) = self.copy_slot(slot) else { continue };
             if data.version < begin {
-                live.insert(data.version, Owner::Slot(slot));
+                live.push((data.version, Owner::Slot(slot)));
             }
             let queue = state.queues.numbered(data.queue).name.clone();
             let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
@@ -68,10 +69,11 @@ impl Buffer {
         }
         for letter in state.dead_letters(None, usize::MAX, 0) {
             if letter.version < begin {
-                live.insert(letter.version, Owner::DeadLetter(letter.id));
+                live.push((letter.version, Owner::DeadLetter(letter.id)));
             }
             writer.entry(|out| letter.encode(out))?;
         }
+        live.sort_unstable_by_key(|(version, _)| *version);
         let end = self.journal.marks().reserved;
         self.journal.commit(Level::Sync, end)?;
         Ok(end)
@@ -83,16 +85,16 @@ impl Buffer {
     }
 
     /// Frees the segments before `begin` that hold nothing or little of what lives.
-    fn clean(&self, begin: u64, live: &Live) -> Result<()> {
+    fn clean(&self, begin: u64, live: &[(u64, Owner)]) -> Result<()> {
         let mut emptied: Vec<Arc<Segment>> = Vec::new();
         let mut moved = false;
         for segment in self.journal.space().before(begin) {
-            let inside = live.range(segment.header.start..segment.end());
-            let owners: Vec<(u64, Owner)> =
-                inside.map(|(at, owner)| (*at, owner.clone())).collect();
+            let first = live.partition_point(|(version, _)| *version < segment.header.start);
+            let end = live.partition_point(|(version, _)| *version < segment.end());
+            let owners = live.get(first..end).unwrap_or_default();
             if owners.is_empty() {
                 emptied.push(segment);
-            } else if self.is_thin(&owners)? && self.write_again(&owners)? {
+            } else if self.is_thin(owners)? && self.write_again(owners)? {
                 moved = true;
                 emptied.push(segment);
             }
@@ -107,17 +109,16 @@ impl Buffer {
         Ok(())
     }
 
-    /// Whether so little lives in a segment that it is written again.
+    /// Whether so little lives in a segment that it is written again: judged by the mean of some of its contents.
     fn is_thin(&self, owners: &[(u64, Owner)]) -> Result<bool> {
-        let most = self.journal.segment_bytes() / LIVE_SHARE;
-        let mut bytes = 0;
-        for (version, _) in owners {
+        let step = owners.len().div_ceil(SAMPLES).max(1);
+        let (mut bytes, mut count) = (0, 0);
+        for (version, _) in owners.iter().step_by(step) {
             bytes += self.journal.read(*version)?.1.len() as u64;
-            if bytes > most {
-                return Ok(false);
-            }
+            count += 1;
         }
-        Ok(true)
+        let mean = bytes / count.max(1);
+        Ok(mean * owners.len() as u64 <= self.journal.segment_bytes() / LIVE_SHARE)
     }
 
     /// Writes contents again; answers whether nothing refers to their old places any more.

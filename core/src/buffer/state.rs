@@ -23,8 +23,9 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 /// What a record does once it has reached its level.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since.
-    Show { slot: u32, version: u64 },
+    /// The message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since. Known to be
+    /// due unless `delayed`.
+    Show { slot: u32, version: u64, delayed: bool },
     /// The message is gone.
     Gone { slot: u32 },
     /// The message is a dead letter.
@@ -67,7 +68,7 @@ impl State {
         Self {
             clock,
             slots: Slots::new(capacity),
-            queues: Queues::default(),
+            queues: Queues::new(),
             keys: Keys::new(),
             room: Room::new(capacity),
             holds: Holds::new(marks),
@@ -116,7 +117,7 @@ impl State {
         if guard.is_suspect() {
             self.suspect_ended();
         }
-        let queue = self.queues.numbered(guard.queue);
+        let queue = Arc::clone(self.queues.numbered(guard.queue));
         drop(guard);
         let mut ready = queue.ready();
         let mut guard = self.slots.at(index).lock();
@@ -152,7 +153,7 @@ impl State {
                 if guard.state() != SlotState::Delayed || guard.id != id || guard.due > now {
                     continue;
                 }
-                self.queues.numbered(guard.queue)
+                Arc::clone(self.queues.numbered(guard.queue))
             };
             let mut ready = queue.ready();
             let mut guard = self.slots.at(index).lock();
@@ -208,26 +209,27 @@ impl State {
         lock(&self.dead).len()
     }
 
-    /// A message waits: in its lane, in the schedule, or behind another.
-    pub(crate) fn show_waiting(&self, index: u32, version: u64) {
-        let number = {
+    /// A message waits: in its lane, in the schedule, or behind another. Known to be due unless `delayed`.
+    pub(crate) fn show_waiting(&self, index: u32, version: u64, delayed: bool) {
+        // Replaced, or a slot of another message by now: the effect of that record will do it.
+        let is_meant =
+            |guard: &Guard<'_>| guard.state() == SlotState::Pending && guard.version == version;
+        let queue = {
             let guard = self.slots.at(index).lock();
-            if guard.state() != SlotState::Pending || guard.version != version {
+            if !is_meant(&guard) {
                 return;
             }
-            guard.queue
+            self.queues.numbered(guard.queue)
         };
-        let queue = self.queues.numbered(number);
         let mut ready = queue.ready();
-        let mut schedule = lock(&self.schedule);
+        let mut schedule = delayed.then(|| lock(&self.schedule));
         let mut guard = self.slots.at(index).lock();
-        // Replaced, or a slot of another message by now: the effect of that record will do it.
-        if guard.state() != SlotState::Pending || guard.version != version {
+        if !is_meant(&guard) {
             return;
         }
         if guard.behind {
             guard.set(SlotState::Behind);
-        } else if guard.due > self.clock.now() {
+        } else if let Some(schedule) = schedule.as_mut().filter(|_| guard.due > self.clock.now()) {
             guard.set(SlotState::Delayed);
             queue.figures.delayed.up();
             if guard.attempts > 0 {
@@ -235,10 +237,9 @@ impl State {
             }
             let due = guard.due;
             schedule.insert(due, guard.id, index);
-            drop((guard, schedule, ready));
+            drop(guard);
             self.timer.due_at(due);
         } else {
-            drop(schedule);
             guard.set(SlotState::Ready);
             queue.figures.ready.up();
             ready.lane.link(&self.slots, index, &mut guard);
@@ -306,7 +307,9 @@ impl Show for State {
     fn show(&self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Show { slot, version } => self.show_waiting(slot, version),
+                Effect::Show { slot, version, delayed } => {
+                    self.show_waiting(slot, version, delayed)
+                }
                 Effect::Gone { slot } => self.free(slot),
                 Effect::Dead { slot, letter } => {
                     self.bury(*letter);

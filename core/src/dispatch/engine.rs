@@ -271,7 +271,7 @@ impl Engine {
     pub(crate) fn is_idle(&self) -> bool {
         let stations = lock(&self.stations);
         self.buffer.state.retries() == 0
-            && self.buffer.state.queues.all().iter().all(|queue| {
+            && self.buffer.state.queues.all().all(|queue| {
                 let figures = &queue.figures;
                 figures.in_flight.value() == 0
                     && (figures.ready.value() == 0 || !stations.contains_key(&queue.number))

@@ -15,6 +15,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::chunk::{Bytes, Chunk};
 use super::commit::Gate;
 use super::record::{self, KIND_CLOSE, KIND_ROLL, Record};
@@ -89,28 +91,50 @@ impl<E> Pending<'_, E> {
     }
 }
 
-/// Effects that wait for a level, and the position of the oldest among them and those being shown.
+/// Effects that wait for a level.
 #[derive(Debug)]
 struct Queue<E> {
     effects: VecDeque<(u64, E)>,
-    showing: Option<u64>,
 }
 
 impl<E> Queue<E> {
     fn new() -> Self {
-        Self { effects: VecDeque::new(), showing: None }
+        Self { effects: VecDeque::new() }
     }
 
     /// Moves out the effects of records below `end`.
-    fn take_below(&mut self, end: u64, out: &mut Vec<E>) {
-        self.showing = self.effects.front().map(|(position, _)| *position);
+    fn take_below(&mut self, end: u64, showing: &mut Showing<E>) {
+        showing.from.store(self.oldest().unwrap_or(NOTHING), Ordering::Release);
         while self.effects.front().is_some_and(|(position, _)| *position < end) {
-            out.extend(self.effects.pop_front().map(|(_, effect)| effect));
+            showing.effects.extend(self.effects.pop_front().map(|(_, effect)| effect));
         }
     }
 
     fn oldest(&self) -> Option<u64> {
-        self.showing.or_else(|| self.effects.front().map(|(position, _)| *position))
+        self.effects.front().map(|(position, _)| *position)
+    }
+}
+
+/// The position of no effect.
+const NOTHING: u64 = u64::MAX;
+
+/// Effects that are being shown by who leads a round, and the position of the oldest. It is set under the tail's lock,
+/// before they leave their queue, and cleared when they are shown: so whoever has that lock knows of each in one of the
+/// two places.
+#[derive(Debug)]
+struct Showing<E> {
+    effects: Vec<E>,
+    from: Arc<AtomicU64>,
+}
+
+impl<E> Showing<E> {
+    fn new() -> Self {
+        Self { effects: Vec::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
+    }
+
+    fn show<S: Show<Effect = E>>(&mut self, show: &S) {
+        show.show(&mut self.effects);
+        self.from.store(NOTHING, Ordering::Release);
     }
 }
 
@@ -153,6 +177,11 @@ pub(crate) struct Journal<S: Show> {
     making: Mutex<()>,
     written: Gate,
     durable: Gate,
+    /// Held by who leads a round of the gate of this level.
+    showing_os: Mutex<Showing<S::Effect>>,
+    showing_sync: Mutex<Showing<S::Effect>>,
+    /// Where the effects being shown begin, at either level.
+    showing_from: [Arc<AtomicU64>; 2],
     space: Space,
     /// Segments with bytes that no sync covers yet, oldest first.
     unsynced: Mutex<Vec<Arc<Segment>>>,
@@ -209,7 +238,11 @@ impl<S: Show> Journal<S> {
             poison: None,
             closed: false,
         };
+        let (showing_os, showing_sync) = (Showing::new(), Showing::new());
         Self {
+            showing_from: [Arc::clone(&showing_os.from), Arc::clone(&showing_sync.from)],
+            showing_os: Mutex::new(showing_os),
+            showing_sync: Mutex::new(showing_sync),
             space: Space::new(Arc::clone(&storage), options, segments, first),
             storage,
             options,
@@ -343,7 +376,7 @@ impl<S: Show> Journal<S> {
             reserved: tail.position,
             written: self.written.reached(),
             durable: self.durable.reached(),
-            shown: tail.shown(),
+            shown: self.shown(&tail),
         }
     }
 
@@ -445,9 +478,9 @@ impl<S: Show> Journal<S> {
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
     fn write_round(&self) -> Result<u64> {
-        let mut effects = Vec::new();
+        let mut showing = lock(&self.showing_os);
         let written = self.written.reached();
-        let (end, chunks) = lock(&self.tail).unwritten(written, &mut effects);
+        let (end, chunks) = lock(&self.tail).unwritten(written, &mut showing);
         for (chunk, range) in chunks {
             let segment = chunk.segment();
             // SAFETY: the range lies below the tail's position, which was read under the tail's lock that every fill
@@ -462,8 +495,7 @@ impl<S: Show> Journal<S> {
             }
         }
         self.show.unsynced();
-        self.show.show(&mut effects);
-        lock(&self.tail).os.showing = None;
+        showing.show(&*self.show);
         Ok(end)
     }
 
@@ -480,11 +512,17 @@ impl<S: Show> Journal<S> {
             }
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        let mut effects = Vec::new();
-        lock(&self.tail).sync.take_below(end, &mut effects);
-        self.show.show(&mut effects);
-        lock(&self.tail).sync.showing = None;
+        let mut showing = lock(&self.showing_sync);
+        lock(&self.tail).sync.take_below(end, &mut showing);
+        showing.show(&*self.show);
         Ok(end)
+    }
+
+    /// The lowest position whose effect is not shown yet.
+    fn shown(&self, tail: &Tail<S::Effect>) -> u64 {
+        let showing = self.showing_from.iter().map(|from| from.load(Ordering::Acquire));
+        let waiting = [tail.os.oldest(), tail.sync.oldest()].into_iter().flatten();
+        showing.chain(waiting).fold(tail.position, u64::min)
     }
 
     fn io_failed(&self, doing: &str, segment: &Segment, cause: &std::io::Error) -> Error {
@@ -502,12 +540,6 @@ impl<E> Tail<E> {
             None if self.closed => Err(Error::closed()),
             None => Ok(()),
         }
-    }
-
-    /// The lowest position whose effect is not shown yet.
-    fn shown(&self) -> u64 {
-        let oldest = [self.os.oldest(), self.sync.oldest()];
-        oldest.into_iter().flatten().fold(self.position, u64::min)
     }
 
     /// Copies records to the end of the log, for which the segment has room.
@@ -556,7 +588,7 @@ impl<E> Tail<E> {
     }
 
     /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
-    fn unwritten(&mut self, written: u64, effects: &mut Vec<E>) -> (u64, Vec<Unwritten>) {
+    fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
         let ranges = self
             .chunks
             .iter()
@@ -565,13 +597,13 @@ impl<E> Tail<E> {
             .collect();
         let full = self.chunks.len().saturating_sub(1);
         self.chunks.drain(..full);
-        self.os.take_below(self.position, effects);
+        self.os.take_below(self.position, showing);
         (self.position, ranges)
     }
 }
 
-/// A range of a chunk that is not in its file yet.
-type Unwritten = (Arc<Chunk>, std::ops::Range<u64>);
+/// The ranges of chunks that are not in their files yet.
+type Unwritten = SmallVec<[(Arc<Chunk>, std::ops::Range<u64>); 1]>;
 
 /// Large records, copied and checksummed before the tail is locked for them; only their headers are still missing.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::storage::boot_time;
+use crate::storage::{boot_time, tick};
 
 /// A moment, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +42,9 @@ pub(crate) trait Clock: Send + Sync + fmt::Debug {
 
     /// Time since some fixed point, never going back while the process lives.
     fn elapsed(&self) -> Duration;
+
+    /// A count that moves every few milliseconds, and costs a fifth of a look at the clock.
+    fn tick(&self) -> u64;
 }
 
 /// The machine's clocks.
@@ -55,6 +58,10 @@ impl Clock for SystemClock {
 
     fn elapsed(&self) -> Duration {
         boot_time()
+    }
+
+    fn tick(&self) -> u64 {
+        tick()
     }
 }
 
@@ -82,6 +89,10 @@ impl Clock for std::sync::Arc<ManualClock> {
     fn elapsed(&self) -> Duration {
         Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed))
     }
+
+    fn tick(&self) -> u64 {
+        self.elapsed_us.load(Ordering::Relaxed)
+    }
 }
 
 /// The broker's clock: a [`Clock`] set to a starting moment.
@@ -90,23 +101,39 @@ pub(crate) struct BrokerClock {
     source: Box<dyn Clock>,
     start: Moment,
     elapsed_at_start: Duration,
+    /// The last tick that somebody looked at the clock in, and the moment it was then. Stored one after the other, so
+    /// that a tick is never seen with a moment before it; a later moment of the same tick is as good.
+    tick: AtomicU64,
+    moment: AtomicU64,
 }
 
 impl BrokerClock {
     /// Starts at the wall clock, or at `last_seen` where the wall clock is behind it.
     pub(crate) fn start(source: Box<dyn Clock>, last_seen: Moment) -> Self {
         let start = Moment::from_system(source.wall()).max(last_seen);
-        let elapsed_at_start = source.elapsed();
-        Self { source, start, elapsed_at_start }
+        Self::start_at(source, start)
     }
 
     /// Starts at exactly this moment: for a manual clock, which no wall clock moves.
     pub(crate) fn start_at(source: Box<dyn Clock>, start: Moment) -> Self {
         let elapsed_at_start = source.elapsed();
-        Self { source, start, elapsed_at_start }
+        let (tick, moment) = (AtomicU64::new(u64::MAX), AtomicU64::new(start.0));
+        Self { source, start, elapsed_at_start, tick, moment }
     }
 
     pub(crate) fn now(&self) -> Moment {
         self.start.after(self.source.elapsed().saturating_sub(self.elapsed_at_start))
+    }
+
+    /// A moment that is at most a few milliseconds ago, and cheap: for what is noted, not for what is due.
+    pub(crate) fn recent(&self) -> Moment {
+        let tick = self.source.tick();
+        if self.tick.load(Ordering::Acquire) == tick {
+            return Moment(self.moment.load(Ordering::Relaxed));
+        }
+        let now = self.now();
+        self.moment.fetch_max(now.0, Ordering::Relaxed);
+        self.tick.store(tick, Ordering::Release);
+        now
     }
 }

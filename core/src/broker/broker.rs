@@ -269,7 +269,7 @@ impl Broker {
         }
         let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         let queue = shared.engine.buffer.state.queues.named(queue)?;
-        let flights = shared.engine.receive(&queue, max, end, lease)?;
+        let flights = shared.engine.receive(queue, max, end, lease)?;
         Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
     }
 

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use smallvec::SmallVec;
-
 use super::message::{Dedup, Message};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
@@ -68,19 +66,22 @@ impl Shared {
         messages: &[Message<'_>],
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
-        let now = self.engine.now();
-        let new: Result<SmallVec<[NewMessage<'_>; 1]>> =
+        let now = self.engine.buffer.state.clock.recent();
+        if let [message] = messages {
+            return work(std::slice::from_ref(&self.new_message(message, now)?));
+        }
+        let new: Result<Vec<NewMessage<'_>>> =
             messages.iter().map(|message| self.new_message(message, now)).collect();
         work(&new?)
     }
 
-    fn new_message<'m>(&self, message: &'m Message<'_>, now: Moment) -> Result<NewMessage<'m>> {
+    fn new_message<'m>(&'m self, message: &'m Message<'_>, now: Moment) -> Result<NewMessage<'m>> {
         let mut headers = Vec::new();
         for (name, value) in &message.headers {
             put_header(&mut headers, name, value);
         }
         let due = match (message.delay, message.run_at) {
-            (Some(delay), _) => now.after(delay),
+            (Some(delay), _) => self.engine.now().after(delay),
             (None, Some(moment)) => Moment::from_system(moment).max(now),
             (None, None) => now,
         };

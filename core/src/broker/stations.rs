@@ -23,7 +23,7 @@ pub(crate) fn register(
     shared.check_open()?;
     check_queue_name(queue)?;
     let settings = options.settle(&shared.options)?;
-    let queue = shared.engine.buffer.state.queues.named(queue)?;
+    let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
     // Weak: a broker that nobody holds any more must not be kept alive by its own handlers.
     let broker = Arc::downgrade(shared);
     let handle = Arc::new(move |_: &_, flight| match broker.upgrade() {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::entry::Entry;
+use super::entry::{Entry, kind};
 use super::plan::{Fate, Few, NewMessage, Plan, records};
 use super::queue::Queue;
 use super::settle::{Outcome, stale};
@@ -87,6 +87,12 @@ impl Buffer {
         wait: Duration,
     ) -> Result<Few<Enqueued>> {
         self.journal.relieve()?;
+        if let [message] = messages
+            && message.key.is_none()
+            && let Ok(slot) = self.state.claim()
+        {
+            return Ok(Few::from_buf([self.enqueue_new(message, slot)?]));
+        }
         let mut places = 0;
         loop {
             let keys =
@@ -169,6 +175,24 @@ impl Buffer {
                 },
             }
         }
+    }
+
+    /// Enqueues one message without a key, which concerns nothing that is there, in this slot: there is nothing to plan.
+    fn enqueue_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Enqueued> {
+        let state = &*self.state;
+        let head = message.head(0, false, message.level);
+        let record = Record { kind: kind::MESSAGE, parts: &message.pieces(&head) };
+        let appended = self.journal.append(Need::Grow, &[record], |position, pending| {
+            let mut guard = state.slots.at(slot).lock();
+            guard.id = position;
+            guard.key = NONE;
+            message.fill(&mut guard, position, false, message.level);
+            pending.at(message.level, message.shown(slot, position));
+        });
+        let appended = appended.inspect_err(|_| state.unclaim(slot))?;
+        self.journal.commit(message.level, appended.end)?;
+        message.queue.figures.enqueued.up();
+        Ok(Enqueued::Accepted(appended.start))
     }
 
     /// Logs a plan and waits for its level, and for that of the messages it found to be duplicates of.

@@ -12,7 +12,7 @@ use super::queue::Queue;
 use super::slot::{Guard, NONE, State as SlotState};
 use super::state::{Effect, State};
 use crate::clock::Moment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::journal::{Level, Pending, Record, record_space};
 use crate::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) type Few<T> = SmallVec<[T; 1]>;
 /// A message that is to be enqueued, checked and in the words of the buffer.
 #[derive(Clone, Debug)]
 pub(crate) struct NewMessage<'a> {
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) queue: &'a Arc<Queue>,
     pub(crate) key: Option<&'a str>,
     /// A message that holds the key already stays.
     pub(crate) keep: bool,
@@ -34,6 +34,57 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) enqueued_at: Moment,
     pub(crate) due: Moment,
     pub(crate) level: Level,
+}
+
+impl NewMessage<'_> {
+    /// The fixed part of its record.
+    pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> [u8; MESSAGE_HEAD_BYTES] {
+        let head = MessageHead {
+            id,
+            enqueued_at: self.enqueued_at,
+            due: self.due,
+            behind,
+            sync: level == Level::Sync,
+            queue_len: short(self.queue.name.len()),
+            key_len: text_len(self.key),
+            correlation_len: text_len(self.correlation_id),
+            type_len: text_len(self.content_type),
+            headers_len: u32::try_from(self.headers.len()).unwrap_or(u32::MAX),
+            ..MessageHead::default()
+        };
+        head.encode()
+    }
+
+    /// The pieces of its record's body.
+    pub(super) fn pieces<'p>(&'p self, head: &'p [u8; MESSAGE_HEAD_BYTES]) -> Pieces<'p> {
+        [
+            &head[..],
+            self.queue.name.as_bytes(),
+            self.key.unwrap_or_default().as_bytes(),
+            self.correlation_id.unwrap_or_default().as_bytes(),
+            self.content_type.unwrap_or_default().as_bytes(),
+            &self.headers,
+            self.body,
+        ]
+    }
+
+    /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
+    pub(super) fn fill(&self, slot: &mut Guard<'_>, position: u64, behind: bool, level: Level) {
+        slot.queue = self.queue.number;
+        slot.version = position;
+        slot.due = self.due;
+        slot.attempts = 0;
+        slot.crashes = 0;
+        slot.behind = behind;
+        slot.level = level;
+        slot.set(SlotState::Pending);
+    }
+
+    /// What its record does once it has reached its level.
+    pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
+        let delayed = self.due > self.enqueued_at;
+        Effect::Show { slot, queue: self.queue.number, version, delayed }
+    }
 }
 
 /// What becomes of one message of a call.
@@ -177,20 +228,7 @@ impl<'a> Plan<'a> {
         let body = |item: &Item| {
             let message = messages.get(item.message)?;
             let id = if item.fresh { 0 } else { self.guard(item.slot)?.id };
-            let head = MessageHead {
-                id,
-                enqueued_at: message.enqueued_at,
-                due: message.due,
-                behind: item.behind,
-                sync: item.level == Level::Sync,
-                queue_len: short(message.queue.name.len()),
-                key_len: text_len(message.key),
-                correlation_len: text_len(message.correlation_id),
-                type_len: text_len(message.content_type),
-                headers_len: u32::try_from(message.headers.len()).unwrap_or(u32::MAX),
-                ..MessageHead::default()
-            };
-            Some((head.encode(), message))
+            Some((message.head(id, item.behind, item.level), message))
         };
         Bodies { bodies: self.items.iter().filter_map(body).collect() }
     }
@@ -209,7 +247,6 @@ impl<'a> Plan<'a> {
                 fresh = self.state.slots.at(item.slot).lock();
                 fresh.id = position;
                 fresh.key = item.key;
-                fresh.queue = message.queue.number;
                 &mut fresh
             } else {
                 match self.held.iter_mut().find(|(slot, _)| *slot == item.slot) {
@@ -220,16 +257,9 @@ impl<'a> Plan<'a> {
             if guard.state() == SlotState::Ready {
                 message.queue.figures.ready.down();
             }
-            guard.version = position;
-            guard.due = message.due;
-            guard.attempts = 0;
-            guard.crashes = 0;
-            guard.behind = item.behind;
-            guard.level = item.level;
-            guard.set(SlotState::Pending);
+            message.fill(guard, position, item.behind, item.level);
             ids.push((guard.id, position));
-            let delayed = message.due > message.enqueued_at;
-            pending.at(item.level, Effect::Show { slot: item.slot, version: position, delayed });
+            pending.at(item.level, message.shown(item.slot, position));
             position += bodies.space(message) as u64;
         }
         if let Some(slot) = self.freed
@@ -238,8 +268,8 @@ impl<'a> Plan<'a> {
             guard.behind = false;
             if guard.state() == SlotState::Behind {
                 guard.set(SlotState::Pending);
-                let version = guard.version;
-                pending.at(Level::Os, Effect::Show { slot, version, delayed: true });
+                let (queue, version) = (guard.queue, guard.version);
+                pending.at(Level::Os, Effect::Show { slot, queue, version, delayed: true });
             }
         }
         self.held.clear();
@@ -300,7 +330,7 @@ impl<'a> Plan<'a> {
         }
         if guard.state() == SlotState::Delayed {
             let (due, id, attempts) = (guard.due, guard.id, guard.attempts);
-            let queue = Arc::clone(&message.queue);
+            let queue = Arc::clone(message.queue);
             self.unscheduled.push(Unscheduled { queue, due, id, attempts });
         }
         self.items.push(Item {
@@ -322,15 +352,11 @@ impl<'a> Plan<'a> {
         key: u32,
         behind: bool,
     ) -> Result<Fate> {
-        let full = || Error::new(ErrorKind::Full, "the broker is full: capacity messages are live");
-        if self.places > 0 {
+        let slot = if self.places > 0 {
             self.places -= 1;
-        } else if !self.state.room.take(1) {
-            return Err(full());
-        }
-        let Some(slot) = self.state.slots.claim() else {
-            self.state.room.free(1);
-            return Err(full());
+            self.state.claim_in_place()?
+        } else {
+            self.state.claim()?
         };
         self.items.push(Item {
             message: number,
@@ -372,8 +398,7 @@ impl Drop for Plan<'_> {
             }
         }
         for item in self.items.iter().filter(|item| item.fresh) {
-            self.state.slots.free(item.slot);
-            self.state.room.free(1);
+            self.state.unclaim(item.slot);
         }
     }
 }
@@ -385,25 +410,12 @@ pub(crate) struct Bodies<'m> {
 }
 
 /// The pieces of a body: head, queue, key, correlation id, content type, headers, body.
-type Pieces<'p> = [&'p [u8]; 7];
+pub(super) type Pieces<'p> = [&'p [u8]; 7];
 
 impl Bodies<'_> {
     /// The pieces of every body, in order.
     pub(crate) fn pieces(&self) -> Few<Pieces<'_>> {
-        self.bodies
-            .iter()
-            .map(|(head, message)| {
-                [
-                    &head[..],
-                    message.queue.name.as_bytes(),
-                    message.key.unwrap_or_default().as_bytes(),
-                    message.correlation_id.unwrap_or_default().as_bytes(),
-                    message.content_type.unwrap_or_default().as_bytes(),
-                    &message.headers,
-                    message.body,
-                ]
-            })
-            .collect()
+        self.bodies.iter().map(|(head, message)| message.pieces(head)).collect()
     }
 
     /// Bytes that a message's record takes in the log.

@@ -133,7 +133,7 @@ impl Figure {
 /// The queues of a broker. A queue is made when it is first named, and stays.
 #[derive(Debug)]
 pub(crate) struct Queues {
-    by_name: RwLock<HashMap<Arc<str>, Arc<Queue>>>,
+    by_name: RwLock<HashMap<Arc<str>, u32>>,
     by_number: Table<OnceLock<Arc<Queue>>>,
 }
 
@@ -149,13 +149,13 @@ impl Queues {
     ///
     /// # Errors
     /// `INVALID` where there would be too many.
-    pub(crate) fn named(&self, name: &str) -> Result<Arc<Queue>> {
-        if let Some(queue) = self.read().get(name) {
-            return Ok(Arc::clone(queue));
+    pub(crate) fn named(&self, name: &str) -> Result<&Arc<Queue>> {
+        if let Some(number) = self.read().get(name) {
+            return Ok(self.numbered(*number));
         }
         let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(queue) = by_name.get(name) {
-            return Ok(Arc::clone(queue));
+        if let Some(number) = by_name.get(name) {
+            return Ok(self.numbered(*number));
         }
         let number = by_name.len();
         if number >= limits::QUEUES_MAX {
@@ -164,13 +164,14 @@ impl Queues {
                 limits::QUEUES_MAX
             )));
         }
-        let queue = Arc::new(Queue::new(name, u32::try_from(number).unwrap_or(u32::MAX)));
-        if let Some(place) = self.by_number.get_or_make(queue.number) {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let queue = Arc::new(Queue::new(name, number));
+        by_name.insert(Arc::clone(&queue.name), number);
+        if let Some(place) = self.by_number.get_or_make(number) {
             // One queue a number: the names are locked.
-            let _ = place.set(Arc::clone(&queue));
+            let _ = place.set(queue);
         }
-        by_name.insert(Arc::clone(&queue.name), Arc::clone(&queue));
-        Ok(queue)
+        Ok(self.numbered(number))
     }
 
     /// The queue of a number that a slot holds.
@@ -186,7 +187,7 @@ impl Queues {
         (0..).map_while(|number| self.by_number.get(number)?.get())
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Arc<Queue>>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, u32>> {
         self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -167,7 +167,7 @@ impl Replayed {
                 guard.linked = Linked::Nowhere;
                 guard.set(SlotState::Pending);
             }
-            state.show_waiting(slot, message.version, true);
+            state.show_waiting(slot, message.queue, message.version, true);
         }
         for (_, letter) in self.dead {
             state.bury(letter);

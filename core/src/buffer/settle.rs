@@ -53,7 +53,7 @@ impl Buffer {
     ) -> Result<Settled> {
         self.journal.relieve()?;
         let state = &*self.state;
-        let now = state.clock.now();
+        let now = state.clock.recent();
         let (children, places) = match outcome {
             Outcome::Ack { children, places } => (children, places),
             _ => (&[][..], 0),
@@ -121,7 +121,7 @@ impl Buffer {
                     guard.attempts = *attempts;
                     guard.due = *due;
                     guard.set(SlotState::Pending);
-                    Effect::Show { slot, version, delayed: *due > now }
+                    Effect::Show { slot, queue: queue.number, version, delayed: *due > now }
                 }
                 Entry::Dead { attempts, at, reason, error, .. } => {
                     guard.set(SlotState::Settled);

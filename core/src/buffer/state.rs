@@ -15,6 +15,7 @@ use super::room::Room;
 use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
 use crate::clock::{BrokerClock, Moment};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Show;
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 pub(crate) enum Effect {
     /// The message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since. Known to be
     /// due unless `delayed`.
-    Show { slot: u32, version: u64, delayed: bool },
+    Show { slot: u32, queue: u32, version: u64, delayed: bool },
     /// The message is gone.
     Gone { slot: u32 },
     /// The message is a dead letter.
@@ -209,22 +210,36 @@ impl State {
         lock(&self.dead).len()
     }
 
+    /// A slot for a new message, and room for it.
+    ///
+    /// # Errors
+    /// `FULL`.
+    pub(crate) fn claim(&self) -> Result<u32> {
+        if self.room.take(1) { self.claim_in_place() } else { Err(full()) }
+    }
+
+    /// A slot for a new message, whose place was taken already.
+    pub(crate) fn claim_in_place(&self) -> Result<u32> {
+        self.slots.claim().ok_or_else(|| {
+            self.room.free(1);
+            full()
+        })
+    }
+
+    /// Gives a slot back that was claimed and not used, and its place.
+    pub(crate) fn unclaim(&self, index: u32) {
+        self.slots.free(index);
+        self.room.free(1);
+    }
+
     /// A message waits: in its lane, in the schedule, or behind another. Known to be due unless `delayed`.
-    pub(crate) fn show_waiting(&self, index: u32, version: u64, delayed: bool) {
-        // Replaced, or a slot of another message by now: the effect of that record will do it.
-        let is_meant =
-            |guard: &Guard<'_>| guard.state() == SlotState::Pending && guard.version == version;
-        let queue = {
-            let guard = self.slots.at(index).lock();
-            if !is_meant(&guard) {
-                return;
-            }
-            self.queues.numbered(guard.queue)
-        };
+    pub(crate) fn show_waiting(&self, index: u32, queue: u32, version: u64, delayed: bool) {
+        let queue = self.queues.numbered(queue);
         let mut ready = queue.ready();
         let mut schedule = delayed.then(|| lock(&self.schedule));
         let mut guard = self.slots.at(index).lock();
-        if !is_meant(&guard) {
+        if guard.state() != SlotState::Pending || guard.version != version {
+            // Replaced, or a slot of another message by now: the effect of that record will do it.
             return;
         }
         if guard.behind {
@@ -260,8 +275,7 @@ impl State {
         }
         guard.set(SlotState::Free);
         drop(guard);
-        self.slots.free(index);
-        self.room.free(1);
+        self.unclaim(index);
     }
 
     /// Tells who waits for that, if a queue has come to rest: nothing in flight, nothing ready.
@@ -301,14 +315,18 @@ impl State {
     }
 }
 
+fn full() -> Error {
+    Error::new(ErrorKind::Full, "the broker is full: capacity messages are live")
+}
+
 impl Show for State {
     type Effect = Effect;
 
     fn show(&self, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Show { slot, version, delayed } => {
-                    self.show_waiting(slot, version, delayed)
+                Effect::Show { slot, queue, version, delayed } => {
+                    self.show_waiting(slot, queue, version, delayed);
                 }
                 Effect::Gone { slot } => self.free(slot),
                 Effect::Dead { slot, letter } => {

@@ -183,8 +183,6 @@ pub(crate) struct Journal<S: Show> {
     /// Where the effects being shown begin, at either level.
     showing_from: [Arc<AtomicU64>; 2],
     space: Space,
-    /// Segments with bytes that no sync covers yet, oldest first.
-    unsynced: Mutex<Vec<Arc<Segment>>>,
     syncs: AtomicU64,
     broker: BrokerId,
     opens: u64,
@@ -196,6 +194,8 @@ struct Tail<E> {
     /// Where the next record goes.
     position: u64,
     segment: Arc<Segment>,
+    /// Segments that were rolled and that no sync has covered to their ends, oldest first.
+    unsynced: VecDeque<Arc<Segment>>,
     /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
     chunks: VecDeque<Filled>,
     spare: Option<Arc<Segment>>,
@@ -229,6 +229,7 @@ impl<S: Show> Journal<S> {
         let tail = Tail {
             position,
             segment: Arc::clone(&first),
+            unsynced: VecDeque::new(),
             chunks: VecDeque::new(),
             spare: None,
             spare_refused: false,
@@ -252,7 +253,6 @@ impl<S: Show> Journal<S> {
             making: Mutex::new(()),
             written: Gate::new(position, WRITE_SPINS),
             durable: Gate::new(position, 0),
-            unsynced: Mutex::new(Vec::new()),
             syncs: AtomicU64::new(0),
             broker: header.broker,
             opens: header.opens,
@@ -489,10 +489,6 @@ impl<S: Show> Journal<S> {
             if let Err(cause) = segment.file.write_at(bytes, segment.offset(range.start)) {
                 return Err(self.io_failed("write to", segment, &cause));
             }
-            let mut unsynced = lock(&self.unsynced);
-            if !unsynced.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
-                unsynced.push(Arc::clone(segment));
-            }
         }
         self.show.unsynced();
         showing.show(&*self.show);
@@ -502,10 +498,10 @@ impl<S: Show> Journal<S> {
     /// Syncs all that was appended so far and shows what waited for it; answers how far that was.
     fn sync_round(&self) -> Result<u64> {
         self.write()?;
-        // Everything below this is in its file, and its file among the unsynced: that is noted before the mark moves.
+        // Everything below this is in its file.
         let end = self.written.reached();
         self.durable.cover(end);
-        let segments = std::mem::take(&mut *lock(&self.unsynced));
+        let segments = lock(&self.tail).written_and_unsynced(end);
         for segment in segments {
             if let Err(cause) = segment.file.sync() {
                 return Err(self.io_failed("sync", &segment, &cause));
@@ -513,7 +509,10 @@ impl<S: Show> Journal<S> {
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut showing = lock(&self.showing_sync);
-        lock(&self.tail).sync.take_below(end, &mut showing);
+        let mut tail = lock(&self.tail);
+        tail.unsynced.retain(|segment| segment.end() > end);
+        tail.sync.take_below(end, &mut showing);
+        drop(tail);
         showing.show(&*self.show);
         Ok(end)
     }
@@ -584,7 +583,13 @@ impl<E> Tail<E> {
         self.copy(&[record], FOOTER_BYTES, durable, space);
         space.began(&next);
         self.position = next.first();
-        self.segment = next;
+        self.unsynced.push_back(std::mem::replace(&mut self.segment, next));
+    }
+
+    /// The segments that have bytes below `end` which no sync may have covered.
+    fn written_and_unsynced(&self, end: u64) -> SmallVec<[Arc<Segment>; 2]> {
+        let all = self.unsynced.iter().chain([&self.segment]);
+        all.filter(|segment| segment.first() < end).cloned().collect()
     }
 
     /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.

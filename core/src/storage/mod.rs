@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use disk::DiskStorage;
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
-pub(crate) use sys::{boot_time, forks};
+pub(crate) use sys::{boot_time, forks, tick};
 
 use crate::error::Result;
 

@@ -45,6 +45,22 @@ pub(crate) fn boot_time() -> Duration {
     START.elapsed()
 }
 
+/// A count that moves every few milliseconds.
+#[cfg(target_os = "linux")]
+pub(crate) fn tick() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as in `boot_time`; this clock is as old as Linux 2.6.32.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    seconds << 32 | u64::try_from(time.tv_nsec).unwrap_or_default()
+}
+
+/// A count that moves every millisecond.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn tick() -> u64 {
+    u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Makes an empty file `bytes` long, all zero, its space taken from the disk now, so that a later write inside it
 /// cannot run out of space.
 pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {

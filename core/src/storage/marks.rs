@@ -149,7 +149,7 @@ impl Mark {
     fn check(&self) -> u64 {
         let mix =
             |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
-        [self.token, self.id, self.attempt.into()].into_iter().fold(0x6c69_626d_71, mix) | 1
+        [self.token, self.id, self.attempt.into()].into_iter().fold(0x006c_6962_6d71, mix) | 1
     }
 }
 

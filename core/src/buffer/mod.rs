@@ -2,6 +2,7 @@
 
 mod alarm;
 mod buffer;
+mod company;
 mod dead;
 mod entry;
 mod holds;

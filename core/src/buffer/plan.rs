@@ -89,6 +89,8 @@ pub(crate) struct Plan<'a> {
     unscheduled: Vec<Unscheduled>,
     /// A key that nobody held for a while.
     vacated: Option<u32>,
+    /// Suspects that were replaced by messages that are none.
+    cleared: u32,
     /// The slot of a message that is behind no other any more; its guard is held.
     freed: Option<u32>,
     /// Places that are taken already and not used yet.
@@ -108,6 +110,7 @@ impl<'a> Plan<'a> {
             undo: Vec::new(),
             unscheduled: Vec::new(),
             vacated: None,
+            cleared: 0,
             freed: None,
             places,
             logged: false,
@@ -220,6 +223,7 @@ impl<'a> Plan<'a> {
             if guard.state() == SlotState::Ready {
                 message.queue.figures.ready.down();
             }
+            self.cleared += u32::from(!item.fresh && guard.is_suspect());
             guard.version = position;
             guard.due = message.due;
             guard.attempts = 0;
@@ -363,6 +367,7 @@ impl Drop for Plan<'_> {
             for gone in self.unscheduled.drain(..) {
                 self.state.unschedule(&gone.queue, gone.due, gone.id, gone.attempts);
             }
+            (0..self.cleared).for_each(|_| self.state.cleared());
             return;
         }
         for undo in self.undo.drain(..).rev() {

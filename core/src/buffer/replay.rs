@@ -140,6 +140,9 @@ impl Replayed {
                 )
             })?;
             state.room.force(1);
+            if message.crashes > 0 {
+                state.company.suspect_found();
+            }
             if message.crashed {
                 state.queues.numbered(message.queue).figures.crashes.up();
             }

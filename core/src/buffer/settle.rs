@@ -151,9 +151,7 @@ impl Buffer {
             child.queue.figures.enqueued.up();
         }
         drop(plan);
-        if was_suspect {
-            state.suspect_ended();
-        }
+        state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         count(queue, outcome, &entry, superseded);
         state.rested(queue);
         Ok(Settled { end: appended.end, awaits_sync })

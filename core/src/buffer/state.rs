@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::alarm::{Alarm, Timer, Wish};
+use super::company::Company;
 use super::entry::DeadLetterEntry;
 use super::holds::Holds;
 use super::keys::Keys;
@@ -17,7 +18,7 @@ use super::slot::{Guard, Linked, Slots, State as SlotState};
 use crate::clock::{BrokerClock, Moment};
 use crate::journal::Show;
 use crate::storage::Marks;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// What a record does once it has reached its level.
@@ -48,8 +49,7 @@ pub(crate) struct State {
     /// Dead letters that were decided to be gone, and are not yet. Held over decide and reserve of whatever concerns
     /// dead letters.
     leaving: Mutex<BTreeSet<u64>>,
-    /// A suspect is in flight; another one has to wait. Acquire on take, release on give: it guards nothing else.
-    suspect: AtomicBool,
+    pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
     pub(crate) timer: Timer,
@@ -75,7 +75,7 @@ impl State {
             schedule: Mutex::default(),
             dead: Mutex::default(),
             leaving: Mutex::default(),
-            suspect: AtomicBool::new(false),
+            company: Company::default(),
             retries: AtomicU64::new(0),
             timer: Timer::new(),
             disk: Alarm::default(),
@@ -85,57 +85,79 @@ impl State {
         }
     }
 
-    /// Takes the first ready message of a queue, if there is one that may run.
+    /// Takes the first ready message of a queue, if there is one and it may run. Whoever took it says so when it is in
+    /// flight no more, see [`State::landed`].
     pub(crate) fn pop(&self, queue: &Queue) -> Option<(u32, Guard<'_>)> {
-        let granted = std::cell::Cell::new(false);
-        let popped = queue.ready().lane.pop(&self.slots, || {
-            granted.set(!self.suspect.swap(true, Ordering::Acquire));
-            granted.get()
-        });
-        let used = popped.as_ref().is_some_and(|(_, guard)| guard.is_suspect());
-        if granted.get() && !used {
-            self.suspect.store(false, Ordering::Release);
+        let mut ready = queue.ready();
+        loop {
+            let (index, suspect) = ready.lane.first()?;
+            if !self.company.enter(suspect) {
+                return None;
+            }
+            let mut guard = self.slots.at(index).lock();
+            ready.lane.unlink(&self.slots, index, &mut guard);
+            if guard.state() == SlotState::Ready {
+                if suspect && !guard.is_suspect() {
+                    self.company.is_ordinary();
+                }
+                return Some((index, guard));
+            }
+            drop(guard);
+            self.company.leave(suspect);
         }
-        popped
     }
 
     /// Whether a queue has a message that may run now; asked under the queue's lock.
     pub(crate) fn has_ready(&self, ready: &Ready) -> bool {
-        ready.lane.peek(|| !self.suspect.load(Ordering::Acquire)).is_some()
+        ready.lane.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
+    }
+
+    /// A message is in flight no more; `stays` if it will be tried again.
+    pub(crate) fn landed(&self, suspect: bool, stays: bool) {
+        let others_waited = self.company.leave(suspect);
+        if suspect && !stays {
+            self.company.suspect_gone();
+        }
+        if others_waited {
+            self.ring_everywhere();
+        }
+    }
+
+    /// A waiting suspect was replaced by a message that is none.
+    pub(crate) fn cleared(&self) {
+        if self.company.suspect_gone() {
+            self.ring_everywhere();
+        }
+    }
+
+    fn ring_everywhere(&self) {
+        for queue in self.queues.all() {
+            queue.ring_all();
+        }
     }
 
     /// How long the first ready message of a queue has been ready.
     pub(crate) fn oldest_ready_age(&self, queue: &Queue) -> Option<std::time::Duration> {
         let ready = queue.ready();
-        let index = ready.lane.peek(|| true)?;
+        let (index, _) = ready.lane.first()?;
         let due = self.slots.at(index).lock().due;
         Some(self.clock.now().since(due))
     }
 
     /// Puts a message back that was popped and not taken after all.
     pub(crate) fn unpop(&self, index: u32, guard: Guard<'_>) {
-        if guard.is_suspect() {
-            self.suspect_ended();
-        }
         let queue = Arc::clone(self.queues.numbered(guard.queue));
+        let suspect = guard.is_suspect();
         drop(guard);
-        let mut ready = queue.ready();
-        let mut guard = self.slots.at(index).lock();
-        if guard.state() == SlotState::Ready {
-            ready.lane.link(&self.slots, index, &mut guard);
-            queue.ring(&mut ready);
-        }
-    }
-
-    /// Lets the next suspect run.
-    pub(crate) fn suspect_ended(&self) {
-        self.suspect.store(false, Ordering::Release);
-        for queue in self.queues.all() {
+        {
             let mut ready = queue.ready();
-            if ready.lane.has_suspects() {
+            let mut guard = self.slots.at(index).lock();
+            if guard.state() == SlotState::Ready {
+                ready.lane.link(&self.slots, index, &mut guard);
                 queue.ring(&mut ready);
             }
         }
+        self.landed(suspect, true);
     }
 
     /// Makes what is due ready; answers when the next message is due.

@@ -138,9 +138,11 @@ impl Buffer {
             queue.figures.in_flight.up();
             queue.figures.ready.down();
             match spent {
-                // Leased for a moment, so that it is settled like any other.
+                // Leased for a moment, so that it is settled like any other; and written, so that whoever is told that
+                // nothing came finds the dead letter.
                 Some((reason, error)) => {
-                    self.settle(queue, &taken, Outcome::Spent { reason, error })?;
+                    let settled = self.settle(queue, &taken, Outcome::Spent { reason, error })?;
+                    self.journal.commit(Level::Os, settled.end)?;
                 }
                 None => {
                     queue.figures.delivered.up();

@@ -197,28 +197,18 @@ impl Buffer {
             .into_iter()
             .zip(messages)
             .map(|(fate, message)| {
-                let figures = &message.queue.figures;
-                Ok(match fate {
-                    Fate::Accepted(item) => {
-                        figures.enqueued.up();
-                        Enqueued::Accepted(id(item))
-                    }
-                    Fate::Replaced(item) => {
-                        figures.enqueued.up();
-                        figures.replaced.up();
-                        Enqueued::Replaced(id(item))
-                    }
-                    Fate::DuplicateOf(item) => {
-                        figures.duplicates.up();
-                        Enqueued::Duplicate(id(item))
-                    }
+                let enqueued = match fate {
+                    Fate::Accepted(item) => Enqueued::Accepted(id(item)),
+                    Fate::Replaced(item) => Enqueued::Replaced(id(item)),
+                    Fate::DuplicateOf(item) => Enqueued::Duplicate(id(item)),
                     Fate::Duplicate { id, version } => {
                         // The caller is told "it is there" only when it is as safe as the caller asked for.
                         self.journal.commit(asked, version + 1)?;
-                        figures.duplicates.up();
                         Enqueued::Duplicate(id)
                     }
-                })
+                };
+                fate.count(&message.queue);
+                Ok(enqueued)
             })
             .collect()
     }

@@ -49,6 +49,21 @@ pub(crate) enum Fate {
     Duplicate { id: u64, version: u64 },
 }
 
+impl Fate {
+    /// Counts this fate of a message of the queue.
+    pub(crate) fn count(self, queue: &Queue) {
+        let figures = &queue.figures;
+        match self {
+            Self::Accepted(_) => figures.enqueued.up(),
+            Self::Replaced(_) => {
+                figures.enqueued.up();
+                figures.replaced.up();
+            }
+            Self::DuplicateOf(_) | Self::Duplicate { .. } => figures.duplicates.up(),
+        }
+    }
+}
+
 /// A record the plan will write.
 #[derive(Debug)]
 struct Item {

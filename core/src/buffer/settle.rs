@@ -147,8 +147,8 @@ impl Buffer {
         let was_suspect = guard.is_suspect();
         drop(guard);
         let awaits_sync = plan.level() == Some(Level::Sync);
-        for child in children {
-            child.queue.figures.enqueued.up();
+        for (fate, child) in plan.fates.iter().zip(children) {
+            fate.count(&child.queue);
         }
         drop(plan);
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
 use super::keys::Holders;
 use super::slot::{Linked, NONE, State as SlotState};
-use super::state::State;
+use super::state::{Bounds, State};
 use super::token::opening_of;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -121,14 +121,14 @@ impl Replayed {
         self,
         clock: BrokerClock,
         marks: Arc<Marks>,
-        capacity: usize,
+        bounds: Bounds,
     ) -> Result<(State, Found)> {
         let found = Found {
             messages: self.messages.len() as u64,
             dead_letters: self.dead.len() as u64,
             suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
         };
-        let state = State::new(clock, marks, capacity);
+        let state = State::new(clock, marks, bounds);
         for name in &self.queues {
             state.queues.named(name)?;
         }
@@ -173,7 +173,9 @@ impl Replayed {
             state.show_waiting(slot, message.version, true);
         }
         for (_, letter) in self.dead {
-            state.bury(letter);
+            if state.bury(letter) {
+                state.room.force(1);
+            }
         }
         Ok((state, found))
     }

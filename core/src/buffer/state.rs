@@ -35,6 +35,15 @@ pub(crate) enum Effect {
     Undead { id: u64 },
 }
 
+/// How much there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Slots: enough for the messages that opening found, whatever the capacity is now.
+    pub(crate) slots: usize,
+    pub(crate) capacity: usize,
+    pub(crate) max_dead_letters: usize,
+}
+
 /// The shown state of a broker.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -46,6 +55,8 @@ pub(crate) struct State {
     pub(crate) holds: Holds,
     schedule: Mutex<Schedule>,
     dead: Mutex<BTreeMap<u64, Arc<DeadLetterEntry>>>,
+    /// Beyond that many dead letters each further one is parked: it keeps its place among the live messages.
+    max_dead_letters: usize,
     /// Dead letters that were decided to be gone, and are not yet. Held over decide and reserve of whatever concerns
     /// dead letters.
     leaving: Mutex<BTreeSet<u64>>,
@@ -64,16 +75,17 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(clock: BrokerClock, marks: Arc<Marks>, capacity: usize) -> Self {
+    pub(crate) fn new(clock: BrokerClock, marks: Arc<Marks>, bounds: Bounds) -> Self {
         Self {
             clock,
-            slots: Slots::new(capacity),
+            slots: Slots::new(bounds.slots),
             queues: Queues::new(),
             keys: Keys::new(),
-            room: Room::new(capacity),
+            room: Room::new(bounds.capacity),
             holds: Holds::new(marks),
             schedule: Mutex::default(),
             dead: Mutex::default(),
+            max_dead_letters: bounds.max_dead_letters,
             leaving: Mutex::default(),
             company: Company::default(),
             retries: AtomicU64::new(0),
@@ -269,8 +281,8 @@ impl State {
         }
     }
 
-    /// Frees the slot of a message that is gone, and its place.
-    pub(crate) fn free(&self, index: u32) {
+    /// Frees the slot of a message that is gone.
+    fn free(&self, index: u32) {
         let mut guard = self.slots.at(index).lock();
         if guard.linked != Linked::Nowhere {
             // Still linked under its old state, which takes the lane's lock, and that comes first.
@@ -283,7 +295,6 @@ impl State {
         guard.set(SlotState::Free);
         drop(guard);
         self.slots.free(index);
-        self.room.free(1);
     }
 
     /// Tells who waits for that, if a queue has come to rest: nothing in flight, nothing ready.
@@ -293,13 +304,20 @@ impl State {
         }
     }
 
-    /// Adds a dead letter.
-    pub(crate) fn bury(&self, letter: DeadLetterEntry) {
-        if let Ok(queue) = self.queues.named(&letter.queue)
-            && lock(&self.dead).insert(letter.id, Arc::new(letter)).is_none()
-        {
-            queue.figures.dead.up();
+    /// Adds a dead letter; answers whether it is parked, and needs a place.
+    pub(crate) fn bury(&self, letter: DeadLetterEntry) -> bool {
+        let Ok(queue) = self.queues.named(&letter.queue) else { return false };
+        let mut dead = lock(&self.dead);
+        if dead.insert(letter.id, Arc::new(letter)).is_some() {
+            return false;
         }
+        queue.figures.dead.up();
+        dead.len() > self.max_dead_letters
+    }
+
+    /// Whether the next dead letter that goes gives a place back, beside those that are leaving already.
+    pub(crate) fn is_one_parked(&self, leaving: &BTreeSet<u64>) -> bool {
+        lock(&self.dead).len().saturating_sub(leaving.len()) > self.max_dead_letters
     }
 
     /// Whose turn it is to decide about dead letters, and which of them are decided to be gone.
@@ -314,10 +332,16 @@ impl State {
 
     /// Removes a dead letter.
     pub(crate) fn unbury(&self, id: u64) {
-        lock(&self.leaving).remove(&id);
-        if let Some(letter) = lock(&self.dead).remove(&id)
-            && let Ok(queue) = self.queues.named(&letter.queue)
-        {
+        let mut leaving = lock(&self.leaving);
+        let mut dead = lock(&self.dead);
+        leaving.remove(&id);
+        let was_one_parked = dead.len() > self.max_dead_letters;
+        let Some(letter) = dead.remove(&id) else { return };
+        drop((dead, leaving));
+        if was_one_parked {
+            self.room.free(1);
+        }
+        if let Ok(queue) = self.queues.named(&letter.queue) {
             queue.figures.dead.down();
         }
     }
@@ -332,10 +356,16 @@ impl Show for State {
                 Effect::Show { slot, version, delayed } => {
                     self.show_waiting(slot, version, delayed)
                 }
-                Effect::Gone { slot } => self.free(slot),
-                Effect::Dead { slot, letter } => {
-                    self.bury(*letter);
+                Effect::Gone { slot } => {
                     self.free(slot);
+                    self.room.free(1);
+                }
+                Effect::Dead { slot, letter } => {
+                    let parked = self.bury(*letter);
+                    self.free(slot);
+                    if !parked {
+                        self.room.free(1);
+                    }
                 }
                 Effect::Undead { id } => self.unbury(id),
             }

@@ -43,6 +43,8 @@ pub(crate) struct Replayed {
     last_seen: Moment,
     /// The number of the last opening that was logged.
     opens: u64,
+    /// The queues of the messages that the last opening found superseded, and whether each was being handled.
+    superseded: Vec<(u32, bool)>,
 }
 
 /// What an opening found.
@@ -96,11 +98,13 @@ impl Replayed {
                 behind.insert((message.queue, key.clone()), *id);
             }
         }
-        self.messages.retain(|id, message| {
+        let superseded = self.messages.extract_if(.., |id, message| {
             let holder =
                 message.key.as_ref().and_then(|key| behind.get(&(message.queue, key.clone())));
-            holder.is_none_or(|newest| newest == id)
+            holder.is_some_and(|newest| newest != id)
         });
+        self.superseded =
+            superseded.map(|(id, message)| (message.queue, held.contains(&id))).collect();
         for message in self.messages.values_mut() {
             message.behind = false;
             message.crashed = false;
@@ -171,6 +175,11 @@ impl Replayed {
                 guard.set(SlotState::Pending);
             }
             state.show_waiting(slot, message.version, true);
+        }
+        for (queue, was_held) in self.superseded {
+            let figures = &state.queues.numbered(queue).figures;
+            figures.replaced.up();
+            figures.crashes.add(was_held.into());
         }
         for (_, letter) in self.dead {
             if state.bury(letter) {

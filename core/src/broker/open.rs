@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::options::{ClockMode, Durability, OnCorruption, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
-use crate::buffer::{Buffer, Replayed};
+use crate::buffer::{Bounds, Buffer, Replayed};
 use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
 use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, start};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,13 +24,15 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let mut replayed = Replayed::default();
     let recovered = recover(&*storage, &mut replayed)?;
     refuse_missing(&*storage, &recovered, &replayed)?;
-    // What is there keeps its place, whatever the capacity is now.
-    let capacity = options.capacity.max(replayed.len());
-    let marks = storage.marks(capacity)?;
+    // What is there keeps its slot, whatever the capacity is now.
+    let slots = options.capacity.max(replayed.len());
+    let marks = storage.marks(slots)?;
     let held = replayed.held(&marks.all(), recovered.snapshot.map_or(0, |snapshot| snapshot.opens));
     replayed.reopen(&held);
     let (clock, manual_clock) = clock(&options, replayed.last_seen());
-    let (state, found) = replayed.into_state(clock, Arc::clone(&marks), capacity)?;
+    let bounds =
+        Bounds { slots, capacity: options.capacity, max_dead_letters: options.max_dead_letters };
+    let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds)?;
     let state = Arc::new(state);
 
     let journal_options =
@@ -54,7 +56,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let engine = Arc::new(Engine::new(
         buffer,
         EngineOptions {
-            capacity,
+            capacity: slots,
             default_retries: Retries {
                 max: options.default_max_retries,
                 backoff: options.default_backoff.clone(),

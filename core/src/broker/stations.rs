@@ -7,7 +7,6 @@ use super::handler::HandlerOptions;
 use super::message::check_queue_name;
 use super::shared::Shared;
 use crate::buffer::Outcome;
-use crate::clock::Moment;
 use crate::dispatch::{CancelReason, Station, dismiss};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
@@ -33,6 +32,7 @@ pub(crate) fn register(
     let _turn = lock(&shared.turn);
     shared.check_open()?;
     let station = Arc::new(Station::new(Arc::clone(&queue), settings, handle));
+    queue.figures.parallelism.set(station.settings.max_parallelism.into());
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
     if let Some(before) = before {
         before.shut();
@@ -79,7 +79,10 @@ fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
         let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
         wait_for_handlers(shared, Instant::now().checked_add(grace.unwrap_or_default()));
         for flight in engine.handler_flights() {
-            engine.lose(&flight, Outcome::Release { due: Moment::default() });
+            let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
+            if let (true, Some(station)) = (lost, &flight.station) {
+                station.overrun(engine, &flight);
+            }
         }
     }
     if in_time {
@@ -106,7 +109,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
         queue.ring_all();
     }
     for flight in engine.all_flights() {
-        engine.lose(&flight, Outcome::Release { due: Moment::default() });
+        engine.lose(&flight, Outcome::Release { due: engine.now() });
     }
     let stations = std::mem::take(&mut *lock(&engine.stations));
     stations.values().for_each(|station| station.drop_handle());

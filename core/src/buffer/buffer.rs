@@ -144,9 +144,11 @@ impl Buffer {
             queue.figures.in_flight.up();
             queue.figures.ready.down();
             match spent {
-                // Leased for a moment, so that it is settled like any other.
+                // Leased for a moment, so that it is settled like any other; and written, so that whoever is told that
+                // nothing came finds the dead letter.
                 Some((reason, error)) => {
-                    self.settle(queue, &taken, Outcome::Spent { reason, error })?;
+                    let settled = self.settle(queue, &taken, Outcome::Spent { reason, error })?;
+                    self.journal.commit(Level::Os, settled.end)?;
                 }
                 None => {
                     queue.figures.delivered.up();
@@ -219,28 +221,18 @@ impl Buffer {
             .into_iter()
             .zip(messages)
             .map(|(fate, message)| {
-                let figures = &message.queue.figures;
-                Ok(match fate {
-                    Fate::Accepted(item) => {
-                        figures.enqueued.up();
-                        Enqueued::Accepted(id(item))
-                    }
-                    Fate::Replaced(item) => {
-                        figures.enqueued.up();
-                        figures.replaced.up();
-                        Enqueued::Replaced(id(item))
-                    }
-                    Fate::DuplicateOf(item) => {
-                        figures.duplicates.up();
-                        Enqueued::Duplicate(id(item))
-                    }
+                let enqueued = match fate {
+                    Fate::Accepted(item) => Enqueued::Accepted(id(item)),
+                    Fate::Replaced(item) => Enqueued::Replaced(id(item)),
+                    Fate::DuplicateOf(item) => Enqueued::Duplicate(id(item)),
                     Fate::Duplicate { id, version } => {
                         // The caller is told "it is there" only when it is as safe as the caller asked for.
                         self.journal.commit(asked, version + 1)?;
-                        figures.duplicates.up();
                         Enqueued::Duplicate(id)
                     }
-                })
+                };
+                fate.count(&message.queue);
+                Ok(enqueued)
             })
             .collect()
     }

@@ -26,7 +26,10 @@ impl Buffer {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")));
         }
         let shards = message.key.map(|key| state.keys.shard_of(message.queue.number, key));
-        let mut plan = Plan::new(state, state.keys.lock(shards.into_iter().collect()), 0);
+        // A parked dead letter has its place already, and gives it back when it is shown to be gone.
+        let places = usize::from(state.is_one_parked(&leaving));
+        state.room.force(places);
+        let mut plan = Plan::new(state, state.keys.lock(shards.into_iter().collect()), places);
         plan.add(message)?;
         if let Some(Fate::Duplicate { id, version }) = plan.fates.first().copied() {
             drop((plan, leaving));

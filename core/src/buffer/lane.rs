@@ -2,14 +2,14 @@
 //!
 //! What comes in order, which is nearly everything, is linked through the slots and takes no memory of its own. What
 //! comes back out of order (a retry, a release, a delay that ran out, a replaced message) goes to a table beside the
-//! list, sorted by id, so that it finds its old place. Suspects stand apart, because only one of them may run at a time.
+//! list, sorted by id, so that it finds its old place. Suspects stand apart, because they run alone.
 //!
 //! Lock order: the lane, then one slot. So a slot may be linked here in a state that is not ready: whoever changed it
 //! could not lock the lane. Such an entry is unlinked when it is met.
 
 use std::collections::BTreeMap;
 
-use super::slot::{Data, Guard, Linked, NONE, Slots, State};
+use super::slot::{Data, Linked, NONE, Slots};
 use crate::sync::atomic::Ordering;
 
 /// The ready messages of one queue.
@@ -40,10 +40,6 @@ impl Lane {
     /// Whether nothing is linked.
     pub(crate) fn is_empty(&self) -> bool {
         self.head == NONE && self.side.is_empty() && self.suspects.is_empty()
-    }
-
-    pub(crate) fn has_suspects(&self) -> bool {
-        !self.suspects.is_empty()
     }
 
     /// Links a slot at its place, if it is not linked already.
@@ -107,43 +103,12 @@ impl Lane {
         }
     }
 
-    /// Takes the first ready message out of the lane; suspects only where `suspect` grants it.
-    pub(crate) fn pop<'a>(
-        &mut self,
-        slots: &'a Slots,
-        suspect: impl Fn() -> bool,
-    ) -> Option<(u32, Guard<'a>)> {
-        let mut granted = None;
-        loop {
-            let index = self.first(|| *granted.get_or_insert_with(&suspect))?;
-            let mut guard = slots.at(index).lock();
-            self.unlink(slots, index, &mut guard);
-            if guard.state() == State::Ready {
-                return Some((index, guard));
-            }
-        }
-    }
-
-    /// The number of the first message, which may be stale.
-    fn first(&self, suspect: impl FnOnce() -> bool) -> Option<u32> {
-        let list = (self.head != NONE).then_some((self.head_id, self.head));
-        let side = self.side.first_key_value().map(|(id, index)| (*id, *index));
-        let ordinary = [list, side].into_iter().flatten().min();
-        let suspected = self.suspects.first_key_value().map(|(id, index)| (*id, *index));
-        match (ordinary, suspected) {
-            (ordinary, Some(suspected)) if ordinary.is_none_or(|other| suspected < other) => {
-                if suspect() {
-                    Some(suspected.1)
-                } else {
-                    ordinary.map(|(_, index)| index)
-                }
-            }
-            (ordinary, _) => ordinary.map(|(_, index)| index),
-        }
-    }
-
-    /// The number of the first message that may run, which may be stale; suspects only where `suspect` grants it.
-    pub(crate) fn peek(&self, suspect: impl FnOnce() -> bool) -> Option<u32> {
-        self.first(suspect)
+    /// The number of the first message, which may be stale, and whether it is a suspect.
+    pub(crate) fn first(&self) -> Option<(u32, bool)> {
+        let list = (self.head != NONE).then_some((self.head_id, self.head, false));
+        let side = self.side.first_key_value().map(|(id, index)| (*id, *index, false));
+        let suspects = self.suspects.first_key_value().map(|(id, index)| (*id, *index, true));
+        let (_, index, suspect) = [list, side, suspects].into_iter().flatten().min()?;
+        Some((index, suspect))
     }
 }

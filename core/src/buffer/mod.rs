@@ -2,6 +2,7 @@
 
 mod alarm;
 mod buffer;
+mod company;
 mod dead;
 mod entry;
 mod holds;
@@ -25,3 +26,4 @@ pub(crate) use plan::{Few, NewMessage};
 pub(crate) use queue::Queue;
 pub(crate) use replay::Replayed;
 pub(crate) use settle::{Outcome, Settled};
+pub(crate) use state::Bounds;

@@ -100,6 +100,21 @@ pub(crate) enum Fate {
     Duplicate { id: u64, version: u64 },
 }
 
+impl Fate {
+    /// Counts this fate of a message of the queue.
+    pub(crate) fn count(self, queue: &Queue) {
+        let figures = &queue.figures;
+        match self {
+            Self::Accepted(_) => figures.enqueued.up(),
+            Self::Replaced(_) => {
+                figures.enqueued.up();
+                figures.replaced.up();
+            }
+            Self::DuplicateOf(_) | Self::Duplicate { .. } => figures.duplicates.up(),
+        }
+    }
+}
+
 /// A record the plan will write.
 #[derive(Debug)]
 struct Item {
@@ -140,6 +155,8 @@ pub(crate) struct Plan<'a> {
     unscheduled: Vec<Unscheduled>,
     /// A key that nobody held for a while.
     vacated: Option<u32>,
+    /// Suspects that were replaced by messages that are none.
+    cleared: u32,
     /// The slot of a message that is behind no other any more; its guard is held.
     freed: Option<u32>,
     /// Places that are taken already and not used yet.
@@ -159,6 +176,7 @@ impl<'a> Plan<'a> {
             undo: Vec::new(),
             unscheduled: Vec::new(),
             vacated: None,
+            cleared: 0,
             freed: None,
             places,
             logged: false,
@@ -257,6 +275,7 @@ impl<'a> Plan<'a> {
             if guard.state() == SlotState::Ready {
                 message.queue.figures.ready.down();
             }
+            self.cleared += u32::from(!item.fresh && guard.is_suspect());
             message.fill(guard, position, item.behind, item.level);
             ids.push((guard.id, position));
             pending.at(item.level, message.shown(item.slot, position));
@@ -389,6 +408,7 @@ impl Drop for Plan<'_> {
             for gone in self.unscheduled.drain(..) {
                 self.state.unschedule(&gone.queue, gone.due, gone.id, gone.attempts);
             }
+            (0..self.cleared).for_each(|_| self.state.cleared());
             return;
         }
         for undo in self.undo.drain(..).rev() {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
 use super::keys::Holders;
 use super::slot::{Linked, NONE, State as SlotState};
-use super::state::State;
+use super::state::{Bounds, State};
 use super::token::opening_of;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +43,8 @@ pub(crate) struct Replayed {
     last_seen: Moment,
     /// The number of the last opening that was logged.
     opens: u64,
+    /// The queues of the messages that the last opening found superseded, and whether each was being handled.
+    superseded: Vec<(u32, bool)>,
 }
 
 /// What an opening found.
@@ -96,11 +98,13 @@ impl Replayed {
                 behind.insert((message.queue, key.clone()), *id);
             }
         }
-        self.messages.retain(|id, message| {
+        let superseded = self.messages.extract_if(.., |id, message| {
             let holder =
                 message.key.as_ref().and_then(|key| behind.get(&(message.queue, key.clone())));
-            holder.is_none_or(|newest| newest == id)
+            holder.is_some_and(|newest| newest != id)
         });
+        self.superseded =
+            superseded.map(|(id, message)| (message.queue, held.contains(&id))).collect();
         for message in self.messages.values_mut() {
             message.behind = false;
             message.crashed = false;
@@ -121,14 +125,14 @@ impl Replayed {
         self,
         clock: BrokerClock,
         marks: Arc<Marks>,
-        capacity: usize,
+        bounds: Bounds,
     ) -> Result<(State, Found)> {
         let found = Found {
             messages: self.messages.len() as u64,
             dead_letters: self.dead.len() as u64,
             suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
         };
-        let state = State::new(clock, marks, capacity);
+        let state = State::new(clock, marks, bounds);
         for name in &self.queues {
             state.queues.named(name)?;
         }
@@ -140,6 +144,9 @@ impl Replayed {
                 )
             })?;
             state.room.force(1);
+            if message.crashes > 0 {
+                state.company.suspect_found();
+            }
             if message.crashed {
                 state.queues.numbered(message.queue).figures.crashes.up();
             }
@@ -169,8 +176,15 @@ impl Replayed {
             }
             state.show_waiting(slot, message.queue, message.version, true);
         }
+        for (queue, was_held) in self.superseded {
+            let figures = &state.queues.numbered(queue).figures;
+            figures.replaced.up();
+            figures.crashes.add(was_held.into());
+        }
         for (_, letter) in self.dead {
-            state.bury(letter);
+            if state.bury(letter) {
+                state.room.force(1);
+            }
         }
         Ok((state, found))
     }

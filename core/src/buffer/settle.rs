@@ -75,35 +75,35 @@ impl Buffer {
         let superseded = taken.key != NONE && plan.has_behind(taken.key, taken.slot);
         let (id, version, attempts) = (guard.id, guard.version, guard.attempts);
         let counted = attempts + 1;
-        let mut leave =
-            || if taken.key == NONE { 0 } else { plan.leave(taken.key, taken.slot).unwrap_or(0) };
-        let entry = match outcome {
-            Outcome::Ack { .. } => Entry::Gone { id, version, next: leave(), at: now },
-            Outcome::Fail { .. } | Outcome::Release { .. } if superseded => {
-                Entry::Gone { id, version, next: leave(), at: now }
+        let waits = match outcome {
+            Outcome::Fail { due, max_retries, .. } if !superseded && counted <= max_retries => {
+                Some((counted, due))
             }
-            Outcome::Fail { due, max_retries, .. } if counted <= max_retries => {
-                Entry::Wait { id, version, attempts: counted, due, at: now }
-            }
-            Outcome::Fail { error, .. } => Entry::Dead {
+            Outcome::Release { due } if !superseded => Some((attempts, due)),
+            _ => None,
+        };
+        let entry = if let Some((attempts, due)) = waits {
+            Entry::Wait { id, version, attempts, due, at: now }
+        } else {
+            let next = match taken.key {
+                NONE => 0,
+                key => plan.leave(key, taken.slot).unwrap_or(0),
+            };
+            let dead = |attempts: u32, reason: &str, error: &str| Entry::Dead {
                 id,
                 version,
-                next: leave(),
-                attempts: counted + u32::from(guard.crashes),
-                at: now,
-                reason: "max_retries".into(),
-                error: error.into(),
-            },
-            Outcome::Release { due } => Entry::Wait { id, version, attempts, due, at: now },
-            Outcome::Reject { reason, error } | Outcome::Spent { reason, error } => Entry::Dead {
-                id,
-                version,
-                next: leave(),
-                attempts: taken.attempt + u32::from(guard.crashes),
+                next,
+                attempts: attempts + u32::from(guard.crashes),
                 at: now,
                 reason: reason.into(),
                 error: error.into(),
-            },
+            };
+            match outcome {
+                Outcome::Fail { error, .. } if !superseded => dead(counted, "max_retries", error),
+                Outcome::Reject { reason, error } => dead(counted, reason, error),
+                Outcome::Spent { reason, error } => dead(attempts, reason, error),
+                _ => Entry::Gone { id, version, next, at: now },
+            }
         };
         children.iter().try_for_each(|child| plan.add(child))?;
 
@@ -147,13 +147,11 @@ impl Buffer {
         let was_suspect = guard.is_suspect();
         drop(guard);
         let awaits_sync = plan.level() == Some(Level::Sync);
-        for child in children {
-            child.queue.figures.enqueued.up();
+        for (fate, child) in plan.fates.iter().zip(children) {
+            fate.count(&child.queue);
         }
         drop(plan);
-        if was_suspect {
-            state.suspect_ended();
-        }
+        state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         count(queue, outcome, &entry, superseded);
         state.rested(queue);
         Ok(Settled { end: appended.end, awaits_sync })

@@ -16,7 +16,7 @@
 //! | settled | decided and logged to be gone, not shown yet | the show of its effect |
 //!
 //! Ordering: the swap acquires and the guard's drop releases, so the data is only ever reached by who holds the bit.
-//! Inside a guard the journal's tail may be locked, and nothing else.
+//! Inside a guard the journal's tail may be locked, or the count in `company`, and nothing else.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::alarm::{Alarm, Timer, Wish};
+use super::company::Company;
 use super::entry::DeadLetterEntry;
 use super::holds::Holds;
 use super::keys::Keys;
@@ -18,7 +19,7 @@ use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Show;
 use crate::storage::Marks;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// What a record does once it has reached its level.
@@ -35,6 +36,15 @@ pub(crate) enum Effect {
     Undead { id: u64 },
 }
 
+/// How much there may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Slots: enough for the messages that opening found, whatever the capacity is now.
+    pub(crate) slots: usize,
+    pub(crate) capacity: usize,
+    pub(crate) max_dead_letters: usize,
+}
+
 /// The shown state of a broker.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -46,11 +56,12 @@ pub(crate) struct State {
     pub(crate) holds: Holds,
     schedule: Mutex<Schedule>,
     dead: Mutex<BTreeMap<u64, Arc<DeadLetterEntry>>>,
+    /// Beyond that many dead letters each further one is parked: it keeps its place among the live messages.
+    max_dead_letters: usize,
     /// Dead letters that were decided to be gone, and are not yet. Held over decide and reserve of whatever concerns
     /// dead letters.
     leaving: Mutex<BTreeSet<u64>>,
-    /// A suspect is in flight; another one has to wait. Acquire on take, release on give: it guards nothing else.
-    suspect: AtomicBool,
+    pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
     pub(crate) timer: Timer,
@@ -65,18 +76,19 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(clock: BrokerClock, marks: Arc<Marks>, capacity: usize) -> Self {
+    pub(crate) fn new(clock: BrokerClock, marks: Arc<Marks>, bounds: Bounds) -> Self {
         Self {
             clock,
-            slots: Slots::new(capacity),
+            slots: Slots::new(bounds.slots),
             queues: Queues::new(),
             keys: Keys::new(),
-            room: Room::new(capacity),
+            room: Room::new(bounds.capacity),
             holds: Holds::new(marks),
             schedule: Mutex::default(),
             dead: Mutex::default(),
+            max_dead_letters: bounds.max_dead_letters,
             leaving: Mutex::default(),
-            suspect: AtomicBool::new(false),
+            company: Company::default(),
             retries: AtomicU64::new(0),
             timer: Timer::new(),
             disk: Alarm::default(),
@@ -86,57 +98,79 @@ impl State {
         }
     }
 
-    /// Takes the first ready message of a queue, if there is one that may run.
+    /// Takes the first ready message of a queue, if there is one and it may run. Whoever took it says so when it is in
+    /// flight no more, see [`State::landed`].
     pub(crate) fn pop(&self, queue: &Queue) -> Option<(u32, Guard<'_>)> {
-        let granted = std::cell::Cell::new(false);
-        let popped = queue.ready().lane.pop(&self.slots, || {
-            granted.set(!self.suspect.swap(true, Ordering::Acquire));
-            granted.get()
-        });
-        let used = popped.as_ref().is_some_and(|(_, guard)| guard.is_suspect());
-        if granted.get() && !used {
-            self.suspect.store(false, Ordering::Release);
+        let mut ready = queue.ready();
+        loop {
+            let (index, suspect) = ready.lane.first()?;
+            if !self.company.enter(suspect) {
+                return None;
+            }
+            let mut guard = self.slots.at(index).lock();
+            ready.lane.unlink(&self.slots, index, &mut guard);
+            if guard.state() == SlotState::Ready {
+                if suspect && !guard.is_suspect() {
+                    self.company.is_ordinary();
+                }
+                return Some((index, guard));
+            }
+            drop(guard);
+            self.company.leave(suspect);
         }
-        popped
     }
 
     /// Whether a queue has a message that may run now; asked under the queue's lock.
     pub(crate) fn has_ready(&self, ready: &Ready) -> bool {
-        ready.lane.peek(|| !self.suspect.load(Ordering::Acquire)).is_some()
+        ready.lane.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
+    }
+
+    /// A message is in flight no more; `stays` if it will be tried again.
+    pub(crate) fn landed(&self, suspect: bool, stays: bool) {
+        let others_waited = self.company.leave(suspect);
+        if suspect && !stays {
+            self.company.suspect_gone();
+        }
+        if others_waited {
+            self.ring_everywhere();
+        }
+    }
+
+    /// A waiting suspect was replaced by a message that is none.
+    pub(crate) fn cleared(&self) {
+        if self.company.suspect_gone() {
+            self.ring_everywhere();
+        }
+    }
+
+    fn ring_everywhere(&self) {
+        for queue in self.queues.all() {
+            queue.ring_all();
+        }
     }
 
     /// How long the first ready message of a queue has been ready.
     pub(crate) fn oldest_ready_age(&self, queue: &Queue) -> Option<std::time::Duration> {
         let ready = queue.ready();
-        let index = ready.lane.peek(|| true)?;
+        let (index, _) = ready.lane.first()?;
         let due = self.slots.at(index).lock().due;
         Some(self.clock.now().since(due))
     }
 
     /// Puts a message back that was popped and not taken after all.
     pub(crate) fn unpop(&self, index: u32, guard: Guard<'_>) {
-        if guard.is_suspect() {
-            self.suspect_ended();
-        }
         let queue = Arc::clone(self.queues.numbered(guard.queue));
+        let suspect = guard.is_suspect();
         drop(guard);
-        let mut ready = queue.ready();
-        let mut guard = self.slots.at(index).lock();
-        if guard.state() == SlotState::Ready {
-            ready.lane.link(&self.slots, index, &mut guard);
-            queue.ring(&mut ready);
-        }
-    }
-
-    /// Lets the next suspect run.
-    pub(crate) fn suspect_ended(&self) {
-        self.suspect.store(false, Ordering::Release);
-        for queue in self.queues.all() {
+        {
             let mut ready = queue.ready();
-            if ready.lane.has_suspects() {
+            let mut guard = self.slots.at(index).lock();
+            if guard.state() == SlotState::Ready {
+                ready.lane.link(&self.slots, index, &mut guard);
                 queue.ring(&mut ready);
             }
         }
+        self.landed(suspect, true);
     }
 
     /// Makes what is due ready; answers when the next message is due.
@@ -262,8 +296,8 @@ impl State {
         }
     }
 
-    /// Frees the slot of a message that is gone, and its place.
-    pub(crate) fn free(&self, index: u32) {
+    /// Frees the slot of a message that is gone.
+    fn free(&self, index: u32) {
         let mut guard = self.slots.at(index).lock();
         if guard.linked != Linked::Nowhere {
             // Still linked under its old state, which takes the lane's lock, and that comes first.
@@ -275,7 +309,7 @@ impl State {
         }
         guard.set(SlotState::Free);
         drop(guard);
-        self.unclaim(index);
+        self.slots.free(index);
     }
 
     /// Tells who waits for that, if a queue has come to rest: nothing in flight, nothing ready.
@@ -285,13 +319,20 @@ impl State {
         }
     }
 
-    /// Adds a dead letter.
-    pub(crate) fn bury(&self, letter: DeadLetterEntry) {
-        if let Ok(queue) = self.queues.named(&letter.queue)
-            && lock(&self.dead).insert(letter.id, Arc::new(letter)).is_none()
-        {
-            queue.figures.dead.up();
+    /// Adds a dead letter; answers whether it is parked, and needs a place.
+    pub(crate) fn bury(&self, letter: DeadLetterEntry) -> bool {
+        let Ok(queue) = self.queues.named(&letter.queue) else { return false };
+        let mut dead = lock(&self.dead);
+        if dead.insert(letter.id, Arc::new(letter)).is_some() {
+            return false;
         }
+        queue.figures.dead.up();
+        dead.len() > self.max_dead_letters
+    }
+
+    /// Whether the next dead letter that goes gives a place back, beside those that are leaving already.
+    pub(crate) fn is_one_parked(&self, leaving: &BTreeSet<u64>) -> bool {
+        lock(&self.dead).len().saturating_sub(leaving.len()) > self.max_dead_letters
     }
 
     /// Whose turn it is to decide about dead letters, and which of them are decided to be gone.
@@ -306,10 +347,16 @@ impl State {
 
     /// Removes a dead letter.
     pub(crate) fn unbury(&self, id: u64) {
-        lock(&self.leaving).remove(&id);
-        if let Some(letter) = lock(&self.dead).remove(&id)
-            && let Ok(queue) = self.queues.named(&letter.queue)
-        {
+        let mut leaving = lock(&self.leaving);
+        let mut dead = lock(&self.dead);
+        leaving.remove(&id);
+        let was_one_parked = dead.len() > self.max_dead_letters;
+        let Some(letter) = dead.remove(&id) else { return };
+        drop((dead, leaving));
+        if was_one_parked {
+            self.room.free(1);
+        }
+        if let Ok(queue) = self.queues.named(&letter.queue) {
             queue.figures.dead.down();
         }
     }
@@ -328,10 +375,16 @@ impl Show for State {
                 Effect::Show { slot, queue, version, delayed } => {
                     self.show_waiting(slot, queue, version, delayed);
                 }
-                Effect::Gone { slot } => self.free(slot),
-                Effect::Dead { slot, letter } => {
-                    self.bury(*letter);
+                Effect::Gone { slot } => {
                     self.free(slot);
+                    self.room.free(1);
+                }
+                Effect::Dead { slot, letter } => {
+                    let parked = self.bury(*letter);
+                    self.free(slot);
+                    if !parked {
+                        self.room.free(1);
+                    }
                 }
                 Effect::Undead { id } => self.unbury(id),
             }

@@ -305,7 +305,7 @@ impl Engine {
             Some(station) => {
                 let text = "the handler ran beyond its timeout and its grace";
                 let outcome = match reason {
-                    Some(CancelReason::Shutdown) => Outcome::Release { due: Moment::default() },
+                    Some(CancelReason::Shutdown) => Outcome::Release { due: now },
                     _ => self.failure(flight, None, text),
                 };
                 if self.lose(flight, outcome) {

@@ -2,9 +2,9 @@
 //!
 //! A worker takes a message, hands it to the handler, and comes back for the next; how the delivery ends is between
 //! the handler and the engine. A message is taken under a *permit*, of which there are `max_parallelism`, and gives it
-//! back when its flight is over, which may be long after its handler has returned. A worker whose handler is stuck
-//! beyond its grace is replaced by a substitute, at most `max_parallelism` of them; when the stuck one comes back, it
-//! leaves.
+//! back when its flight is over, which may be long after its handler has returned. While there may be more workers, one
+//! that has taken a message sees to it that another one looks for the next. A worker whose handler is stuck beyond its
+//! grace is replaced by a substitute, at most `max_parallelism` of them; when the stuck one comes back, it leaves.
 //!
 //! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
 //! the keeper of the disk writes it soon, should the worker be busy in its next call.
@@ -17,6 +17,7 @@ use super::flight::Flight;
 use crate::buffer::Queue;
 use crate::error::ErrorKind;
 use crate::journal::Level;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Bell, Mutex, lock};
 
 /// How long a worker waits before it asks again for room on the disk.
@@ -46,6 +47,9 @@ pub(crate) struct Station {
     handle: Mutex<Option<Arc<Handle>>>,
     crew: Mutex<Crew>,
     changed: Bell,
+    /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
+    /// it zero starts another worker under the crew's lock, and one too many does no harm.
+    looking: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +71,7 @@ impl Station {
             handle: Mutex::new(Some(handle)),
             crew: Mutex::default(),
             changed: Bell::new(),
+            looking: AtomicU32::new(0),
         }
     }
 
@@ -74,11 +79,9 @@ impl Station {
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
         crew.open = true;
-        self.queue.figures.parallelism.set(self.settings.max_parallelism.into());
         let wanted = self.settings.min_parallelism.clamp(1, self.settings.max_parallelism);
         while crew.threads < wanted + crew.stuck {
-            crew.threads += 1;
-            self.spawn(engine);
+            self.hire(&mut crew, engine);
         }
     }
 
@@ -116,31 +119,55 @@ impl Station {
                 return;
             }
             crew.stuck += 1;
+            self.hire_if_allowed(&mut crew, engine);
         }
         self.queue.figures.stuck.up();
         self.changed.ring();
-        self.grow(engine);
     }
 
-    fn spawn(self: &Arc<Self>, engine: &Arc<Engine>) {
+    /// Starts another worker, as far as that is allowed.
+    fn hire_if_allowed(self: &Arc<Self>, crew: &mut Crew, engine: &Arc<Engine>) {
+        let most = self.settings.max_parallelism + crew.stuck.min(self.settings.max_parallelism);
+        if crew.open && crew.threads < most {
+            self.hire(crew, engine);
+        }
+    }
+
+    fn hire(self: &Arc<Self>, crew: &mut Crew, engine: &Arc<Engine>) {
         let (station, engine) = (Arc::clone(self), Arc::clone(engine));
         let name = format!("libmq-{:.8}", self.queue.name);
         let spawned = std::thread::Builder::new().name(name).spawn(move || station.work(&engine));
         debug_assert!(spawned.is_ok());
+        if spawned.is_ok() {
+            crew.threads += 1;
+            self.looking.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn work(self: Arc<Self>, engine: &Arc<Engine>) {
-        let Some(handle) = lock(&self.handle).clone() else { return };
-        let taker = Taker::Handler(Arc::clone(&self));
+        let handle = lock(&self.handle).clone();
+        if let Some(handle) = handle {
+            self.look_for_messages(engine, &*handle);
+        }
+        self.looking.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.crew).threads -= 1;
+        self.changed.ring();
+    }
+
+    fn look_for_messages(self: &Arc<Self>, engine: &Arc<Engine>, handle: &Handle) {
+        let taker = Taker::Handler(Arc::clone(self));
         let mut owed = Owed::default();
         while self.take_permit(engine, &mut owed) {
             match engine.take(&self.queue, &taker) {
                 Ok(Some(flight)) => {
-                    self.grow(engine);
+                    if self.looking.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        self.hire_if_allowed(&mut lock(&self.crew), engine);
+                    }
                     flight.lease.enter();
                     if let Some(end) = handle(engine, Arc::clone(&flight)) {
                         owed.add(engine, end);
                     }
+                    self.looking.fetch_add(1, Ordering::Relaxed);
                     if flight.lease.leave() && !self.is_needed_after_all() {
                         break;
                     }
@@ -166,8 +193,6 @@ impl Station {
             }
         }
         owed.write(engine);
-        lock(&self.crew).threads -= 1;
-        self.changed.ring();
     }
 
     /// A worker that was stuck is back; answers whether there is work for it beside its substitute.
@@ -200,19 +225,6 @@ impl Station {
     fn return_permit(&self) {
         lock(&self.crew).permits -= 1;
         self.changed.ring();
-    }
-
-    /// Starts another worker where there is more to do than there are workers, as far as that is allowed.
-    fn grow(self: &Arc<Self>, engine: &Arc<Engine>) {
-        if self.queue.figures.ready.value() == 0 {
-            return;
-        }
-        let mut crew = lock(&self.crew);
-        let most = self.settings.max_parallelism + crew.stuck.min(self.settings.max_parallelism);
-        if crew.open && crew.threads < most {
-            crew.threads += 1;
-            self.spawn(engine);
-        }
     }
 }
 

@@ -130,8 +130,17 @@ impl Station {
     }
 
     fn work(self: Arc<Self>, engine: &Arc<Engine>) {
-        let Some(handle) = lock(&self.handle).clone() else { return };
-        let taker = Taker::Handler(Arc::clone(&self));
+        let handle = lock(&self.handle).clone();
+        if let Some(handle) = handle {
+            self.work_with(engine, &*handle);
+        }
+        // The handler is let go of before: whoever joins may rely on its being gone.
+        lock(&self.crew).threads -= 1;
+        self.changed.ring();
+    }
+
+    fn work_with(self: &Arc<Self>, engine: &Arc<Engine>, handle: &Handle) {
+        let taker = Taker::Handler(Arc::clone(self));
         let mut owed = Owed::default();
         while self.take_permit(engine, &mut owed) {
             match engine.take(&self.queue, &taker) {
@@ -166,8 +175,6 @@ impl Station {
             }
         }
         owed.write(engine);
-        lock(&self.crew).threads -= 1;
-        self.changed.ring();
     }
 
     /// A worker that was stuck is back; answers whether there is work for it beside its substitute.

@@ -131,7 +131,8 @@ impl Broker {
     /// ended.
     ///
     /// # Errors
-    /// `INVALID`, `CLOSED`, `FORKED`.
+    /// `INVALID`, `CLOSED`, `FORKED`; inside a handler `DEADLOCK` where it would replace another, or while another thread
+    /// starts, stops or closes.
     pub fn handle(
         &self,
         queue: &str,
@@ -369,12 +370,18 @@ fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
     })
 }
 
-fn refuse_in_handler(call: &str) -> Result<()> {
-    if IN_HANDLER.get() {
+/// Refuses a call that waits for handlers on a thread that is running one.
+pub(super) fn refuse_in_handler(call: &str) -> Result<()> {
+    if is_in_handler() {
         return Err(Error::new(
             ErrorKind::Deadlock,
             format!("{call} inside a handler would wait for itself"),
         ));
     }
     Ok(())
+}
+
+/// Whether this thread is running a handler.
+pub(super) fn is_in_handler() -> bool {
+    IN_HANDLER.get()
 }

@@ -213,7 +213,7 @@ impl Broker {
     pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
         self.shared.check_open()?;
         refuse_in_handler("wait_idle")?;
-        let end = timeout.into().map(|timeout| Instant::now() + timeout);
+        let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         let rest = &self.shared.engine.buffer.state.rest;
         let _listener = rest.listen();
         loop {

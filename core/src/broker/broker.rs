@@ -172,10 +172,35 @@ impl Broker {
         })
     }
 
+    /// Registers a queue's handler for the bindings, which hand the delivery back with the handler's answer; none where
+    /// the delivery was settled, or will be, by somebody else.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_returning(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(Delivery) -> Option<(Delivery, std::result::Result<(), HandlerError>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<()> {
+        super::stations::register(&self.shared, queue, options, move |delivery| {
+            let (mut delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
+            let end = match result {
+                Ok(()) => delivery.finish_ack(),
+                Err(HandlerError(failure)) => fail(&mut delivery, failure),
+            };
+            end.ok()
+        })
+    }
+
     /// Starts to call handlers. Started already: nothing.
     ///
     /// # Errors
-    /// `CLOSED`, `FORKED`.
+    /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler while another thread starts, stops or closes.
     pub fn start(&self) -> Result<()> {
         self.shared.check_open()?;
         super::stations::start(&self.shared)
@@ -330,10 +355,17 @@ impl Broker {
         &self.shared.path
     }
 
+    /// Refuses a closed broker, and one of the process this one was forked from: for the bindings, before what they
+    /// answer themselves.
+    #[doc(hidden)]
+    pub fn check_open(&self) -> Result<()> {
+        self.shared.check_open()
+    }
+
     /// Refuses everything from now on: a bug was caught that may have left things half done.
     #[doc(hidden)]
     pub fn poison(&self, why: &str) {
-        self.shared.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
+        self.shared.poison(why);
     }
 }
 

@@ -61,13 +61,11 @@ impl Broker {
     /// naming file and offset, `UNSUPPORTED` for another version, `STORAGE_FULL`, `IO`.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
-        let storage: Arc<dyn Storage> =
-            if path == Path::new(MEMORY_PATH) || options.durability == Durability::Memory {
-                Arc::new(MemoryStorage::new())
-            } else {
-                Arc::new(DiskStorage::new(path))
-            };
-        Self::open_on(storage, options)
+        if path == Path::new(MEMORY_PATH) || options.durability == Durability::Memory {
+            let options = options.durability(Durability::Memory);
+            return Self::open_on(Arc::new(MemoryStorage::new()), options);
+        }
+        Self::open_on(Arc::new(DiskStorage::new(path)), options)
     }
 
     /// Opens the broker on a storage.

@@ -5,4 +5,6 @@ set -eu
 
 need cc gcc || die "a C compiler is needed"
 cargo build --release --package libmq-ffi
+# Programs linked with it ask for the library by the name of its interface.
+ln -sf libmq.so "$target/release/libmq.so.0"
 ls -l "$target/release/libmq.so" "$target/release/libmq.a" | awk '{ printf "%9d bytes  %s\n", $5, $NF }'

@@ -61,13 +61,11 @@ impl Broker {
     /// naming file and offset, `UNSUPPORTED` for another version, `STORAGE_FULL`, `IO`.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
-        let storage: Arc<dyn Storage> =
-            if path == Path::new(MEMORY_PATH) || options.durability == Durability::Memory {
-                Arc::new(MemoryStorage::new())
-            } else {
-                Arc::new(DiskStorage::new(path))
-            };
-        Self::open_on(storage, options)
+        if path == Path::new(MEMORY_PATH) || options.durability == Durability::Memory {
+            let options = options.durability(Durability::Memory);
+            return Self::open_on(Arc::new(MemoryStorage::new()), options);
+        }
+        Self::open_on(Arc::new(DiskStorage::new(path)), options)
     }
 
     /// Opens the broker on a storage.
@@ -131,7 +129,8 @@ impl Broker {
     /// ended.
     ///
     /// # Errors
-    /// `INVALID`, `CLOSED`, `FORKED`.
+    /// `INVALID`, `CLOSED`, `FORKED`; inside a handler `DEADLOCK` where it would replace another, or while another thread
+    /// starts, stops or closes.
     pub fn handle(
         &self,
         queue: &str,
@@ -171,10 +170,35 @@ impl Broker {
         })
     }
 
+    /// Registers a queue's handler for the bindings, which hand the delivery back with the handler's answer; none where
+    /// the delivery was settled, or will be, by somebody else.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_returning(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(Delivery) -> Option<(Delivery, std::result::Result<(), HandlerError>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<()> {
+        super::stations::register(&self.shared, queue, options, move |delivery| {
+            let (mut delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
+            let end = match result {
+                Ok(()) => delivery.finish_ack(),
+                Err(HandlerError(failure)) => fail(&mut delivery, failure),
+            };
+            end.ok()
+        })
+    }
+
     /// Starts to call handlers. Started already: nothing.
     ///
     /// # Errors
-    /// `CLOSED`, `FORKED`.
+    /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler while another thread starts, stops or closes.
     pub fn start(&self) -> Result<()> {
         self.shared.check_open()?;
         super::stations::start(&self.shared)
@@ -212,7 +236,7 @@ impl Broker {
     pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
         self.shared.check_open()?;
         refuse_in_handler("wait_idle")?;
-        let end = timeout.into().map(|timeout| Instant::now() + timeout);
+        let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         let rest = &self.shared.engine.buffer.state.rest;
         let _listener = rest.listen();
         loop {
@@ -329,10 +353,17 @@ impl Broker {
         &self.shared.path
     }
 
+    /// Refuses a closed broker, and one of the process this one was forked from: for the bindings, before what they
+    /// answer themselves.
+    #[doc(hidden)]
+    pub fn check_open(&self) -> Result<()> {
+        self.shared.check_open()
+    }
+
     /// Refuses everything from now on: a bug was caught that may have left things half done.
     #[doc(hidden)]
     pub fn poison(&self, why: &str) {
-        self.shared.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
+        self.shared.poison(why);
     }
 }
 
@@ -369,12 +400,18 @@ fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
     })
 }
 
-fn refuse_in_handler(call: &str) -> Result<()> {
-    if IN_HANDLER.get() {
+/// Refuses a call that waits for handlers on a thread that is running one.
+pub(super) fn refuse_in_handler(call: &str) -> Result<()> {
+    if is_in_handler() {
         return Err(Error::new(
             ErrorKind::Deadlock,
             format!("{call} inside a handler would wait for itself"),
         ));
     }
     Ok(())
+}
+
+/// Whether this thread is running a handler.
+pub(super) fn is_in_handler() -> bool {
+    IN_HANDLER.get()
 }

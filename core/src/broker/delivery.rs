@@ -175,6 +175,12 @@ impl Delivery {
         Ok(())
     }
 
+    /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.
+    #[doc(hidden)]
+    pub fn poison(&self, why: &str) {
+        self.shared.poison(why);
+    }
+
     /// Done. What was enqueued with the delivery is enqueued by the same record.
     ///
     /// # Errors

@@ -42,6 +42,11 @@ impl Shared {
         if self.engine.is_closed() { Err(Error::closed()) } else { Ok(()) }
     }
 
+    /// Refuses everything from now on.
+    pub(crate) fn poison(&self, why: &str) {
+        self.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
+    }
+
     /// Refuses a message that is out of range, or asks for what is not there yet.
     pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<()> {
         message.check(self.options.max_message_bytes)?;

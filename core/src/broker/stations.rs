@@ -1,7 +1,9 @@
 //! Handlers coming and going: register, start, stop, close.
 
+use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
+use super::broker::{is_in_handler, refuse_in_handler};
 use super::delivery::Delivery;
 use super::handler::HandlerOptions;
 use super::message::check_queue_name;
@@ -10,7 +12,7 @@ use crate::buffer::Outcome;
 use crate::dispatch::{CancelReason, Station, dismiss};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, lock};
+use crate::sync::{Arc, MutexGuard, lock};
 
 /// Registers a queue's handler; `run` settles the delivery, or sees to it, and answers what has still to be written.
 pub(crate) fn register(
@@ -29,8 +31,11 @@ pub(crate) fn register(
         Some(shared) => run(Delivery::new(shared, flight)),
         None => None,
     });
-    let _turn = lock(&shared.turn);
+    let _turn = turn(shared, "handle")?;
     shared.check_open()?;
+    if lock(&shared.engine.stations).contains_key(&queue.number) {
+        refuse_in_handler("replacing a handler")?;
+    }
     let station = Arc::new(Station::new(Arc::clone(&queue), settings, handle));
     queue.figures.parallelism.set(station.settings.max_parallelism.into());
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
@@ -48,7 +53,7 @@ pub(crate) fn register(
 
 /// Starts all handlers.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
-    let _turn = lock(&shared.turn);
+    let _turn = turn(shared, "start")?;
     shared.check_open()?;
     if !shared.engine.running.swap(true, Ordering::AcqRel) {
         for station in stations(shared) {
@@ -122,6 +127,21 @@ pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
     engine.buffer.state.rest.ring();
     lock(&shared.owner_lock).take();
     ended.and(stopped)
+}
+
+/// Waits for one's turn; a handler does not, since whoever has the turn may be waiting for it to end.
+fn turn<'a>(shared: &'a Shared, call: &str) -> Result<MutexGuard<'a, ()>> {
+    if !is_in_handler() {
+        return Ok(lock(&shared.turn));
+    }
+    match shared.turn.try_lock() {
+        Ok(turn) => Ok(turn),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Deadlock,
+            format!("{call} inside a handler would wait for a stop that may be waiting for it"),
+        )),
+    }
 }
 
 fn stations(shared: &Shared) -> Vec<Arc<Station>> {

@@ -150,6 +150,7 @@ impl Station {
             self.look_for_messages(engine, &*handle);
         }
         self.looking.fetch_sub(1, Ordering::Relaxed);
+        // The handler is let go of before: whoever joins may rely on its being gone.
         lock(&self.crew).threads -= 1;
         self.changed.ring();
     }

@@ -23,7 +23,8 @@ use std::time::Duration;
 pub use disk::DiskStorage;
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
-pub(crate) use sys::{boot_time, forks, tick};
+pub use sys::forks;
+pub(crate) use sys::{boot_time, tick};
 
 use crate::error::Result;
 

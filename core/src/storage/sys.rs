@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) use fork::Unshared;
-pub(crate) use fork::forks;
+pub use fork::forks;
 pub(super) use map::Mapping;
 
 /// Bytes of one write where space has to be made with zeros. Larger writes make larger extents, and those are

@@ -61,7 +61,7 @@ static LOCKS: [AtomicI32; LOCKS_MAX] = [const { AtomicI32::new(NONE) }; LOCKS_MA
 
 /// How many forks lie between this process and the one that first asked. Two loads.
 #[inline]
-pub(crate) fn forks() -> u32 {
+pub fn forks() -> u32 {
     // Acquire: the mark's first values were stored before its address was.
     let mark = MARK.load(Ordering::Acquire);
     // SAFETY: the pointer is null or was stored by `watch`, which gives a static or a page that is never unmapped; a

@@ -1,0 +1,120 @@
+//! What a handler may call, and when it is let go of.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use libmq::{Broker, ErrorKind, HandlerOptions, Message, Options};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn open() -> Broker {
+    Broker::open(":memory:", Options::new()).unwrap()
+}
+
+/// Runs `call` in a handler of the queue `q`, and sends what it answers.
+fn in_handler(
+    broker: &Broker,
+    answers: Sender<libmq::Result<()>>,
+    call: impl Fn() -> libmq::Result<()> + Send + Sync + 'static,
+) {
+    broker
+        .handle("q", HandlerOptions::new(), move |_| {
+            answers.send(call()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+}
+
+/// A worker told that it had left while it still held the handler, so that a context in it could be dropped after close
+/// had returned, and what it pointed to was gone.
+#[test]
+fn a_handler_is_gone_when_close_returns() {
+    struct Context(Arc<AtomicBool>);
+
+    impl Drop for Context {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_micros(200));
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    for _ in 0..50 {
+        let broker = open();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let context = Context(Arc::clone(&dropped));
+        broker
+            .handle("q", HandlerOptions::new(), move |_| {
+                let _in_use = &context;
+                Ok(())
+            })
+            .unwrap();
+        broker.start().unwrap();
+        broker.enqueue(Message::new("q", "")).unwrap();
+        assert!(broker.wait_idle(LONG).unwrap());
+        broker.close(LONG).unwrap();
+        assert!(dropped.load(Ordering::SeqCst));
+    }
+}
+
+/// It waited for its own call to end.
+#[test]
+fn a_handler_that_replaces_itself_is_refused() {
+    let broker = open();
+    let (answers, answered) = channel();
+    let inside = broker.clone();
+    in_handler(&broker, answers, move || inside.handle("q", HandlerOptions::new(), |_| Ok(())));
+    let error = answered.recv_timeout(LONG).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadlock);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_handler_may_register_one_for_another_queue() {
+    let broker = open();
+    let (answers, answered) = channel();
+    let inside = broker.clone();
+    in_handler(&broker, answers, move || inside.handle("other", HandlerOptions::new(), |_| Ok(())));
+    answered.recv_timeout(LONG).unwrap().unwrap();
+    broker.enqueue(Message::new("other", "")).unwrap();
+    assert!(broker.wait_idle(LONG).unwrap());
+    broker.close(LONG).unwrap();
+}
+
+/// A stop waits for handlers, and those waited for the stop.
+#[test]
+fn a_handler_does_not_wait_for_a_stop_that_waits_for_it() {
+    let broker = open();
+    let (answers, answered) = channel();
+    let inside = broker.clone();
+    let (entered, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (here, then) = (Arc::clone(&entered), Arc::clone(&go_on));
+    in_handler(&broker, answers, move || {
+        here.wait();
+        then.wait();
+        // The stop has its turn by then.
+        std::thread::sleep(Duration::from_millis(50));
+        inside.start()
+    });
+    entered.wait();
+    let stopping = broker.clone();
+    let stop = std::thread::spawn(move || stopping.stop(LONG));
+    go_on.wait();
+    let error = answered.recv_timeout(LONG).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadlock);
+    stop.join().unwrap().unwrap();
+    broker.close(LONG).unwrap();
+}
+
+/// The end of the wait was reckoned with a sum that overflowed.
+#[test]
+fn the_longest_wait_is_for_ever() {
+    let broker = open();
+    assert!(broker.wait_idle(Duration::MAX).unwrap());
+    broker.close(Duration::MAX).unwrap();
+}

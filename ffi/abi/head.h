@@ -1,0 +1,42 @@
+/* libmq: an embedded, persistent message queue. One directory is a broker; no server, no database.
+ *
+ *   #include <libmq.h>                                      link with -lmq
+ *
+ *   libmq_broker *broker = NULL;
+ *   libmq_broker_open("queue-data", NULL, &broker, NULL);
+ *   libmq_message order = LIBMQ_MESSAGE_INIT;
+ *   order.body = "3 books", order.body_len = 7;
+ *   libmq_enqueue(broker, "orders", &order, NULL, NULL);    (durable when it returns)
+ *   libmq_broker_close(broker, 5000, NULL);
+ *   libmq_broker_free(broker);
+ *
+ * Conventions, said once:
+ *
+ * STATUS    A function that can fail answers LIBMQ_OK or a negative LIBMQ_E_... Its last argument `err` may be NULL; else
+ *           *err is an error to read and free, or NULL when all went well. What each call answers stands with it; beside
+ *           that every call answers LIBMQ_E_BAD_HANDLE, LIBMQ_E_INVALID for a NULL or misaligned address where there must
+ *           be one, LIBMQ_E_FORKED in a forked child, LIBMQ_E_NO_MEMORY, and LIBMQ_E_PANIC for a bug that was caught.
+ *
+ * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
+ *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
+ *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
+ *           in `out`, in any order; freeing twice does nothing. On failure such an `out` is NULL.
+ *
+ * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
+ *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.
+ *
+ * THREADS   "Any thread" means also at the same time, on the same handle. Reading a delivery while another thread settles
+ *           it is answered, but what was read before is gone. Callbacks come on threads of the broker; in them everything
+ *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK.
+ *
+ * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, and may hold anything. A queue's name
+ *           is 1 to 128 of A-Z a-z 0-9 . _ -
+ *
+ * STRUCTS   Begin with the initialiser, which sets struct_size; a program compiled with an older header goes on working,
+ *           and one with a newer header is told LIBMQ_E_UNSUPPORTED when it uses what this library does not know. A field
+ *           left 0 is its default; LIBMQ_NONE says zero or none.
+ *
+ * TIME      Milliseconds, as int64_t. -1 as a time to wait is for ever.
+ *
+ * Names and numbers here never change their meaning. Made from ffi/src, section by section; do not edit.
+ */

@@ -1,0 +1,160 @@
+//! Administration: what is done to a broker while it works.
+
+use std::ffi::c_char;
+use std::ptr;
+use std::time::Duration;
+
+use crate::boundary;
+use crate::broker::PATH_BYTES_MAX;
+use crate::from_c::{from_c, invalid};
+use crate::handles::{libmq_broker, libmq_error};
+use crate::status::libmq_status;
+
+/// Sets how many of a queue's handler run at once, until the close. Not supported by this version: answers
+/// `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_scale(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    n: i32,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "scale", || {
+        c.queue(queue)?;
+        if (1..=1024).contains(&n) {
+            return Ok(());
+        }
+        Err(invalid(format!("n is {n}, but goes from 1 to 1024")))
+    })
+}
+
+/// Stops the handler and the receives of a queue until `libmq_resume` or the close. Not supported by this version: answers
+/// `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_pause(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "pause", || c.queue(queue).map(drop))
+}
+
+/// Ends a `libmq_pause`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_resume(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "resume", || c.queue(queue).map(drop))
+}
+
+/// Cancels a message: one that waits is gone, one in flight is cancelled. `LIBMQ_E_NOT_FOUND`: it did not exist. Not
+/// supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_cancel(
+    broker: *mut libmq_broker,
+    id: u64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let _not_looked_for = id;
+    boundary::unsupported(&from_c!(), broker, err, "cancel", || Ok(()))
+}
+
+/// Removes the messages of a queue that are not in flight; `out_n` is how many. Not supported by this version: answers
+/// `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread. `out_n` may be NULL.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_purge(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    out_n: *mut u64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "purge", || {
+        c.optional_out("out_n", out_n)?;
+        c.queue(queue).map(drop)
+    })
+}
+
+/// Takes a snapshot now, so that the next open has less to read.
+///
+/// Any thread. Answers `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_IO`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_snapshot(
+    broker: *mut libmq_broker,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::broker(&from_c!(), broker, err, |open| open.broker.snapshot())
+}
+
+/// Writes a copy of the directory to another one while the broker works. Not supported by this version: answers
+/// `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_backup(
+    broker: *mut libmq_broker,
+    to: *const c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "backup", || {
+        c.required_text("to", to, PATH_BYTES_MAX).map(drop)
+    })
+}
+
+/// Reads all of a directory that no broker has open, and reports on it. Not supported by this version: answers
+/// `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread. The caller frees `*out_report_json` with `libmq_string_free`; on failure it is NULL.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_verify(
+    path: *const c_char,
+    out_report_json: *mut *mut c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::plain(&c, err, || {
+        c.out("out_report_json", out_report_json)?.write(ptr::null_mut());
+        c.required_text("path", path, PATH_BYTES_MAX)?;
+        Err(boundary::not_yet("verify"))
+    })
+}
+
+/// Moves a manual clock by `ms` milliseconds, up to ten years, and does what is due then.
+///
+/// Any thread. Answers `LIBMQ_E_INVALID` on a system clock, or out of range.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_advance(
+    broker: *mut libmq_broker,
+    ms: i64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::broker(&from_c!(), broker, err, |open| {
+        let ms = u64::try_from(ms).map_err(|_| invalid(format!("ms is {ms}, but goes from 0")))?;
+        open.broker.advance(Duration::from_millis(ms))
+    })
+}

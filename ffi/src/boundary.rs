@@ -1,0 +1,212 @@
+//! The boundary: what every exported function goes through on its way in and out.
+//!
+//! On the way in the handle is looked up, before any other argument is looked at. On the way out an error becomes a
+//! status, and an error object where one is asked for. A panic becomes `PANIC` and poisons the broker: what it left half
+//! done is for the next open to put right, from the disk.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libmq::{Delivery, Error, ErrorKind, Result};
+
+use crate::error;
+use crate::from_c::FromC;
+use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
+use crate::status::{LIBMQ_OK, libmq_status};
+
+/// Why a broker is poisoned by a panic.
+const CAUGHT: &str = "a bug in libmq was caught in an earlier call; close and open again";
+
+/// A call on no handle.
+pub(crate) fn plain(
+    c: &FromC,
+    err: *mut *mut libmq_error,
+    work: impl FnOnce() -> Result<()>,
+) -> libmq_status {
+    answer(c, err, guarded(work, || {}))
+}
+
+/// A call on a broker.
+pub(crate) fn broker(
+    c: &FromC,
+    handle: *const libmq_broker,
+    err: *mut *mut libmq_error,
+    work: impl FnOnce(&OpenBroker) -> Result<()>,
+) -> libmq_status {
+    let result = libmq_broker::find(handle)
+        .and_then(|open| guarded(|| work(&open), || open.broker.poison(CAUGHT)));
+    answer(c, err, result)
+}
+
+/// A call on a broker that a later version will do; here it is refused when everything else about it is right.
+pub(crate) fn unsupported(
+    c: &FromC,
+    handle: *const libmq_broker,
+    err: *mut *mut libmq_error,
+    call: &str,
+    check: impl FnOnce() -> Result<()>,
+) -> libmq_status {
+    broker(c, handle, err, |open| {
+        open.broker.check_open()?;
+        check()?;
+        Err(not_yet(call))
+    })
+}
+
+/// A call on a delivery, which stays what it is.
+pub(crate) fn delivery(
+    c: &FromC,
+    handle: *const libmq_delivery,
+    err: *mut *mut libmq_error,
+    work: impl FnOnce(&Delivery) -> Result<()>,
+) -> libmq_status {
+    let result = libmq_delivery::find(handle).and_then(|held| {
+        let delivery = held.lock();
+        let Some(delivery) = &*delivery else { return Err(gone()) };
+        guarded(|| work(delivery), || delivery.poison(CAUGHT))
+    });
+    answer(c, err, result)
+}
+
+/// A call that ends a delivery, and consumes its handle whatever it answers.
+pub(crate) fn settle(
+    c: &FromC,
+    handle: *const libmq_delivery,
+    err: *mut *mut libmq_error,
+    work: impl FnOnce(Delivery) -> Result<()>,
+) -> libmq_status {
+    let result = libmq_delivery::take(handle).and_then(|held| {
+        let delivery = held.lock().take().ok_or_else(gone)?;
+        guarded(|| work(delivery), || {})
+    });
+    answer(c, err, result)
+}
+
+/// A function that answers a value: the default for a handle that is none, and for a panic.
+pub(crate) fn value<H: Handle, R>(
+    handle: *const H,
+    default: R,
+    read: impl FnOnce(&H::Value) -> Option<R>,
+) -> R {
+    let found = H::find(handle).and_then(|value| guarded(|| Ok(read(&value)), || {}));
+    found.ok().flatten().unwrap_or(default)
+}
+
+/// Frees a handle; what is none is let be.
+pub(crate) fn free<H: Handle>(handle: *const H) {
+    let _ = H::take(handle).and_then(|value| {
+        guarded(
+            || {
+                drop(value);
+                Ok(())
+            },
+            || {},
+        )
+    });
+}
+
+/// Runs `work`, and answers `PANIC` for a panic.
+pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>, on_panic: impl FnOnce()) -> Result<R> {
+    // What a panic leaves half changed is not looked at again: the broker is poisoned, or the value is gone.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let _ = catch_unwind(AssertUnwindSafe(on_panic));
+        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught: please report it"))
+    })
+}
+
+pub(crate) fn not_yet(call: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{call} is not supported by this version"))
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::BadHandle, "the delivery was settled")
+}
+
+fn answer(c: &FromC, err: *mut *mut libmq_error, result: Result<()>) -> libmq_status {
+    let place = c.out("err", err).ok();
+    match result {
+        Ok(()) => {
+            if let Some(place) = place {
+                place.write(std::ptr::null_mut());
+            }
+            LIBMQ_OK
+        }
+        Err(error) => {
+            let status = error.kind().code();
+            if let Some(place) = place {
+                place.write(error::report(error));
+            }
+            status
+        }
+    }
+}
+
+impl HeldDelivery {
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        Self { delivery: Some(delivery).into(), texts: std::sync::OnceLock::new() }
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Option<Delivery>> {
+        self.delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+    use std::time::Duration;
+
+    use libmq::{Broker, Message, Options};
+
+    use super::*;
+    use crate::error::{libmq_error_code, libmq_error_free};
+    use crate::from_c::from_c;
+    use crate::options::BackoffParts;
+    use crate::status::{LIBMQ_E_BAD_HANDLE, LIBMQ_E_PANIC, LIBMQ_E_POISONED};
+
+    fn open() -> *mut libmq_broker {
+        let broker = Broker::open(":memory:", Options::new()).unwrap();
+        libmq_broker::give(OpenBroker { broker, backoff: BackoffParts::default() }).unwrap()
+    }
+
+    fn enqueue(broker: *mut libmq_broker) -> libmq_status {
+        super::broker(&from_c!(), broker, ptr::null_mut(), |open| {
+            open.broker.enqueue(Message::new("q", "x")).map(drop)
+        })
+    }
+
+    #[test]
+    fn a_panic_poisons_the_broker_and_is_answered() {
+        let handle = open();
+        let mut error = ptr::null_mut();
+        let status = broker(&from_c!(), handle, &raw mut error, |_| panic!("as a bug would"));
+        assert_eq!(status, LIBMQ_E_PANIC);
+        assert_eq!(libmq_error_code(error), LIBMQ_E_PANIC);
+        assert_eq!(enqueue(handle), LIBMQ_E_POISONED);
+        libmq_error_free(error);
+        free(handle);
+        assert_eq!(enqueue(handle), LIBMQ_E_BAD_HANDLE);
+    }
+
+    #[test]
+    fn a_panic_in_a_deliverys_call_poisons_its_broker() {
+        let handle = open();
+        assert_eq!(enqueue(handle), LIBMQ_OK);
+        let open = libmq_broker::find(handle).unwrap();
+        let received = open.broker.receive("q", Duration::ZERO, None).unwrap().unwrap();
+        let held = libmq_delivery::give(HeldDelivery::new(received)).unwrap();
+        let status = delivery(&from_c!(), held, ptr::null_mut(), |_| panic!("as a bug would"));
+        assert_eq!(status, LIBMQ_E_PANIC);
+        assert_eq!(enqueue(handle), LIBMQ_E_POISONED);
+        free(held);
+        free(handle);
+    }
+
+    #[test]
+    fn a_panic_in_what_answers_a_value_is_its_default() {
+        let handle = open();
+        assert_eq!(value(handle, 7, |_| panic!("as a bug would")), 7);
+        assert_eq!(value(handle, 7, |_| Some(8)), 8);
+        free(handle);
+        assert_eq!(value(handle, 7, |_| Some(8)), 7);
+    }
+}

@@ -1,0 +1,142 @@
+//! Brokers: opening a directory, starting and stopping its handlers, and giving it up.
+
+use std::ffi::c_char;
+use std::ptr;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use libmq::{Broker, Error, ErrorKind, Result};
+
+use crate::boundary;
+use crate::callback::refuse_in_drop;
+use crate::from_c::{from_c, invalid};
+use crate::handles::{Handle, OpenBroker, libmq_broker, libmq_error, libmq_options};
+use crate::options::Settings;
+use crate::status::{LIBMQ_NONE, libmq_status};
+
+/// Bytes of a path.
+pub(crate) const PATH_BYTES_MAX: usize = 4095;
+
+/// Opens the broker in a directory, and makes the directory where there is none. The path ":memory:" is a broker without
+/// files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
+///
+/// Any thread. The caller frees the broker. A directory has one owner at a time, in the same process too. Answers
+/// `LIBMQ_E_INVALID` for an option out of range, naming it, a file, or a directory of somebody else; `LIBMQ_E_LOCKED`
+/// naming the owner; `LIBMQ_E_CORRUPT` naming file and offset; `LIBMQ_E_UNSUPPORTED` for another format;
+/// `LIBMQ_E_STORAGE_FULL`; `LIBMQ_E_IO`. On failure `*out` is NULL.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_broker_open(
+    path: *const c_char,
+    options: *const libmq_options,
+    out: *mut *mut libmq_broker,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::plain(&c, err, || {
+        let settings = if options.is_null() {
+            Settings::default()
+        } else {
+            let settings = libmq_options::find(options)?;
+            settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        let out = c.out("out", out)?;
+        out.write(ptr::null_mut());
+        let path = c.required_text("path", path, PATH_BYTES_MAX)?;
+        let broker = Broker::open(path, settings.to_options())?;
+        out.write(libmq_broker::give(OpenBroker { broker, backoff: settings.backoff })?);
+        Ok(())
+    })
+}
+
+/// Starts to call handlers. Started already: nothing.
+///
+/// Any thread. Answers `LIBMQ_E_CLOSED`; in a callback `LIBMQ_E_DEADLOCK` while another thread starts, stops or closes.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_broker_start(
+    broker: *mut libmq_broker,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::broker(&from_c!(), broker, err, |open| {
+        refuse_in_drop("start")?;
+        open.broker.start()
+    })
+}
+
+/// Stops calling handlers and waits for those that run, and for deliveries they deferred. After `timeout_ms` (-1: never)
+/// they are cancelled with "shutdown", and after their grace what they hold is given back. `libmq_broker_start` may follow.
+///
+/// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same;
+/// `LIBMQ_E_DEADLOCK` in a callback; `LIBMQ_E_CLOSED`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_broker_stop(
+    broker: *mut libmq_broker,
+    timeout_ms: i64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::broker(&from_c!(), broker, err, |open| {
+        refuse_in_drop("stop")?;
+        open.broker.stop(waiting("timeout_ms", timeout_ms)?.unwrap_or(Duration::MAX))
+    })
+}
+
+/// Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
+/// already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
+///
+/// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled, closed all the same;
+/// `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same; `LIBMQ_E_DEADLOCK` in a callback.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_broker_close(
+    broker: *mut libmq_broker,
+    timeout_ms: i64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::broker(&from_c!(), broker, err, |open| {
+        refuse_in_drop("close")?;
+        open.broker.close(waiting("timeout_ms", timeout_ms)?.unwrap_or(Duration::MAX))
+    })
+}
+
+/// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending, at most for
+/// `timeout_ms` (-1: for ever).
+///
+/// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT`, `LIBMQ_E_CLOSED`, `LIBMQ_E_DEADLOCK`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_broker_wait_idle(
+    broker: *mut libmq_broker,
+    timeout_ms: i64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::broker(&from_c!(), broker, err, |open| {
+        refuse_in_drop("wait_idle")?;
+        if open.broker.wait_idle(waiting("timeout_ms", timeout_ms)?)? {
+            return Ok(());
+        }
+        let text = format!("the broker was not idle within {timeout_ms} ms");
+        Err(Error::new(ErrorKind::Timeout, text))
+    })
+}
+
+/// Frees a broker. Without a close before it this is a crash, on purpose: what is durable is recovered by the next open.
+/// What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
+///
+/// Any thread. Calls of other threads that are under way end first; those that wait should be ended by a close.
+#[unsafe(no_mangle)]
+pub extern "C" fn libmq_broker_free(broker: *mut libmq_broker) {
+    boundary::free(broker);
+}
+
+/// How long a call waits: none for ever.
+pub(crate) fn waiting(name: &str, ms: i64) -> Result<Option<Duration>> {
+    if ms == i64::from(LIBMQ_NONE) {
+        return Ok(None);
+    }
+    match u64::try_from(ms) {
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) => Err(invalid(format!("{name} is {ms}, but goes from -1, which is for ever"))),
+    }
+}

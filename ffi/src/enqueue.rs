@@ -1,0 +1,99 @@
+//! Enqueueing: messages in.
+
+use std::ffi::{c_char, c_void};
+
+use libmq::Result;
+
+use crate::boundary;
+use crate::from_c::{from_c, invalid};
+use crate::handles::{libmq_broker, libmq_error};
+use crate::message::{libmq_message, libmq_receipt};
+use crate::status::libmq_status;
+
+/// Enqueues a message, and returns when it has reached its durability.
+///
+/// Any thread. `out` may be NULL. Answers `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_UNSUPPORTED`, `LIBMQ_E_FULL`,
+/// `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_enqueue(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    message: *const libmq_message,
+    out: *mut libmq_receipt,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::broker(&c, broker, err, |open| {
+        let queue = c.queue(queue)?;
+        let message = c.structure("message", message)?;
+        let out = c.optional_out("out", out)?;
+        let receipt = open.broker.enqueue(message.read(&c, queue)?)?;
+        if let Some(out) = out {
+            out.write(receipt.into());
+        }
+        Ok(())
+    })
+}
+
+/// Enqueues up to 10,000 messages, all or none, with one commit. They lie in an array, each `messages[0].struct_size`
+/// bytes after the one before, and all have that size. Receipts come in the order of the messages.
+///
+/// Any thread. `out` is NULL or has room for `n`. Answers as `libmq_enqueue`; `LIBMQ_E_TOO_LARGE` beyond
+/// `max_batch_bytes`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_enqueue_batch(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    messages: *const libmq_message,
+    n: usize,
+    out: *mut libmq_receipt,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::broker(&c, broker, err, |open| {
+        let queue = c.queue(queue)?;
+        let structs = c.structures("messages", messages, n)?;
+        let out = c.optional_out("out", out)?;
+        let messages: Result<Vec<_>> = structs.iter().map(|each| each.read(&c, queue)).collect();
+        let receipts = open.broker.enqueue_batch(&messages?)?;
+        if let Some(out) = out {
+            for (index, receipt) in receipts.into_iter().enumerate() {
+                out.write_at(index, receipt.into());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Told what became of an enqueue: on one thread, in the order of the commits. May call anything but
+/// `libmq_broker_close`.
+pub type libmq_enqueued_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, status: libmq_status, receipt: libmq_receipt)>;
+
+/// Enqueues a message and returns at once; `done` is called when it has reached its durability. Not supported by this
+/// version: answers `LIBMQ_E_UNSUPPORTED`, and `done` is not called.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_enqueue_async(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    message: *const libmq_message,
+    done: libmq_enqueued_fn,
+    ctx: *mut c_void,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "enqueue_async", || {
+        let _kept_by_nobody = ctx;
+        let queue = c.queue(queue)?;
+        let _checked = c.structure("message", message)?.read(&c, queue)?;
+        if done.is_none() {
+            return Err(invalid("done is NULL".into()));
+        }
+        Ok(())
+    })
+}

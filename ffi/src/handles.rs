@@ -1,0 +1,119 @@
+//! Handles: what a program holds, and is never an address.
+
+use std::sync::{Arc, Mutex};
+
+use libmq::{Broker, DeadLetter, Delivery, Error, Result};
+
+use crate::options::{BackoffParts, Settings};
+use crate::slab::Slab;
+use crate::texts::Texts;
+
+/// Why a call failed. Made by the call, freed with `libmq_error_free`.
+#[derive(Debug)]
+pub struct libmq_error {
+    _private: [u8; 0],
+}
+
+/// Options that brokers are opened with. Made by `libmq_options_new`, freed with `libmq_options_free`.
+#[derive(Debug)]
+pub struct libmq_options {
+    _private: [u8; 0],
+}
+
+/// An open broker. Made by `libmq_broker_open`, freed with `libmq_broker_free`.
+#[derive(Debug)]
+pub struct libmq_broker {
+    _private: [u8; 0],
+}
+
+/// A message that is held. Given by a receive, or to a handler for the time of its call; settling consumes it.
+#[derive(Debug)]
+pub struct libmq_delivery {
+    _private: [u8; 0],
+}
+
+/// A list of dead letters. Made by `libmq_dead_letters_list` and `_get`, freed with `libmq_dead_letters_free`.
+#[derive(Debug)]
+pub struct libmq_dead_letters {
+    _private: [u8; 0],
+}
+
+pub(crate) static BROKERS: Slab<OpenBroker> = Slab::new(1, "broker");
+pub(crate) static DELIVERIES: Slab<HeldDelivery> = Slab::new(2, "delivery");
+pub(crate) static ERRORS: Slab<ReportedError> = Slab::inherited(3, "error");
+pub(crate) static OPTIONS: Slab<Mutex<Settings>> = Slab::inherited(4, "options");
+pub(crate) static DEAD_LETTERS: Slab<Vec<ListedLetter>> =
+    Slab::inherited(5, "list of dead letters");
+
+/// What a broker's handle stands for.
+#[derive(Debug)]
+pub(crate) struct OpenBroker {
+    pub(crate) broker: Broker,
+    /// What a handler takes where it names a part of a backoff alone.
+    pub(crate) backoff: BackoffParts,
+}
+
+/// What a delivery's handle stands for.
+#[derive(Debug)]
+pub(crate) struct HeldDelivery {
+    /// Taken by whoever settles it.
+    pub(crate) delivery: Mutex<Option<Delivery>>,
+    pub(crate) texts: std::sync::OnceLock<Texts>,
+}
+
+/// What an error's handle stands for.
+#[derive(Debug)]
+pub(crate) struct ReportedError {
+    pub(crate) error: Error,
+    pub(crate) message: std::ffi::CString,
+    pub(crate) path: Option<std::ffi::CString>,
+}
+
+/// A dead letter in a list.
+#[derive(Debug)]
+pub(crate) struct ListedLetter {
+    pub(crate) letter: DeadLetter,
+    pub(crate) texts: std::sync::OnceLock<Texts>,
+}
+
+/// A type that C knows by a handle.
+pub(crate) trait Handle: Sized + 'static {
+    /// What the handle stands for.
+    type Value;
+
+    fn slab() -> &'static Slab<Self::Value>;
+
+    /// Gives a value a handle.
+    fn give(value: Self::Value) -> Result<*mut Self> {
+        let number = Self::slab().insert(Arc::new(value))?;
+        Ok(std::ptr::without_provenance_mut(number))
+    }
+
+    fn find(handle: *const Self) -> Result<Arc<Self::Value>> {
+        Self::slab().find(handle.addr())
+    }
+
+    fn take(handle: *const Self) -> Result<Arc<Self::Value>> {
+        Self::slab().take(handle.addr())
+    }
+}
+
+macro_rules! handles {
+    ($($name:ty: $value:ty = $slab:ident;)*) => {
+        $(impl Handle for $name {
+            type Value = $value;
+
+            fn slab() -> &'static Slab<$value> {
+                &$slab
+            }
+        })*
+    };
+}
+
+handles! {
+    libmq_error: ReportedError = ERRORS;
+    libmq_options: Mutex<Settings> = OPTIONS;
+    libmq_broker: OpenBroker = BROKERS;
+    libmq_delivery: HeldDelivery = DELIVERIES;
+    libmq_dead_letters: Vec<ListedLetter> = DEAD_LETTERS;
+}

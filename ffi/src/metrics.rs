@@ -1,0 +1,191 @@
+//! Metrics: what a broker counts, and what its opening found.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+
+use libmq::{Error, ErrorKind, QueueMetrics, Recovery};
+
+use crate::boundary;
+use crate::from_c::{Extensible, from_c};
+use crate::handles::{libmq_broker, libmq_error};
+use crate::status::libmq_status;
+
+/// The figures of a queue, or of the whole broker: six gauges, then counters since the open. Set `struct_size` and leave
+/// the rest.
+#[repr(C)]
+#[derive(Debug)]
+pub struct libmq_metrics {
+    /// `sizeof(libmq_metrics)`.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Messages that could run now.
+    pub ready: u64,
+    /// Messages that are held.
+    pub in_flight: u64,
+    /// Messages that are not due yet, retries too.
+    pub delayed: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// The handler's `max_parallelism`, 0 without one.
+    pub parallelism: u64,
+    /// How long the first ready message has been ready, in milliseconds; -1 where none is.
+    pub oldest_ready_age_ms: i64,
+    /// Messages enqueued, replacements too.
+    pub enqueued: u64,
+    /// Attempts begun.
+    pub delivered: u64,
+    /// Attempts that ended with an ack.
+    pub acked: u64,
+    /// Attempts that failed, timed out, or lost a pulled lease.
+    pub retried: u64,
+    /// Attempts that were given back.
+    pub released: u64,
+    /// Attempts that ended with a reject.
+    pub rejected: u64,
+    /// Messages that became dead letters.
+    pub dead_lettered: u64,
+    /// Messages that a newer one of their key took the place of.
+    pub replaced: u64,
+    /// Enqueues answered with a message that was there.
+    pub duplicates: u64,
+    /// Messages that expired.
+    pub expired: u64,
+    /// Messages that were cancelled.
+    pub cancelled: u64,
+    /// Settles that came too late.
+    pub stale_settles: u64,
+    /// Attempts that the handler failed.
+    pub handler_errors: u64,
+    /// Attempts that ran beyond their timeout.
+    pub timeouts: u64,
+    /// Attempts in which the process died, found at the open.
+    pub crashes: u64,
+    /// Handlers that ran on beyond their grace.
+    pub stuck: u64,
+}
+
+// SAFETY: repr(C), begins with a u32, and numbers may have any bits.
+unsafe impl Extensible for libmq_metrics {}
+
+/// Reads the figures of a queue, or with NULL the sums of all.
+///
+/// Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` where
+/// `out->struct_size` is not set; `LIBMQ_E_CLOSED`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_metrics_read(
+    broker: *mut libmq_broker,
+    queue_or_null: *const c_char,
+    out: *mut libmq_metrics,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::broker(&c, broker, err, |open| {
+        let size = c.struct_size("out", out)?;
+        let metrics = open.broker.metrics()?;
+        let figures = match c.queue_or_all(queue_or_null)? {
+            None => &metrics.broker,
+            Some(queue) => metrics.queues.get(queue).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("there is no queue {queue}"))
+            })?,
+        };
+        let size = u32::try_from(size).unwrap_or_default();
+        c.write_structure("out", out, &libmq_metrics::of(figures, size))
+    })
+}
+
+/// The figures as Prometheus reads them. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_metrics_text(
+    broker: *mut libmq_broker,
+    out_prometheus: *mut *mut c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "metrics_text", || {
+        c.out("out_prometheus", out_prometheus)?.write(ptr::null_mut());
+        Ok(())
+    })
+}
+
+/// What opening found, as a JSON object of numbers: `messages` live, `dead_letters`, `suspects` (in hand when the last
+/// process died; they run alone from now on), `records` read, `dropped_bytes` of a torn tail, `snapshot` (the position it
+/// begins at, or null), `duration_ms`.
+///
+/// Any thread. The caller frees `*out` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_CLOSED`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_recovery_json(
+    broker: *mut libmq_broker,
+    out: *mut *mut c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::broker(&c, broker, err, |open| {
+        let out = c.out("out", out)?;
+        out.write(ptr::null_mut());
+        open.broker.check_open()?;
+        let json = CString::new(json(open.broker.recovery())).unwrap_or_default();
+        out.write(json.into_raw());
+        Ok(())
+    })
+}
+
+/// Frees a string that one of the functions above made. NULL is let be.
+///
+/// Any thread. Once for each: a string is no handle, and freeing it twice is not noticed.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_string_free(string: *mut c_char) {
+    if !string.is_null() {
+        // SAFETY: not null; that it came from `CString::into_raw` here, and is freed once, is what the header asks.
+        drop(unsafe { CString::from_raw(string) });
+    }
+}
+
+impl libmq_metrics {
+    fn of(figures: &QueueMetrics, struct_size: u32) -> Self {
+        let age = figures.oldest_ready_age.map(|age| i64::try_from(age.as_millis()));
+        Self {
+            struct_size,
+            reserved: 0,
+            ready: figures.ready,
+            in_flight: figures.in_flight,
+            delayed: figures.delayed,
+            dead: figures.dead,
+            parallelism: figures.parallelism,
+            oldest_ready_age_ms: age.map_or(-1, |age| age.unwrap_or(i64::MAX)),
+            enqueued: figures.enqueued,
+            delivered: figures.delivered,
+            acked: figures.acked,
+            retried: figures.retried,
+            released: figures.released,
+            rejected: figures.rejected,
+            dead_lettered: figures.dead_lettered,
+            replaced: figures.replaced,
+            duplicates: figures.duplicates,
+            expired: figures.expired,
+            cancelled: figures.cancelled,
+            stale_settles: figures.stale_settles,
+            handler_errors: figures.handler_errors,
+            timeouts: figures.timeouts,
+            crashes: figures.crashes,
+            stuck: figures.stuck,
+        }
+    }
+}
+
+fn json(recovery: &Recovery) -> String {
+    let Recovery { messages, dead_letters, suspects, records, dropped_bytes, .. } = recovery;
+    let snapshot = recovery.snapshot.map_or("null".into(), |begin| begin.to_string());
+    let duration_ms = recovery.duration.as_secs_f64() * 1000.0;
+    format!(
+        "{{\"messages\":{messages},\"dead_letters\":{dead_letters},\"suspects\":{suspects},\
+         \"records\":{records},\"dropped_bytes\":{dropped_bytes},\"snapshot\":{snapshot},\
+         \"duration_ms\":{duration_ms:.3}}}"
+    )
+}

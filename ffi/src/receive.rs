@@ -1,0 +1,127 @@
+//! Receiving: messages out, without a handler.
+
+use std::ffi::{c_char, c_int};
+use std::ptr;
+use std::time::Duration;
+
+use libmq::{Error, ErrorKind, Result};
+
+use crate::boundary;
+use crate::broker::waiting;
+use crate::from_c::{from_c, invalid};
+use crate::handles::{Handle, HeldDelivery, libmq_broker, libmq_delivery, libmq_error};
+use crate::status::libmq_status;
+
+/// Takes the next message of a queue, waiting for one at most for `timeout_ms` (0: looks once, -1: for ever). It is held for
+/// `lease_ms` (0: 30,000), which is not renewed by itself: when it runs out, that is a failed attempt.
+///
+/// Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID`,
+/// `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`. On failure `*out` is NULL.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_receive(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    timeout_ms: i64,
+    lease_ms: i64,
+    out: *mut *mut libmq_delivery,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::broker(&c, broker, err, |open| {
+        let out = c.out("out", out)?;
+        out.write(ptr::null_mut());
+        let queue = c.queue(queue)?;
+        let timeout = waiting("timeout_ms", timeout_ms)?;
+        let delivery = open.broker.receive(queue, timeout, lease(lease_ms)?)?.ok_or_else(empty)?;
+        out.write(libmq_delivery::give(HeldDelivery::new(delivery))?);
+        Ok(())
+    })
+}
+
+/// Takes up to `max` messages (1 to 10,000) that are there, waiting for the first one as `libmq_receive` does.
+///
+/// Any thread. `out` has room for `max`; `*out_n` is how many came, 0 on failure. Answers as `libmq_receive`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_receive_batch(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    max: usize,
+    timeout_ms: i64,
+    lease_ms: i64,
+    out: *mut *mut libmq_delivery,
+    out_n: *mut usize,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::broker(&c, broker, err, |open| {
+        let out_n = c.out("out_n", out_n)?;
+        out_n.write(0);
+        let out = c.out("out", out)?;
+        let queue = c.queue(queue)?;
+        let timeout = waiting("timeout_ms", timeout_ms)?;
+        let deliveries = open.broker.receive_batch(queue, max, timeout, lease(lease_ms)?)?;
+        if deliveries.is_empty() {
+            return Err(empty());
+        }
+        for (index, delivery) in deliveries.into_iter().enumerate() {
+            match libmq_delivery::give(HeldDelivery::new(delivery)) {
+                Ok(delivery) => out.write_at(index, delivery),
+                Err(error) if index == 0 => return Err(error),
+                // Those that have a handle are handed out; the rest is released, and may be received again.
+                Err(_) => break,
+            }
+            out_n.write(index + 1);
+        }
+        Ok(())
+    })
+}
+
+/// Opens a descriptor for an event loop, readable while the queue may have something; a receive that answers
+/// `LIBMQ_E_EMPTY` clears it. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread. `*out_fd` is -1 on failure.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_wakeup_open(
+    broker: *mut libmq_broker,
+    queue: *const c_char,
+    out_fd: *mut c_int,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::unsupported(&c, broker, err, "wakeup_open", || {
+        c.out("out_fd", out_fd)?.write(-1);
+        c.queue(queue).map(drop)
+    })
+}
+
+/// Closes a descriptor of `libmq_wakeup_open`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+///
+/// Any thread.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_wakeup_close(
+    broker: *mut libmq_broker,
+    fd: c_int,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::unsupported(&from_c!(), broker, err, "wakeup_close", || {
+        if fd < 0 { Err(invalid(format!("fd is {fd}"))) } else { Ok(()) }
+    })
+}
+
+/// How long a delivery is held: none for the default.
+fn lease(ms: i64) -> Result<Option<Duration>> {
+    match u64::try_from(ms) {
+        Ok(0) => Ok(None),
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) => Err(invalid(format!("lease_ms is {ms}, but goes from 0, which is the default"))),
+    }
+}
+
+#[cold]
+fn empty() -> Error {
+    Error::new(ErrorKind::Empty, "nothing came in time")
+}

@@ -1,0 +1,131 @@
+//! Settling: what becomes of a message that is held. Each ends the handle, whatever it answers.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use libmq::Result;
+
+use crate::boundary;
+use crate::callback::is_handling;
+use crate::from_c::{from_c, invalid};
+use crate::handles::{libmq_delivery, libmq_error};
+use crate::message::{libmq_message, time};
+use crate::status::{LIBMQ_NONE, libmq_status};
+
+/// Moves the deadline to `ms` milliseconds from now, if that is later; up to 24 hours. The handle stays.
+///
+/// Any thread. Answers `LIBMQ_E_STALE_LEASE` once the lease is lost, `LIBMQ_E_UNSUPPORTED` where the handler does not allow
+/// it, `LIBMQ_E_INVALID`, `LIBMQ_E_CLOSED`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_extend(
+    delivery: *mut libmq_delivery,
+    ms: i64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::delivery(&from_c!(), delivery, err, |delivery| {
+        let ms = u64::try_from(ms).map_err(|_| invalid(format!("ms is {ms}, but goes from 0")))?;
+        delivery.extend(Duration::from_millis(ms))
+    })
+}
+
+/// Enqueues a message together with the ack of this one, or not at all. It inherits the correlation id and the header
+/// `traceparent` unless it has its own. The handle stays; everything is checked, and room taken, now.
+///
+/// Any thread. Answers as `libmq_enqueue`, without waiting for room.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_enqueue(
+    delivery: *mut libmq_delivery,
+    queue: *const c_char,
+    message: *const libmq_message,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::delivery(&c, delivery, err, |delivery| {
+        let queue = c.queue(queue)?;
+        let message = c.structure("message", message)?;
+        delivery.enqueue(message.read(&c, queue)?)
+    })
+}
+
+/// Done. What was enqueued with the delivery is enqueued by the same record. Returns when that is in the kernel.
+///
+/// Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed. The handle is gone
+/// in any case.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_ack(
+    delivery: *mut libmq_delivery,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::settle(&from_c!(), delivery, err, |delivery| delivery.ack())
+}
+
+/// Failed: tried again after `delay_ms` (0: now, `LIBMQ_NONE`: the backoff), up to `max_retries` times; then a dead letter
+/// "max_retries" that keeps `why`. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced.
+///
+/// Any thread. Answers as `libmq_delivery_ack`; for a delay out of range `LIBMQ_E_INVALID`, and the message is released.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_retry(
+    delivery: *mut libmq_delivery,
+    delay_ms: i64,
+    why: *const c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::settle(&c, delivery, err, |delivery| {
+        let delay = if delay_ms == i64::from(LIBMQ_NONE) { None } else { Some(wait(delay_ms)?) };
+        delivery.retry_because(delay, &c.remark(why).unwrap_or_default())
+    })
+}
+
+/// To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced.
+///
+/// Any thread. Answers as `libmq_delivery_ack`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_reject(
+    delivery: *mut libmq_delivery,
+    why: *const c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::settle(&c, delivery, err, |delivery| {
+        delivery.reject(&c.remark(why).unwrap_or("rejected".into()))
+    })
+}
+
+/// Given back, and ready again after `delay_ms` (0 or `LIBMQ_NONE`: at once); not counted as an attempt.
+///
+/// Any thread. Answers as `libmq_delivery_ack`; for a delay out of range `LIBMQ_E_INVALID`, and it is ready at once.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_release(
+    delivery: *mut libmq_delivery,
+    delay_ms: i64,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    boundary::settle(&from_c!(), delivery, err, |delivery| {
+        delivery.release(time("delay_ms", delay_ms)?.unwrap_or_default())
+    })
+}
+
+/// Frees a delivery; one that was not settled is released. In its own handler this does nothing: there the answer settles.
+/// NULL, and what was settled or freed before, is let be.
+///
+/// Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn libmq_delivery_free(delivery: *mut libmq_delivery) {
+    if !is_handling(delivery.addr()) {
+        boundary::free(delivery);
+    }
+}
+
+fn wait(ms: i64) -> Result<Duration> {
+    let ms = u64::try_from(ms).map_err(|_| {
+        invalid(format!("delay_ms is {ms}, but goes from 0, or is LIBMQ_NONE for the backoff"))
+    })?;
+    Ok(Duration::from_millis(ms))
+}

@@ -1,0 +1,421 @@
+//! Slabs: where handles lead. A handle is a number made of a type, a slot and a generation.
+//!
+//! ```text
+//! 63    60 59                    28 27              0
+//! [ type ][      generation       ][     slot       ]
+//! ```
+//!
+//! Invariants:
+//! - a number is given once: a slot's generation goes up with each use, and a slot that has used up its generations
+//!   is not used again;
+//! - no number is an address on any machine this is built for, since their highest bits are neither all zero nor all
+//!   one: whoever follows one by mistake fails at once, and at the place of the mistake;
+//! - finding takes no lock but the slot's own, held for the copy of a reference. Slots do not move and are never freed;
+//! - brokers and deliveries belong to one process: in a forked child they are answered `FORKED` before a lock is touched
+//!   that a thread of the parent may have held. Free slots are chained without a lock for the same reason.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use libmq::storage::forks;
+use libmq::{Error, ErrorKind, Result};
+
+/// Bits of a handle that number the slot.
+const SLOT_BITS: u32 = 28;
+/// Bits of a handle that number the use of the slot.
+const GENERATION_BITS: u32 = 32;
+
+/// Slots of the first page; each further page has twice as many as the one before.
+const FIRST_PAGE: u32 = 64;
+/// Pages for all slots that can be numbered.
+const PAGES: usize = (SLOT_BITS - FIRST_PAGE.ilog2()) as usize;
+/// Handles of one type that can be there at once.
+const SLOTS_MAX: u32 = (FIRST_PAGE << PAGES) - FIRST_PAGE;
+
+const _: () = assert!(usize::BITS == 64, "handles are made for machines of 64 bits");
+const _: () = assert!(SLOTS_MAX < 1 << SLOT_BITS);
+
+/// Handles of one type, and what they stand for.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    /// The type's number, 1 to 14.
+    kind: u8,
+    /// What a handle of the type is called in an error.
+    name: &'static str,
+    /// Whether a forked child may use what it inherits.
+    inherited: bool,
+    pages: [OnceLock<Box<[Slot<T>]>>; PAGES],
+    /// Slots that were ever used.
+    used: AtomicU32,
+    /// The last slot that was freed: its number plus one, 0 for none, under a count that makes each value unique.
+    free: AtomicU64,
+}
+
+/// | `generation` | `value` | |
+/// |---|---|---|
+/// | odd | some | a handle of this generation is out |
+/// | even | none | free |
+///
+/// The generation changes under the value's lock. It is read without it to turn away what is surely stale, and once
+/// more with it: the lock orders, so the loads and stores are relaxed. `forks` is stored before the odd generation is
+/// released, and loaded after it was acquired.
+#[derive(Debug)]
+struct Slot<T> {
+    generation: AtomicU32,
+    forks: AtomicU32,
+    next_free: AtomicU32,
+    value: Mutex<Option<Arc<T>>>,
+}
+
+impl<T> Slab<T> {
+    /// A slab of things that belong to the process that made them.
+    pub(crate) const fn new(kind: u8, name: &'static str) -> Self {
+        assert!(kind >= 1 && kind <= 14);
+        Self {
+            kind,
+            name,
+            inherited: false,
+            pages: [const { OnceLock::new() }; PAGES],
+            used: AtomicU32::new(0),
+            free: AtomicU64::new(0),
+        }
+    }
+
+    /// A slab of things that a forked child has copies of, as of all memory.
+    pub(crate) const fn inherited(kind: u8, name: &'static str) -> Self {
+        let mut slab = Self::new(kind, name);
+        slab.inherited = true;
+        slab
+    }
+
+    /// Puts a value in; answers its handle.
+    ///
+    /// # Errors
+    /// `NO_MEMORY` when all numbers are given.
+    pub(crate) fn insert(&self, value: Arc<T>) -> Result<usize> {
+        let number = match self.pop_free() {
+            Some(number) => number,
+            None => self.unused()?,
+        };
+        let Some(slot) = self.slot_or_page(number) else { return Err(self.no_memory()) };
+        let mut held = slot.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = slot.generation.load(Ordering::Relaxed).wrapping_add(1);
+        *held = Some(value);
+        slot.forks.store(forks(), Ordering::Relaxed);
+        slot.generation.store(generation, Ordering::Release);
+        Ok(self.handle(number, generation))
+    }
+
+    /// What a handle stands for.
+    ///
+    /// # Errors
+    /// `BAD_HANDLE`, `FORKED`.
+    pub(crate) fn find(&self, handle: usize) -> Result<Arc<T>> {
+        let (slot, generation) = self.live(handle)?;
+        let held = slot.value.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Some(value) if slot.generation.load(Ordering::Relaxed) == generation => {
+                Ok(Arc::clone(value))
+            }
+            _ => Err(self.bad(handle)),
+        }
+    }
+
+    /// Takes a value out; its handle is no handle any more. Of two that take the same, one gets it.
+    ///
+    /// # Errors
+    /// `BAD_HANDLE`, `FORKED`.
+    pub(crate) fn take(&self, handle: usize) -> Result<Arc<T>> {
+        let (slot, generation) = self.live(handle)?;
+        let mut held = slot.value.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.generation.load(Ordering::Relaxed) != generation {
+            return Err(self.bad(handle));
+        }
+        let Some(value) = held.take() else { return Err(self.bad(handle)) };
+        let next = generation.wrapping_add(1);
+        slot.generation.store(next, Ordering::Release);
+        drop(held);
+        // After its last generation a slot stays empty for ever: its numbers would come again.
+        if next != 0 {
+            self.push_free(self.number(handle), slot);
+        }
+        Ok(value)
+    }
+
+    /// The slot of a handle that was live a moment ago.
+    fn live(&self, handle: usize) -> Result<(&Slot<T>, u32)> {
+        let generation = low_bits(handle >> SLOT_BITS);
+        let of_this_kind = handle >> (SLOT_BITS + GENERATION_BITS) == usize::from(self.kind);
+        let slot = if of_this_kind { self.slot(self.number(handle)) } else { None };
+        let Some(slot) = slot else { return Err(self.bad(handle)) };
+        if generation.is_multiple_of(2) || slot.generation.load(Ordering::Acquire) != generation {
+            return Err(self.bad(handle));
+        }
+        if !self.inherited && slot.forks.load(Ordering::Relaxed) != forks() {
+            return Err(Error::new(
+                ErrorKind::Forked,
+                format!("this {} belongs to the process that this one was forked from", self.name),
+            ));
+        }
+        Ok((slot, generation))
+    }
+
+    fn handle(&self, number: u32, generation: u32) -> usize {
+        usize::from(self.kind) << (SLOT_BITS + GENERATION_BITS)
+            | (generation as usize) << SLOT_BITS
+            | number as usize
+    }
+
+    fn number(&self, handle: usize) -> u32 {
+        low_bits(handle) & ((1 << SLOT_BITS) - 1)
+    }
+
+    fn slot(&self, number: u32) -> Option<&Slot<T>> {
+        let (page, place) = place_of(number)?;
+        self.pages.get(page)?.get()?.get(place)
+    }
+
+    /// The slot, on a page that is made if it is the first one there.
+    fn slot_or_page(&self, number: u32) -> Option<&Slot<T>> {
+        let (page, place) = place_of(number)?;
+        let slots = (FIRST_PAGE as usize) << page;
+        let page = self.pages.get(page)?;
+        page.get_or_init(|| (0..slots).map(|_| Slot::default()).collect()).get(place)
+    }
+
+    fn unused(&self) -> Result<u32> {
+        let next = |used| (used < SLOTS_MAX).then_some(used + 1);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        taken.map_err(|_| self.no_memory())
+    }
+
+    fn pop_free(&self) -> Option<u32> {
+        let mut free = self.free.load(Ordering::Acquire);
+        loop {
+            let number = low_bits_of(free).checked_sub(1)?;
+            let next = self.slot(number)?.next_free.load(Ordering::Relaxed);
+            let changed = counted(free, next);
+            // Acquire: `next_free` of the slot that is the last one now was stored before.
+            match self.free.compare_exchange_weak(
+                free,
+                changed,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(number),
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    fn push_free(&self, number: u32, slot: &Slot<T>) {
+        let mut free = self.free.load(Ordering::Relaxed);
+        loop {
+            slot.next_free.store(low_bits_of(free), Ordering::Relaxed);
+            let changed = counted(free, number + 1);
+            match self.free.compare_exchange_weak(
+                free,
+                changed,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn bad(&self, handle: usize) -> Error {
+        let what = if handle == 0 { "NULL" } else { "freed, settled, of another type, or made up" };
+        Error::new(ErrorKind::BadHandle, format!("the {} is {what}", self.name))
+    }
+
+    #[cold]
+    fn no_memory(&self) -> Error {
+        Error::new(ErrorKind::NoMemory, format!("there are {SLOTS_MAX} handles of a {}", self.name))
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self {
+            generation: AtomicU32::new(0),
+            forks: AtomicU32::new(0),
+            next_free: AtomicU32::new(0),
+            value: Mutex::new(None),
+        }
+    }
+}
+
+/// The page of a slot, and its place there.
+fn place_of(number: u32) -> Option<(usize, usize)> {
+    let from_first = number.checked_add(FIRST_PAGE)?;
+    let page = from_first.ilog2() - FIRST_PAGE.ilog2();
+    let place = from_first - (FIRST_PAGE << page);
+    Some((page as usize, place as usize))
+}
+
+/// The next value of the chain of free slots: its count goes up, so that no value comes twice.
+fn counted(free: u64, last: u32) -> u64 {
+    ((free >> 32).wrapping_add(1) << 32) | u64::from(last)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is asked for")]
+fn low_bits(word: usize) -> u32 {
+    word as u32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is asked for")]
+fn low_bits_of(word: u64) -> u32 {
+    word as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn kind_of<T>(result: Result<T>) -> Option<ErrorKind> {
+        result.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn a_handle_leads_to_its_value_until_it_is_taken() {
+        let slab = Slab::new(1, "thing");
+        let handle = slab.insert(Arc::new(7)).unwrap();
+        assert_eq!(*slab.find(handle).unwrap(), 7);
+        assert_eq!(*slab.take(handle).unwrap(), 7);
+        assert_eq!(kind_of(slab.find(handle)), Some(ErrorKind::BadHandle));
+        assert_eq!(kind_of(slab.take(handle)), Some(ErrorKind::BadHandle));
+    }
+
+    #[test]
+    fn a_used_slot_gives_another_handle() {
+        let slab = Slab::new(1, "thing");
+        let first = slab.insert(Arc::new(1)).unwrap();
+        slab.take(first).unwrap();
+        let second = slab.insert(Arc::new(2)).unwrap();
+        assert_eq!(slab.number(first), slab.number(second));
+        assert_ne!(first, second);
+        assert!(slab.find(first).is_err());
+        assert_eq!(*slab.find(second).unwrap(), 2);
+    }
+
+    #[test]
+    fn made_up_and_foreign_handles_are_refused() {
+        let slab = Slab::new(1, "thing");
+        let other = Slab::new(2, "other");
+        let handle = slab.insert(Arc::new(1)).unwrap();
+        other.insert(Arc::new(1)).unwrap();
+        let odd = [0, 1, usize::MAX, usize::MAX / 2, handle ^ 1, handle ^ (1 << SLOT_BITS)];
+        for handle in odd.into_iter().chain((0..64).map(|bit| handle ^ (1 << bit))) {
+            assert_eq!(kind_of(slab.find(handle)), Some(ErrorKind::BadHandle), "{handle:x}");
+        }
+        assert_eq!(kind_of(other.find(handle)), Some(ErrorKind::BadHandle));
+        assert!(slab.find(handle).is_ok());
+    }
+
+    #[test]
+    fn a_handle_is_no_address() {
+        for kind in [1, 14] {
+            let handle = Slab::new(kind, "thing").insert(Arc::new(())).unwrap();
+            assert!(!matches!(handle >> 60, 0 | 15));
+        }
+    }
+
+    #[test]
+    fn many_values_keep_their_handles() {
+        let slab = Slab::new(3, "thing");
+        let handles: Vec<usize> = (0..10_000).map(|i| slab.insert(Arc::new(i)).unwrap()).collect();
+        for (i, handle) in handles.iter().enumerate() {
+            assert_eq!(*slab.find(*handle).unwrap(), i);
+        }
+        handles.iter().for_each(|handle| drop(slab.take(*handle).unwrap()));
+        let again: HashSet<usize> =
+            (0..10_000).map(|i| slab.insert(Arc::new(i)).unwrap()).collect();
+        assert_eq!(slab.used.load(Ordering::Relaxed), 10_000);
+        assert!(handles.iter().all(|handle| !again.contains(handle)));
+    }
+
+    #[test]
+    fn every_slot_has_a_place_of_its_own() {
+        assert_eq!(place_of(0), Some((0, 0)));
+        assert_eq!(place_of(FIRST_PAGE - 1), Some((0, 63)));
+        assert_eq!(place_of(FIRST_PAGE), Some((1, 0)));
+        let (page, place) = place_of(SLOTS_MAX - 1).unwrap();
+        assert_eq!((page, place), (PAGES - 1, (FIRST_PAGE as usize) << page).min((page, place)));
+        assert!(place_of(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_slot_is_not_used_beyond_its_last_generation() {
+        let slab = Slab::new(1, "thing");
+        let handle = slab.insert(Arc::new(1)).unwrap();
+        slab.take(handle).unwrap();
+        let number = slab.number(handle);
+        slab.slot(number).unwrap().generation.store(u32::MAX - 1, Ordering::Relaxed);
+        let last = slab.insert(Arc::new(2)).unwrap();
+        assert_eq!(slab.number(last), number);
+        slab.take(last).unwrap();
+        assert_ne!(slab.number(slab.insert(Arc::new(3)).unwrap()), number);
+        assert!(slab.find(last).is_err() && slab.find(handle).is_err());
+    }
+
+    #[test]
+    fn values_go_when_they_are_taken_and_no_longer_used() {
+        let slab = Slab::new(1, "thing");
+        let value = Arc::new(5);
+        let handle = slab.insert(Arc::clone(&value)).unwrap();
+        let used = slab.find(handle).unwrap();
+        drop(slab.take(handle).unwrap());
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop(used);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn threads_share_a_slab() {
+        let slab = Slab::new(1, "thing");
+        let shared = slab.insert(Arc::new(usize::MAX)).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let slab = &slab;
+                scope.spawn(move || {
+                    let mut old = Vec::new();
+                    for i in 0..20_000 {
+                        let value = thread * 1_000_000 + i;
+                        let handle = slab.insert(Arc::new(value)).unwrap();
+                        assert_eq!(*slab.find(handle).unwrap(), value);
+                        assert_eq!(*slab.find(shared).unwrap(), usize::MAX);
+                        assert_eq!(*slab.take(handle).unwrap(), value);
+                        if i % 1000 == 0 {
+                            old.push(handle);
+                        }
+                        assert!(old.iter().all(|handle| slab.find(*handle).is_err()));
+                    }
+                });
+            }
+        });
+        assert!(slab.used.load(Ordering::Relaxed) <= 16);
+    }
+
+    #[test]
+    fn of_many_takers_one_gets_it() {
+        let slab = Slab::new(1, "thing");
+        for _ in 0..500 {
+            let handle = slab.insert(Arc::new(())).unwrap();
+            let got = AtomicUsize::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        got.fetch_add(usize::from(slab.take(handle).is_ok()), Ordering::Relaxed);
+                    });
+                }
+            });
+            assert_eq!(got.into_inner(), 1);
+        }
+    }
+}

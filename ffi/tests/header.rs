@@ -1,0 +1,232 @@
+//! Holds `include/libmq.h` against the code it is made from, and against C and C++ compilers.
+//!
+//! The header is a head, written by hand, and one section for each public module of the crate, in their order: the first
+//! paragraph of the module's documentation above what cbindgen makes of the module. To write it anew:
+//!
+//! ```sh
+//! LIBMQ_WRITE_HEADER=1 cargo test --package libmq-ffi header
+//! ```
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers are the test's own"
+)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The sections in their order: each a public module, and what stands below what cbindgen makes of it.
+const SECTIONS: &[(&str, &str)] = &[
+    ("status", ""),
+    ("handles", ""),
+    ("error", ""),
+    ("options", ""),
+    ("broker", ""),
+    ("message", MESSAGE_INIT),
+    ("enqueue", ""),
+    ("handler", HANDLER_INIT),
+    ("receive", ""),
+    ("delivery", ""),
+    ("settle", ""),
+    ("admin", ""),
+    ("metrics", ""),
+    ("dead_letters", ""),
+];
+
+const MESSAGE_INIT: &str = "
+/** Begins a `libmq_message`. */
+#define LIBMQ_MESSAGE_INIT \\
+  { (uint32_t)sizeof(libmq_message), 0, 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
+";
+
+const HANDLER_INIT: &str = "
+/** Begins a `libmq_handler`. */
+#define LIBMQ_HANDLER_INIT { (uint32_t)sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+";
+
+#[test]
+fn header_is_what_the_code_declares() {
+    let path = root().join("include/libmq.h");
+    let made = header();
+    if std::env::var_os("LIBMQ_WRITE_HEADER").is_some() {
+        fs::write(&path, &made).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let different = made.lines().zip(kept.lines()).position(|(made, kept)| made != kept);
+    assert!(
+        made == kept,
+        "include/libmq.h is not what the code declares, from line {} on; \
+         LIBMQ_WRITE_HEADER=1 cargo test --package libmq-ffi header writes it anew",
+        different.map_or(made.lines().count().min(kept.lines().count()), |line| line) + 1,
+    );
+}
+
+#[test]
+fn header_has_a_section_for_every_public_module() {
+    let crate_root = fs::read_to_string(package().join("src/lib.rs")).unwrap();
+    let exported =
+        crate_root.lines().filter_map(|line| line.strip_prefix("pub use ")?.strip_suffix("::*;"));
+    let exported: BTreeSet<&str> = exported.collect();
+    assert_eq!(exported, SECTIONS.iter().map(|(module, _)| *module).collect());
+}
+
+#[test]
+fn header_compiles_without_a_word() {
+    let directory = std::env::temp_dir().join(format!("libmq-header-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("libmq.h"), header()).unwrap();
+    // Twice, so that the guard is tried, and each initialiser once.
+    let program = "#include <libmq.h>\n#include <libmq.h>\n\
+        libmq_message message = LIBMQ_MESSAGE_INIT;\nlibmq_handler handler = LIBMQ_HANDLER_INIT;\n";
+    for (compiler, standard, name) in [
+        ("gcc", "-std=c11", "c"),
+        ("g++", "-std=c++17", "cpp"),
+        ("clang", "-std=c11", "c"),
+        ("clang++", "-std=c++17", "cpp"),
+    ] {
+        let source = directory.join(format!("program.{name}"));
+        fs::write(&source, program).unwrap();
+        let mut command = Command::new(compiler);
+        command.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
+        command.arg("-I").arg(&directory).arg(&source);
+        match command.output() {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{compiler}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(_) => skip(&format!("the header with {compiler}: it is not installed")),
+        }
+    }
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn header_speaks_of_threads_at_every_function() {
+    let mut complaints = String::new();
+    let mut documentation = String::new();
+    let mut functions = 0;
+    for line in header().lines() {
+        if line.starts_with("/*") {
+            documentation.clear();
+        }
+        documentation.push_str(line);
+        let declares = line.contains("libmq_")
+            && line.contains('(')
+            && !line.starts_with([' ', '#', 't', '/']);
+        if declares {
+            functions += 1;
+            if !documentation.contains("Any thread") {
+                writeln!(complaints, "{line}").unwrap();
+            }
+            documentation.clear();
+        }
+    }
+    assert!(functions > 70, "only {functions} functions were found");
+    assert!(
+        complaints.is_empty(),
+        "these do not say on which threads they may be called:\n{complaints}"
+    );
+}
+
+/// The header as the code declares it.
+fn header() -> String {
+    let mut header = fs::read_to_string(package().join("abi/head.h")).unwrap();
+    let version: Vec<&str> = env!("CARGO_PKG_VERSION").split('.').collect();
+    let [major, minor, patch] = version.as_slice() else { panic!("{version:?}") };
+    write!(
+        header,
+        "
+#ifndef LIBMQ_H
+#define LIBMQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LIBMQ_VERSION \"{major}.{minor}.{patch}\"
+#define LIBMQ_VERSION_MAJOR {major}
+#define LIBMQ_VERSION_MINOR {minor}
+#define LIBMQ_VERSION_PATCH {patch}
+
+#ifdef __cplusplus
+extern \"C\" {{
+#endif
+"
+    )
+    .unwrap();
+    for (module, below) in SECTIONS {
+        let path = package().join(format!("src/{module}.rs"));
+        let title = title(&path);
+        let rule = "-".repeat(112_usize.saturating_sub(title.chars().count()));
+        let body = section(&path);
+        write!(header, "\n/* {title} {rule} */\n\n{}\n{below}", body.trim()).unwrap();
+    }
+    header.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
+    header
+}
+
+/// The first paragraph of a module's documentation.
+fn title(path: &Path) -> String {
+    let source = fs::read_to_string(path).unwrap();
+    let lines = source.lines().map_while(|line| line.strip_prefix("//! "));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// What cbindgen makes of a module: its constants, its types, its functions, each as they stand there.
+fn section(path: &Path) -> String {
+    let source = fs::read_to_string(path).unwrap();
+    let types = source.lines().filter_map(|line| {
+        let rest = line.strip_prefix("pub struct ").or_else(|| line.strip_prefix("pub type "))?;
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned)
+    });
+    let mut config = cbindgen::Config::from_file(package().join("cbindgen.toml")).unwrap();
+    // Also those that no function of the same module takes.
+    config.export.include = types.collect();
+    let builder = cbindgen::Builder::new().with_config(config).with_src(path);
+    let mut made = Vec::new();
+    builder.generate().unwrap().write(&mut made);
+    compact(&String::from_utf8(made).unwrap())
+}
+
+/// Comments of one line on one line, and no empty lines between constants.
+fn compact(made: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in made.lines() {
+        let indent = &line[..(line.len() - line.trim_start().len()).saturating_sub(1)];
+        let opened = format!("{indent}/**");
+        let one_line = line.trim() == "*/" && lines.len() >= 2 && lines[lines.len() - 2] == opened;
+        if one_line {
+            let text = lines.pop().unwrap();
+            lines.pop();
+            let text = text.trim().trim_start_matches('*').trim();
+            lines.push(format!("{indent}/** {text} */"));
+        } else {
+            let between = line.starts_with("#define");
+            let place = lines.len().saturating_sub(2);
+            lines.push(line.trim_end().to_owned());
+            let follows =
+                place >= 1 && lines[place].is_empty() && lines[place - 1].starts_with("#define");
+            if between && follows {
+                lines.remove(place);
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+fn skip(reason: &str) {
+    println!("SKIPPED: {reason}");
+}
+
+fn package() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn root() -> PathBuf {
+    package().join("..")
+}

@@ -30,6 +30,8 @@ pub struct Enqueuing {
     pub queue: String,
     pub level: Level,
     pub key: Option<String>,
+    /// A message that holds the key stays.
+    pub keep: bool,
     pub delayed: bool,
     pub batch: Option<u64>,
 }
@@ -152,6 +154,7 @@ fn enqueuing(words: &[&str]) -> Option<Enqueuing> {
         queue: (*queue).into(),
         level: self::level(level)?,
         key: None,
+        keep: false,
         delayed: false,
         batch: None,
     };
@@ -160,7 +163,7 @@ fn enqueuing(words: &[&str]) -> Option<Enqueuing> {
             Some(("key", key)) => enqueuing.key = Some(key.into()),
             Some(("batch", first)) => enqueuing.batch = Some(first.parse().ok()?),
             None if *option == "delayed" => enqueuing.delayed = true,
-            None if *option == "keep" => {}
+            None if *option == "keep" => enqueuing.keep = true,
             _ => return None,
         }
     }
@@ -188,6 +191,7 @@ fn kill_lines_are_read_as_they_are_documented() {
             queue: "work".into(),
             level: Level::Os,
             key: Some("k2-1".into()),
+            keep: true,
             delayed: false,
             batch: Some(7),
         }))

@@ -43,3 +43,8 @@ pub fn number(body: &[u8]) -> Option<u64> {
     let word = body.split(|byte| *byte == b' ').next()?;
     std::str::from_utf8(word).ok()?.parse().ok()
 }
+
+/// Whether the message is to be acked at once.
+pub fn is_innocent(body: &[u8]) -> bool {
+    body.ends_with(b" innocent")
+}

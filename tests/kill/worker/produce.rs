@@ -57,8 +57,7 @@ fn single(
     durability: Durability,
 ) -> libmq::Result<()> {
     let (number, queue) = (numbers.take(1), queue(random));
-    let mut message =
-        Message::new(queue, body(number, size(random))).durability(durability);
+    let mut message = Message::new(queue, body(number, size(random))).durability(durability);
     let mut options = "";
     if random.percent(10) {
         message = message.delay(Duration::from_millis(1 + random.below(30)));

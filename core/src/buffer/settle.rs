@@ -99,7 +99,12 @@ impl Buffer {
                 id,
                 version,
                 next: leave(),
-                attempts: taken.attempt + u32::from(guard.crashes),
+                attempts: u32::from(guard.crashes)
+                    + match outcome {
+                        // No attempt was made: that is the point.
+                        Outcome::Spent { .. } => attempts,
+                        _ => counted,
+                    },
                 at: now,
                 reason: reason.into(),
                 error: error.into(),
@@ -181,5 +186,30 @@ fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
     }
     if superseded && matches!(outcome, Outcome::Fail { .. } | Outcome::Release { .. }) {
         figures.replaced.up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Broker, Message, Options};
+
+    /// The attempt that was never made, because the limit was used up, was counted too: three deaths made four attempts.
+    #[test]
+    fn a_dead_letter_counts_the_attempts_that_there_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Broker::open(dir.path(), Options::new().max_crashes(3)).unwrap();
+        let id = open().enqueue(Message::new("queue", "body")).unwrap().id;
+        for _ in 0..3 {
+            let broker = open();
+            let delivery = broker.receive("queue", None, None).unwrap().unwrap();
+            // Without a close: as if the process had died.
+            drop(broker);
+            drop(delivery);
+        }
+        let broker = open();
+        assert!(broker.receive("queue", std::time::Duration::ZERO, None).unwrap().is_none());
+        broker.snapshot().unwrap();
+        let letter = broker.dead_letters().get(id).unwrap().unwrap();
+        assert_eq!((letter.reason(), letter.attempts()), ("crashed", 3));
     }
 }

@@ -3,7 +3,7 @@
 //! A line that cannot be true is an error at once, with its reason. What a kill leaves open stays open here until a
 //! later line shows which way it went.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::message::{End, Message, Place, Presence};
 use crate::protocol::{Enqueuing, Entered, Level, Line, Outcome, Status};
@@ -27,7 +27,6 @@ pub struct Letter {
 /// What has happened so far, for the report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    pub enqueued: u64,
     pub entered: u64,
     /// Messages handled again although they had been acked, because the kill fell before that was written.
     pub doubles: u64,
@@ -52,8 +51,10 @@ pub struct Ledger {
     dead: u64,
     /// Numbers in a call, a handler, or a settle, in this start.
     active: HashSet<u64>,
-    /// What each lane has settled and not yet shown to be written.
+    /// What each lane has entered and not yet shown to have ended.
     lanes: HashMap<String, Vec<u64>>,
+    /// What has ended and is not known to be written, with the line that showed the end.
+    ended: VecDeque<(u64, u64)>,
     tokens: HashSet<u64>,
     highest_id: u64,
     highest_token: u64,
@@ -108,6 +109,7 @@ impl Ledger {
             }
         }
         self.lanes.clear();
+        self.ended.clear();
         self.suspects_least = if self.opened { certain } else { 0 };
         Ok(())
     }
@@ -119,6 +121,7 @@ impl Ledger {
         }
         self.active.clear();
         self.lanes.clear();
+        self.ended.clear();
         Ok(())
     }
 
@@ -218,7 +221,8 @@ impl Ledger {
             place: Place::Waiting,
             failures: (0, 0),
             crashes: 0,
-            perhaps_crashed: None,
+            perhaps_crashes: 0,
+            settling_at: 0,
             entries: 0,
             releases: 0,
             perhaps_superseded: false,
@@ -272,7 +276,8 @@ impl Ledger {
             }
             Status::Replaced => {}
         }
-        self.counts.enqueued += 1;
+        let began = message.called_at;
+        self.wrote(began)?;
         self.identify(number, id)?;
         self.returned_id = self.returned_id.max(if status == Status::Accepted { id } else { 0 });
         let message = self.message(number)?;
@@ -326,11 +331,13 @@ impl Ledger {
             return Err(format!("token {token} was given before, or is below an earlier one"));
         }
         self.highest_token = self.highest_token.max(token);
-        // What the lane has settled before is written by now.
         for before in lane.as_ref().and_then(|lane| self.lanes.remove(lane)).unwrap_or_default() {
-            self.written(before)?;
-            if let (Some(lane), Place::Entered) = (&lane, self.message(before)?.place) {
-                self.lanes.entry(lane.clone()).or_default().push(before);
+            match (&lane, self.message(before)?.place) {
+                (_, Place::Settling(_)) => self.ended.push_back((self.lines, before)),
+                (Some(lane), Place::Entered) => {
+                    self.lanes.entry(lane.clone()).or_default().push(before);
+                }
+                _ => {}
             }
         }
         let message = self.message(number)?;
@@ -420,21 +427,37 @@ impl Ledger {
 
     fn settling(&mut self, id: u64, outcome: Outcome) -> Verdict {
         let number = *self.by_id.get(&id).ok_or(format!("nobody has id {id}"))?;
+        let lines = self.lines;
         let message = self.message(number)?;
         if message.place != Place::Entered {
             return Err(format!("{number}: it is settled while it is {:?}", message.place));
         }
         message.place = Place::Settling(outcome);
+        message.settling_at = lines;
         let child = if outcome == Outcome::Ack { None } else { message.child.take() };
         child.map_or(Ok(()), |child| self.never(child))
     }
 
     fn settled(&mut self, id: u64) -> Verdict {
         let number = *self.by_id.get(&id).ok_or(format!("nobody has id {id}"))?;
-        match self.message(number)?.place {
-            Place::Settling(_) => self.written(number),
-            place => Err(format!("{number}: its settle returned while it was {place:?}")),
+        let message = self.message(number)?;
+        let began = message.settling_at;
+        match message.place {
+            Place::Settling(_) => self.written(number)?,
+            place => return Err(format!("{number}: its settle returned while it was {place:?}")),
         }
+        self.wrote(began)
+    }
+
+    /// A record is written that was made after this line; so is everything that had ended before it.
+    fn wrote(&mut self, line: u64) -> Verdict {
+        while let Some((ended, number)) = self.ended.pop_front_if(|(ended, _)| *ended < line) {
+            // It may be in a later attempt by now.
+            if self.message(number)?.settling_at < ended {
+                self.written(number)?;
+            }
+        }
+        Ok(())
     }
 
     /// What a number has settled is written.

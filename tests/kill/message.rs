@@ -64,8 +64,10 @@ pub struct Message {
     pub failures: (u32, u32),
     /// Deaths that it was certainly in flight in.
     pub crashes: u32,
-    /// The process died while the last attempt's end was being written: perhaps in flight, perhaps not.
-    pub perhaps_crashed: Option<Outcome>,
+    /// Deaths while its end was being written: it was in flight, or was not any more.
+    pub perhaps_crashes: u32,
+    /// The line that announced its last settle.
+    pub settling_at: u64,
     /// How often it was entered, and how often it was, or may have been, given back.
     pub entries: u32,
     pub releases: u32,
@@ -103,7 +105,7 @@ impl Message {
                 self.place = Place::Waiting;
             }
             Place::Settling(outcome) => {
-                self.perhaps_crashed = Some(outcome);
+                self.perhaps_crashes += 1;
                 self.place = match outcome {
                     Outcome::Ack => Place::PerhapsGone(End::Acked),
                     Outcome::Reject => Place::PerhapsGone(End::Rejected),
@@ -161,12 +163,6 @@ impl Message {
         }
         if failures > MAX_RETRIES {
             return Err(format!("attempt {attempt} is one too many"));
-        }
-        // It is here again, so its last end was not written and it was in flight, unless a failure was counted.
-        match self.perhaps_crashed.take() {
-            Some(Outcome::Ack | Outcome::Reject) => self.crashes += 1,
-            Some(Outcome::Fail) if failures == least => self.crashes += 1,
-            _ => {}
         }
         if self.crashes >= MAX_CRASHES {
             return Err(format!("it was entered after {} crashes", self.crashes));

@@ -161,13 +161,17 @@ impl Transcript {
         const LINES: usize = 60;
         self.file.flush().unwrap();
         let all = std::fs::read_to_string(&self.path).unwrap_or_default();
-        let numbered = all.lines().enumerate();
-        let about = numbered.filter(|(_, line)| {
-            line.starts_with("==")
-                || line.split([' ', '=']).any(|word| words.contains(&word) && word.len() > 2)
-        });
-        let lines: Vec<String> =
-            about.map(|(number, line)| format!("{:>8} {line}", number + 1)).collect();
+        let mut lines: Vec<String> = Vec::new();
+        let mut start = None;
+        for (number, line) in all.lines().enumerate() {
+            let named = || line.split([' ', '=']).any(|word| words.contains(&word));
+            if line.starts_with("==") {
+                start = Some((number, line));
+            } else if words.iter().any(|word| line.contains(word)) && named() {
+                let shown = start.take().into_iter().chain([(number, line)]);
+                lines.extend(shown.map(|(number, line)| format!("{:>8} {line}", number + 1)));
+            }
+        }
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 }

@@ -4,6 +4,7 @@
 mod killer;
 mod ledger;
 mod message;
+mod owner;
 mod process;
 mod protocol;
 mod random;

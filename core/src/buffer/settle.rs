@@ -120,6 +120,8 @@ impl Buffer {
         let pieces = bodies.pieces();
         let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let slot = taken.slot;
+        let follows = (matches!(entry, Entry::Wait { .. }) || plan.brings())
+            .then(|| plan.level().unwrap_or(Level::Os));
         let appended = self.journal.append(Need::Settle, &all, |position, pending| {
             let effect = match &entry {
                 Entry::Wait { attempts, due, .. } => {
@@ -148,6 +150,10 @@ impl Buffer {
             };
             pending.at(Level::Os, effect);
             plan.log(position + first.space() as u64, &bodies, pending);
+            if let Some(level) = follows {
+                state.follows();
+                pending.at(level, Effect::Followed);
+            }
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);

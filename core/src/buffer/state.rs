@@ -32,6 +32,8 @@ pub(crate) enum Effect {
     Dead { slot: u32, letter: Box<DeadLetterEntry> },
     /// A dead letter is gone.
     Undead { id: u64 },
+    /// What follows from the end of a delivery is shown.
+    Followed,
 }
 
 /// The shown state of a broker.
@@ -52,6 +54,8 @@ pub(crate) struct State {
     suspect: AtomicBool,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
+    /// Ends of deliveries from which something follows that is not shown yet: a retry, a child, one behind.
+    following: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.
     pub(crate) disk: Alarm,
@@ -77,6 +81,7 @@ impl State {
             leaving: Mutex::default(),
             suspect: AtomicBool::new(false),
             retries: AtomicU64::new(0),
+            following: AtomicU64::new(0),
             timer: Timer::new(),
             disk: Alarm::default(),
             sync_wish: Wish::default(),
@@ -158,9 +163,9 @@ impl State {
             let mut ready = queue.ready();
             let mut guard = self.slots.at(index).lock();
             if guard.state() == SlotState::Delayed && guard.id == id && guard.due <= now {
-                self.left_schedule(&queue, guard.attempts);
                 guard.set(SlotState::Ready);
                 queue.figures.ready.up();
+                self.left_schedule(&queue, guard.attempts);
                 ready.lane.link(&self.slots, index, &mut guard);
                 queue.ring(&mut ready);
             }
@@ -264,11 +269,21 @@ impl State {
         self.room.free(1);
     }
 
-    /// Tells who waits for that, if a queue has come to rest: nothing in flight, nothing ready.
+    /// Tells who waits for that, if a queue has come to rest: nothing is in flight.
     pub(crate) fn rested(&self, queue: &Queue) {
-        if queue.figures.in_flight.value() == 0 && queue.figures.ready.value() == 0 {
+        if queue.figures.in_flight.value() == 0 {
             self.rest.ring_if_heard();
         }
+    }
+
+    /// Something follows from the end of a delivery, which is still counted as in flight.
+    pub(crate) fn follows(&self) {
+        self.following.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends of deliveries from which something follows that is not shown yet.
+    pub(crate) fn following(&self) -> u64 {
+        self.following.load(Ordering::SeqCst)
     }
 
     /// Adds a dead letter.
@@ -316,6 +331,11 @@ impl Show for State {
                     self.free(slot);
                 }
                 Effect::Undead { id } => self.unbury(id),
+                Effect::Followed => {
+                    if self.following.fetch_sub(1, Ordering::SeqCst) == 1 {
+                        self.rest.ring_if_heard();
+                    }
+                }
             }
         }
     }

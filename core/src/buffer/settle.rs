@@ -115,6 +115,8 @@ impl Buffer {
         let pieces = bodies.pieces();
         let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let slot = taken.slot;
+        let follows = (matches!(entry, Entry::Wait { .. }) || plan.brings())
+            .then(|| plan.level().unwrap_or(Level::Os));
         let appended = self.journal.append(Need::Settle, &all, |position, pending| {
             let effect = match &entry {
                 Entry::Wait { attempts, due, .. } => {
@@ -143,6 +145,10 @@ impl Buffer {
             };
             pending.at(Level::Os, effect);
             plan.log(position + first.space() as u64, &bodies, pending);
+            if let Some(level) = follows {
+                state.follows();
+                pending.at(level, Effect::Followed);
+            }
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);
@@ -179,5 +185,30 @@ fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
     }
     if superseded && matches!(outcome, Outcome::Fail { .. } | Outcome::Release { .. }) {
         figures.replaced.up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Broker, Message, Options};
+
+    /// The attempt that was never made, because the limit was used up, was counted too: three deaths made four attempts.
+    #[test]
+    fn a_dead_letter_counts_the_attempts_that_there_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Broker::open(dir.path(), Options::new().max_crashes(3)).unwrap();
+        let id = open().enqueue(Message::new("queue", "body")).unwrap().id;
+        for _ in 0..3 {
+            let broker = open();
+            let delivery = broker.receive("queue", None, None).unwrap().unwrap();
+            // Without a close: as if the process had died.
+            drop(broker);
+            drop(delivery);
+        }
+        let broker = open();
+        assert!(broker.receive("queue", std::time::Duration::ZERO, None).unwrap().is_none());
+        broker.snapshot().unwrap();
+        let letter = broker.dead_letters().get(id).unwrap().unwrap();
+        assert_eq!((letter.reason(), letter.attempts()), ("crashed", 3));
     }
 }

@@ -27,7 +27,7 @@ type Live = Vec<(u64, Owner)>;
 /// Who has a content.
 #[derive(Clone, Copy, Debug)]
 enum Owner {
-    Slot(u32),
+    Slot { slot: u32, id: u64 },
     DeadLetter(u64),
 }
 
@@ -60,7 +60,7 @@ impl Buffer {
         for slot in state.slots.claimed() {
             let Some(data) = self.copy_slot(slot) else { continue };
             if data.version < begin {
-                live.push((data.version, Owner::Slot(slot)));
+                live.push((data.version, Owner::Slot { slot, id: data.id }));
             }
             let queue = state.queues.numbered(data.queue).name.clone();
             let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
@@ -128,18 +128,21 @@ impl Buffer {
             self.journal.relieve()?;
             let (_, content) = self.journal.read(*version)?;
             all &= match owner {
-                Owner::Slot(slot) => self.move_message(*slot, *version, &content)?,
+                Owner::Slot { slot, id } => self.move_message(*slot, *id, *version, &content)?,
                 Owner::DeadLetter(id) => self.move_dead_letter(*id, *version, &content)?,
             };
         }
         Ok(all)
     }
 
-    fn move_message(&self, slot: u32, version: u64, content: &Bytes) -> Result<bool> {
+    fn move_message(&self, slot: u32, id: u64, version: u64, content: &Bytes) -> Result<bool> {
         let mut guard = self.state.slots.at(slot).lock();
         match guard.state() {
-            SlotState::Free => return Ok(true),
-            _ if guard.version != version => return Ok(true),
+            // It has left its slot: it is gone, replaced, or has become a dead letter with the same content.
+            state if state == SlotState::Free || guard.version != version => {
+                drop(guard);
+                return self.move_dead_letter(id, version, content);
+            }
             // Its record or its end is not shown yet; the next snapshot will find it settled.
             SlotState::Pending | SlotState::Settled => return Ok(false),
             _ => {}
@@ -194,5 +197,40 @@ impl Buffer {
             self.state.replace_dead_letter(moved);
         })?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::buffer::Outcome;
+    use crate::journal::Level;
+    use crate::{Broker, Message, Options};
+
+    /// A settle had made a message a dead letter, but was not shown yet, when the snapshot read the slots and the dead
+    /// letters. It was shown while the snapshot was written; then the message was in its slot no more, its content was
+    /// taken to belong to nobody, and its segment was removed. The next open found the dead letter without a content.
+    #[test]
+    fn a_message_that_dies_while_a_snapshot_is_written_keeps_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().segment_bytes(64 << 10);
+        let broker = Broker::open(dir.path(), options.clone()).unwrap();
+        let id = broker.enqueue(Message::new("dies", "content")).unwrap().id;
+        let filling = vec![0; 20_000];
+        for _ in 0..8 {
+            broker.enqueue(Message::new("filling", &filling)).unwrap();
+            broker.receive("filling", None, None).unwrap().unwrap().ack().unwrap();
+        }
+        let mut delivery = broker.receive("dies", None, None).unwrap().unwrap();
+        let end = delivery.finish(Outcome::Reject { reason: "no", error: "" }).unwrap();
+        broker.snapshot().unwrap();
+        delivery.shared.engine.buffer.journal.commit(Level::Os, end).unwrap();
+        drop(delivery);
+        broker.close(Duration::from_secs(1)).unwrap();
+
+        let broker = Broker::open(dir.path(), options).unwrap();
+        let letter = broker.dead_letters().get(id).unwrap().unwrap();
+        assert_eq!((letter.reason(), letter.body()), ("no", &b"content"[..]));
     }
 }

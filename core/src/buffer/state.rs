@@ -34,6 +34,8 @@ pub(crate) enum Effect {
     Dead { slot: u32, letter: Box<DeadLetterEntry> },
     /// A dead letter is gone.
     Undead { id: u64 },
+    /// What follows from the end of a delivery is shown.
+    Followed,
 }
 
 /// How much there may be.
@@ -64,6 +66,8 @@ pub(crate) struct State {
     pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
+    /// Ends of deliveries from which something follows that is not shown yet: a retry, a child, one behind.
+    following: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.
     pub(crate) disk: Alarm,
@@ -90,6 +94,7 @@ impl State {
             leaving: Mutex::default(),
             company: Company::default(),
             retries: AtomicU64::new(0),
+            following: AtomicU64::new(0),
             timer: Timer::new(),
             disk: Alarm::default(),
             sync_wish: Wish::default(),
@@ -193,9 +198,9 @@ impl State {
             let mut ready = queue.ready();
             let mut guard = self.slots.at(index).lock();
             if guard.state() == SlotState::Delayed && guard.id == id && guard.due <= now {
-                self.left_schedule(&queue, guard.attempts);
                 guard.set(SlotState::Ready);
                 queue.figures.ready.up();
+                self.left_schedule(&queue, guard.attempts);
                 ready.lane.link(&self.slots, index, &mut guard);
                 queue.ring(&mut ready);
             }
@@ -312,11 +317,25 @@ impl State {
         self.slots.free(index);
     }
 
-    /// Tells who waits for that, if a queue has come to rest: nothing in flight, nothing ready.
+    /// Tells who waits for that, if a queue has come to rest: nothing in flight, and nothing ready that a handler will
+    /// take.
     pub(crate) fn rested(&self, queue: &Queue) {
-        if queue.figures.in_flight.value() == 0 && queue.figures.ready.value() == 0 {
+        let figures = &queue.figures;
+        if figures.in_flight.value() == 0
+            && (figures.ready.value() == 0 || figures.parallelism.value() == 0)
+        {
             self.rest.ring_if_heard();
         }
+    }
+
+    /// Something follows from the end of a delivery, which is still counted as in flight.
+    pub(crate) fn follows(&self) {
+        self.following.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends of deliveries from which something follows that is not shown yet.
+    pub(crate) fn following(&self) -> u64 {
+        self.following.load(Ordering::SeqCst)
     }
 
     /// Adds a dead letter; answers whether it is parked, and needs a place.
@@ -387,6 +406,11 @@ impl Show for State {
                     }
                 }
                 Effect::Undead { id } => self.unbury(id),
+                Effect::Followed => {
+                    if self.following.fetch_sub(1, Ordering::SeqCst) == 1 {
+                        self.rest.ring_if_heard();
+                    }
+                }
             }
         }
     }

@@ -1,0 +1,47 @@
+//! Processes that work are killed with SIGKILL again and again, and a ledger outside is held against what is found.
+//! `README.md` says what a worker is and what is held against it.
+
+mod killer;
+mod ledger;
+mod message;
+mod owner;
+mod process;
+mod protocol;
+mod random;
+mod rounds;
+mod verdict;
+
+use std::path::PathBuf;
+
+use process::Program;
+
+/// Rounds that count, where `LIBMQ_KILL_ROUNDS` does not say.
+const ROUNDS_RUST: u64 = 100;
+
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and takes a number")))
+}
+
+/// Runs the rounds of a language in a directory of their own, which stays if they fail.
+fn kill_rounds(program: &Program, rounds: u64) {
+    let seed = setting("LIBMQ_KILL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let directory = scratch();
+    let report = rounds::run(program, &directory.join("queue"), seed, rounds);
+    println!("{}, seed {seed}: {report}", program.language);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// A directory of this test's own.
+fn scratch() -> PathBuf {
+    tempfile::Builder::new()
+        .prefix("libmq-kill-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
+        .keep()
+}
+
+#[test]
+fn kill_rounds_lose_nothing_and_double_nothing_in_rust() {
+    kill_rounds(&Program::rust(), setting("LIBMQ_KILL_ROUNDS").unwrap_or(ROUNDS_RUST));
+}

@@ -1,0 +1,73 @@
+//! The worker of the kill rounds in Rust: `WORKER DIRECTORY SEED [drain]`, see `../README.md`.
+
+#[path = "../random.rs"]
+mod random;
+
+mod handle;
+mod numbers;
+mod produce;
+mod say;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use libmq::{Backoff, Broker, Options};
+
+use numbers::Numbers;
+use say::say;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let (directory, seed, drain) = match &arguments[..] {
+        [_, directory, seed] => (directory, seed, false),
+        [_, directory, seed, mode] if mode == "drain" => (directory, seed, true),
+        _ => {
+            say("error usage: WORKER DIRECTORY SEED [drain]");
+            std::process::exit(2);
+        }
+    };
+    let seed = seed.parse().unwrap();
+    if let Err(error) = work(directory, seed, drain) {
+        say(&format!("error {} {error}", error.kind().name()));
+        std::process::exit(1);
+    }
+}
+
+fn work(directory: &str, seed: u64, drain: bool) -> libmq::Result<()> {
+    let backoff =
+        Backoff::exponential(Duration::from_millis(1), 2.0, Duration::from_millis(20), 1.0);
+    let options = Options::new()
+        .segment_bytes(64 << 10)
+        .snapshot_threshold(200)
+        .snapshot_interval(Duration::from_millis(50))
+        .default_max_retries(3)
+        .max_crashes(3)
+        .default_backoff(backoff);
+    let broker = Broker::open(directory, options)?;
+    let found = broker.recovery();
+    say(&format!("recovered {} {}", found.messages, found.dead_letters));
+    say(&format!("suspects {}", found.suspects));
+
+    let numbers = Arc::new(Numbers::new(seed));
+    handle::register(&broker, &numbers)?;
+    say("ready");
+    broker.start()?;
+    if drain {
+        return handle::drain(&broker, &numbers);
+    }
+    let puller = {
+        let (broker, numbers) = (broker.clone(), Arc::clone(&numbers));
+        thread::spawn(move || handle::pull(&broker, &numbers, None))
+    };
+    let producers: Vec<_> = (0..produce::PRODUCERS)
+        .map(|producer| {
+            let (broker, numbers) = (broker.clone(), Arc::clone(&numbers));
+            thread::spawn(move || produce::run(&broker, &numbers, producer))
+        })
+        .collect();
+    for producer in producers {
+        producer.join().unwrap()?;
+    }
+    puller.join().unwrap()
+}

@@ -68,7 +68,7 @@ impl Place<'_> {
 }
 
 fn fill(broker: &Broker, messages: usize) -> Done {
-    let batch: Vec<Message<'_>> = (0..BATCH).map(|_| Message::new(QUEUE, &BODY)).collect();
+    let batch: Vec<Message<'_>> = (0..BATCH).map(|_| Message::new(QUEUE, &BODY[..])).collect();
     for _ in 0..messages / BATCH {
         broker.enqueue_batch(&batch)?;
     }
@@ -105,7 +105,7 @@ fn enqueue(criterion: &mut Criterion, name: &str, place: Place<'_>) {
             || place.open(),
             |(broker, _)| {
                 for _ in 0..STEP {
-                    done(broker.enqueue(Message::new(QUEUE, &BODY)).map(drop).map_err(Into::into));
+                    done(broker.enqueue(Message::new(QUEUE, &BODY[..])).map(drop).map_err(Into::into));
                 }
             },
             BatchSize::PerIteration,

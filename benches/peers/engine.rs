@@ -31,9 +31,9 @@ fn close(broker: &Broker) -> libmq::Result<()> {
 /// Bytes of the log that a message with [`BODY`] takes.
 pub(crate) fn record_bytes() -> Result<usize, Failure> {
     let broker = Broker::open(":memory:", Options::new())?;
-    broker.enqueue(Message::new(QUEUE, &BODY))?;
+    broker.enqueue(Message::new(QUEUE, &BODY[..]))?;
     let before = broker.metrics()?.lsn.reserved;
-    broker.enqueue(Message::new(QUEUE, &BODY))?;
+    broker.enqueue(Message::new(QUEUE, &BODY[..]))?;
     Ok(usize::try_from(broker.metrics()?.lsn.reserved - before)?)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn one_by_one(directory: &Path, durability: Durability, messages: u32
     let broker = Broker::open(directory, options(durability))?;
     let began = Instant::now();
     for _ in 0..messages {
-        broker.enqueue(Message::new(QUEUE, &BODY))?;
+        broker.enqueue(Message::new(QUEUE, &BODY[..]))?;
     }
     let rate = f64::from(messages) / began.elapsed().as_secs_f64();
     close(&broker)?;
@@ -54,7 +54,7 @@ pub(crate) fn threads(directory: &Path, count: u32, time: Duration) -> Figure {
     let broker = Broker::open(directory, options(Durability::Sync))?;
     let rate = for_a_while(count, time, || {
         let broker = broker.clone();
-        Ok(move || Ok(broker.enqueue(Message::new(QUEUE, &BODY)).map(drop)?))
+        Ok(move || Ok(broker.enqueue(Message::new(QUEUE, &BODY[..])).map(drop)?))
     })?;
     close(&broker)?;
     Ok(rate)
@@ -110,7 +110,7 @@ pub(crate) fn end_to_end(directory: &Path, messages: u32) -> Figure {
         Ok(())
     })?;
     broker.start()?;
-    let batch: Vec<Message<'_>> = (0..BATCH).map(|_| Message::new(QUEUE, &BODY)).collect();
+    let batch: Vec<Message<'_>> = (0..BATCH).map(|_| Message::new(QUEUE, &BODY[..])).collect();
     let began = Instant::now();
     for _ in 0..messages / BATCH {
         broker.enqueue_batch(&batch)?;

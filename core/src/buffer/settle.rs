@@ -154,7 +154,7 @@ impl Buffer {
         drop(guard);
         let awaits_sync = plan.level() == Some(Level::Sync);
         for (fate, child) in plan.fates.iter().zip(children) {
-            fate.count(&child.queue);
+            fate.count(child.queue);
         }
         drop(plan);
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));

@@ -12,74 +12,12 @@
 mod disk;
 mod marks;
 mod memory;
+mod storage;
 mod sys;
-
-use std::fmt;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 pub use disk::DiskStorage;
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
+pub use storage::{Storage, StorageFile};
 pub use sys::forks;
 pub(crate) use sys::{boot_time, tick};
-
-use crate::error::Result;
-
-/// A flat directory of files.
-pub trait Storage: Send + Sync + fmt::Debug {
-    /// The directory's path, for error texts.
-    fn path(&self) -> &Path;
-
-    /// Makes the directory where there is none, and refuses what is not a directory. First call on a storage.
-    fn prepare(&self) -> Result<()>;
-
-    /// Takes the owner's lock, waiting at most `timeout`; held until the guard is dropped or the process dies.
-    ///
-    /// # Errors
-    /// `LOCKED`, naming the owner.
-    fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>>;
-
-    /// The table of what is being handled, for at most `count` messages at once, with what its last owner left in it.
-    fn marks(&self, count: usize) -> Result<Arc<Marks>>;
-
-    /// The names of all entries, in no order.
-    fn list(&self) -> io::Result<Vec<String>>;
-
-    /// Makes a new file of `bytes` bytes, all zero, its space allocated. A file that could not be made whole is
-    /// removed again.
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>>;
-
-    /// Opens a file for reading and writing.
-    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
-
-    /// Gives a file another name, replacing what has that name.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-
-    /// Removes a file's name.
-    fn remove(&self, name: &str) -> io::Result<()>;
-
-    /// Makes all names durable.
-    fn sync_dir(&self) -> io::Result<()>;
-}
-
-/// An open file. Reads and writes are positioned, so one file serves many threads.
-#[expect(clippy::len_without_is_empty, reason = "whether a file is empty is never asked")]
-pub trait StorageFile: Send + Sync + fmt::Debug {
-    /// Bytes in the file.
-    fn len(&self) -> io::Result<u64>;
-
-    /// Reads into `buffer` from `offset`; fewer bytes than asked for only at the file's end.
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-
-    /// Writes all of `bytes` at `offset`, however many calls that takes.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-
-    /// Cuts the file to `bytes`, giving back what lies beyond.
-    fn truncate(&self, bytes: u64) -> io::Result<()>;
-
-    /// Makes all bytes written so far durable.
-    fn sync(&self) -> io::Result<()>;
-}

@@ -105,7 +105,12 @@ fn enqueue(criterion: &mut Criterion, name: &str, place: Place<'_>) {
             || place.open(),
             |(broker, _)| {
                 for _ in 0..STEP {
-                    done(broker.enqueue(Message::new(QUEUE, &BODY[..])).map(drop).map_err(Into::into));
+                    done(
+                        broker
+                            .enqueue(Message::new(QUEUE, &BODY[..]))
+                            .map(drop)
+                            .map_err(Into::into),
+                    );
                 }
             },
             BatchSize::PerIteration,

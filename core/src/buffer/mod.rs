@@ -8,6 +8,8 @@ mod entry;
 mod holds;
 mod keys;
 mod lane;
+#[cfg(all(test, loom))]
+mod models;
 mod plan;
 mod queue;
 mod replay;

@@ -1,0 +1,177 @@
+//! Models of the buffer over its journal: every interleaving of a few operations, each ending in the question whether
+//! the replayed journal ends in the live state.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use loom::thread;
+
+use super::buffer::{Buffer, Enqueued, Limits, Taken};
+use super::plan::NewMessage;
+use super::queue::Queue;
+use super::replay::Replayed;
+use super::settle::Outcome;
+use super::slot::State as SlotState;
+use super::state::Bounds;
+use crate::clock::{BrokerClock, ManualClock, Moment};
+use crate::error::ErrorKind;
+use crate::journal::{Journal, JournalOptions, Level, Segment, SegmentHeader, recover};
+use crate::storage::{MemoryStorage, Storage};
+use crate::sync::Arc;
+
+const SEGMENT_BYTES: u64 = 16 << 10;
+const PLACES: usize = 4;
+const LIMITS: Limits = Limits { max_retries: 5, max_crashes: 3 };
+
+fn open(storage: &Arc<dyn Storage>) -> Buffer {
+    let mut replayed = Replayed::default();
+    let recovered = recover(&**storage, &mut replayed).unwrap();
+    let marks = storage.marks(PLACES).unwrap();
+    marks.clear_all();
+    replayed.reopen(&[]);
+    let source = Box::new(Arc::new(ManualClock::default()));
+    let clock = BrokerClock::start_at(source, Moment(1_000_000));
+    let bounds = Bounds { slots: PLACES, capacity: PLACES, max_dead_letters: PLACES };
+    let (state, _) = replayed.into_state(clock, marks, bounds).unwrap();
+    let header = SegmentHeader { capacity: SEGMENT_BYTES, ..recovered.next };
+    let first = Segment::create(&**storage, header).unwrap();
+    let options = JournalOptions { segment_bytes: SEGMENT_BYTES, cache_bytes: 0 };
+    let segments = recovered.segments;
+    let state = Arc::new(state);
+    let journal = Journal::begin(Arc::clone(storage), Arc::clone(&state), options, segments, first);
+    let buffer = Buffer::new(state, journal);
+    buffer.log_open(Vec::new()).unwrap();
+    buffer
+}
+
+fn queue(buffer: &Buffer) -> &Arc<Queue> {
+    buffer.state.queues.named("q").unwrap()
+}
+
+fn enqueue(buffer: &Buffer, key: Option<&str>) -> Enqueued {
+    let message = NewMessage {
+        queue: queue(buffer),
+        key,
+        keep: false,
+        correlation_id: None,
+        content_type: None,
+        headers: Vec::new(),
+        body: b"body",
+        enqueued_at: Moment(1_000_000),
+        due: Moment(1_000_000),
+        level: Level::Os,
+    };
+    buffer.enqueue(&[message], Duration::ZERO).unwrap()[0]
+}
+
+fn take(buffer: &Buffer) -> Taken {
+    buffer.take(queue(buffer), LIMITS).unwrap().unwrap()
+}
+
+fn settle(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>) -> bool {
+    match buffer.settle(queue(buffer), taken, outcome) {
+        Ok(settled) => {
+            buffer.journal.commit(Level::Os, settled.end).unwrap();
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::StaleLease);
+            false
+        }
+    }
+}
+
+const ACK: Outcome<'static> = Outcome::Ack { children: &[], places: 0 };
+const EXPIRY: Outcome<'static> = Outcome::Fail { due: Moment(0), max_retries: 5, error: "late" };
+
+/// The live messages by id, with where their content is and the attempts that have ended, and the dead letters.
+fn state_of(buffer: &Buffer) -> (BTreeMap<u64, (u64, u32)>, Vec<u64>) {
+    let state = &buffer.state;
+    let live = state.slots.claimed().filter_map(|slot| {
+        let guard = state.slots.find(slot)?.lock();
+        let gone = matches!(guard.state(), SlotState::Free | SlotState::Settled);
+        (!gone).then(|| (guard.id, (guard.version, guard.attempts)))
+    });
+    (live.collect(), state.dead_letters(None, 100, 0).iter().map(|letter| letter.id).collect())
+}
+
+/// What is found by who opens the directory now, as after the death of the process.
+fn assert_replay_ends_in(buffer: &Buffer, storage: &Arc<dyn Storage>) {
+    let live = state_of(buffer);
+    assert_eq!(state_of(&open(storage)), live);
+}
+
+/// Runs a model under every interleaving with at most that many preemptions.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+/// An ack and the end of the lease, at the same time: one of them is decided, and the journal says the same.
+#[test]
+fn loom_ack_against_expiry() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, None);
+        let taken = take(&buffer);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || settle(&buffer, &taken, EXPIRY))
+        };
+        let acked = settle(&buffer, &taken, ACK);
+        let expired = other.join().unwrap();
+        assert!(acked != expired, "one of the two");
+        assert_eq!(state_of(&buffer).0.len(), usize::from(expired));
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// A snapshot, while a message ends and another comes: neither is lost, and none comes back.
+#[test]
+fn loom_snapshot_against_append() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, None);
+        let taken = take(&buffer);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || {
+                assert!(settle(&buffer, &taken, ACK));
+                enqueue(&buffer, None);
+            })
+        };
+        buffer.snapshot().unwrap();
+        other.join().unwrap();
+        assert_eq!(state_of(&buffer).0.len(), 1);
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// A replace, while the message is taken: it changes the waiting message, or waits behind the one in flight.
+#[test]
+fn loom_replace_against_take() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, Some("k"));
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || buffer.take(queue(&buffer), LIMITS).unwrap())
+        };
+        let replaced = matches!(enqueue(&buffer, Some("k")), Enqueued::Replaced(_));
+        let taken = other.join().unwrap();
+        assert_eq!(state_of(&buffer).0.len(), if replaced { 1 } else { 2 });
+        if let Some(taken) = taken {
+            assert!(settle(&buffer, &taken, ACK));
+        } else {
+            assert!(replaced, "taken in the moment in which it was replaced, it is not there");
+        }
+        let left = if replaced && taken.is_some() { 0 } else { 1 };
+        assert_eq!(state_of(&buffer).0.len(), left);
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}

@@ -216,13 +216,14 @@ impl State {
     fn left_schedule(&self, queue: &Queue, attempts: u32) {
         queue.figures.delayed.down();
         if attempts > 0 {
-            self.retries.fetch_sub(1, Ordering::Relaxed);
+            self.retries.fetch_sub(1, Ordering::Release);
+            self.rest.ring_if_heard();
         }
     }
 
-    /// Delayed messages that were attempted before.
+    /// Delayed messages that were attempted before. Acquire, so that one which left them for its lane is counted there.
     pub(crate) fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
+        self.retries.load(Ordering::Acquire)
     }
 
     pub(crate) fn dead_letter(&self, id: u64) -> Option<Arc<DeadLetterEntry>> {

@@ -1,4 +1,6 @@
 //! Who waits is woken: by what ends a wait, at once, and not by its timeout.
+//!
+//! Conformance scenarios do one thing after another; here is what takes two threads.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
@@ -175,4 +177,29 @@ fn a_handler_that_waits_for_its_cancellation_wakes_at_its_timeout() {
     broker.advance(HOUR).unwrap();
     assert!(has_ended.recv_timeout(LONG / 2).unwrap());
     assert!(broker.wait_idle(LONG).unwrap());
+}
+
+/// An attempt that was refused room for a child is a release; but once it was cancelled, it ends as that says.
+#[test]
+fn a_timeout_counts_also_where_there_was_no_room_for_a_child() {
+    let options = Options::new().durability(Durability::Memory).clock(ClockMode::Manual);
+    let broker = Broker::open(":memory:", options.capacity(1)).unwrap();
+    let (refused, was_refused) = mpsc::channel();
+    let options = HandlerOptions::new().timeout(HOUR).max_retries(0);
+    broker
+        .handle("q", options, move |context| {
+            context.enqueue(Message::new("r", "x"))?;
+            let error = context.enqueue(Message::new("r", "y")).unwrap_err();
+            refused.send(error.kind()).unwrap();
+            assert!(context.wait_cancelled(LONG));
+            Err(error.into())
+        })
+        .unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "x")).unwrap();
+    assert_eq!(was_refused.recv_timeout(LONG).unwrap(), libmq::ErrorKind::Full);
+    broker.advance(HOUR).unwrap();
+    assert!(broker.wait_idle(LONG).unwrap());
+    let metrics = broker.metrics().unwrap().broker;
+    assert_eq!((metrics.released, metrics.retried, metrics.dead), (0, 1, 1));
 }

@@ -157,7 +157,7 @@ fn a_player_that_is_always_content_is_caught() {
     let caught = std::panic::catch_unwind(|| notice_every_wrong_expectation(&idle));
     let said = *caught.unwrap_err().downcast::<String>().unwrap();
     for scenario in scenarios(&directory().join("wrong")) {
-        assert!(said.contains(&format!("{}: it passed", scenario.name)), "{said}");
+        assert!(said.contains(&format!("\n{}: ", scenario.name)), "{said}");
     }
     let killed = Scenario::parse("k".into(), "claim = 'c'\n[[step]]\ndo = 'kill'").unwrap();
     assert_eq!(idle.play(&killed).unwrap_err().step, Some(0));

@@ -11,9 +11,6 @@ use crate::scenario::Scenario;
 
 /// How long one start of a player may take. What waits in a scenario waits at most 10 s.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// Scenarios that are played at once.
-const THREADS: usize = 2;
-
 /// A language's player: a command to which the arguments are appended.
 #[derive(Debug)]
 pub struct Player {
@@ -30,7 +27,8 @@ pub struct Failure {
 }
 
 impl Player {
-    /// Plays a scenario in a directory of its own, which is left behind only if it fails.
+    /// Plays a scenario in a directory of its own. What it leaves behind if it fails is the script, for playing it by
+    /// hand; not the broker, which takes room.
     ///
     /// # Errors
     /// Where it went wrong.
@@ -44,9 +42,7 @@ impl Player {
         let _ = fs::remove_dir_all(&place);
         fs::create_dir_all(&place).unwrap();
         let played = self.play_in(scenario, &place);
-        if played.is_ok() {
-            fs::remove_dir_all(&place).unwrap();
-        }
+        let _ = fs::remove_dir_all(if played.is_ok() { place } else { place.join("broker") });
         played
     }
 
@@ -115,10 +111,11 @@ impl Player {
     }
 }
 
-/// Plays every scenario that does not leave the language out; answers each one's outcome.
+/// Plays every scenario that does not leave the language out, so many at once; answers each one's outcome.
 pub fn play_all<'s>(
     player: &Player,
     scenarios: &'s [Scenario],
+    threads: usize,
 ) -> Vec<(&'s Scenario, Result<(), Failure>)> {
     let ours: Vec<&Scenario> =
         scenarios.iter().filter(|it| !it.skip.contains_key(player.language)).collect();
@@ -131,7 +128,7 @@ pub fn play_all<'s>(
         played
     };
     let mut played: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     played.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));

@@ -263,7 +263,7 @@ impl Delivery {
     pub(crate) fn finish_failed(&mut self, delay: Option<Duration>, error: &str) -> Result<u64> {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
-            _ if lock(&self.children).refused => {
+            None if lock(&self.children).refused => {
                 let backoff =
                     self.flight.retries.backoff.delay(self.attempt(), crate::random::unit());
                 return self.finish_release(backoff);

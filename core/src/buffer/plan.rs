@@ -236,11 +236,6 @@ impl<'a> Plan<'a> {
         Some(id)
     }
 
-    /// Whether any message waits because of the plan.
-    pub(crate) fn brings(&self) -> bool {
-        !self.items.is_empty() || self.freed.is_some()
-    }
-
     /// The level the whole plan has to reach.
     pub(crate) fn level(&self) -> Option<Level> {
         self.items.iter().map(|item| item.level).max()

@@ -90,7 +90,7 @@ impl Queue {
 /// Declares the figures of a queue: gauges first, counters after them.
 macro_rules! figures {
     ($($name:ident),* $(,)?) => {
-        /// What a queue counts. All are independent, so relaxed.
+        /// What a queue counts.
         #[derive(Debug, Default)]
         pub(crate) struct Figures {
             $(pub(crate) $name: Figure,)*
@@ -104,7 +104,8 @@ figures! {
     expired, cancelled, stale_settles, handler_errors, timeouts, crashes, stuck,
 }
 
-/// One number that is counted up and down.
+/// One number that is counted up and down. Counting down releases and a look acquires, so that who sees a message leave
+/// one number also sees it in the one that it went to before.
 #[derive(Debug, Default)]
 pub(crate) struct Figure(AtomicU64);
 
@@ -118,7 +119,7 @@ impl Figure {
     }
 
     pub(crate) fn down(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Release);
     }
 
     pub(crate) fn set(&self, value: u64) {
@@ -126,7 +127,7 @@ impl Figure {
     }
 
     pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Acquire)
     }
 }
 

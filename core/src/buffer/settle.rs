@@ -115,8 +115,6 @@ impl Buffer {
         let pieces = bodies.pieces();
         let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let slot = taken.slot;
-        let follows = (matches!(entry, Entry::Wait { .. }) || plan.brings())
-            .then(|| plan.level().unwrap_or(Level::Os));
         let appended = self.journal.append(Need::Settle, &all, |position, pending| {
             let effect = match &entry {
                 Entry::Wait { attempts, due, .. } => {
@@ -145,10 +143,6 @@ impl Buffer {
             };
             pending.at(Level::Os, effect);
             plan.log(position + first.space() as u64, &bodies, pending);
-            if let Some(level) = follows {
-                state.follows();
-                pending.at(level, Effect::Followed);
-            }
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);
@@ -159,7 +153,10 @@ impl Buffer {
         drop(plan);
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         count(queue, outcome, &entry, superseded);
-        state.rested(queue);
+        if queue.figures.in_flight.value() == 0 {
+            // Somebody else may have shown the record already, and rung too early.
+            state.rest.ring_if_heard();
+        }
         Ok(Settled { end: appended.end, awaits_sync })
     }
 }

@@ -34,8 +34,6 @@ pub(crate) enum Effect {
     Dead { slot: u32, letter: Box<DeadLetterEntry> },
     /// A dead letter is gone.
     Undead { id: u64 },
-    /// What follows from the end of a delivery is shown.
-    Followed,
 }
 
 /// How much there may be.
@@ -66,8 +64,6 @@ pub(crate) struct State {
     pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
-    /// Ends of deliveries from which something follows that is not shown yet: a retry, a child, one behind.
-    following: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.
     pub(crate) disk: Alarm,
@@ -75,7 +71,7 @@ pub(crate) struct State {
     pub(crate) sync_wish: Wish,
     /// Something is appended that nobody waits to see written.
     pub(crate) write_wish: Wish,
-    /// Rung when a queue has come to rest, which `wait_idle` may be waiting for.
+    /// Rung when something was shown, came due or ended, which `wait_idle` may be waiting for.
     pub(crate) rest: Alarm,
 }
 
@@ -94,7 +90,6 @@ impl State {
             leaving: Mutex::default(),
             company: Company::default(),
             retries: AtomicU64::new(0),
-            following: AtomicU64::new(0),
             timer: Timer::new(),
             disk: Alarm::default(),
             sync_wish: Wish::default(),
@@ -216,13 +211,14 @@ impl State {
     fn left_schedule(&self, queue: &Queue, attempts: u32) {
         queue.figures.delayed.down();
         if attempts > 0 {
-            self.retries.fetch_sub(1, Ordering::Relaxed);
+            self.retries.fetch_sub(1, Ordering::Release);
+            self.rest.ring_if_heard();
         }
     }
 
-    /// Delayed messages that were attempted before.
+    /// Delayed messages that were attempted before. Acquire, so that one which left them for its lane is counted there.
     pub(crate) fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
+        self.retries.load(Ordering::Acquire)
     }
 
     pub(crate) fn dead_letter(&self, id: u64) -> Option<Arc<DeadLetterEntry>> {
@@ -317,27 +313,6 @@ impl State {
         self.slots.free(index);
     }
 
-    /// Tells who waits for that, if a queue has come to rest: nothing in flight, and nothing ready that a handler will
-    /// take.
-    pub(crate) fn rested(&self, queue: &Queue) {
-        let figures = &queue.figures;
-        if figures.in_flight.value() == 0
-            && (figures.ready.value() == 0 || figures.parallelism.value() == 0)
-        {
-            self.rest.ring_if_heard();
-        }
-    }
-
-    /// Something follows from the end of a delivery, which is still counted as in flight.
-    pub(crate) fn follows(&self) {
-        self.following.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Ends of deliveries from which something follows that is not shown yet.
-    pub(crate) fn following(&self) -> u64 {
-        self.following.load(Ordering::SeqCst)
-    }
-
     /// Adds a dead letter; answers whether it is parked, and needs a place.
     pub(crate) fn bury(&self, letter: DeadLetterEntry) -> bool {
         let Ok(queue) = self.queues.named(&letter.queue) else { return false };
@@ -406,13 +381,12 @@ impl Show for State {
                     }
                 }
                 Effect::Undead { id } => self.unbury(id),
-                Effect::Followed => {
-                    if self.following.fetch_sub(1, Ordering::SeqCst) == 1 {
-                        self.rest.ring_if_heard();
-                    }
-                }
             }
         }
+    }
+
+    fn shown(&self) {
+        self.rest.ring_if_heard();
     }
 
     fn unsynced(&self) {

@@ -267,19 +267,27 @@ impl Engine {
         }
     }
 
-    /// Whether nothing is in flight, nothing ready where a handler is, and no retry pending.
+    /// Whether nothing is in flight, nothing ready where a handler is, no retry pending, and nothing decided that is
+    /// not shown yet.
+    ///
+    /// A message goes from the schedule to its lane to somebody's hands and is counted in the new place before it leaves
+    /// the old one, so it is not missed by who looks in that order. What is settled leaves with a record; so where none
+    /// was added meanwhile, and the effects of all before were shown, nothing was missed.
     pub(crate) fn is_idle(&self) -> bool {
         let stations = lock(&self.stations);
-        let state = &self.buffer.state;
-        // In the order in which messages move on, each counted where it goes before it is not where it was: so none is
-        // missed on its way.
-        state.following() == 0
-            && state.retries() == 0
-            && state.queues.all().all(|queue| {
-                queue.figures.ready.value() == 0 || !stations.contains_key(&queue.number)
-            })
-            && state.queues.all().all(|queue| queue.figures.in_flight.value() == 0)
-            && state.following() == 0
+        let queues = &self.buffer.state.queues;
+        loop {
+            let marks = self.buffer.journal.marks();
+            let all_rest = marks.shown == marks.reserved
+                && self.buffer.state.retries() == 0
+                && queues.all().all(|queue| {
+                    queue.figures.ready.value() == 0 || !stations.contains_key(&queue.number)
+                })
+                && queues.all().all(|queue| queue.figures.in_flight.value() == 0);
+            if !all_rest || self.buffer.journal.marks().reserved == marks.reserved {
+                return all_rest;
+            }
+        }
     }
 
     fn ended(&self, flight: &Flight, reason: Option<CancelReason>) {

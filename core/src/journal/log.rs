@@ -68,6 +68,9 @@ pub(crate) trait Show: Send + Sync {
     /// Shows these effects, in order. Never called by two threads for one level at once.
     fn show(&self, effects: &mut Vec<Self::Effect>);
 
+    /// Something was shown, and the mark tells so.
+    fn shown(&self);
+
     /// Something was written that no sync covers.
     fn unsynced(&self);
 }
@@ -133,8 +136,12 @@ impl<E> Showing<E> {
     }
 
     fn show<S: Show<Effect = E>>(&mut self, show: &S) {
+        let any = !self.effects.is_empty();
         show.show(&mut self.effects);
         self.from.store(NOTHING, Ordering::Release);
+        if any {
+            show.shown();
+        }
     }
 }
 

@@ -687,6 +687,8 @@ mod loom_models {
         }
 
         fn unsynced(&self) {}
+
+        fn shown(&self) {}
     }
 
     fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {

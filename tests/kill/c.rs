@@ -1,0 +1,81 @@
+//! The worker in C, compiled here against the library as it is shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::Program;
+use crate::{kill_rounds, killer, setting};
+
+/// Rounds that count, where `LIBMQ_KILL_ROUNDS` does not say; else half of what it says.
+const ROUNDS: u64 = 50;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the library is: `LIBMQ_LIB_DIR`, or where it is built now.
+fn library() -> Result<PathBuf, String> {
+    if let Some(directory) = std::env::var_os("LIBMQ_LIB_DIR") {
+        return Ok(directory.into());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "--package", "libmq-ffi"])
+        .current_dir(root())
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        return Err("the C library does not build".into());
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(root().join(target).join("release"))
+}
+
+/// Compiles the worker.
+fn compile(name: &str) -> Result<Program, String> {
+    let library = library()?;
+    if !library.join("libmq.so").exists() {
+        return Err(format!("{} has no libmq.so", library.display()));
+    }
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut search = std::ffi::OsString::from("-L");
+    search.push(&library);
+    let mut runtime = std::ffi::OsString::from("-Wl,-rpath,");
+    runtime.push(&library);
+    let compiled = Command::new("cc")
+        .args(["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg(root().join("tests/kill/worker.c"))
+        .arg("-o")
+        .arg(&program)
+        .args([search, runtime])
+        .args(["-lmq", "-pthread"])
+        .status()
+        .map_err(|error| format!("there is no C compiler: {error}"))?;
+    assert!(compiled.success(), "worker.c does not compile");
+    Ok(Program { language: "C", program, arguments: Vec::new(), environment: Vec::new() })
+}
+
+/// The worker, unless this machine cannot make it; then that is noted where skips are counted.
+fn worker(name: &str) -> Option<Program> {
+    match compile(name) {
+        Ok(program) => Some(program),
+        Err(why) => {
+            crate::skip(&format!("kill rounds in C: {why}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn kill_rounds_lose_nothing_and_double_nothing_in_c() {
+    let Some(program) = worker("kill-worker-c") else { return };
+    kill_rounds(&program, setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS, |rounds| rounds.div_ceil(2)));
+}
+
+#[test]
+fn kill_a_message_that_kills_its_process_is_found_in_c() {
+    let Some(program) = worker("kill-worker-c-killer") else { return };
+    killer::run(&program);
+}

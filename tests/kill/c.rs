@@ -1,7 +1,7 @@
 //! The worker in C, compiled here against the library as it is shipped.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::process::Program;
 use crate::{kill_rounds, killer, setting};
@@ -18,11 +18,8 @@ fn library() -> Result<PathBuf, String> {
     if let Some(directory) = std::env::var_os("LIBMQ_LIB_DIR") {
         return Ok(directory.into());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--package", "libmq-ffi"])
-        .current_dir(root())
-        .status();
+    let script = root().join("scripts/build.sh");
+    let built = Command::new(script).stdout(Stdio::null()).stdin(Stdio::null()).status();
     if !built.is_ok_and(|status| status.success()) {
         return Err("the C library does not build".into());
     }

@@ -366,8 +366,8 @@ impl Ledger {
             if other.number == number || other.place != Place::Entered {
                 continue;
             }
-            if suspect && other.is_suspect() {
-                return Err(format!("two suspects run at once, the other is {}", other.number));
+            if suspect || other.is_suspect() {
+                return Err(format!("a suspect does not run alone, beside it is {}", other.number));
             }
             if key.is_some() && other.key == key {
                 return Err(format!("two of one key run at once, the other is {}", other.number));

@@ -29,12 +29,12 @@ fn library() -> Result<PathBuf, String> {
 }
 
 /// Compiles the worker.
-fn compile(name: &str) -> Result<Program, String> {
+fn compile() -> Result<Program, String> {
     let library = library()?;
     if !library.join("libmq.so").exists() {
         return Err(format!("{} has no libmq.so", library.display()));
     }
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kill-worker-c");
     let mut search = std::ffi::OsString::from("-L");
     search.push(&library);
     let mut runtime = std::ffi::OsString::from("-Wl,-rpath,");
@@ -54,25 +54,13 @@ fn compile(name: &str) -> Result<Program, String> {
     Ok(Program { language: "C", program, arguments: Vec::new(), environment: Vec::new() })
 }
 
-/// The worker, unless this machine cannot make it; then that is noted where skips are counted.
-fn worker(name: &str) -> Option<Program> {
-    match compile(name) {
-        Ok(program) => Some(program),
-        Err(why) => {
-            crate::skip(&format!("kill rounds in C: {why}"));
-            None
-        }
-    }
-}
-
+/// One test, so that the library is not built while a worker is being started.
 #[test]
-fn kill_rounds_lose_nothing_and_double_nothing_in_c() {
-    let Some(program) = worker("kill-worker-c") else { return };
+fn kill_rounds_lose_nothing_and_double_nothing_in_c_and_find_the_killer() {
+    let program = match compile() {
+        Ok(program) => program,
+        Err(why) => return crate::skip(&format!("kill rounds in C: {why}")),
+    };
     kill_rounds(&program, setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS, |rounds| rounds.div_ceil(2)));
-}
-
-#[test]
-fn kill_a_message_that_kills_its_process_is_found_in_c() {
-    let Some(program) = worker("kill-worker-c-killer") else { return };
     killer::run(&program);
 }

@@ -451,7 +451,10 @@ impl Ledger {
 
     /// A record is written that was made after this line; so is everything that had ended before it.
     fn wrote(&mut self, line: u64) -> Verdict {
-        while let Some((ended, number)) = self.ended.pop_front_if(|(ended, _)| *ended < line) {
+        while let Some((ended, number)) = self.ended.front().copied()
+            && ended < line
+        {
+            self.ended.pop_front();
             // It may be in a later attempt by now.
             if self.message(number)?.settling_at < ended {
                 self.written(number)?;

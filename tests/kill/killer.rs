@@ -71,7 +71,7 @@ fn enqueue(directory: &std::path::Path) -> Vec<u64> {
         if number % INNOCENT == INNOCENT / 2 {
             broker.enqueue(Message::new("work", "killer")).unwrap();
         }
-        let body = format!("{number} innocent");
+        let body = format!("{} innocent", number + 1);
         innocent.push(broker.enqueue(Message::new("work", body)).unwrap().id);
     }
     broker.close(Duration::from_secs(5)).unwrap();

@@ -366,8 +366,8 @@ impl Ledger {
             if other.number == number || other.place != Place::Entered {
                 continue;
             }
-            if suspect && other.is_suspect() {
-                return Err(format!("two suspects run at once, the other is {}", other.number));
+            if suspect || other.is_suspect() {
+                return Err(format!("a suspect does not run alone, beside it is {}", other.number));
             }
             if key.is_some() && other.key == key {
                 return Err(format!("two of one key run at once, the other is {}", other.number));
@@ -451,7 +451,10 @@ impl Ledger {
 
     /// A record is written that was made after this line; so is everything that had ended before it.
     fn wrote(&mut self, line: u64) -> Verdict {
-        while let Some((ended, number)) = self.ended.pop_front_if(|(ended, _)| *ended < line) {
+        while let Some((ended, number)) = self.ended.front().copied()
+            && ended < line
+        {
+            self.ended.pop_front();
             // It may be in a later attempt by now.
             if self.message(number)?.settling_at < ended {
                 self.written(number)?;

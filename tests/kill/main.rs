@@ -1,6 +1,7 @@
 //! Processes that work are killed with SIGKILL again and again, and a ledger outside is held against what is found.
 //! `README.md` says what a worker is and what is held against it.
 
+mod c;
 mod killer;
 mod ledger;
 mod message;
@@ -11,6 +12,7 @@ mod random;
 mod rounds;
 mod verdict;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use process::Program;
@@ -39,6 +41,15 @@ fn scratch() -> PathBuf {
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .unwrap()
         .keep()
+}
+
+/// Notes what could not be run here.
+fn skip(why: &str) {
+    println!("SKIPPED: {why}");
+    if let Some(path) = std::env::var_os("LIBMQ_SKIPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        writeln!(file.unwrap(), "{why}").unwrap();
+    }
 }
 
 #[test]

@@ -150,7 +150,9 @@ static void null_is_no_handle(void) {
 static void made_up_numbers_are_no_handles(void) {
   char memory[64] = {0};
   is_no_handle(memory);
-  is_no_handle(malloc(0));
+  void *allocated = malloc(16);
+  is_no_handle(allocated);
+  free(allocated);
   const uintptr_t numbers[] = {1, 2, 0xdeadbeef, UINTPTR_MAX, UINTPTR_MAX / 2, (uintptr_t)1 << 60, (uintptr_t)5 << 60};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) is_no_handle((void *)numbers[i]);
   uint64_t random = 88172645463325252u;

@@ -231,7 +231,7 @@ impl Buffer {
                         Enqueued::Duplicate(id)
                     }
                 };
-                fate.count(&message.queue);
+                fate.count(message.queue);
                 Ok(enqueued)
             })
             .collect()

@@ -115,7 +115,7 @@ impl Buffer {
         let pieces = bodies.pieces();
         let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let slot = taken.slot;
-        let follows = (matches!(entry, Entry::Wait { .. }) || plan.brings())
+        let follows = (matches!(entry, Entry::Wait { .. } | Entry::Dead { .. }) || plan.brings())
             .then(|| plan.level().unwrap_or(Level::Os));
         let appended = self.journal.append(Need::Settle, &all, |position, pending| {
             let effect = match &entry {
@@ -154,7 +154,7 @@ impl Buffer {
         drop(guard);
         let awaits_sync = plan.level() == Some(Level::Sync);
         for (fate, child) in plan.fates.iter().zip(children) {
-            fate.count(&child.queue);
+            fate.count(child.queue);
         }
         drop(plan);
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));

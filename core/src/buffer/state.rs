@@ -66,7 +66,7 @@ pub(crate) struct State {
     pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
-    /// Ends of deliveries from which something follows that is not shown yet: a retry, a child, one behind.
+    /// Ends of deliveries from which something follows that is not shown yet: a retry, a dead letter, a child, one behind.
     following: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Compiles and runs every program in tests/c/ against the header and the shared library, each in an empty directory.
+# Compiles and runs every program in tests/c/, and the example, against the header and the shared library, each in an
+# empty directory.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
 out="$target/c"
 mkdir -p "$out"
 ran=0
-for source in tests/c/*.c; do
+for source in tests/c/*.c examples/orders/orders.c; do
 	[ -e "$source" ] || continue
 	name=$(basename "$source" .c)
 	cc -std=c11 -O1 -g -Wall -Wextra -Wpedantic -Werror -Iinclude "$source" -o "$out/$name" \

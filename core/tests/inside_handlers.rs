@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use libmq::{Broker, ErrorKind, HandlerOptions, Message, Options};
@@ -109,6 +109,34 @@ fn a_handler_does_not_wait_for_a_stop_that_waits_for_it() {
     assert_eq!(error.kind(), ErrorKind::Deadlock);
     stop.join().unwrap().unwrap();
     broker.close(LONG).unwrap();
+}
+
+/// The keeper of time took the lease at the end of the grace, while the stop, which found that done, went ahead before
+/// the message was back.
+#[test]
+fn what_a_stop_took_back_is_there_when_it_returns() {
+    for _ in 0..100 {
+        let broker = open();
+        let kept = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let options = HandlerOptions::new().cancel_grace(Duration::from_millis(2));
+        let (entered, was_entered) = channel();
+        broker
+            .handle_delivery("q", options, move |delivery| {
+                *keep.lock().unwrap() = Some(delivery);
+                entered.send(()).unwrap();
+            })
+            .unwrap();
+        broker.start().unwrap();
+        broker.enqueue(Message::new("q", "")).unwrap();
+        was_entered.recv_timeout(LONG).unwrap();
+        let error = broker.stop(Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        let figures = broker.metrics().unwrap().broker;
+        assert_eq!((figures.ready, figures.in_flight, figures.released), (1, 0, 1));
+        drop(kept.lock().unwrap().take());
+        broker.close(LONG).unwrap();
+    }
 }
 
 /// The end of the wait was reckoned with a sum that overflowed.

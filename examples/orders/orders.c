@@ -18,15 +18,22 @@ static void must(libmq_status status, libmq_error *error) {
   exit(1);
 }
 
+/* A body is bytes: any number of them, none included, and no string. */
+static bool begins_with(const char *body, size_t length, char first) {
+  return length > 0 && body[0] == first;
+}
+
 /* Fails once for one order, to be tried again; passes each order on to `payments`. */
 static int32_t take_order(void *ctx, libmq_delivery *delivery) {
   (void)ctx;
-  libmq_message payment = LIBMQ_MESSAGE_INIT;
-  payment.body = libmq_delivery_body(delivery, &payment.body_len);
-  const char *order = payment.body;
-  if (order[0] == '3' && libmq_delivery_attempt(delivery) == 1) return LIBMQ_RETRY;
+  size_t length;
+  const char *order = libmq_delivery_body(delivery, &length);
+  if (begins_with(order, length, '3') && libmq_delivery_attempt(delivery) == 1) return LIBMQ_RETRY;
 
-  printf("  took the order of %.*s, attempt %u\n", (int)payment.body_len, order, libmq_delivery_attempt(delivery));
+  printf("  took the order of %.*s, attempt %u\n", (int)length, order, libmq_delivery_attempt(delivery));
+  libmq_message payment = LIBMQ_MESSAGE_INIT;
+  payment.body = order;
+  payment.body_len = length;
   /* The payment exists if and only if this attempt is acked: both are one record in the journal. */
   if (libmq_delivery_enqueue(delivery, "payments", &payment, NULL) != LIBMQ_OK) return LIBMQ_RETRY;
   return LIBMQ_ACK;
@@ -37,7 +44,7 @@ static int32_t pay(void *ctx, libmq_delivery *delivery) {
   (void)ctx;
   size_t length;
   const char *order = libmq_delivery_body(delivery, &length);
-  if (order[0] == '5') {
+  if (begins_with(order, length, '5')) {
     libmq_delivery_reject(delivery, "the card has expired", NULL);
     return LIBMQ_DEFER; /* settled above */
   }

@@ -30,7 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let found = broker.recovery();
     println!("ledger: recovered {} messages from {} records", found.messages, found.records);
     println!("        {} suspects, {} dead letters", found.suspects, found.dead_letters);
-    println!("        {} bytes of a torn tail dropped, {:.1?}", found.dropped_bytes, found.duration);
+    println!(
+        "        {} bytes of a torn tail dropped, {:.1?}",
+        found.dropped_bytes, found.duration
+    );
 
     let fixed = Arc::new(AtomicBool::new(false));
     let options = HandlerOptions::new()
@@ -94,9 +97,7 @@ fn wait(broker: &Broker) -> Result<(), Box<dyn Error>> {
 fn drain(broker: &Broker, path: &str) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
     let mut file = BufWriter::new(File::create(path)?);
     let mut totals = BTreeMap::new();
-    while let Some(delivery) =
-        broker.receive("ledger", Duration::ZERO, Duration::from_secs(30))?
-    {
+    while let Some(delivery) = broker.receive("ledger", Duration::ZERO, Duration::from_secs(30))? {
         file.write_all(delivery.body())?;
         *totals.entry(delivery.header("Route").unwrap_or("other").to_owned()).or_default() += 1;
         file.flush()?;

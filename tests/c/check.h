@@ -7,10 +7,8 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-/* fork, nanosleep and threads, beside C11. */
-#ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 200809L
-#endif
+/* fork, mmap, nanosleep and threads, beside C11. */
+#define _DEFAULT_SOURCE
 
 #include <libmq.h>
 

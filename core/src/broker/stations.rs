@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, lock};
 
+/// How long a stop waits for an end that was decided to be noted by whoever decided it.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Registers a queue's handler; `run` settles the delivery, or sees to it, and answers what has still to be written.
 pub(crate) fn register(
     shared: &Arc<Shared>,
@@ -88,6 +91,10 @@ fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
             if let (true, Some(station)) = (lost, &flight.station) {
                 station.overrun(engine, &flight);
             }
+        }
+        // What somebody else was ending at the same moment has ended when this returns, too.
+        if engine.buffer.journal.write().is_ok() {
+            wait_for_handlers(shared, Instant::now().checked_add(ENDING_TIME_MAX));
         }
     }
     if in_time {

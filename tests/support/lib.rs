@@ -1,1 +1,13 @@
 //! What the tests, benchmarks and examples of the workspace share.
+
+mod images;
+mod platter;
+mod rng;
+mod sim_disk;
+mod trace;
+
+pub use images::{Image, Tearing};
+pub use platter::Platter;
+pub use rng::Rng;
+pub use sim_disk::{Faulted, SimDisk, Times};
+pub use trace::{Call, Inode, Op};

@@ -1,0 +1,236 @@
+//! Damage at rest: bits flip, files are cut, sectors are lost, in directories small enough for all of it.
+//!
+//! A directory that was closed is refused, or has exactly what it had. One that a crash left may also have lost the end
+//! of its log, as a torn write would, but nothing that some other part of it says was durable. Nobody panics, and what
+//! is refused is left alone. Contents from before the newest snapshot are not read at open: damage there is refused by
+//! whatever call reads them.
+//!
+//! `LIBMQ_CRASH=full` tries every bit, every length and every sector.
+
+use std::collections::BTreeSet;
+
+use libmq::ErrorKind;
+use libmq_suite::{Platter, Rng, SimDisk};
+
+use crate::power::Extent;
+use crate::run::Run;
+use crate::verdict;
+use crate::view::View;
+use crate::workloads;
+
+const SECTOR_BYTES: usize = 512;
+/// Cases of a kind and a file in the default run.
+const SAMPLE: u64 = 3000;
+
+/// Bytes of a file that were damaged.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip(usize),
+    Cut(usize),
+    Zeros(usize),
+    Garbage(usize),
+}
+
+impl Damage {
+    fn apply(&self, bytes: &mut Vec<u8>, seed: u64) {
+        let sector = |bytes: &mut Vec<u8>, at: usize| {
+            at.min(bytes.len())..bytes.len().min(at + SECTOR_BYTES)
+        };
+        match *self {
+            Self::Flip(bit) => bytes[bit / 8] ^= 1 << (bit % 8),
+            Self::Cut(length) => bytes.truncate(length),
+            Self::Zeros(at) => {
+                let range = sector(bytes, at);
+                bytes[range].fill(0);
+            }
+            Self::Garbage(at) => {
+                let range = sector(bytes, at);
+                let garbage = Rng::new(seed ^ at as u64).bytes(range.len());
+                bytes[range].copy_from_slice(&garbage);
+            }
+        }
+    }
+
+    /// Which bytes it concerns.
+    fn range(&self) -> std::ops::Range<usize> {
+        match *self {
+            Self::Flip(bit) => bit / 8..bit / 8 + 1,
+            Self::Cut(length) => length..usize::MAX,
+            Self::Zeros(at) | Self::Garbage(at) => at..at + SECTOR_BYTES,
+        }
+    }
+}
+
+/// A place that says that the log was durable up to a position.
+#[derive(Debug)]
+struct Mark {
+    file: String,
+    range: std::ops::Range<usize>,
+    durable: u64,
+}
+
+/// A directory that is damaged.
+struct Directory {
+    name: &'static str,
+    closed: bool,
+    platter: Platter,
+    files: Vec<(String, Vec<u8>)>,
+    marks: Vec<Mark>,
+    /// Before this position nothing is read until somebody asks for it.
+    snapshot_begin: u64,
+    /// The legal states, and where in the log each is complete.
+    states: Vec<(View, u64)>,
+}
+
+impl Directory {
+    fn new(name: &'static str, run: &Run, closed: bool) -> Self {
+        let platter = run.disk.platter();
+        let files = platter.contents();
+        let marks = files.iter().flat_map(|(file, bytes)| marks(file, bytes)).collect();
+        let is_snapshot = |(file, _): &&(String, Vec<u8>)| file.ends_with(".snapshot");
+        let snapshots = files.iter().filter(is_snapshot).map(|(_, bytes)| field(bytes, 32));
+        let snapshot_begin = snapshots.max().unwrap_or(0);
+        let end = |state: usize| {
+            let call = run.calls.iter().find(|call| call.state >= state);
+            call.map_or(u64::MAX, |call| call.log_end)
+        };
+        let states = run.states.iter().enumerate();
+        // The marks of what was being handled are no part of the directory here.
+        let unmarked = |model| View::expected(model, &BTreeSet::new());
+        let states = states.map(|(number, model)| (unmarked(model), end(number))).collect();
+        Self { name, closed, platter, files, marks, snapshot_begin, states }
+    }
+
+    /// The first state that may be found after this damage.
+    fn first_legal(&self, file: &str, damage: &Damage) -> usize {
+        let last = self.states.len() - 1;
+        if self.closed {
+            return last;
+        }
+        let hit = damage.range();
+        let intact = |mark: &&Mark| {
+            mark.file != file || mark.range.end <= hit.start || hit.end <= mark.range.start
+        };
+        let durable = self.marks.iter().filter(intact).map(|mark| mark.durable).max().unwrap_or(0);
+        self.states.iter().rposition(|(_, end)| *end <= durable).unwrap_or(0)
+    }
+
+    /// Whether the damage is to contents that recovery leaves to whoever asks for them.
+    fn is_read_late(&self, file: &str, damage: &Damage) -> bool {
+        let start =
+            self.files.iter().find(|(name, _)| name == file).map(|(_, bytes)| field(bytes, 40));
+        let offset = self.snapshot_begin.checked_sub(start.unwrap_or(0));
+        file.ends_with(".segment")
+            && offset.is_some_and(|begin| (damage.range().start as u64) < begin)
+    }
+
+    /// Why the outcome of this damage is not legal, if it is not.
+    fn judge(&self, file: &str, damage: &Damage, seed: u64) -> Option<String> {
+        let platter = self.platter.damaged(file, |bytes| damage.apply(bytes, seed));
+        let disk = SimDisk::new(platter);
+        match verdict::look(&disk) {
+            Err(panic) => Some(panic),
+            Ok(Err(error)) => {
+                let refused = [ErrorKind::Corrupt, ErrorKind::Unsupported, ErrorKind::Invalid]
+                    .contains(&error.kind());
+                let late = disk.position() > 0 && !self.is_read_late(file, damage);
+                (!refused || late).then(|| format!("refused, late {late}: {error}"))
+            }
+            Ok(Ok(view)) => {
+                let first = self.first_legal(file, damage);
+                let legal = self.states[first..].iter().any(|(legal, _)| *legal == view);
+                let found = self.states.iter().rposition(|(state, _)| *state == view);
+                let last = self.states.len() - 1;
+                (!legal).then(|| format!("opened as state {found:?}, legal are {first} to {last}"))
+            }
+        }
+    }
+
+    /// Tries all damage, or a sample of it; answers how much that was.
+    fn damage(&self, extent: &Extent) -> usize {
+        let mut cases = 0;
+        let mut problems = Vec::new();
+        for (file, bytes) in &self.files {
+            // One sector of what was never written is enough.
+            let reach = bytes.len() + SECTOR_BYTES;
+            let sectors = || (0..reach).step_by(SECTOR_BYTES);
+            let kinds: [Vec<Damage>; 4] = [
+                (0..bytes.len() * 8).map(Damage::Flip).collect(),
+                (0..reach).map(Damage::Cut).collect(),
+                sectors().map(Damage::Zeros).collect(),
+                sectors().map(Damage::Garbage).collect(),
+            ];
+            let mut rng = Rng::new(extent.seed);
+            for kind in kinds {
+                let share = if extent.full { 1 } else { (kind.len() as u64).div_ceil(SAMPLE) };
+                for damage in kind.into_iter().filter(|_| rng.below(share) == 0) {
+                    cases += 1;
+                    if let Some(problem) = self.judge(file, &damage, extent.seed) {
+                        problems.push(format!("{} {file} {damage:?}: {problem}", self.name));
+                    }
+                }
+            }
+        }
+        println!("{}: {cases} cases of damage in {} files", self.name, self.files.len());
+        problems.truncate(20);
+        assert!(problems.is_empty(), "seed {}\n{}", extent.seed, problems.join("\n"));
+        cases
+    }
+}
+
+fn field(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// What a file says about what is durable: a snapshot its end, a segment where the log before it ends, a record its
+/// durable-up-to.
+fn marks(file: &str, bytes: &[u8]) -> Vec<Mark> {
+    const SEGMENT_HEADER_BYTES: usize = 4096;
+    const RECORD_HEADER_BYTES: usize = 32;
+    let mark = |range, durable| Mark { file: file.to_owned(), range, durable };
+    if file.ends_with(".snapshot") {
+        return vec![mark(0..64, field(bytes, 40))];
+    }
+    let mut marks = vec![mark(0..84, field(bytes, 72))];
+    let start = field(bytes, 40);
+    let mut at = SEGMENT_HEADER_BYTES;
+    while at + RECORD_HEADER_BYTES <= bytes.len() && field(bytes, at + 8) == start + at as u64 {
+        marks.push(mark(at..at + RECORD_HEADER_BYTES, field(bytes, at + 16)));
+        let length = (field(bytes, at) & u64::from(u32::MAX)) as usize;
+        at = (at + RECORD_HEADER_BYTES + length).next_multiple_of(8);
+    }
+    marks
+}
+
+fn damage(name: &'static str, run: &Run, closed: bool) {
+    let directory = Directory::new(name, run, closed);
+    assert!(directory.marks.len() > 10, "{:?}", directory.marks);
+    let whole = SimDisk::new(directory.platter.clone());
+    assert_eq!(verdict::look(&whole).unwrap().unwrap(), directory.states.last().unwrap().0);
+    let cases = directory.damage(&Extent::of_environment());
+    assert!(cases > 1000);
+}
+
+#[test]
+fn damage_in_a_small_directory_that_a_crash_left_loses_nothing_durable() {
+    let mut run = workloads::small();
+    run.die();
+    damage("small and crashed", &run, false);
+}
+
+#[test]
+fn damage_in_a_small_directory_that_was_closed_and_no_crash_left_is_harmless_or_refused() {
+    let mut run = workloads::small();
+    run.close();
+    damage("small and closed", &run, true);
+}
+
+#[test]
+fn damage_in_a_directory_of_many_openings_that_a_crash_left_loses_nothing_durable() {
+    damage("dying", &workloads::dying(), false);
+}
+
+#[test]
+fn damage_in_a_directory_of_many_segments_that_no_crash_left_is_harmless_or_refused() {
+    damage("rolling", &workloads::rolling(), true);
+}

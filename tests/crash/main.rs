@@ -1,0 +1,20 @@
+//! Crash tests on a simulated disk: the power fails at every boundary of every write, bits flip, calls fail.
+//!
+//! - [`power`]: three workloads, every moment of theirs, everything the disk may hold then; what is found has to be a
+//!   state that the [`model`] says is legal, and recovery is cut as well.
+//! - [`damage`]: bits, lengths and sectors of small directories.
+//! - [`errors`]: each call to the disk fails.
+//! - [`regressions`]: what all that has found, and what it is too coarse for.
+//!
+//! `LIBMQ_CRASH=full` runs all of what the default run samples. A failure prints what to set to run it alone.
+
+mod damage;
+mod errors;
+mod model;
+mod order;
+mod power;
+mod regressions;
+mod run;
+mod verdict;
+mod view;
+mod workloads;

@@ -1,0 +1,204 @@
+//! Bugs that the enumerations found, or that they are too coarse for: each with its story.
+
+use std::time::{Duration, Instant};
+
+use libmq::{Broker, Dedup, Durability, ErrorKind, Message};
+use libmq_suite::{Call, Op, Platter, SimDisk, Times};
+
+use crate::model::MAX_CRASHES;
+use crate::run::options;
+
+/// `advance` and the timekeeper looked at what was due at the same time. What the timekeeper had just taken out of the
+/// schedule was in no place for a moment, and a receive after `advance` came back empty-handed, with nothing delayed.
+#[test]
+fn after_advance_what_is_due_is_ready() {
+    let broker = Broker::open_on(SimDisk::default().storage(), options()).unwrap();
+    for round in 0..3000 {
+        for body in ["one", "two"] {
+            broker.enqueue(Message::new("jobs", body).delay(Duration::from_secs(10))).unwrap();
+        }
+        broker.advance(Duration::from_secs(10)).unwrap();
+        for _ in 0..2 {
+            let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap();
+            delivery.unwrap_or_else(|| panic!("round {round}: nothing was ready")).ack().unwrap();
+        }
+    }
+}
+
+/// A process was killed between giving a segment its name and syncing the directory. The next opening made a segment
+/// that names that one as its predecessor. When the power then failed, a file system that does not keep the order of
+/// renames had the second name and not the first, and the directory was refused as `CORRUPT`.
+#[test]
+fn a_name_that_recovery_builds_on_is_durable_before_anything_refers_to_it() {
+    let named = |op: &Op, number: u32| matches!(op, Op::Rename { to, .. } if *to == format!("{number:08}.segment"));
+    let disk = SimDisk::default();
+    drop(Broker::open_on(disk.storage(), options()).unwrap());
+    let mut killed = Platter::default();
+    for op in disk.trace() {
+        killed.apply(&op);
+        if named(&op, 1) {
+            break;
+        }
+    }
+    let next = SimDisk::new(killed);
+    drop(Broker::open_on(next.storage(), options()).unwrap());
+    let trace = next.trace();
+    let renamed = trace.iter().position(|op| named(op, 2)).unwrap();
+    assert!(trace[..renamed].contains(&Op::SyncDir), "{trace:?}");
+}
+
+/// A message whose crashes were used up became a dead letter when its queue was next received from; but where nothing
+/// else was there to be taken, the record that says so was left unwritten, and the message was in no list at all until
+/// something else was written.
+#[test]
+fn a_message_that_is_a_dead_letter_instead_of_a_delivery_is_listed_at_once() {
+    let disk = SimDisk::default();
+    let mut id = 0;
+    for crash in 0..MAX_CRASHES {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        if crash == 0 {
+            id = broker.enqueue(Message::new("jobs", "killer")).unwrap().id;
+        }
+        let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap();
+        drop(broker);
+        drop(delivery);
+    }
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
+    let letters = broker.dead_letters().list(None, 10, None).unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.id()).collect::<Vec<_>>(), [id]);
+}
+
+/// Where the disk had no room for the record that makes a message a dead letter instead of a delivery, the message
+/// stayed leased to nobody: neither ready nor dead until the broker was opened again.
+#[test]
+fn a_message_that_cannot_become_a_dead_letter_on_a_full_disk_becomes_one_later() {
+    let disk = SimDisk::default();
+    for crash in 0..MAX_CRASHES {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        if crash == 0 {
+            broker.enqueue(Message::new("jobs", "killer")).unwrap();
+        }
+        let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap();
+        drop(broker);
+        drop(delivery);
+    }
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
+    // What only keeps a record goes on in the room that was made ahead, until that is used up as well.
+    let full = (0..5000).find_map(|_| broker.advance(Duration::ZERO).err()).unwrap();
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    let full = broker.receive("jobs", Duration::ZERO, None).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    disk.mend();
+    assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
+    assert_eq!(broker.dead_letters().count().unwrap(), 1);
+}
+
+/// Dropping a broker gave the directory up while its own threads were still at work there. One of them made the next
+/// spare segment; whoever opened the directory meanwhile had just begun a segment of the same number, and lost it to
+/// the spare's rename, with everything that was enqueued after.
+#[test]
+fn a_dropped_broker_keeps_the_directory_until_its_threads_have_left_it() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", vec![1; 40_000])).unwrap();
+    disk.hold(Call::Create, ".segment.tmp");
+    // The log rolls into the spare segment, and the next spare is being made.
+    broker.enqueue(Message::new("jobs", vec![2; 40_000]).durability(Durability::Os)).unwrap();
+    while disk.held() == 0 {
+        std::thread::yield_now();
+    }
+    std::thread::scope(|scope| {
+        let dropping = scope.spawn(move || drop(broker));
+        let until = Instant::now() + Duration::from_millis(100);
+        let mut locked = true;
+        while Instant::now() < until {
+            locked &= disk.storage().lock(Duration::ZERO).is_err();
+        }
+        disk.release();
+        dropping.join().unwrap();
+        assert!(locked, "the directory was given up before its threads had left it");
+    });
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 2);
+}
+
+/// A message in flight became a dead letter after a snapshot had looked at it and before the segment with its content
+/// was cleaned. Its slot was free by then, so nothing seemed to refer to the content, and it was removed: the dead
+/// letter could not be listed any more, and the directory not be opened.
+#[test]
+fn a_message_that_dies_while_its_segment_is_cleaned_keeps_its_content() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    let id = broker.enqueue(Message::new("jobs", "old")).unwrap().id;
+    let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
+    for _ in 0..2 {
+        broker.enqueue(Message::new("mail", vec![1; 50_000])).unwrap();
+        broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+    }
+    disk.hold(Call::Rename, ".snapshot");
+    std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| broker.snapshot());
+        while disk.held() == 0 {
+            std::thread::yield_now();
+        }
+        delivery.reject("unwanted").unwrap();
+        disk.release();
+        snapshot.join().unwrap().unwrap();
+    });
+    let segments = disk.contents().into_iter().filter(|(name, _)| name.ends_with("1.segment"));
+    assert_eq!(segments.count(), 0, "the segment was cleaned");
+    let letter = broker.dead_letters().get(id).unwrap().unwrap();
+    assert_eq!(letter.body(), b"old");
+    drop(broker);
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.dead_letters().get(id).unwrap().unwrap().body(), b"old");
+}
+
+/// In a batch, a message that is kept out by one before it of the same batch was answered `duplicate` when that one had
+/// reached its own level, and not the one that the second had asked for.
+#[test]
+fn a_duplicate_of_its_own_batch_has_reached_the_level_that_was_asked_for() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    let message = || Message::new("jobs", "once").dedup_key("k").dedup(Dedup::Keep);
+    let weak = message().durability(Durability::Os);
+    let strong = message().durability(Durability::Sync);
+    broker.enqueue_batch(&[weak, strong]).unwrap();
+    assert!(matches!(disk.trace().last(), Some(Op::Sync { .. })), "{:?}", disk.trace().last());
+}
+
+/// A dead letter that was being replayed left the list of those that leave before it left the list of those that are
+/// there, and in between it could be replayed once more.
+#[test]
+fn a_dead_letter_is_replayed_once() {
+    let broker = Broker::open(":memory:", options()).unwrap();
+    for _ in 0..30_000 {
+        let id = broker.enqueue(Message::new("jobs", "once")).unwrap().id;
+        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().reject("no").unwrap();
+        let replay = || {
+            let receipts = std::iter::from_fn(|| broker.dead_letters().replay(id).ok());
+            receipts.count()
+        };
+        let replayed = std::thread::scope(|scope| {
+            let other = scope.spawn(replay);
+            replay() + other.join().unwrap()
+        });
+        assert_eq!(replayed, 1);
+        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+    }
+}
+
+/// The keeper of the disk syncs at once where messages wait for a sync that nobody else asks for. It was rung only if it
+/// listened, and it had ceased to: a message that was enqueued with an ack was held back for `sync_interval`.
+#[test]
+fn a_sync_message_that_came_with_an_ack_is_there_without_waiting_for_the_sync_interval() {
+    let broker = Broker::open_on(SimDisk::default().storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "parent")).unwrap();
+    let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
+    delivery.enqueue(Message::new("mail", "child").durability(Durability::Sync)).unwrap();
+    delivery.ack().unwrap();
+    let child = broker.receive("mail", Duration::from_secs(10), None).unwrap();
+    assert_eq!(child.unwrap().body(), b"child");
+}

@@ -1,0 +1,96 @@
+//! Opening what a power failure left, and judging what is found.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use libmq::{Broker, Message};
+use libmq_suite::{Platter, SimDisk};
+
+use crate::run::options;
+use crate::view::View;
+
+/// Panics of all threads, those of the broker included.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// What opening a disk came to.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) view: View,
+    /// The disk, with the trace of what opening did to it and what came after.
+    pub(crate) disk: SimDisk,
+    /// Where in that trace opening returned.
+    pub(crate) opened_at: usize,
+}
+
+/// Opens a broker on a disk, looks at all it has, and sees that it still works. An error is why it is not sound.
+pub(crate) fn open(platter: &Platter) -> Result<Opened, String> {
+    count_panics();
+    let before = PANICS.load(Ordering::SeqCst);
+    let disk = SimDisk::new(platter.clone());
+    let outcome = catch_unwind(AssertUnwindSafe(|| inspect(&disk)));
+    if PANICS.load(Ordering::SeqCst) != before {
+        return Err(format!("a thread panicked: {}", LAST_PANIC.take()));
+    }
+    let (view, opened_at) = outcome.map_err(|_| "a panic".to_owned())??;
+    Ok(Opened { view, disk, opened_at })
+}
+
+/// Opens a broker on a disk and looks at all it has. An error is that of libmq, or a panic's text.
+pub(crate) fn look(disk: &SimDisk) -> Result<libmq::Result<View>, String> {
+    count_panics();
+    let before = PANICS.load(Ordering::SeqCst);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        Broker::open_on(disk.storage(), options()).and_then(|broker| View::of(&broker))
+    }));
+    if PANICS.load(Ordering::SeqCst) != before {
+        return Err(format!("a thread panicked: {}", LAST_PANIC.take()));
+    }
+    outcome.map_err(|_| "a panic".to_owned())
+}
+
+fn inspect(disk: &SimDisk) -> Result<(View, usize), String> {
+    let failed = |doing: &'static str| move |error: libmq::Error| format!("{doing}: {error}");
+    disk.note_marks();
+    let broker = Broker::open_on(disk.storage(), options()).map_err(failed("open"))?;
+    disk.note_marks();
+    disk.ignore_marks();
+    let opened_at = disk.position();
+    let view = View::of(&broker).map_err(failed("look"))?;
+    works(&broker).map_err(failed("go on working"))?;
+    broker.close(Duration::ZERO).map_err(failed("close"))?;
+    let again = Broker::open_on(disk.storage(), options()).map_err(failed("open again"))?;
+    let found = *again.recovery();
+    if found.messages != 0 || found.dead_letters != view.letters() || found.suspects != 0 {
+        return Err(format!("after all was rejected and closed there is {found:?}"));
+    }
+    Ok((view, opened_at))
+}
+
+/// One message in and out.
+fn works(broker: &Broker) -> libmq::Result<()> {
+    let receipt = broker.enqueue(Message::new("works", "after"))?;
+    let delivery = broker.receive("works", Duration::ZERO, None)?;
+    let delivery = delivery.filter(|delivery| delivery.id() == receipt.id);
+    let gone = || libmq::Error::new(libmq::ErrorKind::NotFound, "what was enqueued is not there");
+    delivery.ok_or_else(gone)?.ack()
+}
+
+/// Counts every panic from now on, instead of printing it.
+fn count_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            LAST_PANIC.set(panic.to_string());
+            print(panic);
+        }));
+    });
+}

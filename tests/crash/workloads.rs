@@ -1,0 +1,167 @@
+//! The three workloads whose every moment is a power failure.
+
+use std::time::Duration;
+
+use libmq::Durability::Sync;
+use libmq_suite::Op;
+
+use crate::run::{Run, new};
+
+/// A body of this name and size.
+fn large(name: &str, bytes: usize) -> String {
+    let mut body = format!("{name} ");
+    while body.len() < bytes {
+        body.push(char::from(b'a' + (body.len() % 26) as u8));
+    }
+    body
+}
+
+/// Everything a message can go through, once.
+pub(crate) fn mixed() -> Run {
+    let mut run = Run::start();
+    run.sync(&new("jobs", "one"));
+    run.os(&new("jobs", "two"));
+    let first = run.receive("jobs");
+    run.os(&new("mail", "three").delay(20));
+    run.ack(first);
+    run.batch(Sync, &[new("jobs", "four"), new("mail", "five"), new("jobs", "six").key("k")]);
+    // Replaced while it waits, kept, and then one behind it while it is in flight.
+    run.os(&new("jobs", "six again").key("k"));
+    run.sync(&new("jobs", "kept out").key("k").keep());
+    let (second, third, keyed) = (run.receive("jobs"), run.receive("jobs"), run.receive("jobs"));
+    run.os(&new("jobs", "behind").key("k"));
+    run.sync(&new("jobs", "behind again").key("k"));
+    run.sync(&new("jobs", "kept out").key("k").keep());
+    run.retry(second, Some(10));
+    run.reject(third, "unwanted");
+    run.retry(keyed, None);
+    let behind = run.receive("jobs");
+    run.os(&new("jobs", "last of its key").key("k"));
+    let child = run.ack_with(behind, Sync, &new("mail", "child"));
+    run.advance(10);
+    let retried = run.receive("jobs");
+    assert_eq!(retried, second);
+    run.release(retried, 10);
+    run.replay(third);
+    let mail = run.receive("mail");
+    run.reject(mail, "unwanted too");
+    assert_eq!(run.receive("mail"), child);
+    run.purge("mail");
+    run.advance(20);
+    run.sync(&new("slow", "the end"));
+    run.close();
+    run
+}
+
+/// Segments that fill, snapshots that free them, what little lives in them moved.
+pub(crate) fn rolling() -> Run {
+    let mut run = Run::start();
+    run.os(&new("slow", "old and alive").key("k"));
+    run.os(&new("jobs", "old and dead"));
+    let dead = run.receive("jobs");
+    run.reject(dead, "unwanted");
+    run.os(&new("mail", "old and in flight").key("k"));
+    let held = run.receive("mail");
+    run.os(&new("slow", "old and delayed").delay(50));
+    for round in 0..4 {
+        run.os(&new("jobs", &large(&format!("os {round}"), 20_000)));
+        run.sync(&new("jobs", &large(&format!("sync {round}"), 6_000)));
+        let id = run.receive("jobs");
+        run.ack(id);
+        let id = run.receive("jobs");
+        if round < 3 {
+            run.ack(id)
+        } else {
+            run.retry(id, None)
+        }
+        if round % 2 == 1 {
+            run.snapshot();
+        }
+    }
+    run.os(&new("mail", "behind").key("k"));
+    run.snapshot();
+    run.ack(held);
+    run.snapshot();
+    run.close();
+    run.open();
+    run.sync(&new("jobs", "after"));
+    run.snapshot();
+    let removed = |op: &Op| *op == Op::Remove { name: "00000001.segment".into() };
+    assert!(run.disk.trace().iter().any(removed), "what lived in the first segment was moved");
+    run.close();
+    run
+}
+
+/// A process that dies with messages in flight, more than once.
+pub(crate) fn dying() -> Run {
+    let mut run = Run::start();
+    run.os(&new("jobs", "killer"));
+    run.sync(&new("jobs", "innocent"));
+    run.os(&new("mail", "older").key("k"));
+    run.receive("jobs");
+    run.receive("jobs");
+    run.receive("mail");
+    run.os(&new("mail", "newer").key("k"));
+    run.die();
+    run.open();
+    let killer = run.receive("jobs");
+    assert_eq!(run.try_receive("jobs"), None, "suspects run one at a time");
+    run.die();
+    run.open();
+    run.snapshot();
+    // The killer has used its crashes up, and is a dead letter instead of a delivery.
+    let innocent = run.receive("jobs");
+    assert_ne!(innocent, killer);
+    run.os(&new("jobs", "late"));
+    run.retry(innocent, Some(0));
+    run.die();
+    run.open();
+    let innocent = run.receive("jobs");
+    run.release(innocent, 10);
+    let late = run.receive("jobs");
+    run.close();
+    run.open();
+    assert_eq!(run.receive("jobs"), late, "a pulled delivery is given back by close");
+    run.ack(late);
+    run.advance(10);
+    assert_eq!(run.receive("jobs"), innocent);
+    run.die();
+    run.open();
+    run.try_receive("jobs");
+    run.sync(&new("slow", "the end"));
+    run.die();
+    run
+}
+
+/// A small directory with a rolled segment, a snapshot and dead letters, left as a crash leaves it.
+pub(crate) fn small() -> Run {
+    let mut run = Run::start();
+    run.sync(&new("jobs", "one"));
+    run.os(&new("jobs", "two").key("k"));
+    let first = run.receive("jobs");
+    run.reject(first, "unwanted");
+    run.snapshot();
+    run.sync(&new("mail", "three").delay(20));
+    run.os(&new("jobs", &large("four", 300)));
+    let second = run.receive("jobs");
+    run.retry(second, None);
+    run.batch(Sync, &[new("jobs", "five"), new("mail", "six")]);
+    run.os(&new("jobs", "seven"));
+    let fourth = run.receive("jobs");
+    run.ack(fourth);
+    run.os(&new("slow", "eight"));
+    run
+}
+
+/// What the tests call the workloads.
+pub(crate) fn named(name: &str) -> Run {
+    match name {
+        "mixed" => mixed(),
+        "rolling" => rolling(),
+        "dying" => dying(),
+        other => panic!("there is no workload {other}"),
+    }
+}
+
+/// The longest a broker under test is given for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -160,7 +160,7 @@ impl Engine {
         let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome)?;
         self.ended(flight, None);
         if settled.awaits_sync {
-            self.buffer.state.disk.ring_if_heard();
+            self.buffer.state.disk.ring();
         }
         Ok(settled)
     }

@@ -157,6 +157,9 @@ fn begin_segment(
         for segment in recovered.segments.iter().filter(|segment| segment.end() > begin) {
             segment.file.sync().map_err(|cause| io_failed("sync the journal in", &cause))?;
         }
+        // Nor may its name, which a process that was killed may not have lived to sync: the segment that is made next
+        // says that the log before it ends in that file.
+        storage.sync_dir().map_err(|cause| io_failed("sync", &cause))?;
     }
     let header =
         crate::journal::SegmentHeader { capacity: options.segment_bytes, ..recovered.next };

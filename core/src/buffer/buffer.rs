@@ -10,7 +10,7 @@ use super::entry::{Entry, kind};
 use super::plan::{Fate, Few, NewMessage, Plan, records};
 use super::queue::Queue;
 use super::settle::{Outcome, stale};
-use super::slot::NONE;
+use super::slot::{NONE, State as SlotState};
 use super::state::State;
 use super::token::token;
 use crate::error::{Error, Result};
@@ -147,7 +147,9 @@ impl Buffer {
                 // Leased for a moment, so that it is settled like any other; and written, so that whoever is told that
                 // nothing came finds the dead letter.
                 Some((reason, error)) => {
-                    let settled = self.settle(queue, &taken, Outcome::Spent { reason, error })?;
+                    let settled = self
+                        .settle(queue, &taken, Outcome::Spent { reason, error })
+                        .inspect_err(|_| self.give_back(queue, &taken))?;
                     self.journal.commit(Level::Os, settled.end)?;
                 }
                 None => {
@@ -157,6 +159,16 @@ impl Buffer {
             }
         }
         Ok(None)
+    }
+
+    /// Makes a message ready again whose end could not be logged.
+    fn give_back(&self, queue: &Queue, taken: &Taken) {
+        if let Some(mut guard) = self.state.slots.at(taken.slot).lock_lease(taken.lease) {
+            guard.set(SlotState::Ready);
+            queue.figures.ready.up();
+            queue.figures.in_flight.down();
+            self.state.unpop(taken.slot, guard);
+        }
     }
 
     /// The content of a message that was taken.

@@ -36,8 +36,14 @@ const COPY_INSIDE_MAX: usize = 64 << 10;
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 const BACKLOG_MAX: u64 = 8 << 20;
 
-/// Kept free at a segment's end for the record that ends it.
-const FOOTER_BYTES: u64 = record::space(0) as u64;
+/// What lies between the record that closes the log and the one that says so again: more than a disk loses at once.
+const CLOSE_PADDING: [u8; 4096] = [0; 4096];
+
+/// Bytes of the record that ends a segment.
+const ROLL_BYTES: u64 = record::space(0) as u64;
+
+/// Kept free at a segment's end for the records that end it, or the log.
+const FOOTER_BYTES: u64 = record::space(CLOSE_PADDING.len()) as u64 + ROLL_BYTES;
 
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer.
 const WRITE_SPINS: u32 = 200;
@@ -462,18 +468,30 @@ impl<S: Show> Journal<S> {
     }
 
     /// Ends the log with a close record, synced; nothing can be appended after it.
+    ///
+    /// Everything before it is synced first, so that it vouches for all of it: whatever is missing from a log that ends
+    /// in a close record was durable once. The record comes twice, far enough apart that what damages the end of the
+    /// log leaves one of them to say so.
     pub(crate) fn close(&self) -> Result<()> {
-        let record = Record { kind: KIND_CLOSE, parts: &[] };
-        // Synced first, so that the close record vouches for everything before it.
-        self.sync()?;
-        {
+        let padding: [&[u8]; 1] = [&CLOSE_PADDING];
+        let parts: [&[&[u8]]; 2] = [&padding, &[]];
+        loop {
+            self.sync()?;
             let mut tail = lock(&self.tail);
             tail.check()?;
-            // The footer's room is kept free in every segment, so this always fits.
             let durable = self.durable.reached();
-            tail.copy(&[record], FOOTER_BYTES, durable, &self.space);
+            if durable < tail.position {
+                // A call that was under way has appended something meanwhile.
+                continue;
+            }
+            // The footer's room is kept free in every segment, so this always fits.
+            for parts in parts {
+                let record = Record { kind: KIND_CLOSE, parts };
+                tail.copy(&[record], record.space() as u64, durable, &self.space);
+            }
             self.reserved.store(tail.position, Ordering::Release);
             tail.closed = true;
+            break;
         }
         self.sync()?;
         if let Some(spare) = lock(&self.tail).spare.take() {
@@ -587,7 +605,7 @@ impl<E> Tail<E> {
     /// Ends the segment and goes on in the next one.
     fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
         let record = Record { kind: KIND_ROLL, parts: &[] };
-        self.copy(&[record], FOOTER_BYTES, durable, space);
+        self.copy(&[record], ROLL_BYTES, durable, space);
         space.began(&next);
         self.position = next.first();
         self.unsynced.push_back(std::mem::replace(&mut self.segment, next));

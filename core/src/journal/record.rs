@@ -28,7 +28,7 @@ pub(crate) const ALIGNMENT: usize = 8;
 /// The last record of a segment that was filled: the log goes on in the next one.
 pub(crate) const KIND_ROLL: u8 = 1;
 
-/// The last record of a broker that was closed: nothing comes after it.
+/// The last record of a broker that was closed: nothing comes after it but the same once more, at a distance.
 pub(crate) const KIND_CLOSE: u8 = 2;
 
 /// Kinds from here on belong to the journal's user.

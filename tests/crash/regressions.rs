@@ -8,6 +8,15 @@ use libmq_suite::{Call, Op, Platter, SimDisk, Times};
 use crate::model::MAX_CRASHES;
 use crate::run::options;
 
+/// Waits for what other threads do at once, and never for ever.
+fn wait_until(done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < end, "it did not come");
+        std::thread::yield_now();
+    }
+}
+
 /// `advance` and the timekeeper looked at what was due at the same time. What the timekeeper had just taken out of the
 /// schedule was in no place for a moment, and a receive after `advance` came back empty-handed, with nothing delayed.
 #[test]
@@ -104,11 +113,12 @@ fn a_dropped_broker_keeps_the_directory_until_its_threads_have_left_it() {
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
     broker.enqueue(Message::new("jobs", vec![1; 40_000])).unwrap();
     disk.hold(Call::Create, ".segment.tmp");
-    // The log rolls into the spare segment, and the next spare is being made.
+    // The log rolls into the spare segment, and who keeps the disk makes the next one, once it is woken.
     broker.enqueue(Message::new("jobs", vec![2; 40_000]).durability(Durability::Os)).unwrap();
-    while disk.held() == 0 {
-        std::thread::yield_now();
-    }
+    let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
+    delivery.enqueue(Message::new("mail", "child")).unwrap();
+    delivery.ack().unwrap();
+    wait_until(|| disk.held() > 0);
     std::thread::scope(|scope| {
         let dropping = scope.spawn(move || drop(broker));
         let until = Instant::now() + Duration::from_millis(100);
@@ -140,9 +150,7 @@ fn a_message_that_dies_while_its_segment_is_cleaned_keeps_its_content() {
     disk.hold(Call::Rename, ".snapshot");
     std::thread::scope(|scope| {
         let snapshot = scope.spawn(|| broker.snapshot());
-        while disk.held() == 0 {
-            std::thread::yield_now();
-        }
+        wait_until(|| disk.held() > 0);
         delivery.reject("unwanted").unwrap();
         disk.release();
         snapshot.join().unwrap().unwrap();

@@ -22,6 +22,9 @@ const PATH: &str = "/sim";
 /// Messages that may be handled at once.
 const MARKS: usize = 1 << 16;
 
+/// Nobody is held longer, so that a test that fails ends.
+const HELD_MAX: Duration = Duration::from_secs(30);
+
 /// How long a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
@@ -197,8 +200,8 @@ impl SimDisk {
             return disk;
         }
         disk.held += 1;
-        let released = self.shared.released.wait_while(disk, held);
-        let mut disk = released.unwrap_or_else(PoisonError::into_inner);
+        let released = self.shared.released.wait_timeout_while(disk, HELD_MAX, held);
+        let (mut disk, _) = released.unwrap_or_else(PoisonError::into_inner);
         disk.held -= 1;
         disk
     }

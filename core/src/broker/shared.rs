@@ -132,6 +132,16 @@ impl Shared {
             queue.ring_all();
         }
         dismiss(&self.engine, &self.snapshots);
+        self.leave();
+    }
+
+    /// Gives the directory up, when none of the broker's own threads does anything there any more: whoever opens it
+    /// next begins a file of the number that the next spare would have had. The journal refuses everything by now.
+    pub(crate) fn leave(&self) {
+        for keeper in lock(&self.keepers).drain(..) {
+            let _ = keeper.join();
+        }
+        self.engine.buffer.journal.rest();
         lock(&self.owner_lock).take();
     }
 }

@@ -132,7 +132,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
     let ended = engine.buffer.journal.close();
     engine.buffer.journal.poison(Error::closed());
     engine.buffer.state.rest.ring();
-    lock(&shared.owner_lock).take();
+    shared.leave();
     ended.and(stopped)
 }
 

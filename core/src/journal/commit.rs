@@ -106,6 +106,15 @@ impl Gate {
         self.turns.iter().for_each(Condvar::notify_all);
     }
 
+    /// Returns when no round is under way.
+    pub(crate) fn rest(&self) {
+        let mut state = lock(&self.state);
+        while state.leading {
+            let turn = state.round;
+            state = self.sleep(state, turn);
+        }
+    }
+
     fn sleep<'a>(
         &self,
         mut state: crate::sync::MutexGuard<'a, State>,

@@ -463,6 +463,13 @@ impl<S: Show> Journal<S> {
         self.durable.fail(cause);
     }
 
+    /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
+    pub(crate) fn rest(&self) {
+        drop(lock(&self.making));
+        self.written.rest();
+        self.durable.rest();
+    }
+
     pub(crate) fn poisoned(&self) -> Option<Error> {
         lock(&self.tail).poison.clone()
     }

@@ -236,7 +236,12 @@ impl Buffer {
                 let enqueued = match fate {
                     Fate::Accepted(item) => Enqueued::Accepted(id(item)),
                     Fate::Replaced(item) => Enqueued::Replaced(id(item)),
-                    Fate::DuplicateOf(item) => Enqueued::Duplicate(id(item)),
+                    Fate::DuplicateOf(item) => {
+                        if let Some((_, end)) = commit {
+                            self.journal.commit(message.level, end)?;
+                        }
+                        Enqueued::Duplicate(id(item))
+                    }
                     Fate::Duplicate { id, version } => {
                         // The caller is told "it is there" only when it is as safe as the caller asked for.
                         self.journal.commit(asked, version + 1)?;

@@ -88,13 +88,14 @@ impl Faulty {
     fn open(&mut self) -> Option<()> {
         match Broker::open_on(self.disk.storage(), options()) {
             Ok(broker) => {
-                let held = self.model.taken();
-                self.model.crash(&held);
+                // What was found is durable, what was known of those in flight is not.
+                let found = self.model.clone();
+                self.model.crash(&found.taken());
                 if !self.maybe.is_empty() {
                     // Which of the states it was is not known; it is looked at in the end.
                     return None;
                 }
-                self.since_durable = vec![self.model.clone()];
+                self.since_durable = vec![found, self.model.clone()];
                 self.broker = Some(broker);
                 self.before = (self.disk.faulted().len(), self.errors.len());
                 Some(())
@@ -357,7 +358,7 @@ fn case(at: u64, code: i32, times: Times, tally: &mut Tally) -> Result<(), Strin
         let legal = if image.killed { &now } else { &lost };
         if !legal.contains(&found.view) {
             return Err(format!(
-                "{}: found is\n{:?}\nlegal are\n{legal:#?}\nfaults {:?}, errors {:?}",
+                "{}: found is\n{:?}\nlegal are\n{legal:?}\nfaults {:?}, errors {:?}",
                 image.name,
                 found.view,
                 disk.faulted(),

@@ -210,3 +210,20 @@ fn a_sync_message_that_came_with_an_ack_is_there_without_waiting_for_the_sync_in
     let child = broker.receive("mail", Duration::from_secs(10), None).unwrap();
     assert_eq!(child.unwrap().body(), b"child");
 }
+
+/// A poisoned broker went on handing messages out. None of them could be settled, so each was handled again after the
+/// next open, as a message that the process had died with.
+#[test]
+fn a_poisoned_broker_hands_nothing_out() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "waits")).unwrap();
+    disk.fail_at(disk.calls(), libc::EIO, Times::Once);
+    let error = broker.enqueue(Message::new("jobs", "is lost")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    let error = broker.receive("jobs", Duration::ZERO, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    drop(broker);
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().suspects, 0);
+}

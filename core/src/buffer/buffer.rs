@@ -122,6 +122,8 @@ impl Buffer {
     /// Takes the next message of a queue, if there is one that may run now. Whoever took it gives its hold back when it
     /// is settled.
     pub(crate) fn take(&self, queue: &Queue, limits: Limits) -> Result<Option<Taken>> {
+        // Its end could not be logged, so it would be handled once more after the next open.
+        self.journal.check()?;
         let state = &*self.state;
         while let Some((slot, mut guard)) = state.pop(queue) {
             let lease = self.leases.fetch_add(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
 use super::space::Space;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// Bytes of an ordinary chunk.
@@ -197,6 +197,8 @@ pub(crate) struct Journal<S: Show> {
     showing_from: [Arc<AtomicU64>; 2],
     space: Space,
     syncs: AtomicU64,
+    /// Whether the tail is poisoned, for those who only look. Release on store, acquire on load.
+    is_poisoned: AtomicBool,
     broker: BrokerId,
     opens: u64,
 }
@@ -267,6 +269,7 @@ impl<S: Show> Journal<S> {
             written: Gate::new(position, WRITE_SPINS),
             durable: Gate::new(position, 0),
             syncs: AtomicU64::new(0),
+            is_poisoned: AtomicBool::new(false),
             broker: header.broker,
             opens: header.opens,
         }
@@ -459,6 +462,7 @@ impl<S: Show> Journal<S> {
     /// Refuses everything from now on.
     pub(crate) fn poison(&self, cause: Error) {
         let cause = lock(&self.tail).poison.get_or_insert(cause).clone();
+        self.is_poisoned.store(true, Ordering::Release);
         self.written.fail(cause.clone());
         self.durable.fail(cause);
     }
@@ -472,6 +476,12 @@ impl<S: Show> Journal<S> {
 
     pub(crate) fn poisoned(&self) -> Option<Error> {
         lock(&self.tail).poison.clone()
+    }
+
+    /// Refuses a poisoned journal, at the price of a load.
+    pub(crate) fn check(&self) -> Result<()> {
+        let poisoned = self.is_poisoned.load(Ordering::Acquire);
+        poisoned.then(|| self.poisoned()).flatten().map_or(Ok(()), Err)
     }
 
     /// Ends the log with a close record, synced; nothing can be appended after it.

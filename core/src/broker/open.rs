@@ -42,7 +42,11 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let journal =
         Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, segments, first);
     let buffer = Buffer::new(state, journal);
-    buffer.log_open(held)?;
+    // There is no broker yet that could be closed and opened again: the disk has refused.
+    buffer.log_open(held).map_err(|error| match error.kind() {
+        ErrorKind::Poisoned => error.with_kind(ErrorKind::Io),
+        _ => error,
+    })?;
     // Logged; and nothing is held yet in this opening.
     marks.clear_all();
     // Without room for a spare the broker can still settle; enqueues will say that there is none.

@@ -34,6 +34,8 @@ enum Owner {
 impl Buffer {
     /// Takes a snapshot and frees the segments it makes free; answers its bytes.
     pub(crate) fn snapshot(&self) -> Result<u64> {
+        // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
+        self.journal.check()?;
         let begin = self.journal.marks().shown;
         let mut live = Live::new();
         let mut writer = SnapshotWriter::create(self.journal.storage())?;

@@ -88,7 +88,7 @@ impl Engine {
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
         let content = self.buffer.content(&taken).inspect_err(|damage| {
             // A message whose bytes are gone can be neither handed out nor dropped.
-            self.buffer.journal.poison(damage.clone());
+            self.buffer.journal.poison(damage.clone().with_kind(ErrorKind::Poisoned));
         })?;
         let station = match taker {
             Taker::Handler(station) => Some(Arc::clone(station)),

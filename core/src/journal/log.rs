@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::chunk::{Bytes, Chunk};
 use super::commit::Gate;
+use super::prepared::Prepared;
 use super::record::{self, KIND_CLOSE, KIND_ROLL, Record};
 use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
 use super::space::Space;
@@ -651,46 +652,6 @@ impl<E> Tail<E> {
 
 /// The ranges of chunks that are not in their files yet.
 type Unwritten = SmallVec<[(Arc<Chunk>, std::ops::Range<u64>); 1]>;
-
-/// Large records, copied and checksummed before the tail is locked for them; only their headers are still missing.
-#[derive(Debug)]
-struct Prepared {
-    bytes: Vec<u8>,
-    body_crcs: Vec<u32>,
-}
-
-impl Prepared {
-    fn new(records: &[Record<'_>], space: usize) -> Self {
-        let mut bytes = vec![0; space];
-        let mut rest = bytes.as_mut_slice();
-        let mut body_crcs = Vec::with_capacity(records.len());
-        for record in records {
-            let (place, after) = rest.split_at_mut(record.space());
-            body_crcs.push(record.copy_body(place));
-            rest = after;
-        }
-        Self { bytes, body_crcs }
-    }
-
-    fn into_chunk(
-        mut self,
-        segment: &Arc<Segment>,
-        start: u64,
-        records: &[Record<'_>],
-        durable: u64,
-    ) -> Arc<Chunk> {
-        let mut rest = self.bytes.as_mut_slice();
-        let mut position = start;
-        for (index, (record, body_crc)) in records.iter().zip(&self.body_crcs).enumerate() {
-            let (place, after) = rest.split_at_mut(record.space());
-            let more = index + 1 < records.len();
-            record.write_header(place, more, position, durable, *body_crc, segment.header.salt);
-            position += record.space() as u64;
-            rest = after;
-        }
-        Arc::new(Chunk::filled(Arc::clone(segment), start, self.bytes))
-    }
-}
 
 /// "Nothing is shown before it is written, everything is shown in order, and a commit returns when its own is":
 /// appends and commits of three threads, every interleaving.

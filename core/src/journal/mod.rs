@@ -3,6 +3,7 @@
 mod chunk;
 mod commit;
 mod log;
+mod prepared;
 mod record;
 mod recovery;
 mod segment;

@@ -865,6 +865,24 @@ typedef struct {
   uint64_t crashes;
   /** Handlers that ran on beyond their grace. */
   uint64_t stuck;
+  /** From here on figures of the broker, which are 0 for a queue. Bytes of the journal's segments and the snapshot. */
+  uint64_t journal_bytes;
+  /** Segments of the journal. */
+  uint64_t segments;
+  /** Snapshots taken since the open. */
+  uint64_t snapshots;
+  /** Syncs of the journal since the open. */
+  uint64_t syncs;
+  /** The position in the log that was given to records. */
+  uint64_t lsn_reserved;
+  /** The position up to which they are in the kernel. */
+  uint64_t lsn_written;
+  /** The position up to which they are synced. */
+  uint64_t lsn_durable;
+  /** The position up to which they are visible. */
+  uint64_t lsn_shown;
+  /** Bytes of memory held for messages and recent journal. */
+  uint64_t memory_bytes;
 } libmq_metrics;
 
 /**

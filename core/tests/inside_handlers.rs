@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
-use libmq::{Broker, ErrorKind, HandlerOptions, Message, Options};
+use libmq::{Backoff, Broker, ErrorKind, HandlerError, HandlerOptions, Message, Options};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -137,6 +137,30 @@ fn what_a_stop_took_back_is_there_when_it_returns() {
         drop(kept.lock().unwrap().take());
         broker.close(LONG).unwrap();
     }
+}
+
+/// A worker that was about to leave was counted as one that stays, and a queue had nobody after the start.
+#[test]
+fn a_start_right_after_a_stop_that_cut_off_finds_workers() {
+    let broker = open();
+    let options = HandlerOptions::new().backoff(Backoff::fixed(Duration::ZERO));
+    let (entered, was_entered) = channel();
+    broker
+        .handle("q", options, move |ctx| {
+            entered.send(()).unwrap();
+            match ctx.wait_cancelled(LONG) {
+                true => Err(HandlerError::failed("cancelled")),
+                false => Ok(()),
+            }
+        })
+        .unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    for round in 0..300 {
+        broker.start().unwrap();
+        was_entered.recv_timeout(LONG).unwrap_or_else(|_| panic!("nobody came in round {round}"));
+        assert_eq!(broker.stop(Duration::ZERO).unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    broker.close(LONG).unwrap();
 }
 
 /// The end of the wait was reckoned with a sum that overflowed.

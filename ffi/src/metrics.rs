@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::ptr;
 
-use libmq::{Error, ErrorKind, QueueMetrics, Recovery};
+use libmq::{Error, ErrorKind, Metrics, QueueMetrics, Recovery};
 
 use crate::boundary;
 use crate::from_c::{Extensible, from_c};
@@ -63,6 +63,24 @@ pub struct libmq_metrics {
     pub crashes: u64,
     /// Handlers that ran on beyond their grace.
     pub stuck: u64,
+    /// From here on figures of the broker, which are 0 for a queue. Bytes of the journal's segments and the snapshot.
+    pub journal_bytes: u64,
+    /// Segments of the journal.
+    pub segments: u64,
+    /// Snapshots taken since the open.
+    pub snapshots: u64,
+    /// Syncs of the journal since the open.
+    pub syncs: u64,
+    /// The position in the log that was given to records.
+    pub lsn_reserved: u64,
+    /// The position up to which they are in the kernel.
+    pub lsn_written: u64,
+    /// The position up to which they are synced.
+    pub lsn_durable: u64,
+    /// The position up to which they are visible.
+    pub lsn_shown: u64,
+    /// Bytes of memory held for messages and recent journal.
+    pub memory_bytes: u64,
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers may have any bits.
@@ -84,14 +102,16 @@ pub unsafe extern "C" fn libmq_metrics_read(
     boundary::broker(&c, broker, err, |open| {
         let size = c.struct_size("out", out)?;
         let metrics = open.broker.metrics()?;
-        let figures = match c.queue_or_all(queue_or_null)? {
-            None => &metrics.broker,
-            Some(queue) => metrics.queues.get(queue).ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("there is no queue {queue}"))
-            })?,
-        };
         let size = u32::try_from(size).unwrap_or_default();
-        c.write_structure("out", out, &libmq_metrics::of(figures, size))
+        let figures = match c.queue_or_all(queue_or_null)? {
+            None => libmq_metrics::of_broker(&metrics, size),
+            Some(queue) => metrics
+                .queues
+                .get(queue)
+                .map(|figures| libmq_metrics::of(figures, size))
+                .ok_or_else(|| not_found(queue))?,
+        };
+        c.write_structure("out", out, &figures)
     })
 }
 
@@ -175,8 +195,36 @@ impl libmq_metrics {
             timeouts: figures.timeouts,
             crashes: figures.crashes,
             stuck: figures.stuck,
+            journal_bytes: 0,
+            segments: 0,
+            snapshots: 0,
+            syncs: 0,
+            lsn_reserved: 0,
+            lsn_written: 0,
+            lsn_durable: 0,
+            lsn_shown: 0,
+            memory_bytes: 0,
         }
     }
+
+    fn of_broker(metrics: &Metrics, struct_size: u32) -> Self {
+        Self {
+            journal_bytes: metrics.journal_bytes,
+            segments: metrics.segments,
+            snapshots: metrics.snapshots,
+            syncs: metrics.syncs,
+            lsn_reserved: metrics.lsn.reserved,
+            lsn_written: metrics.lsn.written,
+            lsn_durable: metrics.lsn.durable,
+            lsn_shown: metrics.lsn.shown,
+            memory_bytes: metrics.memory_bytes,
+            ..Self::of(&metrics.broker, struct_size)
+        }
+    }
+}
+
+fn not_found(queue: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no queue {queue}"))
 }
 
 fn json(recovery: &Recovery) -> String {

@@ -50,7 +50,7 @@ AT(libmq_handler, ctx, 64);
 AT(libmq_handler, handle, 72);
 AT(libmq_handler, drop, 80);
 
-SIZE(libmq_metrics, 184);
+SIZE(libmq_metrics, 256);
 AT(libmq_metrics, struct_size, 0);
 AT(libmq_metrics, reserved, 4);
 AT(libmq_metrics, ready, 8);
@@ -75,6 +75,15 @@ AT(libmq_metrics, handler_errors, 152);
 AT(libmq_metrics, timeouts, 160);
 AT(libmq_metrics, crashes, 168);
 AT(libmq_metrics, stuck, 176);
+AT(libmq_metrics, journal_bytes, 184);
+AT(libmq_metrics, segments, 192);
+AT(libmq_metrics, snapshots, 200);
+AT(libmq_metrics, syncs, 208);
+AT(libmq_metrics, lsn_reserved, 216);
+AT(libmq_metrics, lsn_written, 224);
+AT(libmq_metrics, lsn_durable, 232);
+AT(libmq_metrics, lsn_shown, 240);
+AT(libmq_metrics, memory_bytes, 248);
 
 /* Numbers that programs were compiled with. */
 _Static_assert(LIBMQ_OK == 0 && LIBMQ_NONE == -1, "");

@@ -56,6 +56,8 @@ pub(crate) struct Station {
 struct Crew {
     /// Worker threads that were started and have not left.
     threads: u32,
+    /// Those of them that have not decided to leave.
+    serving: u32,
     /// Permits in use: flights that are not over, and workers about to take a message.
     permits: u32,
     /// Handlers that run on after their lease was lost.
@@ -80,7 +82,7 @@ impl Station {
         let mut crew = lock(&self.crew);
         crew.open = true;
         let wanted = self.settings.min_parallelism.clamp(1, self.settings.max_parallelism);
-        while crew.threads < wanted + crew.stuck {
+        while crew.serving < wanted + crew.stuck {
             self.hire(&mut crew, engine);
         }
     }
@@ -128,7 +130,7 @@ impl Station {
     /// Starts another worker, as far as that is allowed.
     fn hire_if_allowed(self: &Arc<Self>, crew: &mut Crew, engine: &Arc<Engine>) {
         let most = self.settings.max_parallelism + crew.stuck.min(self.settings.max_parallelism);
-        if crew.open && crew.threads < most {
+        if crew.open && crew.serving < most {
             self.hire(crew, engine);
         }
     }
@@ -140,6 +142,7 @@ impl Station {
         debug_assert!(spawned.is_ok());
         if spawned.is_ok() {
             crew.threads += 1;
+            crew.serving += 1;
             self.looking.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -186,6 +189,7 @@ impl Station {
                 Err(error) => {
                     self.return_permit();
                     if error.kind() != ErrorKind::StorageFull {
+                        lock(&self.crew).serving -= 1;
                         break;
                     }
                     // Nobody rings when there is room again.
@@ -200,10 +204,13 @@ impl Station {
     fn is_needed_after_all(&self) -> bool {
         let mut crew = lock(&self.crew);
         crew.stuck -= 1;
-        crew.threads <= self.settings.max_parallelism
+        let needed = crew.serving <= self.settings.max_parallelism;
+        crew.serving -= u32::from(!needed);
+        needed
     }
 
-    /// Waits until one more message may be handled; false when the station is shut.
+    /// Waits until one more message may be handled; false when the station is shut, and then the worker leaves. That is
+    /// decided here, under the crew's lock: a start that comes next knows whom it can count on.
     fn take_permit(&self, engine: &Engine, owed: &mut Owed) -> bool {
         let mut crew = lock(&self.crew);
         while crew.open {
@@ -220,6 +227,7 @@ impl Station {
                 crew = self.changed.wait(crew, None);
             }
         }
+        crew.serving -= 1;
         false
     }
 

@@ -45,6 +45,13 @@ impl Queue {
         lock(&self.ready)
     }
 
+    /// Whether nothing is in flight, and nothing ready that a handler will take.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let figures = &self.figures;
+        figures.in_flight.value() == 0
+            && (figures.ready.value() == 0 || figures.parallelism.value() == 0)
+    }
+
     /// Wakes one of those who wait, if there are any.
     pub(crate) fn ring(&self, ready: &mut Ready) {
         if ready.waiting > ready.rung {

@@ -153,7 +153,7 @@ impl Buffer {
         drop(plan);
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         count(queue, outcome, &entry, superseded);
-        if queue.figures.in_flight.value() == 0 {
+        if queue.is_at_rest() {
             // Somebody else may have shown the record already, and rung too early.
             state.rest.ring_if_heard();
         }

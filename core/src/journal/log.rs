@@ -31,8 +31,12 @@ use crate::sync::{Arc, Mutex, lock};
 /// Bytes of an ordinary chunk.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Records together larger than this are copied and checksummed before the tail is locked for them.
-const COPY_INSIDE_MAX: usize = 64 << 10;
+/// Records together larger than this, or more than so many, are copied and checksummed before the tail is locked.
+const COPY_INSIDE_MAX: usize = 2 << 10;
+const COPY_INSIDE_RECORDS_MAX: usize = 4;
+
+/// Records that were copied beforehand and are larger than this become a chunk as they are, and are not copied again.
+const CHUNK_OF_ITS_OWN_MIN: usize = 64 << 10;
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 const BACKLOG_MAX: u64 = 8 << 20;
@@ -332,7 +336,8 @@ impl<S: Show> Journal<S> {
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
     ) -> Result<Appended> {
         let bytes: usize = records.iter().map(Record::space).sum();
-        let prepared = (bytes > COPY_INSIDE_MAX).then(|| Prepared::new(records, bytes));
+        let is_long = bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX;
+        let prepared = is_long.then(|| Prepared::new(records, bytes));
         let bytes = bytes as u64;
         loop {
             let mut tail = lock(&self.tail);
@@ -347,7 +352,7 @@ impl<S: Show> Journal<S> {
                 let start = tail.position;
                 match prepared {
                     Some(prepared) => tail.place(prepared, records, durable, &self.space),
-                    None => tail.copy(records, bytes, durable, &self.space),
+                    None => tail.copy(records, durable, &self.space),
                 }
                 tail.records += records.len() as u64;
                 self.reserved.store(start + bytes, Ordering::Release);
@@ -505,7 +510,7 @@ impl<S: Show> Journal<S> {
             // The footer's room is kept free in every segment, so this always fits.
             for parts in parts {
                 let record = Record { kind: KIND_CLOSE, parts };
-                tail.copy(&[record], record.space() as u64, durable, &self.space);
+                tail.copy(&[record], durable, &self.space);
             }
             self.reserved.store(tail.position, Ordering::Release);
             tail.closed = true;
@@ -585,45 +590,63 @@ impl<E> Tail<E> {
     }
 
     /// Copies records to the end of the log, for which the segment has room.
-    fn copy(&mut self, records: &[Record<'_>], bytes: u64, durable: u64, space: &Space) {
-        let Self { position, segment, chunks, .. } = self;
-        let fits = |filled: &Filled| {
-            Arc::ptr_eq(filled.chunk.segment(), segment) && *position + bytes <= filled.chunk.end()
-        };
-        if !chunks.back().is_some_and(fits) {
-            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
-            let chunk = Arc::new(Chunk::new(Arc::clone(segment), *position, room.min(CHUNK_BYTES)));
-            space.remember(&chunk);
-            chunks.push_back(Filled { chunk, end: *position });
-        }
-        let Some(filled) = chunks.back_mut() else { return };
-        for (index, record) in records.iter().enumerate() {
-            let end = *position + record.space() as u64;
-            let more = index + 1 < records.len();
-            let write = |place: &mut [u8]| {
+    fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
+        let bytes: usize = records.iter().map(Record::space).sum();
+        let (start, salt) = (self.position, self.segment.header.salt);
+        self.fill(bytes, space, |mut rest| {
+            let mut position = start;
+            for (index, record) in records.iter().enumerate() {
+                let (place, after) = rest.split_at_mut(record.space());
+                let more = index + 1 < records.len();
                 let body_crc = record.copy_body(place);
-                record.write_header(place, more, *position, durable, body_crc, segment.header.salt);
-            };
-            // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are
-            // given the same place.
-            unsafe { filled.chunk.fill(*position..end, write) };
-            *position = end;
-        }
-        filled.end = *position;
+                record.write_header(place, more, position, durable, body_crc, salt);
+                position += record.space() as u64;
+                rest = after;
+            }
+        });
     }
 
     /// Takes records that were copied beforehand, for which the segment has room.
     fn place(&mut self, prepared: Prepared, records: &[Record<'_>], durable: u64, space: &Space) {
-        let chunk = prepared.into_chunk(&self.segment, self.position, records, durable);
+        let bytes = prepared.finish(records, self.position, durable, self.segment.header.salt);
+        if bytes.len() <= CHUNK_OF_ITS_OWN_MIN {
+            return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
+        }
+        let chunk = Arc::new(Chunk::filled(Arc::clone(&self.segment), self.position, bytes));
         space.remember(&chunk);
         self.position = chunk.end();
         self.chunks.push_back(Filled { end: chunk.end(), chunk });
     }
 
+    /// Has the next bytes of the log written, in a chunk with room for them.
+    fn fill(&mut self, bytes: usize, space: &Space, write: impl FnOnce(&mut [u8])) {
+        let Self { position, segment, chunks, .. } = self;
+        let end = *position + bytes as u64;
+        let fits = |filled: &Filled| {
+            Arc::ptr_eq(filled.chunk.segment(), segment) && end <= filled.chunk.end()
+        };
+        if !chunks.back().is_some_and(fits) {
+            // Behind large records, which have chunks of their own, come mostly more of them.
+            let is_after_large = chunks.back().is_some_and(|last| last.end == last.chunk.end());
+            let most = if is_after_large { CHUNK_OF_ITS_OWN_MIN } else { CHUNK_BYTES };
+            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
+            let size = most.max(bytes).min(room);
+            let chunk = Arc::new(Chunk::new(Arc::clone(segment), *position, size));
+            space.remember(&chunk);
+            chunks.push_back(Filled { chunk, end: *position });
+        }
+        let Some(filled) = chunks.back_mut() else { return };
+        // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are given
+        // the same place.
+        unsafe { filled.chunk.fill(*position..end, write) };
+        *position = end;
+        filled.end = end;
+    }
+
     /// Ends the segment and goes on in the next one.
     fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
         let record = Record { kind: KIND_ROLL, parts: &[] };
-        self.copy(&[record], ROLL_BYTES, durable, space);
+        self.copy(&[record], durable, space);
         space.began(&next);
         self.position = next.first();
         self.unsynced.push_back(std::mem::replace(&mut self.segment, next));

@@ -1,11 +1,8 @@
-//! Large records on their way into the journal: made ready outside the tail's lock.
+//! Large or many records on their way into the journal: made ready outside the tail's lock.
 
-use super::chunk::Chunk;
 use super::record::Record;
-use super::segment::Segment;
-use crate::sync::Arc;
 
-/// Large records, copied and checksummed before the tail is locked for them; only their headers are still missing.
+/// Records, copied and checksummed before the tail is locked for them; only their headers are still missing.
 #[derive(Debug)]
 pub(super) struct Prepared {
     bytes: Vec<u8>,
@@ -26,23 +23,23 @@ impl Prepared {
         Self { bytes, body_crcs }
     }
 
-    /// Gives the records their headers, now that their place is known.
-    pub(super) fn into_chunk(
+    /// Gives the records their headers, now that their place is known; answers their bytes.
+    pub(super) fn finish(
         mut self,
-        segment: &Arc<Segment>,
-        start: u64,
         records: &[Record<'_>],
+        start: u64,
         durable: u64,
-    ) -> Arc<Chunk> {
+        salt: u32,
+    ) -> Vec<u8> {
         let mut rest = self.bytes.as_mut_slice();
         let mut position = start;
         for (index, (record, body_crc)) in records.iter().zip(&self.body_crcs).enumerate() {
             let (place, after) = rest.split_at_mut(record.space());
             let more = index + 1 < records.len();
-            record.write_header(place, more, position, durable, *body_crc, segment.header.salt);
+            record.write_header(place, more, position, durable, *body_crc, salt);
             position += record.space() as u64;
             rest = after;
         }
-        Arc::new(Chunk::filled(Arc::clone(segment), start, self.bytes))
+        self.bytes
     }
 }

@@ -1,5 +1,6 @@
 //! Queues: a name, its ready messages, its figures, and the bell for those who wait.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -138,6 +139,11 @@ impl Figure {
     }
 }
 
+thread_local! {
+    /// The number of the queue that this thread named last, in whichever broker: a guess, which is checked.
+    static LAST_NAMED: Cell<u32> = const { Cell::new(0) };
+}
+
 /// The queues of a broker. A queue is made when it is first named, and stays.
 #[derive(Debug)]
 pub(crate) struct Queues {
@@ -158,7 +164,11 @@ impl Queues {
     /// # Errors
     /// `INVALID` where there would be too many.
     pub(crate) fn named(&self, name: &str) -> Result<&Arc<Queue>> {
+        if let Some(queue) = self.last_named(name) {
+            return Ok(queue);
+        }
         if let Some(number) = self.read().get(name) {
+            LAST_NAMED.set(*number);
             return Ok(self.numbered(*number));
         }
         let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -180,6 +190,11 @@ impl Queues {
             let _ = place.set(queue);
         }
         Ok(self.numbered(number))
+    }
+
+    /// The queue that this thread named last, if it is that again.
+    fn last_named(&self, name: &str) -> Option<&Arc<Queue>> {
+        self.by_number.get(LAST_NAMED.get())?.get().filter(|queue| &*queue.name == name)
     }
 
     /// The queue of a number that a slot holds.

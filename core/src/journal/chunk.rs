@@ -15,6 +15,7 @@ use std::fmt;
 use std::ops::{Deref, Range};
 
 use super::segment::Segment;
+use crate::storage::populate;
 use crate::sync::Arc;
 
 /// Memory for the records of a run of positions.
@@ -31,7 +32,9 @@ unsafe impl Sync for Chunk {}
 impl Chunk {
     /// A chunk of zeros at this position of this segment.
     pub(crate) fn new(segment: Arc<Segment>, start: u64, capacity: usize) -> Self {
-        Self::filled(segment, start, vec![0; capacity])
+        let mut bytes = vec![0; capacity];
+        populate(&mut bytes);
+        Self::filled(segment, start, bytes)
     }
 
     /// A chunk that was filled before it had a position.

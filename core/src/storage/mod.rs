@@ -20,4 +20,4 @@ pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
 pub use storage::{Storage, StorageFile};
 pub use sys::forks;
-pub(crate) use sys::{boot_time, tick};
+pub(crate) use sys::{boot_time, populate, tick};

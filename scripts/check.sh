@@ -14,7 +14,7 @@ else
 fi
 
 say "documentation"
-RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --quiet
+RUSTDOCFLAGS="--deny warnings --document-private-items" cargo doc --workspace --no-deps --quiet
 
 say "the header is what the code declares"
 cargo test --package libmq-ffi --quiet header

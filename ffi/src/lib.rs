@@ -4,9 +4,9 @@
 //! reads. Everything is built on the public face of the crate `libmq`.
 //!
 //! Invariants:
-//! - every function goes through [`boundary`], which checks the handle, catches a panic and answers a status;
-//! - a handle is a number of a [`slab`], never an address, so that none a program can make up is followed;
-//! - what C passes by address is read and written in [`from_c`] alone.
+//! - every function goes through `boundary`, which checks the handle, catches a panic and answers a status;
+//! - a handle is a number of a `slab`, never an address, so that none a program can make up is followed;
+//! - what C passes by address is read and written in `from_c` alone.
 
 // The types carry the names that C knows them by.
 #![allow(non_camel_case_types)]

@@ -241,7 +241,7 @@ impl<'a> Plan<'a> {
         self.items.iter().map(|item| item.level).max()
     }
 
-    /// The records' bodies, to be gathered by [`Bodies::records`].
+    /// The records' bodies, to be gathered by [`records`].
     pub(crate) fn bodies<'m>(&self, messages: &'m [NewMessage<'m>]) -> Bodies<'m> {
         let body = |item: &Item| {
             let message = messages.get(item.message)?;

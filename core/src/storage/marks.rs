@@ -34,7 +34,7 @@ pub(super) const CHUNK_MARKS: usize = 2048;
 /// Bytes of that many.
 pub(super) const CHUNK_BYTES: usize = CHUNK_MARKS * MARK_BYTES;
 
-/// Memory of one chunk: [`CHUNK_BYTES`] of it, zero where nothing was written.
+/// Memory of one chunk: `CHUNK_BYTES` of it, zero where nothing was written.
 pub type MarkMemory = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
 type Grow = Box<dyn Fn(usize) -> io::Result<MarkMemory> + Send + Sync>;

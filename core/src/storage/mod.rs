@@ -1,7 +1,7 @@
 //! Where a broker's files live: the one door between the engine and a disk.
 //!
 //! A [`Storage`] is one flat directory. It knows names, bytes and syncs, and nothing of what the bytes mean. The real
-//! one is [`disk`]; [`memory`] keeps files in RAM for brokers without files; tests bring one that records every call
+//! one is `disk`; `memory` keeps files in RAM for brokers without files; tests bring one that records every call
 //! and cuts the power between any two of them.
 //!
 //! Invariants every storage keeps:

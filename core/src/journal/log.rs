@@ -13,30 +13,22 @@
 //!
 //! It does not know what records mean; it gives up segments and takes snapshots only when told to.
 
-use std::collections::VecDeque;
-
-use smallvec::SmallVec;
-
-use super::chunk::{Bytes, Chunk};
+use super::chunk::Bytes;
 use super::commit::Gate;
+use super::effects::{Level, Pending, Show, Showing};
 use super::prepared::Prepared;
-use super::record::{self, KIND_CLOSE, KIND_ROLL, Record};
+use super::record::{self, KIND_CLOSE, Record};
 use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
 use super::space::Space;
+use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
-/// Bytes of an ordinary chunk.
-const CHUNK_BYTES: usize = 1 << 20;
-
 /// Records together larger than this, or more than so many, are copied and checksummed before the tail is locked.
 const COPY_INSIDE_MAX: usize = 2 << 10;
 const COPY_INSIDE_RECORDS_MAX: usize = 4;
-
-/// Records that were copied beforehand and are larger than this become a chunk as they are, and are not copied again.
-const CHUNK_OF_ITS_OWN_MIN: usize = 64 << 10;
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 const BACKLOG_MAX: u64 = 8 << 20;
@@ -53,15 +45,6 @@ const FOOTER_BYTES: u64 = record::space(CLOSE_PADDING.len()) as u64 + ROLL_BYTES
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer.
 const WRITE_SPINS: u32 = 200;
 
-/// How far a record has to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// Its bytes are in the kernel.
-    Os,
-    /// A sync covers it.
-    Sync,
-}
-
 /// What an append may do when the disk has no room for another spare segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -69,91 +52,6 @@ pub(crate) enum Need {
     Grow,
     /// It settles what is there: goes on in the room that is left.
     Settle,
-}
-
-/// Makes the effects of records visible.
-pub(crate) trait Show: Send + Sync {
-    /// What a record does once it has reached its level.
-    type Effect: Send;
-
-    /// Shows these effects, in order. Never called by two threads for one level at once.
-    fn show(&self, effects: &mut Vec<Self::Effect>);
-
-    /// Something was shown, and the mark tells so.
-    fn shown(&self);
-
-    /// Something was written that no sync covers.
-    fn unsynced(&self);
-}
-
-/// Collects the effects of an append.
-#[derive(Debug)]
-pub(crate) struct Pending<'a, E> {
-    os: &'a mut Queue<E>,
-    sync: &'a mut Queue<E>,
-    position: u64,
-}
-
-impl<E> Pending<'_, E> {
-    /// Shows this when the append has reached the level.
-    pub(crate) fn at(&mut self, level: Level, effect: E) {
-        let queue = match level {
-            Level::Os => &mut self.os,
-            Level::Sync => &mut self.sync,
-        };
-        queue.effects.push_back((self.position, effect));
-    }
-}
-
-/// Effects that wait for a level.
-#[derive(Debug)]
-struct Queue<E> {
-    effects: VecDeque<(u64, E)>,
-}
-
-impl<E> Queue<E> {
-    fn new() -> Self {
-        Self { effects: VecDeque::new() }
-    }
-
-    /// Moves out the effects of records below `end`.
-    fn take_below(&mut self, end: u64, showing: &mut Showing<E>) {
-        showing.from.store(self.oldest().unwrap_or(NOTHING), Ordering::Release);
-        while self.effects.front().is_some_and(|(position, _)| *position < end) {
-            showing.effects.extend(self.effects.pop_front().map(|(_, effect)| effect));
-        }
-    }
-
-    fn oldest(&self) -> Option<u64> {
-        self.effects.front().map(|(position, _)| *position)
-    }
-}
-
-/// The position of no effect.
-const NOTHING: u64 = u64::MAX;
-
-/// Effects that are being shown by who leads a round, and the position of the oldest. It is set under the tail's lock,
-/// before they leave their queue, and cleared when they are shown: so whoever has that lock knows of each in one of the
-/// two places.
-#[derive(Debug)]
-struct Showing<E> {
-    effects: Vec<E>,
-    from: Arc<AtomicU64>,
-}
-
-impl<E> Showing<E> {
-    fn new() -> Self {
-        Self { effects: Vec::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
-    }
-
-    fn show<S: Show<Effect = E>>(&mut self, show: &S) {
-        let any = !self.effects.is_empty();
-        show.show(&mut self.effects);
-        self.from.store(NOTHING, Ordering::Release);
-        if any {
-            show.shown();
-        }
-    }
 }
 
 /// Where an append ended up.
@@ -208,33 +106,6 @@ pub(crate) struct Journal<S: Show> {
     opens: u64,
 }
 
-/// The growing end of the log.
-#[derive(Debug)]
-struct Tail<E> {
-    /// Where the next record goes.
-    position: u64,
-    segment: Arc<Segment>,
-    /// Segments that were rolled and that no sync has covered to their ends, oldest first.
-    unsynced: VecDeque<Arc<Segment>>,
-    /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
-    chunks: VecDeque<Filled>,
-    spare: Option<Arc<Segment>>,
-    /// The last attempt to make a spare failed for want of room.
-    spare_refused: bool,
-    os: Queue<E>,
-    sync: Queue<E>,
-    records: u64,
-    poison: Option<Error>,
-    closed: bool,
-}
-
-/// A chunk and the position behind its last record.
-#[derive(Debug)]
-struct Filled {
-    chunk: Arc<Chunk>,
-    end: u64,
-}
-
 impl<S: Show> Journal<S> {
     /// Begins to append to a segment that was just made for this opening.
     pub(crate) fn begin(
@@ -246,19 +117,7 @@ impl<S: Show> Journal<S> {
     ) -> Self {
         let position = first.first();
         let header = first.header;
-        let tail = Tail {
-            position,
-            segment: Arc::clone(&first),
-            unsynced: VecDeque::new(),
-            chunks: VecDeque::new(),
-            spare: None,
-            spare_refused: false,
-            os: Queue::new(),
-            sync: Queue::new(),
-            records: 0,
-            poison: None,
-            closed: false,
-        };
+        let tail = Tail::new(Arc::clone(&first));
         let (showing_os, showing_sync) = (Showing::new(), Showing::new());
         Self {
             showing_from: [Arc::clone(&showing_os.from), Arc::clone(&showing_sync.from)],
@@ -409,7 +268,7 @@ impl<S: Show> Journal<S> {
 
     /// Whether effects wait for a sync.
     pub(crate) fn awaits_sync(&self) -> bool {
-        !lock(&self.tail).sync.effects.is_empty()
+        lock(&self.tail).sync.oldest().is_some()
     }
 
     /// The body of the record at this position, and its kind. The caller knows that it was shown.
@@ -417,7 +276,14 @@ impl<S: Show> Journal<S> {
     /// # Errors
     /// `CORRUPT` where the bytes on disk are not that record any more; `IO`.
     pub(crate) fn read(&self, position: u64) -> Result<(u8, Bytes)> {
-        self.space.read(position)
+        self.space.read(position).or_else(|missing| {
+            // What was written again may have left the cache before it came to its file.
+            if position < self.written.reached() {
+                return Err(missing);
+            }
+            self.write()?;
+            self.space.read(position)
+        })
     }
 
     /// Makes the spare segment, if there is none, with room for a group of this many bytes.
@@ -577,213 +443,5 @@ impl<S: Show> Journal<S> {
         let error = Error::io(doing, path, cause).with_kind(ErrorKind::Poisoned);
         self.poison(error.clone());
         error
-    }
-}
-
-impl<E> Tail<E> {
-    fn check(&self) -> Result<()> {
-        match &self.poison {
-            Some(cause) => Err(cause.clone()),
-            None if self.closed => Err(Error::closed()),
-            None => Ok(()),
-        }
-    }
-
-    /// Copies records to the end of the log, for which the segment has room.
-    fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
-        let bytes: usize = records.iter().map(Record::space).sum();
-        let (start, salt) = (self.position, self.segment.header.salt);
-        self.fill(bytes, space, |mut rest| {
-            let mut position = start;
-            for (index, record) in records.iter().enumerate() {
-                let (place, after) = rest.split_at_mut(record.space());
-                let more = index + 1 < records.len();
-                let body_crc = record.copy_body(place);
-                record.write_header(place, more, position, durable, body_crc, salt);
-                position += record.space() as u64;
-                rest = after;
-            }
-        });
-    }
-
-    /// Takes records that were copied beforehand, for which the segment has room.
-    fn place(&mut self, prepared: Prepared, records: &[Record<'_>], durable: u64, space: &Space) {
-        let bytes = prepared.finish(records, self.position, durable, self.segment.header.salt);
-        if bytes.len() <= CHUNK_OF_ITS_OWN_MIN {
-            return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
-        }
-        let chunk = Arc::new(Chunk::filled(Arc::clone(&self.segment), self.position, bytes));
-        space.remember(&chunk);
-        self.position = chunk.end();
-        self.chunks.push_back(Filled { end: chunk.end(), chunk });
-    }
-
-    /// Has the next bytes of the log written, in a chunk with room for them.
-    fn fill(&mut self, bytes: usize, space: &Space, write: impl FnOnce(&mut [u8])) {
-        let Self { position, segment, chunks, .. } = self;
-        let end = *position + bytes as u64;
-        let fits = |filled: &Filled| {
-            Arc::ptr_eq(filled.chunk.segment(), segment) && end <= filled.chunk.end()
-        };
-        if !chunks.back().is_some_and(fits) {
-            // Behind large records, which have chunks of their own, come mostly more of them.
-            let is_after_large = chunks.back().is_some_and(|last| last.end == last.chunk.end());
-            let most = if is_after_large { CHUNK_OF_ITS_OWN_MIN } else { CHUNK_BYTES };
-            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
-            let size = most.max(bytes).min(room);
-            let chunk = Arc::new(Chunk::new(Arc::clone(segment), *position, size));
-            space.remember(&chunk);
-            chunks.push_back(Filled { chunk, end: *position });
-        }
-        let Some(filled) = chunks.back_mut() else { return };
-        // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are given
-        // the same place.
-        unsafe { filled.chunk.fill(*position..end, write) };
-        *position = end;
-        filled.end = end;
-    }
-
-    /// Ends the segment and goes on in the next one.
-    fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
-        let record = Record { kind: KIND_ROLL, parts: &[] };
-        self.copy(&[record], durable, space);
-        space.began(&next);
-        self.position = next.first();
-        self.unsynced.push_back(std::mem::replace(&mut self.segment, next));
-    }
-
-    /// The segments that have bytes below `end` which no sync may have covered.
-    fn written_and_unsynced(&self, end: u64) -> SmallVec<[Arc<Segment>; 2]> {
-        let all = self.unsynced.iter().chain([&self.segment]);
-        all.filter(|segment| segment.first() < end).cloned().collect()
-    }
-
-    /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
-    fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
-        let ranges = self
-            .chunks
-            .iter()
-            .map(|Filled { chunk, end }| (Arc::clone(chunk), chunk.start().max(written)..*end))
-            .filter(|(_, range)| !range.is_empty())
-            .collect();
-        let full = self.chunks.len().saturating_sub(1);
-        self.chunks.drain(..full);
-        self.os.take_below(self.position, showing);
-        (self.position, ranges)
-    }
-}
-
-/// The ranges of chunks that are not in their files yet.
-type Unwritten = SmallVec<[(Arc<Chunk>, std::ops::Range<u64>); 1]>;
-
-/// "Nothing is shown before it is written, everything is shown in order, and a commit returns when its own is":
-/// appends and commits of three threads, every interleaving.
-#[cfg(all(test, loom))]
-mod loom_models {
-    use loom::thread;
-
-    use super::super::record::Header;
-    use super::*;
-    use crate::storage::MemoryStorage;
-
-    /// Remembers what was shown, and looks into the file whether it is there.
-    struct Witness {
-        segment: Arc<Segment>,
-        shown: std::sync::Mutex<Vec<u64>>,
-    }
-
-    impl Show for Witness {
-        type Effect = u64;
-
-        fn show(&self, effects: &mut Vec<u64>) {
-            for position in effects.drain(..) {
-                let mut header = [0; record::HEADER_BYTES];
-                let offset = self.segment.offset(position);
-                self.segment.file.read_at(&mut header, offset).unwrap();
-                assert!(Header::decode(&header, position, self.segment.header.salt).is_some());
-                self.shown.lock().unwrap().push(position);
-            }
-        }
-
-        fn unsynced(&self) {}
-
-        fn shown(&self) {}
-    }
-
-    fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let header = SegmentHeader {
-            salt: 7,
-            broker: [1; 16],
-            number: 1,
-            start: 0,
-            capacity: 16 << 10,
-            opens: 1,
-            previous: 0,
-            previous_end: None,
-        };
-        let segment = Segment::create(&*storage, header).unwrap();
-        let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
-        let show = Arc::new(witness);
-        let options = JournalOptions { segment_bytes: 16 << 10, cache_bytes: 0 };
-        let journal = Journal::begin(storage, Arc::clone(&show), options, Vec::new(), segment);
-        (Arc::new(journal), show)
-    }
-
-    fn append(journal: &Journal<Witness>, level: Level) -> Appended {
-        let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
-        let finish = |position, pending: &mut Pending<'_, u64>| pending.at(level, position);
-        journal.append(Need::Settle, &[record], finish).unwrap()
-    }
-
-    fn commit_and_look(journal: &Journal<Witness>, show: &Witness, level: Level) {
-        let appended = append(journal, level);
-        journal.commit(level, appended.end).unwrap();
-        assert!(show.shown.lock().unwrap().contains(&appended.start));
-        assert!(journal.marks().written >= appended.end);
-    }
-
-    #[test]
-    fn loom_reserve_and_publish() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(1);
-        model.max_branches = 20_000;
-        model.check(|| {
-            let (journal, show) = journal();
-            let threads: Vec<_> = (0..2)
-                .map(|_| {
-                    let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
-                    thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
-                })
-                .collect();
-            commit_and_look(&journal, &show, Level::Os);
-            for thread in threads {
-                thread.join().unwrap();
-            }
-            let shown = show.shown.lock().unwrap().clone();
-            assert_eq!(shown.len(), 3);
-            assert!(shown.is_sorted(), "{shown:?}");
-            let marks = journal.marks();
-            assert_eq!((marks.shown, marks.written), (marks.reserved, marks.reserved));
-        });
-    }
-
-    #[test]
-    fn loom_two_levels_at_once() {
-        let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(2);
-        model.max_branches = 20_000;
-        model.check(|| {
-            let (journal, show) = journal();
-            let other = {
-                let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
-                thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
-            };
-            commit_and_look(&journal, &show, Level::Sync);
-            other.join().unwrap();
-            let marks = journal.marks();
-            assert_eq!(show.shown.lock().unwrap().len(), 2);
-            assert_eq!((marks.shown, marks.written), (marks.reserved, marks.reserved));
-        });
     }
 }

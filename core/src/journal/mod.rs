@@ -2,16 +2,21 @@
 
 mod chunk;
 mod commit;
+mod effects;
 mod log;
+#[cfg(all(test, loom))]
+mod models;
 mod prepared;
 mod record;
 mod recovery;
 mod segment;
 mod snapshot;
 mod space;
+mod tail;
 
 pub(crate) use chunk::Bytes;
-pub(crate) use log::{Journal, JournalOptions, Level, Need, Pending, Show};
+pub(crate) use effects::{Level, Pending, Show};
+pub(crate) use log::{Journal, JournalOptions, Need};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover};
 pub(crate) use segment::{Segment, SegmentHeader};

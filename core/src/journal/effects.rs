@@ -1,0 +1,103 @@
+//! Effects: what records do once they have reached their level.
+//!
+//! An effect is queued under the tail's lock, with the position of its append, and shown by whoever leads the round that
+//! reaches its level, in order. At any moment it is known to the tail's lock where the oldest one is that is not shown.
+
+use std::collections::VecDeque;
+
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// How far a record has to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Its bytes are in the kernel.
+    Os,
+    /// A sync covers it.
+    Sync,
+}
+
+/// Makes the effects of records visible.
+pub(crate) trait Show: Send + Sync {
+    /// What a record does once it has reached its level.
+    type Effect: Send;
+
+    /// Shows these effects, in order. Never called by two threads for one level at once.
+    fn show(&self, effects: &mut Vec<Self::Effect>);
+
+    /// Something was shown, and the mark tells so.
+    fn shown(&self);
+
+    /// Something was written that no sync covers.
+    fn unsynced(&self);
+}
+
+/// Collects the effects of an append.
+#[derive(Debug)]
+pub(crate) struct Pending<'a, E> {
+    pub(super) os: &'a mut Queue<E>,
+    pub(super) sync: &'a mut Queue<E>,
+    pub(super) position: u64,
+}
+
+impl<E> Pending<'_, E> {
+    /// Shows this when the append has reached the level.
+    pub(crate) fn at(&mut self, level: Level, effect: E) {
+        let queue = match level {
+            Level::Os => &mut self.os,
+            Level::Sync => &mut self.sync,
+        };
+        queue.effects.push_back((self.position, effect));
+    }
+}
+
+/// Effects that wait for a level.
+#[derive(Debug)]
+pub(super) struct Queue<E> {
+    effects: VecDeque<(u64, E)>,
+}
+
+impl<E> Queue<E> {
+    pub(super) fn new() -> Self {
+        Self { effects: VecDeque::new() }
+    }
+
+    /// Moves out the effects of records below `end`.
+    pub(super) fn take_below(&mut self, end: u64, showing: &mut Showing<E>) {
+        showing.from.store(self.oldest().unwrap_or(NOTHING), Ordering::Release);
+        while self.effects.front().is_some_and(|(position, _)| *position < end) {
+            showing.effects.extend(self.effects.pop_front().map(|(_, effect)| effect));
+        }
+    }
+
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.effects.front().map(|(position, _)| *position)
+    }
+}
+
+/// The position of no effect.
+const NOTHING: u64 = u64::MAX;
+
+/// Effects that are being shown by who leads a round, and the position of the oldest. It is set under the tail's lock,
+/// before they leave their queue, and cleared when they are shown: so whoever has that lock knows of each in one of the
+/// two places.
+#[derive(Debug)]
+pub(super) struct Showing<E> {
+    effects: Vec<E>,
+    pub(super) from: Arc<AtomicU64>,
+}
+
+impl<E> Showing<E> {
+    pub(super) fn new() -> Self {
+        Self { effects: Vec::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
+    }
+
+    pub(super) fn show<S: Show<Effect = E>>(&mut self, show: &S) {
+        let any = !self.effects.is_empty();
+        show.show(&mut self.effects);
+        self.from.store(NOTHING, Ordering::Release);
+        if any {
+            show.shown();
+        }
+    }
+}

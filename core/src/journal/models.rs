@@ -1,0 +1,112 @@
+//! Models of the journal: "nothing is shown before it is written, everything is shown in order, and a commit returns when
+//! its own is", for the appends and commits of a few threads in every interleaving.
+
+use loom::thread;
+
+use super::effects::{Level, Pending, Show};
+use super::log::{Appended, Journal, JournalOptions, Need};
+use super::record::{self, Header, Record};
+use super::segment::{Segment, SegmentHeader};
+use crate::storage::{MemoryStorage, Storage};
+use crate::sync::Arc;
+
+/// Remembers what was shown, and looks into the file whether it is there.
+struct Witness {
+    segment: Arc<Segment>,
+    shown: std::sync::Mutex<Vec<u64>>,
+}
+
+impl Show for Witness {
+    type Effect = u64;
+
+    fn show(&self, effects: &mut Vec<u64>) {
+        for position in effects.drain(..) {
+            let mut header = [0; record::HEADER_BYTES];
+            let offset = self.segment.offset(position);
+            self.segment.file.read_at(&mut header, offset).unwrap();
+            assert!(Header::decode(&header, position, self.segment.header.salt).is_some());
+            self.shown.lock().unwrap().push(position);
+        }
+    }
+
+    fn unsynced(&self) {}
+
+    fn shown(&self) {}
+}
+
+fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let header = SegmentHeader {
+        salt: 7,
+        broker: [1; 16],
+        number: 1,
+        start: 0,
+        capacity: 16 << 10,
+        opens: 1,
+        previous: 0,
+        previous_end: None,
+    };
+    let segment = Segment::create(&*storage, header).unwrap();
+    let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
+    let show = Arc::new(witness);
+    let options = JournalOptions { segment_bytes: 16 << 10, cache_bytes: 0 };
+    let journal = Journal::begin(storage, Arc::clone(&show), options, Vec::new(), segment);
+    (Arc::new(journal), show)
+}
+
+fn append(journal: &Journal<Witness>, level: Level) -> Appended {
+    let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
+    let finish = |position, pending: &mut Pending<'_, u64>| pending.at(level, position);
+    journal.append(Need::Settle, &[record], finish).unwrap()
+}
+
+fn commit_and_look(journal: &Journal<Witness>, show: &Witness, level: Level) {
+    let appended = append(journal, level);
+    journal.commit(level, appended.end).unwrap();
+    assert!(show.shown.lock().unwrap().contains(&appended.start));
+    assert!(journal.marks().written >= appended.end);
+}
+
+#[test]
+fn loom_reserve_and_publish() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(1);
+    model.max_branches = 20_000;
+    model.check(|| {
+        let (journal, show) = journal();
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
+                thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
+            })
+            .collect();
+        commit_and_look(&journal, &show, Level::Os);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let shown = show.shown.lock().unwrap().clone();
+        assert_eq!(shown.len(), 3);
+        assert!(shown.is_sorted(), "{shown:?}");
+        let marks = journal.marks();
+        assert_eq!((marks.shown, marks.written), (marks.reserved, marks.reserved));
+    });
+}
+
+#[test]
+fn loom_two_levels_at_once() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.max_branches = 20_000;
+    model.check(|| {
+        let (journal, show) = journal();
+        let other = {
+            let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
+            thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
+        };
+        commit_and_look(&journal, &show, Level::Sync);
+        other.join().unwrap();
+        let marks = journal.marks();
+        assert_eq!(show.shown.lock().unwrap().len(), 2);
+        assert_eq!((marks.shown, marks.written), (marks.reserved, marks.reserved));
+    });
+}

@@ -1,0 +1,170 @@
+//! The tail: the growing end of the log, under one lock.
+//!
+//! Invariants:
+//! - `position` only grows, and every byte below it is filled, in this segment or an earlier one;
+//! - the last chunk is being filled; those before it are full, and dropped here when they have been written.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::chunk::Chunk;
+use super::effects::{Queue, Showing};
+use super::prepared::Prepared;
+use super::record::{KIND_ROLL, Record};
+use super::segment::Segment;
+use super::space::Space;
+use crate::error::{Error, Result};
+use crate::sync::Arc;
+
+/// Bytes of an ordinary chunk.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Records that were copied beforehand and are larger than this become a chunk as they are, and are not copied again.
+const CHUNK_OF_ITS_OWN_MIN: usize = 64 << 10;
+
+/// The growing end of the log.
+#[derive(Debug)]
+pub(super) struct Tail<E> {
+    /// Where the next record goes.
+    pub(super) position: u64,
+    pub(super) segment: Arc<Segment>,
+    /// Segments that were rolled and that no sync has covered to their ends, oldest first.
+    pub(super) unsynced: VecDeque<Arc<Segment>>,
+    /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
+    chunks: VecDeque<Filled>,
+    pub(super) spare: Option<Arc<Segment>>,
+    /// The last attempt to make a spare failed for want of room.
+    pub(super) spare_refused: bool,
+    pub(super) os: Queue<E>,
+    pub(super) sync: Queue<E>,
+    pub(super) records: u64,
+    pub(super) poison: Option<Error>,
+    pub(super) closed: bool,
+}
+
+/// The ranges of chunks that are not in their files yet.
+pub(super) type Unwritten = SmallVec<[(Arc<Chunk>, std::ops::Range<u64>); 1]>;
+
+impl<E> Tail<E> {
+    /// The beginning of a segment in which nothing is yet.
+    pub(super) fn new(segment: Arc<Segment>) -> Self {
+        Self {
+            position: segment.first(),
+            segment,
+            unsynced: VecDeque::new(),
+            chunks: VecDeque::new(),
+            spare: None,
+            spare_refused: false,
+            os: Queue::new(),
+            sync: Queue::new(),
+            records: 0,
+            poison: None,
+            closed: false,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.poison {
+            Some(cause) => Err(cause.clone()),
+            None if self.closed => Err(Error::closed()),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies records to the end of the log, for which the segment has room.
+    pub(super) fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
+        let bytes: usize = records.iter().map(Record::space).sum();
+        let (start, salt) = (self.position, self.segment.header.salt);
+        self.fill(bytes, space, |mut rest| {
+            let mut position = start;
+            for (index, record) in records.iter().enumerate() {
+                let (place, after) = rest.split_at_mut(record.space());
+                let more = index + 1 < records.len();
+                let body_crc = record.copy_body(place);
+                record.write_header(place, more, position, durable, body_crc, salt);
+                position += record.space() as u64;
+                rest = after;
+            }
+        });
+    }
+
+    /// Takes records that were copied beforehand, for which the segment has room.
+    pub(super) fn place(
+        &mut self,
+        prepared: Prepared,
+        records: &[Record<'_>],
+        durable: u64,
+        space: &Space,
+    ) {
+        let bytes = prepared.finish(records, self.position, durable, self.segment.header.salt);
+        if bytes.len() <= CHUNK_OF_ITS_OWN_MIN {
+            return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
+        }
+        let chunk = Arc::new(Chunk::filled(Arc::clone(&self.segment), self.position, bytes));
+        space.remember(&chunk);
+        self.position = chunk.end();
+        self.chunks.push_back(Filled { end: chunk.end(), chunk });
+    }
+
+    /// Has the next bytes of the log written, in a chunk with room for them.
+    fn fill(&mut self, bytes: usize, space: &Space, write: impl FnOnce(&mut [u8])) {
+        let Self { position, segment, chunks, .. } = self;
+        let end = *position + bytes as u64;
+        let fits = |filled: &Filled| {
+            Arc::ptr_eq(filled.chunk.segment(), segment) && end <= filled.chunk.end()
+        };
+        if !chunks.back().is_some_and(fits) {
+            // Behind large records, which have chunks of their own, come mostly more of them.
+            let is_after_large = chunks.back().is_some_and(|last| last.end == last.chunk.end());
+            let most = if is_after_large { CHUNK_OF_ITS_OWN_MIN } else { CHUNK_BYTES };
+            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
+            let size = most.max(bytes).min(room);
+            let chunk = Arc::new(Chunk::new(Arc::clone(segment), *position, size));
+            space.remember(&chunk);
+            chunks.push_back(Filled { chunk, end: *position });
+        }
+        let Some(filled) = chunks.back_mut() else { return };
+        // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are given
+        // the same place.
+        unsafe { filled.chunk.fill(*position..end, write) };
+        *position = end;
+        filled.end = end;
+    }
+
+    /// Ends the segment and goes on in the next one.
+    pub(super) fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
+        let record = Record { kind: KIND_ROLL, parts: &[] };
+        self.copy(&[record], durable, space);
+        space.began(&next);
+        self.position = next.first();
+        self.unsynced.push_back(std::mem::replace(&mut self.segment, next));
+    }
+
+    /// The segments that have bytes below `end` which no sync may have covered.
+    pub(super) fn written_and_unsynced(&self, end: u64) -> SmallVec<[Arc<Segment>; 2]> {
+        let all = self.unsynced.iter().chain([&self.segment]);
+        all.filter(|segment| segment.first() < end).cloned().collect()
+    }
+
+    /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
+    pub(super) fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
+        let ranges = self
+            .chunks
+            .iter()
+            .map(|Filled { chunk, end }| (Arc::clone(chunk), chunk.start().max(written)..*end))
+            .filter(|(_, range)| !range.is_empty())
+            .collect();
+        let full = self.chunks.len().saturating_sub(1);
+        self.chunks.drain(..full);
+        self.os.take_below(self.position, showing);
+        (self.position, ranges)
+    }
+}
+
+/// A chunk and the position behind its last record.
+#[derive(Debug)]
+struct Filled {
+    chunk: Arc<Chunk>,
+    end: u64,
+}

@@ -6,4 +6,4 @@ set -eu
 export LIBMQ_CRASH="${LIBMQ_CRASH:-full}"
 export LIBMQ_KILL_ROUNDS="${LIBMQ_KILL_ROUNDS:-1000}"
 say "crash images: $LIBMQ_CRASH, kill rounds: $LIBMQ_KILL_ROUNDS"
-cargo test --release --package libmq-suite -- --nocapture --test-threads 1 crash kill
+cargo test --release --package libmq-suite --test crash --test kill -- --nocapture --test-threads 1

@@ -17,7 +17,7 @@ mod table;
 pub use broker::{
     Backoff, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery, Durability,
     HandlerError, HandlerOptions, IntoBody, Lsn, Message, Metrics, OnCorruption, OnFull, Options,
-    QueueMetrics, Receipt, ReceiptStatus, Recovery,
+    QueueMetrics, Receipt, ReceiptStatus, Recovery, Worker,
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};

@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::options::{Durability, OnFull, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
+use super::worker::Worker;
 use crate::buffer::{Enqueued, Few};
 use crate::dispatch::CancelReason;
 use crate::error::{Error, ErrorKind, Result};
@@ -195,6 +196,24 @@ impl Broker {
         })
     }
 
+    /// Registers a queue's handler for the bindings whose language runs code only on its own threads. `hire` is handed a
+    /// [`Worker`] whenever one more thread is needed, up to `max_parallelism` of them and substitutes for the stuck. It is
+    /// called on any thread, the timekeeper's too, and must neither wait nor call the broker: it leaves the worker for a
+    /// thread that asks it for messages. It is dropped when the handler is replaced or the broker closed.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_threads(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        hire: impl Fn(Worker) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let hire = super::worker::hire(&self.shared, hire);
+        super::stations::register_station(&self.shared, queue, options, hire)
+    }
+
     /// Starts to call handlers. Started already: nothing.
     ///
     /// # Errors
@@ -368,7 +387,7 @@ impl Broker {
 }
 
 /// Ends an attempt that the handler did not finish.
-fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
+pub(super) fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
     match failure {
         Failure::Failed { delay, error, asked } => {
             if !asked {
@@ -409,6 +428,11 @@ pub(super) fn refuse_in_handler(call: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Notes whether this thread is running a handler.
+pub(super) fn set_in_handler(running: bool) {
+    IN_HANDLER.set(running);
 }
 
 /// Whether this thread is running a handler.

@@ -9,7 +9,7 @@ use super::handler::HandlerOptions;
 use super::message::check_queue_name;
 use super::shared::Shared;
 use crate::buffer::Outcome;
-use crate::dispatch::{CancelReason, Station, dismiss};
+use crate::dispatch::{CancelReason, Handle, Hire, Station, dismiss, on_own_threads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, lock};
@@ -17,35 +17,46 @@ use crate::sync::{Arc, MutexGuard, lock};
 /// How long a stop waits for an end that was decided to be noted by whoever decided it.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Registers a queue's handler; `run` settles the delivery, or sees to it, and answers what has still to be written.
+/// Registers a queue's handler that runs on our own threads; `run` settles the delivery, or sees to it, and answers what
+/// has still to be written.
 pub(crate) fn register(
     shared: &Arc<Shared>,
     queue: &str,
     options: HandlerOptions,
     run: impl Fn(Delivery) -> Option<u64> + Send + Sync + 'static,
 ) -> Result<()> {
+    // Weak: a broker that nobody holds any more must not be kept alive by its own handlers.
+    let broker = Arc::downgrade(shared);
+    let handle: Arc<Handle> = Arc::new(move |flight| match broker.upgrade() {
+        Some(shared) => run(Delivery::new(shared, flight)),
+        None => None,
+    });
+    register_station(shared, queue, options, on_own_threads(queue, handle))
+}
+
+/// Registers a queue's handler, whose workers are handed to `hire`.
+pub(crate) fn register_station(
+    shared: &Arc<Shared>,
+    queue: &str,
+    options: HandlerOptions,
+    hire: Box<Hire>,
+) -> Result<()> {
     shared.check_open()?;
     check_queue_name(queue)?;
     let settings = options.settle(&shared.options)?;
     let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
-    // Weak: a broker that nobody holds any more must not be kept alive by its own handlers.
-    let broker = Arc::downgrade(shared);
-    let handle = Arc::new(move |_: &_, flight| match broker.upgrade() {
-        Some(shared) => run(Delivery::new(shared, flight)),
-        None => None,
-    });
     let _turn = turn(shared, "handle")?;
     shared.check_open()?;
     if lock(&shared.engine.stations).contains_key(&queue.number) {
         refuse_in_handler("replacing a handler")?;
     }
-    let station = Arc::new(Station::new(Arc::clone(&queue), settings, handle));
+    let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire));
     queue.figures.parallelism.set(station.settings.max_parallelism.into());
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
     if let Some(before) = before {
         before.shut();
         before.join();
-        before.drop_handle();
+        before.drop_handler();
     }
     if shared.engine.running.load(Ordering::Acquire) {
         station.open(&shared.engine);
@@ -124,7 +135,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
         engine.lose(&flight, Outcome::Release { due: engine.now() });
     }
     let stations = std::mem::take(&mut *lock(&engine.stations));
-    stations.values().for_each(|station| station.drop_handle());
+    stations.values().for_each(|station| station.drop_handler());
     dismiss(engine, &shared.snapshots);
     for keeper in lock(&shared.keepers).drain(..) {
         let _ = keeper.join();

@@ -110,8 +110,8 @@ impl Station {
             return;
         }
         crew.stuck += 1;
-        self.hire_if_allowed(crew, engine);
         self.queue.figures.stuck.up();
+        self.hire_if_allowed(crew, engine);
         self.changed.ring();
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use super::station::Station;
+use crate::buffer::Outcome;
 use crate::error::ErrorKind;
 use crate::journal::Level;
 use crate::sync::Arc;
@@ -58,6 +59,11 @@ impl Worker {
                 break;
             }
             match self.engine.take(&self.station.queue, &self.taker) {
+                Ok(Some(flight)) if !self.station.is_open() => {
+                    // Whoever shut it may have looked for flights before this one was there.
+                    let due = self.engine.now();
+                    self.engine.lose(&flight, Outcome::Release { due });
+                }
                 Ok(Some(flight)) => {
                     self.station.worker_took(&self.engine);
                     flight.lease.enter();

@@ -6,6 +6,7 @@ mod clock;
 mod codec;
 mod dispatch;
 mod error;
+mod interrupt;
 mod journal;
 pub mod limits;
 mod random;
@@ -21,3 +22,4 @@ pub use broker::{
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};
+pub use interrupt::Interrupt;

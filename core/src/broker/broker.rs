@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::dead_letters::DeadLetters;
-use super::delivery::{Context, Delivery};
+use super::delivery::{Context, Delivery, cut};
 use super::handler::{Failure, HandlerError, HandlerOptions};
 use super::message::{Message, Receipt, check_queue_name};
 use super::metrics::Metrics;
@@ -16,6 +16,7 @@ use super::worker::Worker;
 use crate::buffer::{Enqueued, Few};
 use crate::dispatch::CancelReason;
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::storage::{DiskStorage, MemoryStorage, Storage};
 use crate::sync::Arc;
@@ -82,7 +83,7 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        let enqueued = self.enqueue_all(std::slice::from_ref(&message))?;
+        let enqueued = self.enqueue_all(std::slice::from_ref(&message), &Interrupt::new())?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -92,10 +93,28 @@ impl Broker {
     /// # Errors
     /// As [`Broker::enqueue`]; of all messages the first bad one is named.
     pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
-        Ok(self.enqueue_all(messages)?.into_iter().map(Receipt::from).collect())
+        self.enqueue_batch_until(messages, &Interrupt::new())
     }
 
-    fn enqueue_all(&self, messages: &[Message<'_>]) -> Result<Few<Enqueued>> {
+    /// As [`Broker::enqueue_batch`], with a wait for room that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`]; `FULL` when it was ended.
+    #[doc(hidden)]
+    pub fn enqueue_batch_until(
+        &self,
+        messages: &[Message<'_>],
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Receipt>> {
+        let enqueued = self.enqueue_all(messages, interrupt)?;
+        Ok(enqueued.into_iter().map(Receipt::from).collect())
+    }
+
+    fn enqueue_all(
+        &self,
+        messages: &[Message<'_>],
+        interrupt: &Interrupt,
+    ) -> Result<Few<Enqueued>> {
         let shared = &self.shared;
         shared.check_open()?;
         if messages.len() > limits::BATCH_MESSAGES_MAX {
@@ -118,10 +137,14 @@ impl Broker {
             return Ok(Few::new());
         }
         let wait = match shared.options.on_full {
-            OnFull::Block if !IN_HANDLER.get() => shared.options.block_timeout,
+            OnFull::Block if !IN_HANDLER.get() && !interrupt.is_set() => {
+                shared.options.block_timeout
+            }
             _ => Duration::ZERO,
         };
-        shared.with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))
+        shared.with_new_messages(messages, |messages| {
+            shared.engine.buffer.enqueue(messages, wait, interrupt)
+        })
     }
 
     /// Registers a queue's handler. It is called for every message of the queue once the broker is started, on threads
@@ -229,9 +252,27 @@ impl Broker {
     /// # Errors
     /// `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` inside a handler.
     pub fn stop(&self, timeout: Duration) -> Result<()> {
+        self.stop_until(timeout, &Interrupt::new())
+    }
+
+    /// As [`Broker::stop`], whose `timeout` is over at once when it is interrupted.
+    ///
+    /// # Errors
+    /// As [`Broker::stop`].
+    #[doc(hidden)]
+    pub fn stop_until(&self, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
         self.shared.check_open()?;
         refuse_in_handler("stop")?;
-        super::stations::stop(&self.shared, timeout)
+        super::stations::stop(&self.shared, timeout, interrupt)
+    }
+
+    /// Takes no more messages for handlers, and writes what was settled, but waits for none that runs: for the bindings,
+    /// whose language is about to end. [`Broker::stop`] may follow, and does what is left.
+    #[doc(hidden)]
+    pub fn shut_handlers(&self) {
+        if self.shared.check_open().is_ok() {
+            super::stations::shut(&self.shared);
+        }
     }
 
     /// Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
@@ -240,11 +281,20 @@ impl Broker {
     /// `TIMEOUT` if handlers had to be cancelled, closed all the same; `POISONED` if the last sync failed; `DEADLOCK`
     /// inside a handler.
     pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.close_until(timeout, &Interrupt::new())
+    }
+
+    /// As [`Broker::close`], whose `timeout` is over at once when it is interrupted.
+    ///
+    /// # Errors
+    /// As [`Broker::close`].
+    #[doc(hidden)]
+    pub fn close_until(&self, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
         if crate::storage::forks() != self.shared.forks {
             return self.shared.check_open();
         }
         refuse_in_handler("close")?;
-        super::stations::close(&self.shared, timeout)
+        super::stations::close(&self.shared, timeout, interrupt)
     }
 
     /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
@@ -253,6 +303,19 @@ impl Broker {
     /// # Errors
     /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler.
     pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
+        self.wait_idle_until(timeout, &Interrupt::new())
+    }
+
+    /// As [`Broker::wait_idle`], with a wait that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::wait_idle`].
+    #[doc(hidden)]
+    pub fn wait_idle_until(
+        &self,
+        timeout: impl Into<Option<Duration>>,
+        interrupt: &Interrupt,
+    ) -> Result<bool> {
         self.shared.check_open()?;
         refuse_in_handler("wait_idle")?;
         let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
@@ -265,7 +328,7 @@ impl Broker {
                 return Ok(true);
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if interrupt.is_set() || left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
             rest.wait(seen, left);
@@ -297,6 +360,22 @@ impl Broker {
         timeout: impl Into<Option<Duration>>,
         lease: impl Into<Option<Duration>>,
     ) -> Result<Vec<Delivery>> {
+        self.receive_batch_until(queue, max, timeout, lease, &Interrupt::new())
+    }
+
+    /// As [`Broker::receive_batch`], with a wait that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`].
+    #[doc(hidden)]
+    pub fn receive_batch_until(
+        &self,
+        queue: &str,
+        max: usize,
+        timeout: impl Into<Option<Duration>>,
+        lease: impl Into<Option<Duration>>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Delivery>> {
         let shared = &self.shared;
         shared.check_open()?;
         check_queue_name(queue)?;
@@ -312,8 +391,18 @@ impl Broker {
         }
         let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         let queue = shared.engine.buffer.state.queues.named(queue)?;
-        let flights = shared.engine.receive(queue, max, end, lease)?;
+        let flights = shared.engine.receive(queue, max, end, lease, interrupt)?;
         Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
+    }
+
+    /// Ends the wait of the call that was given `interrupt`, now or when it comes to that.
+    #[doc(hidden)]
+    pub fn interrupt(&self, interrupt: &Interrupt) {
+        interrupt.set();
+        let state = &self.shared.engine.buffer.state;
+        state.queues.all().for_each(|queue| queue.ring_all());
+        state.room.ring();
+        state.rest.ring();
     }
 
     /// Takes a snapshot now.
@@ -395,13 +484,14 @@ pub(super) fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
             }
             delivery.finish_failed(delay, &error)
         }
-        Failure::Rejected { reason }
+        Failure::Rejected { reason, .. }
             if delivery.cancel_reason() == Some(CancelReason::Shutdown) =>
         {
             delivery.finish_failed(None, &reason)
         }
-        Failure::Rejected { reason } => {
-            delivery.finish(crate::buffer::Outcome::Reject { reason: &reason, error: "" })
+        Failure::Rejected { reason, error } => {
+            let (reason, error) = (cut(&reason), cut(&error));
+            delivery.finish(crate::buffer::Outcome::Reject { reason, error })
         }
         Failure::Released { delay } => delivery.finish_release(delay),
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::handler::HandlerError;
 use super::message::Message;
 use super::shared::Shared;
 use crate::buffer::Outcome;
@@ -229,6 +230,24 @@ impl Delivery {
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
+    /// To the dead letters, because the body is not what it says it is: for the bindings, which decode it.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    #[doc(hidden)]
+    pub fn undecodable(mut self, error: &str) -> Result<()> {
+        let end = super::broker::fail(&mut self, HandlerError::undecodable(error).0)?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// Neither settled nor given back: it is held until its lease runs out. For the bindings, in whose languages nobody
+    /// says when something is dropped.
+    #[doc(hidden)]
+    pub fn let_lapse(mut self) {
+        self.settled = true;
+        self.give_up_children();
+    }
+
     /// Given back, and ready again after `delay`; not counted as an attempt.
     ///
     /// # Errors
@@ -282,12 +301,17 @@ impl Delivery {
     /// Settles without the children, whose places are given back.
     pub(crate) fn finish(&mut self, outcome: Outcome<'_>) -> Result<u64> {
         self.settled = true;
+        self.give_up_children();
+        self.shared.check_open()?;
+        Ok(self.shared.engine.settle(&self.flight, outcome)?.end)
+    }
+
+    /// Forgets what was to be enqueued with the ack.
+    fn give_up_children(&self) {
         let children = std::mem::take(&mut *lock(&self.children));
         if children.places > 0 {
             self.shared.engine.buffer.state.room.free(children.places);
         }
-        self.shared.check_open()?;
-        Ok(self.shared.engine.settle(&self.flight, outcome)?.end)
     }
 }
 
@@ -346,6 +370,6 @@ fn check_delay(delay: Duration) -> Result<()> {
 }
 
 /// Cuts a text to what is kept of it.
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(limits::ERROR_TEXT_BYTES_MAX)).unwrap_or_default()
 }

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::sync::Arc;
 
+/// The reason of dead letters whose body does not decode.
+const DECODE: &str = "decode";
+
 /// How a handler is run. What is not set is the broker's default.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -118,7 +121,7 @@ pub(crate) enum Failure {
     /// Tried again after the backoff, or after this time, counted.
     Failed { delay: Option<Duration>, error: String, asked: bool },
     /// To the dead letters.
-    Rejected { reason: String },
+    Rejected { reason: String, error: String },
     /// Given back, not counted.
     Released { delay: Duration },
 }
@@ -131,7 +134,13 @@ impl HandlerError {
 
     /// To the dead letters, for this reason.
     pub fn reject(reason: impl Into<String>) -> Self {
-        Self(Failure::Rejected { reason: reason.into() })
+        Self(Failure::Rejected { reason: reason.into(), error: String::new() })
+    }
+
+    /// To the dead letters, because the body is not what it says it is: for the bindings, which decode it.
+    #[doc(hidden)]
+    pub fn undecodable(error: impl fmt::Display) -> Self {
+        Self(Failure::Rejected { reason: DECODE.into(), error: error.to_string() })
     }
 
     /// Tried again after this time, or after the backoff; counted as an attempt.

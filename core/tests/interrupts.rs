@@ -5,7 +5,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libmq::{Broker, CancelReason, ErrorKind, HandlerOptions, Interrupt, Message, OnFull, Options};
+use libmq::{
+    Broker, CancelReason, ErrorKind, HandlerError, HandlerOptions, Interrupt, Message, OnFull,
+    Options,
+};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -125,7 +128,11 @@ fn a_delivery_that_is_let_lapse_is_held_until_its_lease_runs_out() {
     assert!(broker.receive("q", Duration::ZERO, None).unwrap().is_none());
     let again = broker.receive("q", LONG, None).unwrap().unwrap();
     assert_eq!(again.attempt(), 2, "a lapsed lease is a failed attempt");
-    again.ack().unwrap();
+    again.settle(Ok(())).unwrap();
+    assert_eq!(again.body(), b"", "readable as before");
+    for late in [again.enqueue(Message::new("children", "")), again.settle(Ok(()))] {
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::StaleLease);
+    }
     assert!(broker.wait_idle(LONG).unwrap());
     assert!(broker.receive("children", Duration::ZERO, None).unwrap().is_none());
 }
@@ -134,7 +141,12 @@ fn a_delivery_that_is_let_lapse_is_held_until_its_lease_runs_out() {
 fn a_body_that_does_not_decode_is_a_dead_letter_that_says_so() {
     let broker = open(Options::new());
     broker.enqueue(Message::new("q", "{").content_type("application/json")).unwrap();
-    broker.receive("q", LONG, None).unwrap().unwrap().undecodable("not JSON").unwrap();
+    broker
+        .receive("q", LONG, None)
+        .unwrap()
+        .unwrap()
+        .settle(Err(HandlerError::undecodable("not JSON")))
+        .unwrap();
     let letters = broker.dead_letters().list(None, 10, None).unwrap();
     assert_eq!((letters[0].reason(), letters[0].error()), ("decode", "not JSON"));
     assert_eq!(letters[0].attempts(), 1);

@@ -53,7 +53,7 @@ fn a_worker_takes_messages_in_order_and_settles_them_by_its_answer() {
         ] {
             let delivery = worker.take().unwrap();
             assert_eq!(delivery.body(), body.as_bytes());
-            worker.finish(delivery, answer).unwrap();
+            worker.finish(&delivery, answer).unwrap();
         }
         // Settled by itself; a worker that asks again has come back from it.
         worker.take().unwrap().ack().unwrap();
@@ -91,7 +91,7 @@ fn there_are_as_many_workers_as_max_parallelism_and_no_more() {
     let mut worker = workers.recv_timeout(LONG).unwrap();
     for _ in 0..5 {
         let delivery = worker.take().unwrap();
-        worker.finish(delivery, Ok(())).unwrap();
+        worker.finish(&delivery, Ok(())).unwrap();
     }
     drop(worker);
     assert!(broker.wait_idle(LONG).unwrap());
@@ -117,8 +117,8 @@ fn a_stuck_worker_gets_a_substitute_and_its_late_answer_changes_nothing() {
     let mut substitute = workers.recv_timeout(LONG).unwrap();
     let again = substitute.take().unwrap();
     assert_eq!((again.id(), again.attempt()), (late.id(), 2));
-    assert_eq!(stuck.finish(late, Ok(())).unwrap_err().kind(), ErrorKind::StaleLease);
-    substitute.finish(again, Ok(())).unwrap();
+    assert_eq!(stuck.finish(&late, Ok(())).unwrap_err().kind(), ErrorKind::StaleLease);
+    substitute.finish(&again, Ok(())).unwrap();
     assert!(stuck.take().is_none(), "its place was given to the substitute");
     drop(substitute);
     assert_eq!(broker.metrics().unwrap().broker.stuck, 1);
@@ -145,7 +145,7 @@ fn a_thread_that_runs_a_handler_is_in_it_until_it_asks_again() {
     let mut worker = workers.recv_timeout(LONG).unwrap();
     let delivery = worker.take().unwrap();
     assert_eq!(broker.close(LONG).unwrap_err().kind(), ErrorKind::Deadlock);
-    worker.finish(delivery, Ok(())).unwrap();
+    worker.finish(&delivery, Ok(())).unwrap();
     drop(worker);
     broker.close(LONG).unwrap();
 }
@@ -183,7 +183,7 @@ fn threads_that_come_and_go_handle_everything_once() {
                 thread::spawn(move || {
                     while let Some(delivery) = worker.take() {
                         count.fetch_add(1, Ordering::Relaxed);
-                        worker.finish(delivery, Ok(())).unwrap();
+                        worker.finish(&delivery, Ok(())).unwrap();
                     }
                 })
             })

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::dead_letters::DeadLetters;
-use super::delivery::{Context, Delivery, cut};
-use super::handler::{Failure, HandlerError, HandlerOptions};
+use super::delivery::{Context, Delivery};
+use super::handler::{HandlerError, HandlerOptions};
 use super::message::{Message, Receipt, check_queue_name};
 use super::metrics::Metrics;
 use super::options::{Durability, OnFull, Options};
@@ -14,7 +14,6 @@ use super::recovery::Recovery;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::buffer::{Enqueued, Few};
-use crate::dispatch::CancelReason;
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::limits;
@@ -164,10 +163,9 @@ impl Broker {
         super::stations::register(&self.shared, queue, options, move |delivery| {
             let context = Context::new(delivery);
             let result = in_handler(|| handler(&context));
-            let mut delivery = context.into_delivery();
+            let delivery = context.into_delivery();
             let end = match result {
-                Ok(Ok(())) => delivery.finish_ack(),
-                Ok(Err(HandlerError(failure))) => fail(&mut delivery, failure),
+                Ok(result) => delivery.finish_with(result),
                 Err(panic) => {
                     delivery.flight.queue.figures.handler_errors.up();
                     delivery.finish_failed(None, &format!("the handler panicked: {panic}"))
@@ -210,12 +208,8 @@ impl Broker {
         + 'static,
     ) -> Result<()> {
         super::stations::register(&self.shared, queue, options, move |delivery| {
-            let (mut delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
-            let end = match result {
-                Ok(()) => delivery.finish_ack(),
-                Err(HandlerError(failure)) => fail(&mut delivery, failure),
-            };
-            end.ok()
+            let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
+            delivery.finish_with(result).ok()
         })
     }
 
@@ -472,28 +466,6 @@ impl Broker {
     #[doc(hidden)]
     pub fn poison(&self, why: &str) {
         self.shared.poison(why);
-    }
-}
-
-/// Ends an attempt that the handler did not finish.
-pub(super) fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
-    match failure {
-        Failure::Failed { delay, error, asked } => {
-            if !asked {
-                delivery.flight.queue.figures.handler_errors.up();
-            }
-            delivery.finish_failed(delay, &error)
-        }
-        Failure::Rejected { reason, .. }
-            if delivery.cancel_reason() == Some(CancelReason::Shutdown) =>
-        {
-            delivery.finish_failed(None, &reason)
-        }
-        Failure::Rejected { reason, error } => {
-            let (reason, error) = (cut(&reason), cut(&error));
-            delivery.finish(crate::buffer::Outcome::Reject { reason, error })
-        }
-        Failure::Released { delay } => delivery.finish_release(delay),
     }
 }
 

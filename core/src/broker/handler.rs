@@ -126,6 +126,17 @@ pub(crate) enum Failure {
     Released { delay: Duration },
 }
 
+impl Failure {
+    /// The wait that is asked for.
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        match self {
+            Self::Failed { delay, .. } => *delay,
+            Self::Rejected { .. } => None,
+            Self::Released { delay } => Some(*delay),
+        }
+    }
+}
+
 impl HandlerError {
     /// A failed attempt: tried again after the backoff.
     pub fn failed(error: impl fmt::Display) -> Self {
@@ -147,6 +158,12 @@ impl HandlerError {
     pub fn retry(delay: impl Into<Option<Duration>>) -> Self {
         let error = "the handler asked for a retry".into();
         Self(Failure::Failed { delay: delay.into(), error, asked: true })
+    }
+
+    /// As [`HandlerError::retry`], with a text that is kept with a dead letter: for the bindings.
+    #[doc(hidden)]
+    pub fn retry_because(delay: Option<Duration>, error: impl Into<String>) -> Self {
+        Self(Failure::Failed { delay, error: error.into(), asked: true })
     }
 
     /// Given back, and ready again after this time; not counted as an attempt.

@@ -6,7 +6,7 @@
 
 use std::thread::ThreadId;
 
-use super::broker::{fail, set_in_handler};
+use super::broker::set_in_handler;
 use super::delivery::Delivery;
 use super::handler::HandlerError;
 use super::shared::Shared;
@@ -61,13 +61,10 @@ impl Worker {
     /// `STALE_LEASE`, as a settle, and nothing has changed.
     pub fn finish(
         &mut self,
-        mut delivery: Delivery,
+        delivery: &Delivery,
         result: std::result::Result<(), HandlerError>,
     ) -> crate::Result<()> {
-        let end = match result {
-            Ok(()) => delivery.finish_ack(),
-            Err(HandlerError(failure)) => fail(&mut delivery, failure),
-        };
+        let end = delivery.finish_with(result);
         self.leave_handler();
         match end {
             Ok(end) => {

@@ -31,6 +31,30 @@ fn in_handler(
     broker.enqueue(Message::new("q", "")).unwrap();
 }
 
+/// A stop that came between the taking of a message and its entry among the flights saw no handler at work, cancelled
+/// none, and then waited for that one without an end.
+#[test]
+fn a_stop_cancels_a_handler_that_is_just_being_handed_its_message() {
+    let broker = open();
+    broker
+        .handle("q", HandlerOptions::new(), |context| {
+            assert!(context.wait_cancelled(LONG));
+            Ok(())
+        })
+        .unwrap();
+    for _ in 0..200 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+        broker.start().unwrap();
+        while broker.metrics().unwrap().broker.in_flight == 0 {
+            std::hint::spin_loop();
+        }
+        let began = std::time::Instant::now();
+        let _ = broker.stop(Duration::ZERO);
+        assert!(began.elapsed() < LONG / 2);
+    }
+    broker.close(LONG).unwrap();
+}
+
 /// A worker told that it had left while it still held the handler, so that a context in it could be dropped after close
 /// had returned, and what it pointed to was gone.
 #[test]

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::dead_letters::DeadLetters;
 use super::delivery::{Context, Delivery};
-use super::handler::{Failure, HandlerError, HandlerOptions};
+use super::handler::{HandlerError, HandlerOptions};
 use super::message::{Message, Receipt, check_queue_name};
 use super::metrics::Metrics;
 use super::options::{Durability, OnFull, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
+use super::worker::Worker;
 use crate::buffer::{Enqueued, Few};
-use crate::dispatch::CancelReason;
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::storage::{DiskStorage, MemoryStorage, Storage};
 use crate::sync::Arc;
@@ -81,7 +82,7 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        let enqueued = self.enqueue_all(std::slice::from_ref(&message))?;
+        let enqueued = self.enqueue_all(std::slice::from_ref(&message), &Interrupt::new())?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -91,10 +92,28 @@ impl Broker {
     /// # Errors
     /// As [`Broker::enqueue`]; of all messages the first bad one is named.
     pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
-        Ok(self.enqueue_all(messages)?.into_iter().map(Receipt::from).collect())
+        self.enqueue_batch_until(messages, &Interrupt::new())
     }
 
-    fn enqueue_all(&self, messages: &[Message<'_>]) -> Result<Few<Enqueued>> {
+    /// As [`Broker::enqueue_batch`], with a wait for room that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`]; `FULL` when it was ended.
+    #[doc(hidden)]
+    pub fn enqueue_batch_until(
+        &self,
+        messages: &[Message<'_>],
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Receipt>> {
+        let enqueued = self.enqueue_all(messages, interrupt)?;
+        Ok(enqueued.into_iter().map(Receipt::from).collect())
+    }
+
+    fn enqueue_all(
+        &self,
+        messages: &[Message<'_>],
+        interrupt: &Interrupt,
+    ) -> Result<Few<Enqueued>> {
         let shared = &self.shared;
         shared.check_open()?;
         if messages.len() > limits::BATCH_MESSAGES_MAX {
@@ -117,10 +136,14 @@ impl Broker {
             return Ok(Few::new());
         }
         let wait = match shared.options.on_full {
-            OnFull::Block if !IN_HANDLER.get() => shared.options.block_timeout,
+            OnFull::Block if !IN_HANDLER.get() && !interrupt.is_set() => {
+                shared.options.block_timeout
+            }
             _ => Duration::ZERO,
         };
-        shared.with_new_messages(messages, |messages| shared.engine.buffer.enqueue(messages, wait))
+        shared.with_new_messages(messages, |messages| {
+            shared.engine.buffer.enqueue(messages, wait, interrupt)
+        })
     }
 
     /// Registers a queue's handler. It is called for every message of the queue once the broker is started, on threads
@@ -140,10 +163,9 @@ impl Broker {
         super::stations::register(&self.shared, queue, options, move |delivery| {
             let context = Context::new(delivery);
             let result = in_handler(|| handler(&context));
-            let mut delivery = context.into_delivery();
+            let delivery = context.into_delivery();
             let end = match result {
-                Ok(Ok(())) => delivery.finish_ack(),
-                Ok(Err(HandlerError(failure))) => fail(&mut delivery, failure),
+                Ok(result) => delivery.finish_with(result),
                 Err(panic) => {
                     delivery.flight.queue.figures.handler_errors.up();
                     delivery.finish_failed(None, &format!("the handler panicked: {panic}"))
@@ -186,13 +208,27 @@ impl Broker {
         + 'static,
     ) -> Result<()> {
         super::stations::register(&self.shared, queue, options, move |delivery| {
-            let (mut delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
-            let end = match result {
-                Ok(()) => delivery.finish_ack(),
-                Err(HandlerError(failure)) => fail(&mut delivery, failure),
-            };
-            end.ok()
+            let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
+            delivery.finish_with(result).ok()
         })
+    }
+
+    /// Registers a queue's handler for the bindings whose language runs code only on its own threads. `hire` is handed a
+    /// [`Worker`] whenever one more thread is needed, up to `max_parallelism` of them and substitutes for the stuck. It is
+    /// called on any thread, the timekeeper's too, and must neither wait nor call the broker: it leaves the worker for a
+    /// thread that asks it for messages. It is dropped when the handler is replaced or the broker closed.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_threads(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        hire: impl Fn(Worker) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let hire = super::worker::hire(&self.shared, hire);
+        super::stations::register_station(&self.shared, queue, options, hire)
     }
 
     /// Starts to call handlers. Started already: nothing.
@@ -210,9 +246,27 @@ impl Broker {
     /// # Errors
     /// `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` inside a handler.
     pub fn stop(&self, timeout: Duration) -> Result<()> {
+        self.stop_until(timeout, &Interrupt::new())
+    }
+
+    /// As [`Broker::stop`], whose `timeout` is over at once when it is interrupted.
+    ///
+    /// # Errors
+    /// As [`Broker::stop`].
+    #[doc(hidden)]
+    pub fn stop_until(&self, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
         self.shared.check_open()?;
         refuse_in_handler("stop")?;
-        super::stations::stop(&self.shared, timeout)
+        super::stations::stop(&self.shared, timeout, interrupt)
+    }
+
+    /// Takes no more messages for handlers, and writes what was settled, but waits for none that runs: for the bindings,
+    /// whose language is about to end. [`Broker::stop`] may follow, and does what is left.
+    #[doc(hidden)]
+    pub fn shut_handlers(&self) {
+        if self.shared.check_open().is_ok() {
+            super::stations::shut(&self.shared);
+        }
     }
 
     /// Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
@@ -221,11 +275,20 @@ impl Broker {
     /// `TIMEOUT` if handlers had to be cancelled, closed all the same; `POISONED` if the last sync failed; `DEADLOCK`
     /// inside a handler.
     pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.close_until(timeout, &Interrupt::new())
+    }
+
+    /// As [`Broker::close`], whose `timeout` is over at once when it is interrupted.
+    ///
+    /// # Errors
+    /// As [`Broker::close`].
+    #[doc(hidden)]
+    pub fn close_until(&self, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
         if crate::storage::forks() != self.shared.forks {
             return self.shared.check_open();
         }
         refuse_in_handler("close")?;
-        super::stations::close(&self.shared, timeout)
+        super::stations::close(&self.shared, timeout, interrupt)
     }
 
     /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
@@ -234,6 +297,19 @@ impl Broker {
     /// # Errors
     /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler.
     pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
+        self.wait_idle_until(timeout, &Interrupt::new())
+    }
+
+    /// As [`Broker::wait_idle`], with a wait that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::wait_idle`].
+    #[doc(hidden)]
+    pub fn wait_idle_until(
+        &self,
+        timeout: impl Into<Option<Duration>>,
+        interrupt: &Interrupt,
+    ) -> Result<bool> {
         self.shared.check_open()?;
         refuse_in_handler("wait_idle")?;
         let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
@@ -246,7 +322,7 @@ impl Broker {
                 return Ok(true);
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if interrupt.is_set() || left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
             rest.wait(seen, left);
@@ -278,6 +354,22 @@ impl Broker {
         timeout: impl Into<Option<Duration>>,
         lease: impl Into<Option<Duration>>,
     ) -> Result<Vec<Delivery>> {
+        self.receive_batch_until(queue, max, timeout, lease, &Interrupt::new())
+    }
+
+    /// As [`Broker::receive_batch`], with a wait that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`].
+    #[doc(hidden)]
+    pub fn receive_batch_until(
+        &self,
+        queue: &str,
+        max: usize,
+        timeout: impl Into<Option<Duration>>,
+        lease: impl Into<Option<Duration>>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Delivery>> {
         let shared = &self.shared;
         shared.check_open()?;
         check_queue_name(queue)?;
@@ -293,8 +385,18 @@ impl Broker {
         }
         let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         let queue = shared.engine.buffer.state.queues.named(queue)?;
-        let flights = shared.engine.receive(queue, max, end, lease)?;
+        let flights = shared.engine.receive(queue, max, end, lease, interrupt)?;
         Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
+    }
+
+    /// Ends the wait of the call that was given `interrupt`, now or when it comes to that.
+    #[doc(hidden)]
+    pub fn interrupt(&self, interrupt: &Interrupt) {
+        interrupt.set();
+        let state = &self.shared.engine.buffer.state;
+        state.queues.all().for_each(|queue| queue.ring_all());
+        state.room.ring();
+        state.rest.ring();
     }
 
     /// Takes a snapshot now.
@@ -367,27 +469,6 @@ impl Broker {
     }
 }
 
-/// Ends an attempt that the handler did not finish.
-fn fail(delivery: &mut Delivery, failure: Failure) -> Result<u64> {
-    match failure {
-        Failure::Failed { delay, error, asked } => {
-            if !asked {
-                delivery.flight.queue.figures.handler_errors.up();
-            }
-            delivery.finish_failed(delay, &error)
-        }
-        Failure::Rejected { reason }
-            if delivery.cancel_reason() == Some(CancelReason::Shutdown) =>
-        {
-            delivery.finish_failed(None, &reason)
-        }
-        Failure::Rejected { reason } => {
-            delivery.finish(crate::buffer::Outcome::Reject { reason: &reason, error: "" })
-        }
-        Failure::Released { delay } => delivery.finish_release(delay),
-    }
-}
-
 /// Runs a handler's code, and catches its panic.
 fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
     IN_HANDLER.set(true);
@@ -409,6 +490,11 @@ pub(super) fn refuse_in_handler(call: &str) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Notes whether this thread is running a handler.
+pub(super) fn set_in_handler(running: bool) {
+    IN_HANDLER.set(running);
 }
 
 /// Whether this thread is running a handler.

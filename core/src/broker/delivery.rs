@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::handler::{Failure, HandlerError};
 use super::message::Message;
 use super::shared::Shared;
 use crate::buffer::Outcome;
@@ -11,6 +12,7 @@ use crate::dispatch::{CancelReason, Flight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Level;
 use crate::limits;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// What a message without one is said to be.
@@ -23,7 +25,8 @@ pub struct Delivery {
     pub(crate) shared: Arc<Shared>,
     pub(crate) flight: Arc<Flight>,
     children: Mutex<Children>,
-    settled: bool,
+    /// Whether somebody has seen to its end. Relaxed: what is settled, and how, is decided in the message's slot.
+    settled: AtomicBool,
 }
 
 /// What is enqueued with the ack.
@@ -34,11 +37,13 @@ struct Children {
     places: usize,
     /// There was no room for one.
     refused: bool,
+    /// The delivery was settled: no more of them.
+    over: bool,
 }
 
 impl Delivery {
     pub(crate) fn new(shared: Arc<Shared>, flight: Arc<Flight>) -> Self {
-        Self { shared, flight, children: Mutex::default(), settled: false }
+        Self { shared, flight, children: Mutex::default(), settled: AtomicBool::new(false) }
     }
 
     /// The message's id: its position in the log.
@@ -157,6 +162,9 @@ impl Delivery {
             message = message.header("traceparent", parent.to_owned());
         }
         let mut children = lock(&self.children);
+        if children.over {
+            return Err(Error::new(ErrorKind::StaleLease, "the delivery was settled before"));
+        }
         if children.messages.len() >= limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid("a delivery enqueues at most 10000 messages"));
         }
@@ -185,7 +193,7 @@ impl Delivery {
     ///
     /// # Errors
     /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed.
-    pub fn ack(mut self) -> Result<()> {
+    pub fn ack(self) -> Result<()> {
         let end = self.finish_ack()?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
@@ -202,7 +210,7 @@ impl Delivery {
     ///
     /// # Errors
     /// As [`Delivery::ack`].
-    pub fn retry_because(mut self, delay: impl Into<Option<Duration>>, error: &str) -> Result<()> {
+    pub fn retry_because(self, delay: impl Into<Option<Duration>>, error: &str) -> Result<()> {
         let delay = delay.into();
         check_delay(delay.unwrap_or_default())?;
         let end = self.finish_failed(delay, error)?;
@@ -214,7 +222,7 @@ impl Delivery {
     /// # Errors
     /// As [`Delivery::ack`].
     #[doc(hidden)]
-    pub fn fail(mut self, error: &str) -> Result<()> {
+    pub fn fail(self, error: &str) -> Result<()> {
         self.flight.queue.figures.handler_errors.up();
         let end = self.finish_failed(None, error)?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
@@ -224,25 +232,71 @@ impl Delivery {
     ///
     /// # Errors
     /// As [`Delivery::ack`].
-    pub fn reject(mut self, reason: &str) -> Result<()> {
+    pub fn reject(self, reason: &str) -> Result<()> {
         let end = self.finish(Outcome::Reject { reason: cut(reason), error: "" })?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// Settles as a handler's answer does, and stays readable: for the bindings, whose objects outlive the settling.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`]; `INVALID` for a delay.
+    #[doc(hidden)]
+    pub fn settle(&self, result: std::result::Result<(), HandlerError>) -> Result<()> {
+        if let Err(HandlerError(failure)) = &result {
+            check_delay(failure.delay().unwrap_or_default())?;
+        }
+        let end = self.finish_with(result)?;
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// Ends the attempt as the handler says; answers what has still to be written.
+    pub(crate) fn finish_with(&self, result: std::result::Result<(), HandlerError>) -> Result<u64> {
+        let failure = match result {
+            Ok(()) => return self.finish_ack(),
+            Err(HandlerError(failure)) => failure,
+        };
+        match failure {
+            Failure::Failed { delay, error, asked } => {
+                if !asked {
+                    self.flight.queue.figures.handler_errors.up();
+                }
+                self.finish_failed(delay, &error)
+            }
+            Failure::Rejected { reason, .. }
+                if self.cancel_reason() == Some(CancelReason::Shutdown) =>
+            {
+                self.finish_failed(None, &reason)
+            }
+            Failure::Rejected { reason, error } => {
+                self.finish(Outcome::Reject { reason: cut(&reason), error: cut(&error) })
+            }
+            Failure::Released { delay } => self.finish_release(delay),
+        }
+    }
+
+    /// Neither settled nor given back: it is held until its lease runs out. For the bindings, in whose languages nobody
+    /// says when something is dropped.
+    #[doc(hidden)]
+    pub fn let_lapse(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+        self.give_up_children();
     }
 
     /// Given back, and ready again after `delay`; not counted as an attempt.
     ///
     /// # Errors
     /// As [`Delivery::ack`].
-    pub fn release(mut self, delay: Duration) -> Result<()> {
+    pub fn release(self, delay: Duration) -> Result<()> {
         check_delay(delay)?;
         let end = self.finish_release(delay)?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
     /// Acks; answers what has still to be written.
-    pub(crate) fn finish_ack(&mut self) -> Result<u64> {
-        self.settled = true;
-        let children = std::mem::take(&mut *lock(&self.children));
+    pub(crate) fn finish_ack(&self) -> Result<u64> {
+        self.settled.store(true, Ordering::Relaxed);
+        let children = self.take_children();
         let mut places = children.places;
         let open = self.shared.check_open();
         let result = open.and_then(|()| {
@@ -260,7 +314,7 @@ impl Delivery {
     }
 
     /// Fails the attempt, as the reason of its cancellation says; answers what has still to be written.
-    pub(crate) fn finish_failed(&mut self, delay: Option<Duration>, error: &str) -> Result<u64> {
+    pub(crate) fn finish_failed(&self, delay: Option<Duration>, error: &str) -> Result<u64> {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
             None if lock(&self.children).refused => {
@@ -274,26 +328,37 @@ impl Delivery {
         self.finish(outcome)
     }
 
-    pub(crate) fn finish_release(&mut self, delay: Duration) -> Result<u64> {
+    pub(crate) fn finish_release(&self, delay: Duration) -> Result<u64> {
         let due = self.shared.engine.due_after(delay);
         self.finish(Outcome::Release { due })
     }
 
     /// Settles without the children, whose places are given back.
-    pub(crate) fn finish(&mut self, outcome: Outcome<'_>) -> Result<u64> {
-        self.settled = true;
-        let children = std::mem::take(&mut *lock(&self.children));
+    pub(crate) fn finish(&self, outcome: Outcome<'_>) -> Result<u64> {
+        self.settled.store(true, Ordering::Relaxed);
+        self.give_up_children();
+        self.shared.check_open()?;
+        Ok(self.shared.engine.settle(&self.flight, outcome)?.end)
+    }
+
+    /// Forgets what was to be enqueued with the ack.
+    fn give_up_children(&self) {
+        let children = self.take_children();
         if children.places > 0 {
             self.shared.engine.buffer.state.room.free(children.places);
         }
-        self.shared.check_open()?;
-        Ok(self.shared.engine.settle(&self.flight, outcome)?.end)
+    }
+
+    /// What was to be enqueued with the ack; from now on nothing is.
+    fn take_children(&self) -> Children {
+        let over = Children { over: true, ..Children::default() };
+        std::mem::replace(&mut *lock(&self.children), over)
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if self.settled {
+        if self.settled.load(Ordering::Relaxed) {
             return;
         }
         // There is nobody to tell: what cannot be settled now is settled by the end of its lease, or by the next open.

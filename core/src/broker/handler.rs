@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::sync::Arc;
 
+/// The reason of dead letters whose body does not decode.
+const DECODE: &str = "decode";
+
 /// How a handler is run. What is not set is the broker's default.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -118,9 +121,20 @@ pub(crate) enum Failure {
     /// Tried again after the backoff, or after this time, counted.
     Failed { delay: Option<Duration>, error: String, asked: bool },
     /// To the dead letters.
-    Rejected { reason: String },
+    Rejected { reason: String, error: String },
     /// Given back, not counted.
     Released { delay: Duration },
+}
+
+impl Failure {
+    /// The wait that is asked for.
+    pub(crate) fn delay(&self) -> Option<Duration> {
+        match self {
+            Self::Failed { delay, .. } => *delay,
+            Self::Rejected { .. } => None,
+            Self::Released { delay } => Some(*delay),
+        }
+    }
 }
 
 impl HandlerError {
@@ -131,13 +145,25 @@ impl HandlerError {
 
     /// To the dead letters, for this reason.
     pub fn reject(reason: impl Into<String>) -> Self {
-        Self(Failure::Rejected { reason: reason.into() })
+        Self(Failure::Rejected { reason: reason.into(), error: String::new() })
+    }
+
+    /// To the dead letters, because the body is not what it says it is: for the bindings, which decode it.
+    #[doc(hidden)]
+    pub fn undecodable(error: impl fmt::Display) -> Self {
+        Self(Failure::Rejected { reason: DECODE.into(), error: error.to_string() })
     }
 
     /// Tried again after this time, or after the backoff; counted as an attempt.
     pub fn retry(delay: impl Into<Option<Duration>>) -> Self {
         let error = "the handler asked for a retry".into();
         Self(Failure::Failed { delay: delay.into(), error, asked: true })
+    }
+
+    /// As [`HandlerError::retry`], with a text that is kept with a dead letter: for the bindings.
+    #[doc(hidden)]
+    pub fn retry_because(delay: Option<Duration>, error: impl Into<String>) -> Self {
+        Self(Failure::Failed { delay, error: error.into(), asked: true })
     }
 
     /// Given back, and ready again after this time; not counted as an attempt.

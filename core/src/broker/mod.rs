@@ -12,6 +12,7 @@ mod options;
 mod recovery;
 mod shared;
 mod stations;
+mod worker;
 
 pub use backoff::Backoff;
 pub use broker::Broker;
@@ -22,3 +23,4 @@ pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
 pub use recovery::Recovery;
+pub use worker::Worker;

@@ -126,7 +126,7 @@ impl Shared {
         let stations = std::mem::take(&mut *lock(&self.engine.stations));
         for station in stations.values() {
             station.shut();
-            station.drop_handle();
+            station.drop_handler();
         }
         for queue in self.engine.buffer.state.queues.all() {
             queue.ring_all();

@@ -9,43 +9,55 @@ use super::handler::HandlerOptions;
 use super::message::check_queue_name;
 use super::shared::Shared;
 use crate::buffer::Outcome;
-use crate::dispatch::{CancelReason, Station, dismiss};
+use crate::dispatch::{CancelReason, Handle, Hire, Station, dismiss, on_own_threads};
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, lock};
 
 /// How long a stop waits for an end that was decided to be noted by whoever decided it.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Registers a queue's handler; `run` settles the delivery, or sees to it, and answers what has still to be written.
+/// Registers a queue's handler that runs on our own threads; `run` settles the delivery, or sees to it, and answers what
+/// has still to be written.
 pub(crate) fn register(
     shared: &Arc<Shared>,
     queue: &str,
     options: HandlerOptions,
     run: impl Fn(Delivery) -> Option<u64> + Send + Sync + 'static,
 ) -> Result<()> {
+    // Weak: a broker that nobody holds any more must not be kept alive by its own handlers.
+    let broker = Arc::downgrade(shared);
+    let handle: Arc<Handle> = Arc::new(move |flight| match broker.upgrade() {
+        Some(shared) => run(Delivery::new(shared, flight)),
+        None => None,
+    });
+    register_station(shared, queue, options, on_own_threads(queue, handle))
+}
+
+/// Registers a queue's handler, whose workers are handed to `hire`.
+pub(crate) fn register_station(
+    shared: &Arc<Shared>,
+    queue: &str,
+    options: HandlerOptions,
+    hire: Box<Hire>,
+) -> Result<()> {
     shared.check_open()?;
     check_queue_name(queue)?;
     let settings = options.settle(&shared.options)?;
     let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
-    // Weak: a broker that nobody holds any more must not be kept alive by its own handlers.
-    let broker = Arc::downgrade(shared);
-    let handle = Arc::new(move |_: &_, flight| match broker.upgrade() {
-        Some(shared) => run(Delivery::new(shared, flight)),
-        None => None,
-    });
     let _turn = turn(shared, "handle")?;
     shared.check_open()?;
     if lock(&shared.engine.stations).contains_key(&queue.number) {
         refuse_in_handler("replacing a handler")?;
     }
-    let station = Arc::new(Station::new(Arc::clone(&queue), settings, handle));
+    let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire));
     queue.figures.parallelism.set(station.settings.max_parallelism.into());
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
     if let Some(before) = before {
         before.shut();
         before.join();
-        before.drop_handle();
+        before.drop_handler();
     }
     if shared.engine.running.load(Ordering::Acquire) {
         station.open(&shared.engine);
@@ -67,25 +79,33 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
 }
 
 /// Stops all handlers.
-pub(crate) fn stop(shared: &Shared, timeout: Duration) -> Result<()> {
+pub(crate) fn stop(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
     let _turn = lock(&shared.turn);
-    stop_in_turn(shared, timeout)
+    stop_in_turn(shared, timeout, interrupt)
 }
 
-fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
+/// Takes no more messages, and writes what was settled.
+pub(crate) fn shut(shared: &Shared) {
+    stations(shared).iter().for_each(|station| station.shut());
+    // A failure poisons the journal, and everybody hears of it from there.
+    let _ = shared.engine.buffer.journal.write();
+}
+
+fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
     let engine = &shared.engine;
     if !engine.running.swap(false, Ordering::AcqRel) {
         return Ok(());
     }
     let stations = stations(shared);
     stations.iter().for_each(|station| station.shut());
-    let in_time = wait_for_handlers(shared, Instant::now().checked_add(timeout));
+    let in_time = wait_for_handlers(shared, Instant::now().checked_add(timeout), interrupt);
     if !in_time {
         for flight in engine.handler_flights() {
             engine.cancel(&flight, CancelReason::Shutdown);
         }
         let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
-        wait_for_handlers(shared, Instant::now().checked_add(grace.unwrap_or_default()));
+        let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
+        wait_for_handlers(shared, grace_ends, &Interrupt::new());
         for flight in engine.handler_flights() {
             let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
             if let (true, Some(station)) = (lost, &flight.station) {
@@ -94,7 +114,8 @@ fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
         }
         // What somebody else was ending at the same moment has ended when this returns, too.
         if engine.buffer.journal.write().is_ok() {
-            wait_for_handlers(shared, Instant::now().checked_add(ENDING_TIME_MAX));
+            let end = Instant::now().checked_add(ENDING_TIME_MAX);
+            wait_for_handlers(shared, end, &Interrupt::new());
         }
     }
     if in_time {
@@ -108,13 +129,13 @@ fn stop_in_turn(shared: &Shared, timeout: Duration) -> Result<()> {
 }
 
 /// Closes the broker.
-pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
+pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
     let _turn = lock(&shared.turn);
     let engine = &shared.engine;
     if engine.is_closed() {
         return Ok(());
     }
-    let stopped = stop_in_turn(shared, timeout);
+    let stopped = stop_in_turn(shared, timeout, interrupt);
     engine.closed.store(true, Ordering::Release);
     engine.buffer.state.room.close();
     for queue in engine.buffer.state.queues.all() {
@@ -124,7 +145,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration) -> Result<()> {
         engine.lose(&flight, Outcome::Release { due: engine.now() });
     }
     let stations = std::mem::take(&mut *lock(&engine.stations));
-    stations.values().for_each(|station| station.drop_handle());
+    stations.values().for_each(|station| station.drop_handler());
     dismiss(engine, &shared.snapshots);
     for keeper in lock(&shared.keepers).drain(..) {
         let _ = keeper.join();
@@ -155,8 +176,8 @@ fn stations(shared: &Shared) -> Vec<Arc<Station>> {
     lock(&shared.engine.stations).values().cloned().collect()
 }
 
-/// Waits until no handler holds a message; answers whether that was so in time.
-fn wait_for_handlers(shared: &Shared, end: Option<Instant>) -> bool {
+/// Waits until no handler holds a message; answers whether that was so in time, and before an interrupt.
+fn wait_for_handlers(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) -> bool {
     let rest = &shared.engine.buffer.state.rest;
     let _listener = rest.listen();
     loop {
@@ -165,7 +186,7 @@ fn wait_for_handlers(shared: &Shared, end: Option<Instant>) -> bool {
             return true;
         }
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
+        if interrupt.is_set() || left.is_some_and(|left| left.is_zero()) {
             return false;
         }
         rest.wait(seen, left);

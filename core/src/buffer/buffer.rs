@@ -14,6 +14,7 @@ use super::slot::{NONE, State as SlotState};
 use super::state::State;
 use super::token::token;
 use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
 use crate::journal::{Bytes, Journal, Level, Need, Record};
 use crate::storage::Mark;
 use crate::sync::Arc;
@@ -85,6 +86,7 @@ impl Buffer {
         &self,
         messages: &[NewMessage<'_>],
         wait: Duration,
+        interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
         self.journal.relieve()?;
         if let [message] = messages
@@ -106,7 +108,7 @@ impl Buffer {
                 Err(full) => {
                     // Each message may need a place; those it turns out not to need are given back at once.
                     drop(plan);
-                    if !self.state.room.wait(messages.len(), wait) {
+                    if !self.state.room.wait(messages.len(), wait, interrupt) {
                         return Err(if self.state.room.is_closed() {
                             Error::closed()
                         } else {

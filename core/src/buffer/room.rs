@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::interrupt::Interrupt;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_for};
 
@@ -46,7 +47,7 @@ impl Room {
     }
 
     /// Takes places, waiting behind those who came before for at most `timeout`.
-    pub(crate) fn wait(&self, places: usize, timeout: Duration) -> bool {
+    pub(crate) fn wait(&self, places: usize, timeout: Duration, interrupt: &Interrupt) -> bool {
         if places > self.capacity {
             return false;
         }
@@ -58,7 +59,7 @@ impl Room {
         let end = Instant::now() + timeout;
         let mut granted = lock(&waiter.granted);
         while !*granted {
-            if self.closed.load(Ordering::SeqCst) {
+            if self.closed.load(Ordering::SeqCst) || interrupt.is_set() {
                 drop(granted);
                 return self.leave(&waiter);
             }
@@ -75,8 +76,13 @@ impl Room {
     /// Ends all waits, and those to come.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Has everybody who waits look whether that has been ended.
+    pub(crate) fn ring(&self) {
         for waiter in lock(&self.queue).iter() {
-            // Under the waiter's lock, so that it has either seen the flag or sleeps.
+            // Under the waiter's lock, so that it has either seen what ends its wait or sleeps.
             let _granted = lock(&waiter.granted);
             waiter.grant.notify_one();
         }
@@ -151,9 +157,9 @@ mod tests {
     fn a_wait_ends_with_a_place_or_with_its_time() {
         let room = Room::new(1);
         assert!(room.take(1));
-        assert!(!room.wait(1, Duration::from_millis(10)));
+        assert!(!room.wait(1, Duration::from_millis(10), &Interrupt::new()));
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| room.wait(1, LONG));
+            let waiter = scope.spawn(|| room.wait(1, LONG, &Interrupt::new()));
             while room.waiting.load(Ordering::SeqCst) == 0 {
                 std::thread::yield_now();
             }
@@ -171,7 +177,7 @@ mod tests {
             for number in 0..5_usize {
                 let (room, served) = (&room, &served);
                 scope.spawn(move || {
-                    assert!(room.wait(1, LONG));
+                    assert!(room.wait(1, LONG, &Interrupt::new()));
                     lock(served).push(number);
                     room.free(1);
                 });
@@ -187,6 +193,6 @@ mod tests {
 
     #[test]
     fn more_places_than_there_ever_are_is_no_wait() {
-        assert!(!Room::new(2).wait(3, LONG));
+        assert!(!Room::new(2).wait(3, LONG, &Interrupt::new()));
     }
 }

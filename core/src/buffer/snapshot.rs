@@ -224,7 +224,7 @@ mod tests {
             broker.enqueue(Message::new("filling", &filling)).unwrap();
             broker.receive("filling", None, None).unwrap().unwrap().ack().unwrap();
         }
-        let mut delivery = broker.receive("dies", None, None).unwrap().unwrap();
+        let delivery = broker.receive("dies", None, None).unwrap().unwrap();
         let end = delivery.finish(Outcome::Reject { reason: "no", error: "" }).unwrap();
         broker.snapshot().unwrap();
         delivery.shared.engine.buffer.journal.commit(Level::Os, end).unwrap();

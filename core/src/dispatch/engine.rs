@@ -11,6 +11,7 @@ use crate::broker::Backoff;
 use crate::buffer::{Buffer, Limits, Outcome, Queue, Settled};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -125,6 +126,7 @@ impl Engine {
         max: usize,
         end: Option<Instant>,
         lease: Duration,
+        interrupt: &Interrupt,
     ) -> Result<Vec<Arc<Flight>>> {
         let taker = Taker::Pull(lease);
         let mut flights = Vec::new();
@@ -142,11 +144,15 @@ impl Engine {
                 }
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if !flights.is_empty() || left.is_some_and(|left| left.is_zero()) {
+            let over = interrupt.is_set() || left.is_some_and(|left| left.is_zero());
+            if !flights.is_empty() || over {
                 return Ok(flights);
             }
             let ready = queue.ready();
-            if !self.buffer.state.has_ready(&ready) && !self.closed.load(Ordering::Acquire) {
+            if !interrupt.is_set()
+                && !self.buffer.state.has_ready(&ready)
+                && !self.closed.load(Ordering::Acquire)
+            {
                 drop(queue.wait(ready, left));
             }
         }

@@ -6,9 +6,11 @@ mod flights;
 mod keeper;
 mod lease;
 mod station;
+mod worker;
 
 pub(crate) use engine::{Engine, EngineOptions, Retries};
 pub(crate) use flight::Flight;
 pub(crate) use keeper::{KeeperOptions, Snapshots, dismiss, start};
 pub use lease::CancelReason;
 pub(crate) use station::{HandlerSettings, Station};
+pub(crate) use worker::{Handle, Hire, Worker, on_own_threads};

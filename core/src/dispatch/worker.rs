@@ -1,0 +1,171 @@
+//! Workers: each takes a station's messages, one after another, for a handler that runs on some thread.
+//!
+//! The thread may be one of ours ([`on_own_threads`]), or one that another language made and that only asks here for the
+//! next message. A worker takes a message when it is asked for one, and counts as running its handler until it is asked
+//! again. Dropped, it has left.
+//!
+//! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
+//! the keeper of the disk writes it soon, should the worker be busy in its next call.
+
+use std::time::Duration;
+
+use super::engine::{Engine, Taker};
+use super::flight::Flight;
+use super::station::Station;
+use crate::buffer::Outcome;
+use crate::error::ErrorKind;
+use crate::journal::Level;
+use crate::sync::Arc;
+
+/// How long a worker waits before it asks again for room on the disk.
+const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Settles that a worker leaves unwritten at most.
+const OWED_MAX: u32 = 64;
+
+/// Has a worker run on some thread. Called by whoever finds that one more is needed, which may be the timekeeper; so it
+/// waits for nothing. A worker it drops has left.
+pub(crate) type Hire = dyn Fn(Worker) + Send + Sync;
+
+/// Runs a flight; answers what its end still has to have written, if it ended.
+pub(crate) type Handle = dyn Fn(Arc<Flight>) -> Option<u64> + Send + Sync;
+
+/// One that handles a station's messages.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    station: Arc<Station>,
+    engine: Arc<Engine>,
+    taker: Taker,
+    owed: Owed,
+    /// What its handler is running for.
+    flight: Option<Arc<Flight>>,
+    /// It has not been told to leave.
+    serving: bool,
+}
+
+impl Worker {
+    pub(super) fn new(station: Arc<Station>, engine: Arc<Engine>) -> Self {
+        let taker = Taker::Handler(Arc::clone(&station));
+        Self { station, engine, taker, owed: Owed::default(), flight: None, serving: true }
+    }
+
+    /// Waits for the next message; none when it is time to leave.
+    pub(crate) fn next(&mut self) -> Option<Arc<Flight>> {
+        self.came_back(None);
+        while self.serving {
+            let (engine, owed) = (&self.engine, &mut self.owed);
+            self.serving = self.station.take_permit(|| _ = owed.write(engine));
+            if !self.serving {
+                break;
+            }
+            match self.engine.take(&self.station.queue, &self.taker) {
+                Ok(Some(flight)) if !self.station.is_open() => {
+                    // Whoever shut it may have looked for flights before this one was there.
+                    let due = self.engine.now();
+                    self.engine.lose(&flight, Outcome::Release { due });
+                }
+                Ok(Some(flight)) => {
+                    self.station.worker_took(&self.engine);
+                    flight.lease.enter();
+                    self.flight = Some(Arc::clone(&flight));
+                    return Some(flight);
+                }
+                Ok(None) => {
+                    self.station.return_permit();
+                    if !self.owed.write(&self.engine) {
+                        self.wait_for_message();
+                    }
+                }
+                Err(error) => {
+                    self.station.return_permit();
+                    if error.kind() == ErrorKind::StorageFull {
+                        // Nobody rings when there is room again.
+                        let queue = &self.station.queue;
+                        drop(queue.wait(queue.ready(), Some(STORAGE_FULL_PAUSE)));
+                    } else {
+                        self.station.worker_gives_up();
+                        self.serving = false;
+                    }
+                }
+            }
+        }
+        self.owed.write(&self.engine);
+        None
+    }
+
+    /// The handler has returned, and `end` has still to be written, if anything.
+    pub(crate) fn came_back(&mut self, end: Option<u64>) {
+        let Some(flight) = self.flight.take() else { return };
+        if let Some(end) = end {
+            self.owed.add(&self.engine, end);
+        }
+        self.station.worker_looks();
+        if flight.lease.leave() {
+            self.serving = self.station.is_needed_after_all();
+        }
+    }
+
+    fn wait_for_message(&self) {
+        let ready = self.station.queue.ready();
+        if self.station.is_open() && !self.engine.buffer.state.has_ready(&ready) {
+            drop(self.station.queue.wait(ready, None));
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.came_back(None);
+        self.owed.write(&self.engine);
+        self.station.worker_leaves(self.serving);
+    }
+}
+
+/// Has every worker run on a thread of its own, which calls `handle`.
+pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
+    let name = format!("libmq-{queue:.8}");
+    Box::new(move |mut worker| {
+        let handle = Arc::clone(&handle);
+        let work = move || {
+            while let Some(flight) = worker.next() {
+                let end = handle(flight);
+                worker.came_back(end);
+            }
+            // The handler is let go of before: whoever waits for the worker may rely on its being gone.
+            drop(handle);
+            drop(worker);
+        };
+        let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
+        debug_assert!(spawned.is_ok());
+    })
+}
+
+/// Settles of one worker that are not known to be written.
+#[derive(Debug, Default)]
+struct Owed {
+    end: u64,
+    count: u32,
+}
+
+impl Owed {
+    /// One more, whose records end there.
+    fn add(&mut self, engine: &Engine, end: u64) {
+        self.end = self.end.max(end);
+        self.count += 1;
+        if self.count >= OWED_MAX {
+            self.write(engine);
+        } else {
+            engine.buffer.state.write_wish.ask(&engine.buffer.state.disk);
+        }
+    }
+
+    /// Writes what is owed; answers whether there was something.
+    fn write(&mut self, engine: &Engine) -> bool {
+        let owed = std::mem::take(&mut self.count) > 0;
+        if owed {
+            // A failure poisons the journal, and everybody hears of it from there.
+            let _ = engine.buffer.journal.commit(Level::Os, self.end);
+        }
+        owed
+    }
+}

@@ -15,6 +15,7 @@ use super::slot::State as SlotState;
 use super::state::Bounds;
 use crate::clock::{BrokerClock, ManualClock, Moment};
 use crate::error::ErrorKind;
+use crate::interrupt::Interrupt;
 use crate::journal::{Journal, JournalOptions, Level, Segment, SegmentHeader, recover};
 use crate::storage::{MemoryStorage, Storage};
 use crate::sync::Arc;
@@ -61,7 +62,7 @@ fn enqueue(buffer: &Buffer, key: Option<&str>) -> Enqueued {
         due: Moment(1_000_000),
         level: Level::Os,
     };
-    buffer.enqueue(&[message], Duration::ZERO).unwrap()[0]
+    buffer.enqueue(&[message], Duration::ZERO, &Interrupt::new()).unwrap()[0]
 }
 
 fn take(buffer: &Buffer) -> Taken {

@@ -7,23 +7,34 @@
 //! Who arrives while a round is under way is either covered by it or belongs to the next one. The two wait apart, so
 //! that the end of a round wakes those it covered, and one of the others, which leads the next round.
 //!
-//! | state | leading | `covered` | an arrival |
+//! | `lead` | | an arrival | the end of the round |
 //! |---|---|---|---|
-//! | idle | no | – | leads |
-//! | open | yes | none | waits with this round: the leader has not looked yet, so it will see it |
-//! | closed | yes | position | waits with this round if at or below it, else with the next |
+//! | 0 | idle | leads, without a lock | |
+//! | `LED` | a round is under way | asks for attention and waits | gives the lead back, without a lock |
+//! | `LED`, `ATTENTION` | and somebody waits, or it covers only part of what comes | waits | wakes who waited, under the lock |
+//! | `ATTENTION` | idle, and somebody still sleeps, or the gate has failed | leads, under the lock | |
+//!
+//! Bits are set under the lock or by the leader. Acquire where the lead is taken, release where it is given back: who
+//! leads sees what the last leader did. While a round covers a known part, an arrival at or below it waits with this
+//! round, else with the next; before that is known, the leader has not looked yet and will see the arrival.
 //!
 //! A round that fails, fails the gate for good: everyone waiting and everyone to come gets its error.
 
 use crate::error::{Error, Result};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, lock, wait};
+
+/// Somebody leads a round.
+const LED: u32 = 1;
+/// What follows has to be done under the lock.
+const ATTENTION: u32 = 2;
 
 /// A growing mark and the callers that wait for it.
 #[derive(Debug)]
 pub(crate) struct Gate {
     /// The mark. Release on store, acquire on load: who sees the mark sees what was done to reach it.
     reached: AtomicU64,
+    lead: AtomicU32,
     state: Mutex<State>,
     turns: [Condvar; 2],
     /// How often an arrival looks at the mark before it sleeps.
@@ -32,7 +43,6 @@ pub(crate) struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    leading: bool,
     covered: Option<u64>,
     /// Which of `turns` the round under way, or the next one if idle, wakes whole.
     round: usize,
@@ -44,6 +54,7 @@ impl Gate {
     pub(crate) fn new(reached: u64, spins: u32) -> Self {
         Self {
             reached: AtomicU64::new(reached),
+            lead: AtomicU32::new(0),
             state: Mutex::new(State::default()),
             turns: [Condvar::new(), Condvar::new()],
             spins,
@@ -60,56 +71,65 @@ impl Gate {
         if self.reached() >= target {
             return Ok(());
         }
-        let mut state = lock(&self.state);
-        if state.leading && self.spins > 0 {
-            drop(state);
-            for _ in 0..self.spins {
-                if self.reached() >= target {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
-            state = lock(&self.state);
+        let leads =
+            self.lead.compare_exchange(0, LED, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if !leads && !self.wait_to_lead(target)? {
+            return Ok(());
         }
+        let round = Round { gate: self };
+        // The mark may have been moved there between the look and the lead.
+        let reached = self.reached();
+        let result = if reached >= target { Ok(reached) } else { work() };
+        round.end(result)
+    }
+
+    /// Waits until the mark is at `target`, or leads, and answers whether it does.
+    fn wait_to_lead(&self, target: u64) -> Result<bool> {
+        for _ in 0..self.spins {
+            if self.reached() >= target {
+                return Ok(false);
+            }
+            if self.lead.load(Ordering::Relaxed) & LED == 0 {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        let mut state = lock(&self.state);
         loop {
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
             if self.reached() >= target {
-                return Ok(());
+                return Ok(false);
             }
-            if !state.leading {
-                break;
+            if self.lead.fetch_or(LED | ATTENTION, Ordering::Acquire) & LED == 0 {
+                return Ok(true);
             }
             let this_round = state.covered.is_none_or(|covered| target <= covered);
             let turn = if this_round { state.round } else { state.round ^ 1 };
             state = self.sleep(state, turn);
         }
-        state.leading = true;
-        state.covered = None;
-        drop(state);
-
-        let round = Round { gate: self };
-        let result = work();
-        round.end(result)
     }
 
     /// Tells arrivals that the round under way covers everything up to here, and nothing beyond. Called by who leads.
     pub(crate) fn cover(&self, position: u64) {
-        lock(&self.state).covered = Some(position);
+        let mut state = lock(&self.state);
+        state.covered = Some(position);
+        self.lead.fetch_or(ATTENTION, Ordering::Relaxed);
     }
 
     /// Fails the gate for good.
     pub(crate) fn fail(&self, failure: Error) {
         let mut state = lock(&self.state);
         state.failure.get_or_insert(failure);
+        self.lead.fetch_or(ATTENTION, Ordering::Relaxed);
         self.turns.iter().for_each(Condvar::notify_all);
     }
 
     /// Returns when no round is under way.
     pub(crate) fn rest(&self) {
         let mut state = lock(&self.state);
-        while state.leading {
+        while self.lead.fetch_or(ATTENTION, Ordering::Acquire) & LED != 0 {
             let turn = state.round;
             state = self.sleep(state, turn);
         }
@@ -145,18 +165,25 @@ impl Round<'_> {
 
     fn finish(&self, result: Result<u64>) -> Result<()> {
         let gate = self.gate;
+        if let Ok(reached) = &result {
+            gate.reached.store(*reached, Ordering::Release);
+            let given =
+                gate.lead.compare_exchange(LED, 0, Ordering::Release, Ordering::Relaxed).is_ok();
+            if given {
+                return Ok(());
+            }
+        }
         let mut state = lock(&gate.state);
-        state.leading = false;
+        state.covered = None;
         let covered = state.round;
         state.round ^= 1;
         let outcome = match result {
-            Ok(reached) => {
-                gate.reached.store(reached, Ordering::Release);
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(failure) => Err(state.failure.get_or_insert(failure).clone()),
         };
         let all = outcome.is_err();
+        let attention = state.failure.is_some() || state.waiting != [0, 0];
+        gate.lead.store(if attention { ATTENTION } else { 0 }, Ordering::Release);
         for (turn, condvar) in gate.turns.iter().enumerate() {
             let waiting = state.waiting.get(turn).copied().unwrap_or(0);
             if waiting == 0 {
@@ -239,7 +266,8 @@ mod tests {
     }
 }
 
-/// "No arrival is left asleep, and none returns before its position is reached": three callers, every interleaving.
+/// "No arrival is left asleep, and none returns before its position is reached": three callers, every interleaving. One
+/// of them covers a known part when it leads, the others whatever there is.
 #[cfg(all(test, loom))]
 mod loom_models {
     use loom::thread;
@@ -254,11 +282,13 @@ mod loom_models {
         model.check(|| {
             let gate = Arc::new(Gate::new(0, 0));
             let tail = Arc::new(AtomicU64::new(0));
-            let call = |gate: Arc<Gate>, tail: Arc<AtomicU64>| {
+            let call = |gate: Arc<Gate>, tail: Arc<AtomicU64>, covers: bool| {
                 let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
                 gate.reach(target, || {
                     let covered = tail.load(Ordering::SeqCst);
-                    gate.cover(covered);
+                    if covers {
+                        gate.cover(covered);
+                    }
                     Ok(covered)
                 })
                 .unwrap();
@@ -267,10 +297,10 @@ mod loom_models {
             let threads: Vec<_> = (0..2)
                 .map(|_| {
                     let (gate, tail) = (Arc::clone(&gate), Arc::clone(&tail));
-                    thread::spawn(move || call(gate, tail))
+                    thread::spawn(move || call(gate, tail, false))
                 })
                 .collect();
-            call(Arc::clone(&gate), Arc::clone(&tail));
+            call(Arc::clone(&gate), Arc::clone(&tail), true);
             for thread in threads {
                 thread.join().unwrap();
             }

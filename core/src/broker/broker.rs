@@ -399,6 +399,31 @@ impl Broker {
         state.rest.ring();
     }
 
+    /// Ends a message: one that waits is gone, one that somebody holds is cancelled with
+    /// [`CancelReason::Cancelled`](crate::CancelReason) and does not come back, unless it is acked all the same. Answers
+    /// whether there was such a message; dead letters are none.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
+    pub fn cancel(&self, id: u64) -> Result<bool> {
+        self.shared.check_open()?;
+        self.shared.engine.cancel_message(id)
+    }
+
+    /// Removes all messages of a queue that nobody holds; answers how many. Dead letters stay.
+    ///
+    /// # Errors
+    /// `INVALID` for a name that is none, `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
+    pub fn purge(&self, queue: &str) -> Result<u64> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        let buffer = &self.shared.engine.buffer;
+        match buffer.state.queues.find(queue) {
+            Some(queue) => buffer.purge(queue),
+            None => Ok(0),
+        }
+    }
+
     /// Takes a snapshot now.
     ///
     /// # Errors

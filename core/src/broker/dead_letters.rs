@@ -72,6 +72,11 @@ impl DeadLetters<'_> {
             keep: true,
             correlation_id: entry.correlation_id,
             content_type: entry.content_type,
+            group: entry.group,
+            priority: entry.head.priority,
+            // It had its time.
+            expires: None,
+            window: entry.head.window,
             headers: entry.headers.to_vec(),
             body: entry.body,
             enqueued_at: now,

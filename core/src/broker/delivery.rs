@@ -298,13 +298,15 @@ impl Delivery {
         self.settled.store(true, Ordering::Relaxed);
         let children = self.take_children();
         let mut places = children.places;
+        let window = self.flight.entry().map_or(Duration::ZERO, |entry| entry.head.window);
         let open = self.shared.check_open();
         let result = open.and_then(|()| {
             self.shared.with_new_messages(&children.messages, |messages| {
                 let given = std::mem::take(&mut places);
-                self.shared
-                    .engine
-                    .settle(&self.flight, Outcome::Ack { children: messages, places: given })
+                self.shared.engine.settle(
+                    &self.flight,
+                    Outcome::Ack { children: messages, places: given, window },
+                )
             })
         });
         if places > 0 {

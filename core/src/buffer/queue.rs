@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use super::lane::Lane;
+use super::lane::Lanes;
+use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,8 @@ pub(crate) struct Queue {
 /// What is ready, and how many wait for something to be.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub(crate) lane: Lane,
+    pub(crate) lanes: Lanes,
+    pub(crate) turns: Turns,
     waiting: u32,
     /// How many of those have been woken and are not back yet.
     rung: u32,
@@ -36,7 +38,12 @@ impl Queue {
         Self {
             name: name.into(),
             number,
-            ready: Mutex::new(Ready { lane: Lane::new(), waiting: 0, rung: 0 }),
+            ready: Mutex::new(Ready {
+                lanes: Lanes::new(),
+                turns: Turns::default(),
+                waiting: 0,
+                rung: 0,
+            }),
             arrival: Condvar::new(),
             figures: Figures::default(),
         }
@@ -64,7 +71,7 @@ impl Queue {
     /// Wakes another one, by who was woken and cannot take what came.
     pub(crate) fn pass_on(&self) {
         let mut ready = self.ready();
-        if !ready.lane.is_empty() {
+        if !ready.lanes.is_empty() {
             self.ring(&mut ready);
         }
     }
@@ -190,6 +197,12 @@ impl Queues {
             let _ = place.set(queue);
         }
         Ok(self.numbered(number))
+    }
+
+    /// The queue of this name, if there is one.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Queue>> {
+        let number = *self.read().get(name)?;
+        Some(self.numbered(number))
     }
 
     /// The queue that this thread named last, if it is that again.

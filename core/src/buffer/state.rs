@@ -9,12 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;
 use super::entry::DeadLetterEntry;
+use super::expiries::Expiries;
+use super::flags::Flag;
 use super::holds::Holds;
+use super::ids::Ids;
 use super::keys::Keys;
 use super::queue::{Queue, Queues, Ready};
 use super::room::Room;
 use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
+use super::turns::Admission;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Show;
@@ -28,6 +32,8 @@ pub(crate) enum Effect {
     /// The message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since. Known to be
     /// due unless `delayed`.
     Show { slot: u32, queue: u32, version: u64, delayed: bool },
+    /// The message was replaced by one that is not of this group.
+    LeftGroup { slot: u32, queue: u32, group: u64 },
     /// The message is gone.
     Gone { slot: u32 },
     /// The message is a dead letter.
@@ -54,6 +60,8 @@ pub(crate) struct State {
     pub(crate) keys: Keys,
     pub(crate) room: Room,
     pub(crate) holds: Holds,
+    pub(crate) expiries: Expiries,
+    pub(crate) ids: Ids,
     schedule: Mutex<Schedule>,
     dead: Mutex<BTreeMap<u64, Arc<DeadLetterEntry>>>,
     /// Beyond that many dead letters each further one is parked: it keeps its place among the live messages.
@@ -84,6 +92,8 @@ impl State {
             keys: Keys::new(),
             room: Room::new(bounds.capacity),
             holds: Holds::new(marks),
+            expiries: Expiries::default(),
+            ids: Ids::default(),
             schedule: Mutex::default(),
             dead: Mutex::default(),
             max_dead_letters: bounds.max_dead_letters,
@@ -103,13 +113,18 @@ impl State {
     pub(crate) fn pop(&self, queue: &Queue) -> Option<(u32, Guard<'_>)> {
         let mut ready = queue.ready();
         loop {
-            let (index, suspect) = ready.lane.first()?;
+            let (index, suspect) = ready.lanes.first()?;
             if !self.company.enter(suspect) {
                 return None;
             }
             let mut guard = self.slots.at(index).lock();
-            ready.lane.unlink(&self.slots, index, &mut guard);
+            let id = guard.id();
+            ready.lanes.unlink(&self.slots, index, id, &mut guard);
             if guard.state() == SlotState::Ready {
+                if guard.group != 0 {
+                    ready.turns.take(guard.group, index);
+                    guard.flags.set(Flag::Holds, true);
+                }
                 if suspect && !guard.is_suspect() {
                     self.company.is_ordinary();
                 }
@@ -122,7 +137,7 @@ impl State {
 
     /// Whether a queue has a message that may run now; asked under the queue's lock.
     pub(crate) fn has_ready(&self, ready: &Ready) -> bool {
-        ready.lane.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
+        ready.lanes.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
     }
 
     /// A message is in flight no more; `stays` if it will be tried again.
@@ -152,52 +167,67 @@ impl State {
     /// How long the first ready message of a queue has been ready.
     pub(crate) fn oldest_ready_age(&self, queue: &Queue) -> Option<std::time::Duration> {
         let ready = queue.ready();
-        let (index, _) = ready.lane.first()?;
-        let due = self.slots.at(index).lock().due;
+        let due = ready.lanes.firsts().map(|index| self.slots.at(index).lock().due).min()?;
         Some(self.clock.now().since(due))
+    }
+
+    /// Whether the moment of a message that expires has come.
+    pub(crate) fn has_expired(&self, index: u32) -> bool {
+        self.expiries.of(index).is_some_and(|moment| moment <= self.clock.now())
+    }
+
+    /// The slot of a live message, by the time of the answer perhaps not any more.
+    pub(crate) fn find(&self, id: u64) -> Option<u32> {
+        self.ids.find(id, || {
+            for index in self.slots.claimed() {
+                let Some(slot) = self.slots.visit(index) else { continue };
+                let guard = slot.lock();
+                if guard.state() != SlotState::Free {
+                    self.ids.insert(guard.id(), index);
+                }
+            }
+        })
     }
 
     /// Puts a message back that was popped and not taken after all.
     pub(crate) fn unpop(&self, index: u32, guard: Guard<'_>) {
-        let queue = Arc::clone(self.queues.numbered(guard.queue));
+        let queue = Arc::clone(self.queues.numbered(guard.queue.into()));
         let suspect = guard.is_suspect();
         drop(guard);
         {
             let mut ready = queue.ready();
-            let mut guard = self.slots.at(index).lock();
+            let guard = self.slots.at(index).lock();
             if guard.state() == SlotState::Ready {
-                ready.lane.link(&self.slots, index, &mut guard);
-                queue.ring(&mut ready);
+                self.admit(&queue, &mut ready, index, guard);
             }
         }
         self.landed(suspect, true);
     }
 
-    /// Makes what is due ready; answers when the next message is due.
+    /// Makes what is due ready, and forgets guards that are over; answers when the next of all that is due.
     pub(crate) fn run_due(&self, now: Moment) -> Option<Moment> {
         loop {
             let (id, index) = {
                 let mut schedule = lock(&self.schedule);
                 match schedule.pop_due(now) {
                     Some(found) => found,
-                    None => return schedule.next(),
+                    None => return earliest(schedule.next(), self.keys.forget_due(now)),
                 }
             };
             let queue = {
                 let guard = self.slots.at(index).lock();
-                if guard.state() != SlotState::Delayed || guard.id != id || guard.due > now {
+                if guard.state() != SlotState::Delayed || guard.id() != id || guard.due > now {
                     continue;
                 }
-                Arc::clone(self.queues.numbered(guard.queue))
+                Arc::clone(self.queues.numbered(guard.queue.into()))
             };
             let mut ready = queue.ready();
             let mut guard = self.slots.at(index).lock();
-            if guard.state() == SlotState::Delayed && guard.id == id && guard.due <= now {
+            if guard.state() == SlotState::Delayed && guard.id() == id && guard.due <= now {
                 guard.set(SlotState::Ready);
                 queue.figures.ready.up();
                 self.left_schedule(&queue, guard.attempts);
-                ready.lane.link(&self.slots, index, &mut guard);
-                queue.ring(&mut ready);
+                self.admit(&queue, &mut ready, index, guard);
             }
         }
     }
@@ -277,7 +307,12 @@ impl State {
             // Replaced, or a slot of another message by now: the effect of that record will do it.
             return;
         }
-        if guard.behind {
+        if guard.flags.has(Flag::Expires)
+            && let Some(moment) = self.expiries.arm(index, guard.id())
+        {
+            self.timer.due_at(moment);
+        }
+        if guard.flags.has(Flag::Behind) {
             guard.set(SlotState::Behind);
         } else if let Some(schedule) = schedule.as_mut().filter(|_| guard.due > self.clock.now()) {
             guard.set(SlotState::Delayed);
@@ -286,28 +321,124 @@ impl State {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
             let due = guard.due;
-            schedule.insert(due, guard.id, index);
-            drop(guard);
+            schedule.insert(due, guard.id(), index);
+            self.put_off(queue, &mut ready, index, guard);
             self.timer.due_at(due);
         } else {
             guard.set(SlotState::Ready);
             queue.figures.ready.up();
-            ready.lane.link(&self.slots, index, &mut guard);
-            queue.ring(&mut ready);
+            self.admit(queue, &mut ready, index, guard);
         }
+    }
+
+    /// Puts a message that is ready into its lane, unless its group has another one first.
+    fn admit(&self, queue: &Queue, ready: &mut Ready, index: u32, mut guard: Guard<'_>) {
+        let id = guard.id();
+        if guard.group == 0 {
+            ready.lanes.link(&self.slots, index, id, &mut guard);
+            return queue.ring(ready);
+        }
+        let holds = guard.flags.has(Flag::Holds);
+        match ready.turns.admit(guard.group, id, index, holds) {
+            Admission::Runs => {
+                ready.lanes.link(&self.slots, index, id, &mut guard);
+                queue.ring(ready);
+            }
+            Admission::Displaces(head) => {
+                ready.lanes.link(&self.slots, index, id, &mut guard);
+                drop(guard);
+                self.displace(ready, head);
+                queue.ring(ready);
+            }
+            Admission::Waits => {
+                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                guard.linked = Linked::Turn;
+            }
+            Admission::Yields(next) => {
+                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                guard.linked = Linked::Turn;
+                drop(guard);
+                self.promote(queue, ready, next);
+            }
+        }
+    }
+
+    /// Sets the turns of its group right for a message that waits for its moment.
+    fn put_off(&self, queue: &Queue, ready: &mut Ready, index: u32, guard: Guard<'_>) {
+        let (group, id, holds) = (guard.group, guard.id(), guard.flags.has(Flag::Holds));
+        drop(guard);
+        if group == 0 {
+            return;
+        }
+        if !holds {
+            self.leave_group(queue, ready, group, id, index);
+        } else if let Some(head) = ready.turns.hold(group, index) {
+            self.displace(ready, head);
+        }
+    }
+
+    /// Takes a message out of its lane, for its group has another one first.
+    fn displace(&self, ready: &mut Ready, index: u32) {
+        let mut guard = self.slots.at(index).lock();
+        let id = guard.id();
+        ready.lanes.unlink(&self.slots, index, id, &mut guard);
+        guard.linked = Linked::Turn;
+    }
+
+    /// A message is no more in line in this group.
+    fn leave_group(&self, queue: &Queue, ready: &mut Ready, group: u64, id: u64, index: u32) {
+        if let Some(next) = ready.turns.leave(group, id, index) {
+            self.promote(queue, ready, next);
+        }
+    }
+
+    /// Puts the next message of a group into its lane. One that is not ready is about to be shown again or gone, and
+    /// its place in the group is set right then.
+    fn promote(&self, queue: &Queue, ready: &mut Ready, index: u32) {
+        let mut guard = self.slots.at(index).lock();
+        if guard.state() == SlotState::Ready {
+            let id = guard.id();
+            ready.lanes.link(&self.slots, index, id, &mut guard);
+            queue.ring(ready);
+        }
+    }
+
+    /// A message was replaced by one that is not of this group.
+    fn show_left_group(&self, index: u32, queue: u32, group: u64) {
+        let queue = self.queues.numbered(queue);
+        let mut ready = queue.ready();
+        let id = {
+            let mut guard = self.slots.at(index).lock();
+            if guard.linked == Linked::Turn {
+                guard.linked = Linked::Nowhere;
+            }
+            guard.id()
+        };
+        self.leave_group(queue, &mut ready, group, id, index);
     }
 
     /// Frees the slot of a message that is gone.
     fn free(&self, index: u32) {
         let mut guard = self.slots.at(index).lock();
-        if guard.linked != Linked::Nowhere {
-            // Still linked under its old state, which takes the lane's lock, and that comes first.
-            let queue = self.queues.numbered(guard.queue);
+        if guard.linked != Linked::Nowhere || guard.group != 0 {
+            // Still linked under its old state, or in its group's line: that takes the lock of the lanes, which comes
+            // first.
+            let queue = self.queues.numbered(guard.queue.into());
             drop(guard);
             let mut ready = queue.ready();
             guard = self.slots.at(index).lock();
-            ready.lane.unlink(&self.slots, index, &mut guard);
+            let (id, group) = (guard.id(), guard.group);
+            ready.lanes.unlink(&self.slots, index, id, &mut guard);
+            if group != 0 {
+                drop(guard);
+                self.leave_group(queue, &mut ready, group, id, index);
+                guard = self.slots.at(index).lock();
+            }
         }
+        if guard.flags.has(Flag::Expires) {
+            self.expiries.remove(index, guard.id());
+        }
+        self.ids.remove(guard.id());
         guard.set(SlotState::Free);
         drop(guard);
         self.slots.free(index);
@@ -356,6 +487,11 @@ impl State {
     }
 }
 
+/// The earlier of two moments that may not come.
+pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    [one, other].into_iter().flatten().min()
+}
+
 fn full() -> Error {
     Error::new(ErrorKind::Full, "the broker is full: capacity messages are live")
 }
@@ -368,6 +504,9 @@ impl Show for State {
             match effect {
                 Effect::Show { slot, queue, version, delayed } => {
                     self.show_waiting(slot, queue, version, delayed);
+                }
+                Effect::LeftGroup { slot, queue, group } => {
+                    self.show_left_group(slot, queue, group);
                 }
                 Effect::Gone { slot } => {
                     self.free(slot);

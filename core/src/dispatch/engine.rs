@@ -8,7 +8,7 @@ use super::flights::Flights;
 use super::lease::{CancelReason, Lease};
 use super::station::Station;
 use crate::broker::Backoff;
-use crate::buffer::{Buffer, Limits, Outcome, Queue, Settled};
+use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, earliest};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
@@ -16,8 +16,8 @@ use crate::journal::Level;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
-/// How long until a lease is taken away that could not be for want of room on the disk.
-const LOSE_AGAIN: Duration = Duration::from_secs(1);
+/// How long until what is due is tried again that could not be done for want of room on the disk.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the engine needs of the broker's options.
 #[derive(Clone, Debug)]
@@ -219,10 +219,12 @@ impl Engine {
     pub(crate) fn run_due(self: &Arc<Self>) -> Option<Moment> {
         let now = self.now();
         let delayed = self.buffer.state.run_due(now);
+        let expiry = self.buffer.run_expired(now).unwrap_or_else(|_| Some(now.after(TRY_AGAIN)));
+        let waiting = earliest(delayed, expiry);
         loop {
             let (due, next) = self.flights.due(self.buffer.state.holds.given(), now);
             if due.is_empty() {
-                return [delayed, next].into_iter().flatten().min();
+                return earliest(waiting, next);
             }
             for flight in due {
                 self.flight_due(&flight, now);
@@ -244,11 +246,34 @@ impl Engine {
 
     /// Cancels a flight and sets the end of its grace.
     pub(crate) fn cancel(&self, flight: &Arc<Flight>, reason: CancelReason) {
-        let grace =
-            flight.station.as_ref().map_or(Duration::ZERO, |station| station.settings.cancel_grace);
-        let grace_ends = self.now().after(grace);
+        let grace_ends = match &flight.station {
+            Some(station) => self.now().after(station.settings.cancel_grace),
+            // Whoever pulled it is not told, and may ack as long as the lease was given for.
+            None => flight.lease.term().deadline,
+        };
         if flight.lease.cancel(reason, grace_ends) {
             self.buffer.state.timer.due_at(grace_ends);
+        }
+    }
+
+    /// Ends a message: one that waits is gone, one that somebody holds is cancelled. Answers whether there is one.
+    ///
+    /// # Errors
+    /// What the log answers.
+    pub(crate) fn cancel_message(&self, id: u64) -> Result<bool> {
+        loop {
+            match self.buffer.cancel(id)? {
+                Removed::Gone(_) => return Ok(true),
+                Removed::Nothing | Removed::Pending => return Ok(false),
+                Removed::InFlight => {}
+            }
+            let flights = self.all_flights();
+            if let Some(flight) = flights.iter().find(|flight| flight.taken.id == id) {
+                self.cancel(flight, CancelReason::Cancelled);
+                return Ok(true);
+            }
+            // It was taken a moment ago, and its flight is about to be there; or it has just ended.
+            std::thread::yield_now();
         }
     }
 
@@ -266,7 +291,7 @@ impl Engine {
             Err(error) => {
                 match error.kind() {
                     ErrorKind::StaleLease => flight.lease.end(None),
-                    _ => flight.lease.postpone(self.now().after(LOSE_AGAIN)),
+                    _ => flight.lease.postpone(self.now().after(TRY_AGAIN)),
                 }
                 false
             }

@@ -4,6 +4,7 @@ mod alarm;
 mod buffer;
 mod company;
 mod dead;
+mod doorbell;
 mod entry;
 mod holds;
 mod keys;
@@ -22,7 +23,8 @@ mod state;
 mod token;
 
 pub(crate) use alarm::Alarm;
-pub(crate) use buffer::{Buffer, Enqueued, Limits, Taken};
+pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Taken};
+pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
 pub(crate) use plan::{Few, NewMessage};
 pub(crate) use queue::Queue;

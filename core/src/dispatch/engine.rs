@@ -249,6 +249,9 @@ impl Engine {
         let grace_ends = self.now().after(grace);
         if flight.lease.cancel(reason, grace_ends) {
             self.buffer.state.timer.due_at(grace_ends);
+            if let Some(station) = &flight.station {
+                station.flight_cancelled();
+            }
         }
     }
 
@@ -302,6 +305,9 @@ impl Engine {
         flight.lease.end(reason);
         if let Some(station) = &flight.station {
             station.flight_ended();
+            if reason.is_some() {
+                station.flight_cancelled();
+            }
         }
         if !self.running.load(Ordering::Acquire) {
             // Who stops the broker waits for its handlers.
@@ -316,6 +322,7 @@ impl Engine {
                 let grace_ends = now.after(station.settings.cancel_grace);
                 if flight.lease.time_out(now, grace_ends) {
                     flight.queue.figures.timeouts.up();
+                    station.flight_cancelled();
                 }
             }
             // Extended or settled between the look and now.

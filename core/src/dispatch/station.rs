@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::engine::{Engine, Retries};
 use super::flight::Flight;
 use super::worker::{Hire, Worker};
-use crate::buffer::Queue;
+use crate::buffer::{Doorbell, Queue};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Bell, Mutex, MutexGuard, lock};
 
@@ -34,6 +34,8 @@ pub(crate) struct Station {
     pub(crate) settings: HandlerSettings,
     /// Called under its lock, so that nobody uses it any more once it is taken out.
     hire: Mutex<Option<Box<Hire>>>,
+    /// Of the loop that its workers are on, if they are on one.
+    doorbell: Option<Arc<Doorbell>>,
     crew: Mutex<Crew>,
     changed: Bell,
     /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
@@ -51,15 +53,26 @@ struct Crew {
     permits: u32,
     /// Handlers that run on after their lease was lost.
     stuck: u32,
+    /// A worker that cannot wait looked for a permit and there was none.
+    permit_missed: bool,
     open: bool,
 }
 
 impl Station {
-    pub(crate) fn new(queue: Arc<Queue>, settings: HandlerSettings, hire: Box<Hire>) -> Self {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        settings: HandlerSettings,
+        hire: Box<Hire>,
+        doorbell: Option<Arc<Doorbell>>,
+    ) -> Self {
+        if let Some(doorbell) = &doorbell {
+            queue.tell(doorbell);
+        }
         Self {
             queue,
             settings,
             hire: Mutex::new(Some(hire)),
+            doorbell,
             crew: Mutex::default(),
             changed: Bell::new(),
             looking: AtomicU32::new(0),
@@ -94,8 +107,18 @@ impl Station {
 
     /// Lets go of the handler.
     pub(crate) fn drop_handler(&self) {
+        if let Some(doorbell) = &self.doorbell {
+            self.queue.forget(doorbell);
+        }
         let hire = lock(&self.hire).take();
         drop(hire);
+    }
+
+    /// A flight of this station was cancelled, or its lease lost. Who waits in the flight knows already.
+    pub(super) fn flight_cancelled(&self) {
+        if let Some(doorbell) = &self.doorbell {
+            doorbell.ring_for_cancelled();
+        }
     }
 
     /// A flight of this station is over.
@@ -198,15 +221,46 @@ impl Station {
         false
     }
 
+    /// As [`Station::take_permit`], for a worker that cannot wait: its doorbell rings when there is one again.
+    pub(super) fn try_permit(&self) -> Permit {
+        let mut crew = lock(&self.crew);
+        if !crew.open {
+            crew.serving -= 1;
+            return Permit::Shut;
+        }
+        if crew.permits >= self.settings.max_parallelism {
+            crew.permit_missed = true;
+            return Permit::None;
+        }
+        crew.permits += 1;
+        Permit::Taken
+    }
+
     /// A worker leaves because there is nothing to be had for anybody.
     pub(super) fn worker_gives_up(&self) {
         lock(&self.crew).serving -= 1;
     }
 
     pub(super) fn return_permit(&self) {
-        lock(&self.crew).permits -= 1;
+        let mut crew = lock(&self.crew);
+        crew.permits -= 1;
+        let missed = std::mem::take(&mut crew.permit_missed);
+        drop(crew);
         self.changed.ring();
+        if let (true, Some(doorbell)) = (missed, &self.doorbell) {
+            doorbell.ring();
+        }
     }
+}
+
+/// What a worker that cannot wait is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permit {
+    Taken,
+    /// All are in use.
+    None,
+    /// The station is shut: the worker leaves.
+    Shut,
 }
 
 impl fmt::Debug for Station {

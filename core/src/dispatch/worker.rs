@@ -2,7 +2,8 @@
 //!
 //! The thread may be one of ours ([`on_own_threads`]), or one that another language made and that only asks here for the
 //! next message. A worker takes a message when it is asked for one, and counts as running its handler until it is asked
-//! again. Dropped, it has left.
+//! again. Dropped, it has left. One on an event loop is asked by [`Worker::next_now`] and never waits: its station has a
+//! doorbell, which rings when it is worth while to ask again.
 //!
 //! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
 //! the keeper of the disk writes it soon, should the worker be busy in its next call.
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
-use super::station::Station;
+use super::station::{Permit, Station};
 use crate::buffer::Outcome;
 use crate::error::ErrorKind;
 use crate::journal::Level;
@@ -58,39 +59,80 @@ impl Worker {
             if !self.serving {
                 break;
             }
-            match self.engine.take(&self.station.queue, &self.taker) {
-                Ok(Some(flight)) if !self.station.is_open() => {
-                    // Whoever shut it may have looked for flights before this one was there.
-                    let due = self.engine.now();
-                    self.engine.lose(&flight, Outcome::Release { due });
+            match self.take() {
+                Took::Flight(flight) => return Some(flight),
+                Took::Lost => {}
+                Took::Nothing if self.owed.write(&self.engine) => {}
+                Took::Nothing => self.wait_for_message(),
+                Took::NoRoom => {
+                    let queue = &self.station.queue;
+                    drop(queue.wait(queue.ready(), Some(STORAGE_FULL_PAUSE)));
                 }
-                Ok(Some(flight)) => {
-                    self.station.worker_took(&self.engine);
-                    flight.lease.enter();
-                    self.flight = Some(Arc::clone(&flight));
-                    return Some(flight);
-                }
-                Ok(None) => {
-                    self.station.return_permit();
-                    if !self.owed.write(&self.engine) {
-                        self.wait_for_message();
-                    }
-                }
-                Err(error) => {
-                    self.station.return_permit();
-                    if error.kind() == ErrorKind::StorageFull {
-                        // Nobody rings when there is room again.
-                        let queue = &self.station.queue;
-                        drop(queue.wait(queue.ready(), Some(STORAGE_FULL_PAUSE)));
-                    } else {
-                        self.station.worker_gives_up();
-                        self.serving = false;
-                    }
-                }
+                Took::Failed => self.give_up(),
             }
         }
         self.owed.write(&self.engine);
         None
+    }
+
+    /// The next message, if there is one now.
+    pub(crate) fn next_now(&mut self) -> Now {
+        self.came_back(None);
+        while self.serving {
+            match self.station.try_permit() {
+                Permit::Taken => {}
+                Permit::None => {
+                    self.owed.write(&self.engine);
+                    return Now::Nothing;
+                }
+                Permit::Shut => {
+                    self.serving = false;
+                    break;
+                }
+            }
+            match self.take() {
+                Took::Flight(flight) => return Now::Flight(flight),
+                Took::Lost => {}
+                Took::Nothing if self.owed.write(&self.engine) => {}
+                Took::Nothing => return Now::Nothing,
+                Took::NoRoom => return Now::NoRoom(STORAGE_FULL_PAUSE),
+                Took::Failed => self.give_up(),
+            }
+        }
+        self.owed.write(&self.engine);
+        Now::Leave
+    }
+
+    /// Takes a message with a permit, which is returned with whatever else is answered.
+    fn take(&mut self) -> Took {
+        match self.engine.take(&self.station.queue, &self.taker) {
+            Ok(Some(flight)) if !self.station.is_open() => {
+                // Whoever shut it may have looked for flights before this one was there.
+                let due = self.engine.now();
+                self.engine.lose(&flight, Outcome::Release { due });
+                Took::Lost
+            }
+            Ok(Some(flight)) => {
+                self.station.worker_took(&self.engine);
+                flight.lease.enter();
+                self.flight = Some(Arc::clone(&flight));
+                Took::Flight(flight)
+            }
+            Ok(None) => {
+                self.station.return_permit();
+                Took::Nothing
+            }
+            Err(error) => {
+                self.station.return_permit();
+                // Nobody rings when there is room on the disk again.
+                if error.kind() == ErrorKind::StorageFull { Took::NoRoom } else { Took::Failed }
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.station.worker_gives_up();
+        self.serving = false;
     }
 
     /// The handler has returned, and `end` has still to be written, if anything.
@@ -138,6 +180,28 @@ pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
         let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
         debug_assert!(spawned.is_ok());
     })
+}
+
+/// What a worker that does not wait is answered.
+#[derive(Debug)]
+pub(crate) enum Now {
+    Flight(Arc<Flight>),
+    /// Nothing; the station's doorbell rings when that may have changed.
+    Nothing,
+    /// The disk has no room; to be asked again after this time, since nothing rings then.
+    NoRoom(Duration),
+    /// It is time to leave.
+    Leave,
+}
+
+/// What became of a look for a message.
+enum Took {
+    Flight(Arc<Flight>),
+    /// The station was shut meanwhile.
+    Lost,
+    Nothing,
+    NoRoom,
+    Failed,
 }
 
 /// Settles of one worker that are not known to be written.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use super::station::Station;
-use crate::buffer::Outcome;
 use crate::error::ErrorKind;
 use crate::journal::Level;
 use crate::sync::Arc;
@@ -61,8 +60,7 @@ impl Worker {
             match self.engine.take(&self.station.queue, &self.taker) {
                 Ok(Some(flight)) if !self.station.is_open() => {
                     // Whoever shut it may have looked for flights before this one was there.
-                    let due = self.engine.now();
-                    self.engine.lose(&flight, Outcome::Release { due });
+                    self.engine.take_back(&flight);
                 }
                 Ok(Some(flight)) => {
                     self.station.worker_took(&self.engine);

@@ -172,6 +172,8 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     }
     let ended = engine.buffer.journal.close();
     engine.buffer.journal.poison(Error::closed());
+    // What the journal could not be told to have been given back is in nobody's hands all the same.
+    engine.buffer.state.holds.unmark_all();
     engine.buffer.state.rest.ring();
     shared.leave();
     ended.and(stopped)

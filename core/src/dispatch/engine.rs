@@ -136,6 +136,8 @@ impl Engine {
                     return if flights.is_empty() { Err(Error::closed()) } else { Ok(flights) };
                 }
                 match self.take(queue, &taker) {
+                    // Whoever closed it may have looked for flights before this one was there.
+                    Ok(Some(flight)) if self.is_closed() => self.take_back(&flight),
                     Ok(Some(flight)) => flights.push(flight),
                     Ok(None) => break,
                     Err(error) if flights.is_empty() => return Err(error),
@@ -255,6 +257,16 @@ impl Engine {
         }
     }
 
+    /// Gives a message back, uncounted, that was taken and never handed out.
+    pub(crate) fn take_back(&self, flight: &Arc<Flight>) {
+        // Should that not succeed at once, its end is due, and is none that counts.
+        self.cancel(flight, CancelReason::Shutdown);
+        let given_back = self.lose(flight, Outcome::Release { due: self.now() });
+        if !given_back && self.is_closed() {
+            self.buffer.state.holds.unmark(flight.taken.hold);
+        }
+    }
+
     /// Takes a flight's lease away: given back uncounted, or failed. Answers whether it did; not if the message was
     /// settled first.
     pub(crate) fn lose(&self, flight: &Flight, outcome: Outcome<'_>) -> bool {
@@ -269,7 +281,11 @@ impl Engine {
             Err(error) => {
                 match error.kind() {
                     ErrorKind::StaleLease => flight.lease.end(None),
-                    _ => flight.lease.postpone(self.now().after(LOSE_AGAIN)),
+                    _ => {
+                        let again = self.now().after(LOSE_AGAIN);
+                        flight.lease.postpone(again);
+                        self.buffer.state.timer.due_at(again);
+                    }
                 }
                 false
             }

@@ -13,7 +13,6 @@ use std::time::Duration;
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use super::station::{Permit, Station};
-use crate::buffer::Outcome;
 use crate::error::ErrorKind;
 use crate::journal::Level;
 use crate::sync::Arc;
@@ -108,8 +107,7 @@ impl Worker {
         match self.engine.take(&self.station.queue, &self.taker) {
             Ok(Some(flight)) if !self.station.is_open() => {
                 // Whoever shut it may have looked for flights before this one was there.
-                let due = self.engine.now();
-                self.engine.lose(&flight, Outcome::Release { due });
+                self.engine.take_back(&flight);
                 Took::Lost
             }
             Ok(Some(flight)) => {

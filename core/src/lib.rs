@@ -16,9 +16,9 @@ mod sync;
 mod table;
 
 pub use broker::{
-    Backoff, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery, Durability,
-    HandlerError, HandlerOptions, IntoBody, Lsn, Message, Metrics, OnCorruption, OnFull, Options,
-    QueueMetrics, Receipt, ReceiptStatus, Recovery, Worker,
+    Backoff, Begun, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery,
+    Durability, HandlerError, HandlerOptions, Inbox, IntoBody, Lsn, Message, Metrics, Next,
+    OnCorruption, OnFull, Options, QueueMetrics, Receipt, ReceiptStatus, Recovery, Watch, Worker,
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};

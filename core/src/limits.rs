@@ -19,6 +19,9 @@ pub const HEADER_NAME_BYTES_MAX: usize = 64;
 pub const HEADER_VALUE_BYTES_MAX: usize = 4 * 1024;
 /// Messages in a batch.
 pub const BATCH_MESSAGES_MAX: usize = 10_000;
+/// Bytes of a message's record beside its body and headers, at most: its queue's name and its texts, the lengths of its
+/// headers, and what every record has.
+pub const MESSAGE_OVERHEAD_BYTES_MAX: usize = 4 * 1024;
 /// Any duration an option or call takes: ten years.
 pub const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// What one `extend` may add.

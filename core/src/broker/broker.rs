@@ -4,16 +4,19 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::begun::Begun;
 use super::dead_letters::DeadLetters;
 use super::delivery::{Context, Delivery};
 use super::handler::{HandlerError, HandlerOptions};
+use super::inbox::{Crew, Inbox};
 use super::message::{Message, Receipt, check_queue_name};
 use super::metrics::Metrics;
 use super::options::{Durability, OnFull, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
+use super::watch::Watch;
 use super::worker::Worker;
-use crate::buffer::{Enqueued, Few};
+use crate::buffer::{Enqueued, Few, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::limits;
@@ -109,11 +112,58 @@ impl Broker {
         Ok(enqueued.into_iter().map(Receipt::from).collect())
     }
 
+    /// Enqueues messages as [`Broker::enqueue_batch`] does, for the bindings on an event loop: they have their places in
+    /// the log when this returns, and have reached their durability when [`Begun::reach`] has. None where even that would
+    /// have to wait, for room or for the disk; then nothing has happened.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`].
+    #[doc(hidden)]
+    pub fn begin_enqueue(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
+        let shared = &self.shared;
+        self.check_batch(messages)?;
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        let spread = messages.len().saturating_mul(limits::MESSAGE_OVERHEAD_BYTES_MAX);
+        if !shared.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
+            return Ok(None);
+        }
+        let begun = shared.with_new_messages(messages, |messages| {
+            shared.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
+        });
+        match begun {
+            Ok(begun) => Ok(Some(Begun::new(Arc::clone(shared), begun))),
+            Err(error)
+                if error.kind() == ErrorKind::Full && shared.options.on_full == OnFull::Block =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn enqueue_all(
         &self,
         messages: &[Message<'_>],
         interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
+        let shared = &self.shared;
+        self.check_batch(messages)?;
+        if messages.is_empty() {
+            return Ok(Few::new());
+        }
+        let wait = match shared.options.on_full {
+            OnFull::Block if !IN_HANDLER.get() && !interrupt.is_set() => {
+                shared.options.block_timeout
+            }
+            _ => Duration::ZERO,
+        };
+        shared.with_new_messages(messages, |messages| {
+            shared.engine.buffer.enqueue(messages, wait, interrupt)
+        })
+    }
+
+    /// Refuses a closed broker, and messages that are out of range.
+    fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
         let shared = &self.shared;
         shared.check_open()?;
         if messages.len() > limits::BATCH_MESSAGES_MAX {
@@ -132,18 +182,7 @@ impl Broker {
                 format!("the batch is {bytes} bytes, but max_batch_bytes is {most}"),
             ));
         }
-        if messages.is_empty() {
-            return Ok(Few::new());
-        }
-        let wait = match shared.options.on_full {
-            OnFull::Block if !IN_HANDLER.get() && !interrupt.is_set() => {
-                shared.options.block_timeout
-            }
-            _ => Duration::ZERO,
-        };
-        shared.with_new_messages(messages, |messages| {
-            shared.engine.buffer.enqueue(messages, wait, interrupt)
-        })
+        Ok(())
     }
 
     /// Registers a queue's handler. It is called for every message of the queue once the broker is started, on threads
@@ -228,7 +267,46 @@ impl Broker {
         hire: impl Fn(Worker) + Send + Sync + 'static,
     ) -> Result<()> {
         let hire = super::worker::hire(&self.shared, hire);
-        super::stations::register_station(&self.shared, queue, options, hire)
+        super::stations::register_station(&self.shared, queue, options, hire, None).map(drop)
+    }
+
+    /// Registers a queue's handler for the bindings whose language runs code on an event loop alone: the loop takes
+    /// deliveries from the answer without ever waiting. `ring` is called when it is worth while to look, on any thread and
+    /// under the broker's locks; it must neither wait nor call the broker.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_loop(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        let crew = Arc::new(Crew::new(ring));
+        let (doorbell, hiring) = (crew.doorbell(), Arc::downgrade(&crew));
+        let hire = Box::new(move |worker| {
+            if let Some(crew) = hiring.upgrade() {
+                crew.hired(worker);
+            }
+        });
+        let shared = &self.shared;
+        let station =
+            super::stations::register_station(shared, queue, options, hire, Some(doorbell))?;
+        Ok(Inbox::new(Arc::downgrade(shared), station, crew))
+    }
+
+    /// Has `ring` called when a queue may have got a message, or the broker was closed, for those who cannot wait; as in
+    /// [`Broker::handle_on_loop`].
+    ///
+    /// # Errors
+    /// `INVALID`, `CLOSED`, `FORKED`.
+    #[doc(hidden)]
+    pub fn watch(&self, queue: &str, ring: impl Fn() + Send + Sync + 'static) -> Result<Watch> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        let queue = self.shared.engine.buffer.state.queues.named(queue)?;
+        Ok(Watch::new(Arc::clone(queue), ring))
     }
 
     /// Starts to call handlers. Started already: nothing.
@@ -397,6 +475,46 @@ impl Broker {
         state.queues.all().for_each(|queue| queue.ring_all());
         state.room.ring();
         state.rest.ring();
+    }
+
+    /// Sets how many of a queue's handler run at once, 1 to 1024, until its next registration. Those that run already,
+    /// run on.
+    ///
+    /// # Errors
+    /// `INVALID` out of range, `NOT_FOUND` for a queue without a handler, `CLOSED`, `FORKED`.
+    pub fn scale(&self, queue: &str, max_parallelism: u32) -> Result<()> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        super::stations::scale(&self.shared, queue, max_parallelism)
+    }
+
+    /// Has nothing handed out from a queue, to its handler or to a receive, until [`Broker::resume`] or the close. What is
+    /// in flight is not touched; an enqueue goes on.
+    ///
+    /// # Errors
+    /// `INVALID` for a name that is none, `NOT_FOUND` for a queue that there is not, `CLOSED`, `FORKED`.
+    pub fn pause(&self, queue: &str) -> Result<()> {
+        self.existing_queue(queue).map(|queue| queue.pause(true))
+    }
+
+    /// Ends a pause, if there is one.
+    ///
+    /// # Errors
+    /// As [`Broker::pause`].
+    pub fn resume(&self, queue: &str) -> Result<()> {
+        self.existing_queue(queue).map(|queue| queue.pause(false))
+    }
+
+    fn existing_queue(&self, queue: &str) -> Result<&Arc<Queue>> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        self.shared
+            .engine
+            .buffer
+            .state
+            .queues
+            .find(queue)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no queue {queue}")))
     }
 
     /// Ends a message: one that waits is gone, one that somebody holds is cancelled with

@@ -1,10 +1,12 @@
 //! The public face: brokers, messages, deliveries, options.
 
 mod backoff;
+mod begun;
 mod broker;
 mod dead_letters;
 mod delivery;
 mod handler;
+mod inbox;
 mod message;
 mod metrics;
 mod open;
@@ -12,15 +14,19 @@ mod options;
 mod recovery;
 mod shared;
 mod stations;
+mod watch;
 mod worker;
 
 pub use backoff::Backoff;
+pub use begun::Begun;
 pub use broker::Broker;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use delivery::{Context, Delivery};
 pub use handler::{HandlerError, HandlerOptions};
+pub use inbox::{Inbox, Next};
 pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
 pub use recovery::Recovery;
+pub use watch::Watch;
 pub use worker::Worker;

@@ -137,12 +137,14 @@ impl Shared {
         self.leave();
     }
 
-    /// Gives the directory up, when none of the broker's own threads does anything there any more: whoever opens it
-    /// next begins a file of the number that the next spare would have had. The journal refuses everything by now.
+    /// Gives the directory up, when nobody does anything there any more, whether on the broker's own threads or in a
+    /// call: whoever opens it next begins a file of the number that the next spare would have had, and its snapshots have
+    /// the temporary name of ours. The journal refuses everything by now.
     pub(crate) fn leave(&self) {
         for keeper in lock(&self.keepers).drain(..) {
             let _ = keeper.join();
         }
+        self.snapshots.rest();
         self.engine.buffer.journal.rest();
         lock(&self.owner_lock).take();
     }

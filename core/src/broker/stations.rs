@@ -3,15 +3,16 @@
 use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
-use super::broker::{is_in_handler, refuse_in_handler};
+use super::broker::is_in_handler;
 use super::delivery::Delivery;
 use super::handler::HandlerOptions;
 use super::message::check_queue_name;
 use super::shared::Shared;
-use crate::buffer::Outcome;
+use crate::buffer::{Doorbell, Outcome};
 use crate::dispatch::{CancelReason, Handle, Hire, Station, dismiss, on_own_threads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, lock};
 
@@ -32,26 +33,31 @@ pub(crate) fn register(
         Some(shared) => run(Delivery::new(shared, flight)),
         None => None,
     });
-    register_station(shared, queue, options, on_own_threads(queue, handle))
+    register_station(shared, queue, options, on_own_threads(queue, handle), None).map(drop)
 }
 
-/// Registers a queue's handler, whose workers are handed to `hire`.
+/// Registers a queue's handler, whose workers are handed to `hire`; `doorbell` is of the loop that they are on, if so.
 pub(crate) fn register_station(
     shared: &Arc<Shared>,
     queue: &str,
     options: HandlerOptions,
     hire: Box<Hire>,
-) -> Result<()> {
+    doorbell: Option<Arc<Doorbell>>,
+) -> Result<Arc<Station>> {
     shared.check_open()?;
     check_queue_name(queue)?;
     let settings = options.settle(&shared.options)?;
     let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
-    let _turn = turn(shared, "handle")?;
+    let may_wait = doorbell.is_none() && !is_in_handler();
+    let _turn = turn(shared, "handle", may_wait)?;
     shared.check_open()?;
-    if lock(&shared.engine.stations).contains_key(&queue.number) {
-        refuse_in_handler("replacing a handler")?;
+    if !may_wait && lock(&shared.engine.stations).contains_key(&queue.number) {
+        return Err(Error::new(
+            ErrorKind::Deadlock,
+            "replacing a handler inside one, or on a loop, would wait for itself",
+        ));
     }
-    let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire));
+    let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire, doorbell));
     queue.figures.parallelism.set(station.settings.max_parallelism.into());
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
     if let Some(before) = before {
@@ -63,12 +69,44 @@ pub(crate) fn register_station(
         station.open(&shared.engine);
     }
     shared.engine.buffer.state.rest.ring_if_heard();
+    Ok(station)
+}
+
+/// Takes a handler away whose loop has ended: nothing more is taken for it, and the queue is without a handler, unless it
+/// has another one by now.
+pub(crate) fn withdraw(shared: &Shared, station: &Arc<Station>) {
+    let number = station.queue.number;
+    let mut stations = lock(&shared.engine.stations);
+    if stations.get(&number).is_some_and(|current| Arc::ptr_eq(current, station)) {
+        stations.remove(&number);
+        station.queue.figures.parallelism.set(0);
+    }
+    drop(stations);
+    station.shut();
+    station.drop_handler();
+    shared.engine.buffer.state.rest.ring_if_heard();
+}
+
+/// Sets how many of a queue's handler run at once.
+pub(crate) fn scale(shared: &Shared, queue: &str, most: u32) -> Result<()> {
+    if !(1..=limits::PARALLELISM_MAX).contains(&most) {
+        return Err(Error::invalid(format!(
+            "max_parallelism is {most}, but goes from 1 to {}",
+            limits::PARALLELISM_MAX
+        )));
+    }
+    let found = shared.engine.buffer.state.queues.find(queue);
+    let station = found.and_then(|found| lock(&shared.engine.stations).get(&found.number).cloned());
+    let Some(station) = station else {
+        return Err(Error::new(ErrorKind::NotFound, format!("queue {queue} has no handler")));
+    };
+    station.scale(&shared.engine, most);
     Ok(())
 }
 
 /// Starts all handlers.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
-    let _turn = turn(shared, "start")?;
+    let _turn = turn(shared, "start", !is_in_handler())?;
     shared.check_open()?;
     if !shared.engine.running.swap(true, Ordering::AcqRel) {
         for station in stations(shared) {
@@ -152,14 +190,16 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     }
     let ended = engine.buffer.journal.close();
     engine.buffer.journal.poison(Error::closed());
+    // What the journal could not be told to have been given back is in nobody's hands all the same.
+    engine.buffer.state.holds.unmark_all();
     engine.buffer.state.rest.ring();
     shared.leave();
     ended.and(stopped)
 }
 
-/// Waits for one's turn; a handler does not, since whoever has the turn may be waiting for it to end.
-fn turn<'a>(shared: &'a Shared, call: &str) -> Result<MutexGuard<'a, ()>> {
-    if !is_in_handler() {
+/// Waits for one's turn; a handler, and a loop that runs them, does not: whoever has the turn may be waiting for it to end.
+fn turn<'a>(shared: &'a Shared, call: &str, may_wait: bool) -> Result<MutexGuard<'a, ()>> {
+    if may_wait {
         return Ok(lock(&shared.turn));
     }
     match shared.turn.try_lock() {

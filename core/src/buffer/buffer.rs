@@ -29,6 +29,31 @@ pub(crate) enum Enqueued {
     Duplicate(u64),
 }
 
+/// What was enqueued, and what has still to be reached before its caller may be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    pub(crate) enqueued: Few<Enqueued>,
+    pub(crate) owed: Owed,
+}
+
+/// Positions that have still to reach a level: below each, everything has to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owed {
+    pub(crate) written: u64,
+    pub(crate) synced: u64,
+}
+
+impl Owed {
+    /// One more.
+    fn add(&mut self, level: Level, end: u64) {
+        let mark = match level {
+            Level::Os => &mut self.written,
+            Level::Sync => &mut self.synced,
+        };
+        *mark = end.max(*mark);
+    }
+}
+
 /// A message that was taken: leased, and its attempt marked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
@@ -89,12 +114,42 @@ impl Buffer {
         wait: Duration,
         interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
+        let begun = self.begin(messages, wait, interrupt)?;
+        self.reach(begun.owed)?;
+        Ok(begun.enqueued)
+    }
+
+    /// Whether that much is reached without a sync, nor a write that one may hold up.
+    pub(crate) fn is_soon_reached(&self, owed: Owed) -> bool {
+        let (written, durable) = self.journal.reached();
+        owed.synced <= durable && (owed.written <= written || !self.journal.is_syncing())
+    }
+
+    /// Returns when this much is written and synced.
+    pub(crate) fn reach(&self, owed: Owed) -> Result<()> {
+        if owed.synced > 0 {
+            self.journal.commit(Level::Sync, owed.synced)?;
+        }
+        if owed.written > 0 {
+            self.journal.commit(Level::Os, owed.written)?;
+        }
+        Ok(())
+    }
+
+    /// Enqueues messages as [`Buffer::enqueue`] does, and leaves it to the caller to see to it that they reach their
+    /// level, and to tell nobody before.
+    pub(crate) fn begin(
+        &self,
+        messages: &[NewMessage<'_>],
+        wait: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Begun> {
         self.journal.relieve()?;
         if let [message] = messages
             && message.key.is_none()
             && let Ok(slot) = self.state.claim()
         {
-            return Ok(Few::from_buf([self.enqueue_new(message, slot)?]));
+            return self.begin_new(message, slot);
         }
         let mut places = 0;
         loop {
@@ -203,7 +258,7 @@ impl Buffer {
     }
 
     /// Enqueues one message without a key, which concerns nothing that is there, in this slot: there is nothing to plan.
-    fn enqueue_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Enqueued> {
+    fn begin_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Begun> {
         let state = &*self.state;
         let head = message.head(0, false, message.level);
         let record = Record { kind: kind::MESSAGE, parts: &message.pieces(&head) };
@@ -216,14 +271,16 @@ impl Buffer {
             pending.at(message.level, message.shown(slot, position));
         });
         let appended = appended.inspect_err(|_| state.unclaim(slot))?;
-        self.journal.commit(message.level, appended.end)?;
+        let mut owed = Owed::default();
+        owed.add(message.level, appended.end);
         message.queue.figures.enqueued.up();
-        Ok(Enqueued::Accepted(appended.start))
+        Ok(Begun { enqueued: Few::from_buf([Enqueued::Accepted(appended.start)]), owed })
     }
 
-    /// Logs a plan and waits for its level, and for that of the messages it found to be duplicates of.
-    fn log_plan(&self, mut plan: Plan<'_>, messages: &[NewMessage<'_>]) -> Result<Few<Enqueued>> {
+    /// Logs a plan; what is owed is its level, and that of the messages it found to be duplicates of.
+    fn log_plan(&self, mut plan: Plan<'_>, messages: &[NewMessage<'_>]) -> Result<Begun> {
         let asked = messages.iter().map(|message| message.level).max().unwrap_or(Level::Os);
+        let mut owed = Owed::default();
         let mut commit = plan.level().map(|level| (level, 0));
         let mut ids = Few::new();
         if let Some((_, end)) = &mut commit {
@@ -238,10 +295,10 @@ impl Buffer {
         let fates = std::mem::take(&mut plan.fates);
         drop(plan);
         if let Some((level, end)) = commit {
-            self.journal.commit(level, end)?;
+            owed.add(level, end);
         }
         let id = |item: usize| ids.get(item).map_or(0, |(id, _)| *id);
-        fates
+        let enqueued = fates
             .into_iter()
             .zip(messages)
             .map(|(fate, message)| {
@@ -250,20 +307,21 @@ impl Buffer {
                     Fate::Replaced(item) => Enqueued::Replaced(id(item)),
                     Fate::DuplicateOf(item) => {
                         if let Some((_, end)) = commit {
-                            self.journal.commit(message.level, end)?;
+                            owed.add(message.level, end);
                         }
                         Enqueued::Duplicate(id(item))
                     }
                     Fate::Duplicate { id, version } => {
                         // The caller is told "it is there" only when it is as safe as the caller asked for.
-                        self.journal.commit(asked, version + 1)?;
+                        owed.add(asked, version + 1);
                         Enqueued::Duplicate(id)
                     }
                 };
                 fate.count(message.queue);
-                Ok(enqueued)
+                enqueued
             })
-            .collect()
+            .collect();
+        Ok(Begun { enqueued, owed })
     }
 }
 

@@ -51,6 +51,16 @@ impl Holds {
         lock(&self.numbers).free.push(number);
     }
 
+    /// The message of this number is in nobody's hands, though it was not given back: nobody is to suspect it.
+    pub(crate) fn unmark(&self, number: u32) {
+        self.marks.clear(number);
+    }
+
+    /// As [`Holds::unmark`], for all there are.
+    pub(crate) fn unmark_all(&self) {
+        self.marks.clear_all();
+    }
+
     /// All numbers that were ever given.
     pub(crate) fn given(&self) -> std::ops::Range<u32> {
         0..lock(&self.numbers).fresh

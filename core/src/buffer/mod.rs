@@ -4,6 +4,7 @@ mod alarm;
 mod buffer;
 mod company;
 mod dead;
+mod doorbell;
 mod entry;
 mod expiries;
 mod flags;
@@ -27,7 +28,8 @@ mod token;
 mod turns;
 
 pub(crate) use alarm::Alarm;
-pub(crate) use buffer::{Buffer, Enqueued, Limits, Taken};
+pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Taken};
+pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
 pub(crate) use plan::{Few, NewMessage};
 pub(crate) use queue::Queue;

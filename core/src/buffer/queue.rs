@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use super::doorbell::Doorbell;
 use super::lane::Lanes;
 use super::turns::Turns;
 use crate::error::{Error, Result};
@@ -28,9 +29,13 @@ pub(crate) struct Queue {
 pub(crate) struct Ready {
     pub(crate) lanes: Lanes,
     pub(crate) turns: Turns,
+    /// Nothing is handed out for now.
+    pub(crate) paused: bool,
     waiting: u32,
     /// How many of those have been woken and are not back yet.
     rung: u32,
+    /// Those who cannot wait. They are told of everything, whoever else was woken for it.
+    doorbells: Vec<Arc<Doorbell>>,
 }
 
 impl Queue {
@@ -41,8 +46,10 @@ impl Queue {
             ready: Mutex::new(Ready {
                 lanes: Lanes::new(),
                 turns: Turns::default(),
+                paused: false,
                 waiting: 0,
                 rung: 0,
+                doorbells: Vec::new(),
             }),
             arrival: Condvar::new(),
             figures: Figures::default(),
@@ -60,8 +67,19 @@ impl Queue {
             && (figures.ready.value() == 0 || figures.parallelism.value() == 0)
     }
 
+    /// Tells somebody who cannot wait of everything that comes, until it is forgotten.
+    pub(crate) fn tell(&self, doorbell: &Arc<Doorbell>) {
+        self.ready().doorbells.push(Arc::clone(doorbell));
+    }
+
+    /// Tells that one no more.
+    pub(crate) fn forget(&self, doorbell: &Arc<Doorbell>) {
+        self.ready().doorbells.retain(|other| !Arc::ptr_eq(other, doorbell));
+    }
+
     /// Wakes one of those who wait, if there are any.
     pub(crate) fn ring(&self, ready: &mut Ready) {
+        ready.doorbells.iter().for_each(|doorbell| doorbell.ring());
         if ready.waiting > ready.rung {
             ready.rung += 1;
             self.arrival.notify_one();
@@ -82,6 +100,15 @@ impl Queue {
         let mut ready = self.ready();
         ready.rung = ready.waiting;
         self.arrival.notify_all();
+        ready.doorbells.iter().for_each(|doorbell| doorbell.ring());
+    }
+
+    /// Has nothing handed out, or things again.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.ready().paused = paused;
+        if !paused {
+            self.ring_all();
+        }
     }
 
     /// Waits until rung, at most for `time`.

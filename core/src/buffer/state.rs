@@ -112,6 +112,9 @@ impl State {
     /// flight no more, see [`State::landed`].
     pub(crate) fn pop(&self, queue: &Queue) -> Option<(u32, Guard<'_>)> {
         let mut ready = queue.ready();
+        if ready.paused {
+            return None;
+        }
         loop {
             let (index, suspect) = ready.lanes.first()?;
             if !self.company.enter(suspect) {
@@ -137,7 +140,8 @@ impl State {
 
     /// Whether a queue has a message that may run now; asked under the queue's lock.
     pub(crate) fn has_ready(&self, ready: &Ready) -> bool {
-        ready.lanes.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
+        !ready.paused
+            && ready.lanes.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
     }
 
     /// A message is in flight no more; `stays` if it will be tried again.

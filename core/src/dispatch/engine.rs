@@ -136,6 +136,8 @@ impl Engine {
                     return if flights.is_empty() { Err(Error::closed()) } else { Ok(flights) };
                 }
                 match self.take(queue, &taker) {
+                    // Whoever closed it may have looked for flights before this one was there.
+                    Ok(Some(flight)) if self.is_closed() => self.take_back(&flight),
                     Ok(Some(flight)) => flights.push(flight),
                     Ok(None) => break,
                     Err(error) if flights.is_empty() => return Err(error),
@@ -249,10 +251,24 @@ impl Engine {
         let grace_ends = match &flight.station {
             Some(station) => self.now().after(station.settings.cancel_grace),
             // Whoever pulled it is not told, and may ack as long as the lease was given for.
-            None => flight.lease.term().deadline,
+            None if reason == CancelReason::Cancelled => flight.lease.term().deadline,
+            None => self.now(),
         };
         if flight.lease.cancel(reason, grace_ends) {
             self.buffer.state.timer.due_at(grace_ends);
+            if let Some(station) = &flight.station {
+                station.flight_cancelled();
+            }
+        }
+    }
+
+    /// Gives a message back, uncounted, that was taken and never handed out.
+    pub(crate) fn take_back(&self, flight: &Arc<Flight>) {
+        // Should that not succeed at once, its end is due, and is none that counts.
+        self.cancel(flight, CancelReason::Shutdown);
+        let given_back = self.lose(flight, Outcome::Release { due: self.now() });
+        if !given_back && self.is_closed() {
+            self.buffer.state.holds.unmark(flight.taken.hold);
         }
     }
 
@@ -291,7 +307,11 @@ impl Engine {
             Err(error) => {
                 match error.kind() {
                     ErrorKind::StaleLease => flight.lease.end(None),
-                    _ => flight.lease.postpone(self.now().after(TRY_AGAIN)),
+                    _ => {
+                        let again = self.now().after(TRY_AGAIN);
+                        flight.lease.postpone(again);
+                        self.buffer.state.timer.due_at(again);
+                    }
                 }
                 false
             }
@@ -327,6 +347,9 @@ impl Engine {
         flight.lease.end(reason);
         if let Some(station) = &flight.station {
             station.flight_ended();
+            if reason.is_some() {
+                station.flight_cancelled();
+            }
         }
         if !self.running.load(Ordering::Acquire) {
             // Who stops the broker waits for its handlers.
@@ -341,6 +364,7 @@ impl Engine {
                 let grace_ends = now.after(station.settings.cancel_grace);
                 if flight.lease.time_out(now, grace_ends) {
                     flight.queue.figures.timeouts.up();
+                    station.flight_cancelled();
                 }
             }
             // Extended or settled between the look and now.

@@ -42,6 +42,9 @@ struct LastSnapshot {
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     options: KeeperOptions,
+    /// Held by who takes one.
+    taking: Mutex<()>,
+    /// Never held for long: whoever keeps the disk asks what is due, and has other things to do.
     last: Mutex<LastSnapshot>,
     taken: AtomicU64,
     alarm: Alarm,
@@ -51,7 +54,13 @@ impl Snapshots {
     /// `bytes` is the size of the snapshot that recovery found.
     pub(crate) fn new(options: KeeperOptions, bytes: u64) -> Self {
         let last = LastSnapshot { at: Instant::now(), records: 0, position: 0, bytes };
-        Self { options, last: Mutex::new(last), taken: AtomicU64::new(0), alarm: Alarm::default() }
+        Self {
+            options,
+            taking: Mutex::new(()),
+            last: Mutex::new(last),
+            taken: AtomicU64::new(0),
+            alarm: Alarm::default(),
+        }
     }
 
     pub(crate) fn taken(&self) -> u64 {
@@ -65,12 +74,18 @@ impl Snapshots {
 
     /// Takes a snapshot now.
     pub(crate) fn take(&self, engine: &Engine) -> Result<()> {
-        let mut last = lock(&self.last);
+        let _turn = lock(&self.taking);
         let (records, marks) = (engine.buffer.journal.records(), engine.buffer.journal.marks());
         let bytes = engine.buffer.snapshot()?;
-        *last = LastSnapshot { at: Instant::now(), records, position: marks.reserved, bytes };
+        *lock(&self.last) =
+            LastSnapshot { at: Instant::now(), records, position: marks.reserved, bytes };
         self.taken.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Returns when nobody takes one any more. The journal was poisoned, so nobody begins to.
+    pub(crate) fn rest(&self) {
+        drop(lock(&self.taking));
     }
 
     /// How long until a snapshot is due; none while too little was written since the last one.

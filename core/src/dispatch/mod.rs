@@ -13,4 +13,4 @@ pub(crate) use flight::Flight;
 pub(crate) use keeper::{KeeperOptions, Snapshots, dismiss, start};
 pub use lease::CancelReason;
 pub(crate) use station::{HandlerSettings, Station};
-pub(crate) use worker::{Handle, Hire, Worker, on_own_threads};
+pub(crate) use worker::{Handle, Hire, Now, Worker, on_own_threads};

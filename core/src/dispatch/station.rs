@@ -2,7 +2,8 @@
 //!
 //! A message is taken under a *permit*, of which there are `max_parallelism`, and gives it back when its flight is over,
 //! which may be long after its handler has returned. While there may be more workers, one that has taken a message sees
-//! to it that another one looks for the next. A worker whose handler is stuck beyond its grace is replaced by a
+//! to it that another one looks for the next. One that finds nothing to do for a while leaves, if another one goes on
+//! looking and `min_parallelism` of them stay. A worker whose handler is stuck beyond its grace is replaced by a
 //! substitute, at most `max_parallelism` of them; when the stuck one comes back, it leaves.
 //!
 //! Whose threads the workers run on is not decided here: each new [`Worker`] is handed to the station's `hire`.
@@ -13,7 +14,7 @@ use std::time::Duration;
 use super::engine::{Engine, Retries};
 use super::flight::Flight;
 use super::worker::{Hire, Worker};
-use crate::buffer::Queue;
+use crate::buffer::{Doorbell, Queue};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Bell, Mutex, MutexGuard, lock};
 
@@ -34,6 +35,8 @@ pub(crate) struct Station {
     pub(crate) settings: HandlerSettings,
     /// Called under its lock, so that nobody uses it any more once it is taken out.
     hire: Mutex<Option<Box<Hire>>>,
+    /// Of the loop that its workers are on, if they are on one.
+    doorbell: Option<Arc<Doorbell>>,
     crew: Mutex<Crew>,
     changed: Bell,
     /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
@@ -47,20 +50,34 @@ struct Crew {
     workers: u32,
     /// Those of them that have not decided to leave.
     serving: u32,
+    /// `max_parallelism`, as it is now.
+    most: u32,
     /// Permits in use: flights that are not over, and workers about to take a message.
     permits: u32,
     /// Handlers that run on after their lease was lost.
     stuck: u32,
+    /// A worker that cannot wait looked for a permit and there was none.
+    permit_missed: bool,
     open: bool,
 }
 
 impl Station {
-    pub(crate) fn new(queue: Arc<Queue>, settings: HandlerSettings, hire: Box<Hire>) -> Self {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        settings: HandlerSettings,
+        hire: Box<Hire>,
+        doorbell: Option<Arc<Doorbell>>,
+    ) -> Self {
+        if let Some(doorbell) = &doorbell {
+            queue.tell(doorbell);
+        }
+        let crew = Crew { most: settings.max_parallelism, ..Crew::default() };
         Self {
             queue,
             settings,
             hire: Mutex::new(Some(hire)),
-            crew: Mutex::default(),
+            doorbell,
+            crew: Mutex::new(crew),
             changed: Bell::new(),
             looking: AtomicU32::new(0),
         }
@@ -70,11 +87,25 @@ impl Station {
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
         crew.open = true;
-        let wanted = self.settings.min_parallelism.clamp(1, self.settings.max_parallelism);
+        let wanted = self.settings.min_parallelism.clamp(1, crew.most);
         let missing = (wanted + crew.stuck).saturating_sub(crew.serving);
         let hired: Vec<Worker> = (0..missing).map(|_| self.hired(&mut crew, engine)).collect();
         drop(crew);
         hired.into_iter().for_each(|worker| self.put_to_work(worker));
+    }
+
+    /// How many handlers run at once from now on. Those that run already, run on.
+    pub(crate) fn scale(self: &Arc<Self>, engine: &Arc<Engine>, most: u32) {
+        let mut crew = lock(&self.crew);
+        crew.most = most;
+        self.queue.figures.parallelism.set(most.into());
+        let missed = std::mem::take(&mut crew.permit_missed);
+        if self.looking.load(Ordering::Relaxed) == 0 {
+            self.hire_if_allowed(crew, engine);
+        } else {
+            drop(crew);
+        }
+        self.tell_of_permits(missed);
     }
 
     /// Takes no more messages. Handlers that run, run on.
@@ -94,8 +125,18 @@ impl Station {
 
     /// Lets go of the handler.
     pub(crate) fn drop_handler(&self) {
+        if let Some(doorbell) = &self.doorbell {
+            self.queue.forget(doorbell);
+        }
         let hire = lock(&self.hire).take();
         drop(hire);
+    }
+
+    /// A flight of this station was cancelled, or its lease lost. Who waits in the flight knows already.
+    pub(super) fn flight_cancelled(&self) {
+        if let Some(doorbell) = &self.doorbell {
+            doorbell.ring_for_cancelled();
+        }
     }
 
     /// A flight of this station is over.
@@ -127,9 +168,32 @@ impl Station {
         self.looking.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A worker leaves; `serving` unless it had been told to.
-    pub(super) fn worker_leaves(&self, serving: bool) {
-        self.looking.fetch_sub(1, Ordering::Relaxed);
+    /// Whether there are more workers than stay when there is nothing to do.
+    pub(super) fn has_spare_workers(&self) -> bool {
+        self.is_spare(&lock(&self.crew))
+    }
+
+    fn is_spare(&self, crew: &Crew) -> bool {
+        crew.serving > self.settings.min_parallelism.clamp(1, crew.most)
+    }
+
+    /// Whether a worker that found nothing to do for a while may leave, which then does not look any more.
+    pub(super) fn may_leave(&self) -> bool {
+        let mut crew = lock(&self.crew);
+        let may = self.is_spare(&crew)
+            && self
+                .looking
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |looking| {
+                    (looking > 1).then(|| looking - 1)
+                })
+                .is_ok();
+        crew.serving -= u32::from(may);
+        may
+    }
+
+    /// A worker leaves; `looks` if it was looking until now, `serving` unless it had been told to leave.
+    pub(super) fn worker_leaves(&self, looks: bool, serving: bool) {
+        self.looking.fetch_sub(looks.into(), Ordering::Relaxed);
         let mut crew = lock(&self.crew);
         crew.workers -= 1;
         crew.serving -= u32::from(serving);
@@ -139,7 +203,7 @@ impl Station {
 
     /// Hires another worker, as far as that is allowed.
     fn hire_if_allowed(self: &Arc<Self>, mut crew: MutexGuard<'_, Crew>, engine: &Arc<Engine>) {
-        let most = self.settings.max_parallelism + crew.stuck.min(self.settings.max_parallelism);
+        let most = crew.most + crew.stuck.min(crew.most);
         if crew.open && crew.serving < most {
             let worker = self.hired(&mut crew, engine);
             drop(crew);
@@ -171,7 +235,7 @@ impl Station {
     pub(super) fn is_needed_after_all(&self) -> bool {
         let mut crew = lock(&self.crew);
         crew.stuck -= 1;
-        let needed = crew.serving <= self.settings.max_parallelism;
+        let needed = crew.serving <= crew.most;
         crew.serving -= u32::from(!needed);
         needed
     }
@@ -181,7 +245,7 @@ impl Station {
     pub(super) fn take_permit(&self, mut idle: impl FnMut()) -> bool {
         let mut crew = lock(&self.crew);
         while crew.open {
-            if crew.permits < self.settings.max_parallelism {
+            if crew.permits < crew.most {
                 crew.permits += 1;
                 return true;
             }
@@ -190,12 +254,27 @@ impl Station {
             // This worker may have been woken for a message that it cannot take; somebody else may.
             self.queue.pass_on();
             crew = lock(&self.crew);
-            if crew.open && crew.permits >= self.settings.max_parallelism {
+            if crew.open && crew.permits >= crew.most {
                 crew = self.changed.wait(crew, None);
             }
         }
         crew.serving -= 1;
         false
+    }
+
+    /// As [`Station::take_permit`], for a worker that cannot wait: its doorbell rings when there is one again.
+    pub(super) fn try_permit(&self) -> Permit {
+        let mut crew = lock(&self.crew);
+        if !crew.open {
+            crew.serving -= 1;
+            return Permit::Shut;
+        }
+        if crew.permits >= crew.most {
+            crew.permit_missed = true;
+            return Permit::None;
+        }
+        crew.permits += 1;
+        Permit::Taken
     }
 
     /// A worker leaves because there is nothing to be had for anybody.
@@ -204,9 +283,30 @@ impl Station {
     }
 
     pub(super) fn return_permit(&self) {
-        lock(&self.crew).permits -= 1;
-        self.changed.ring();
+        let mut crew = lock(&self.crew);
+        crew.permits -= 1;
+        let missed = std::mem::take(&mut crew.permit_missed);
+        drop(crew);
+        self.tell_of_permits(missed);
     }
+
+    /// Wakes those who wait for a permit; `missed` if one that cannot wait has looked for one.
+    fn tell_of_permits(&self, missed: bool) {
+        self.changed.ring();
+        if let (true, Some(doorbell)) = (missed, &self.doorbell) {
+            doorbell.ring();
+        }
+    }
+}
+
+/// What a worker that cannot wait is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permit {
+    Taken,
+    /// All are in use.
+    None,
+    /// The station is shut: the worker leaves.
+    Shut,
 }
 
 impl fmt::Debug for Station {

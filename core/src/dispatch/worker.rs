@@ -2,23 +2,26 @@
 //!
 //! The thread may be one of ours ([`on_own_threads`]), or one that another language made and that only asks here for the
 //! next message. A worker takes a message when it is asked for one, and counts as running its handler until it is asked
-//! again. Dropped, it has left.
+//! again. Dropped, it has left. One on an event loop is asked by [`Worker::next_now`] and never waits: its station has a
+//! doorbell, which rings when it is worth while to ask again.
 //!
 //! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
 //! the keeper of the disk writes it soon, should the worker be busy in its next call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
-use super::station::Station;
-use crate::buffer::Outcome;
+use super::station::{Permit, Station};
 use crate::error::ErrorKind;
 use crate::journal::Level;
 use crate::sync::Arc;
 
 /// How long a worker waits before it asks again for room on the disk.
 const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a worker finds nothing to do before it leaves.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 /// Settles that a worker leaves unwritten at most.
 const OWED_MAX: u32 = 64;
@@ -41,12 +44,22 @@ pub(crate) struct Worker {
     flight: Option<Arc<Flight>>,
     /// It has not been told to leave.
     serving: bool,
+    /// It counts among those that look for a message while it runs no handler.
+    looks: bool,
 }
 
 impl Worker {
     pub(super) fn new(station: Arc<Station>, engine: Arc<Engine>) -> Self {
         let taker = Taker::Handler(Arc::clone(&station));
-        Self { station, engine, taker, owed: Owed::default(), flight: None, serving: true }
+        Self {
+            station,
+            engine,
+            taker,
+            owed: Owed::default(),
+            flight: None,
+            serving: true,
+            looks: true,
+        }
     }
 
     /// Waits for the next message; none when it is time to leave.
@@ -58,39 +71,79 @@ impl Worker {
             if !self.serving {
                 break;
             }
-            match self.engine.take(&self.station.queue, &self.taker) {
-                Ok(Some(flight)) if !self.station.is_open() => {
-                    // Whoever shut it may have looked for flights before this one was there.
-                    let due = self.engine.now();
-                    self.engine.lose(&flight, Outcome::Release { due });
+            match self.take() {
+                Took::Flight(flight) => return Some(flight),
+                Took::Lost => {}
+                Took::Nothing if self.owed.write(&self.engine) => {}
+                Took::Nothing => self.wait_for_message(),
+                Took::NoRoom => {
+                    let queue = &self.station.queue;
+                    drop(queue.wait(queue.ready(), Some(STORAGE_FULL_PAUSE)));
                 }
-                Ok(Some(flight)) => {
-                    self.station.worker_took(&self.engine);
-                    flight.lease.enter();
-                    self.flight = Some(Arc::clone(&flight));
-                    return Some(flight);
-                }
-                Ok(None) => {
-                    self.station.return_permit();
-                    if !self.owed.write(&self.engine) {
-                        self.wait_for_message();
-                    }
-                }
-                Err(error) => {
-                    self.station.return_permit();
-                    if error.kind() == ErrorKind::StorageFull {
-                        // Nobody rings when there is room again.
-                        let queue = &self.station.queue;
-                        drop(queue.wait(queue.ready(), Some(STORAGE_FULL_PAUSE)));
-                    } else {
-                        self.station.worker_gives_up();
-                        self.serving = false;
-                    }
-                }
+                Took::Failed => self.give_up(),
             }
         }
         self.owed.write(&self.engine);
         None
+    }
+
+    /// The next message, if there is one now.
+    pub(crate) fn next_now(&mut self) -> Now {
+        self.came_back(None);
+        while self.serving {
+            match self.station.try_permit() {
+                Permit::Taken => {}
+                Permit::None => {
+                    self.owed.write(&self.engine);
+                    return Now::Nothing;
+                }
+                Permit::Shut => {
+                    self.serving = false;
+                    break;
+                }
+            }
+            match self.take() {
+                Took::Flight(flight) => return Now::Flight(flight),
+                Took::Lost => {}
+                Took::Nothing if self.owed.write(&self.engine) => {}
+                Took::Nothing => return Now::Nothing,
+                Took::NoRoom => return Now::NoRoom(STORAGE_FULL_PAUSE),
+                Took::Failed => self.give_up(),
+            }
+        }
+        self.owed.write(&self.engine);
+        Now::Leave
+    }
+
+    /// Takes a message with a permit, which is returned with whatever else is answered.
+    fn take(&mut self) -> Took {
+        match self.engine.take(&self.station.queue, &self.taker) {
+            Ok(Some(flight)) if !self.station.is_open() => {
+                // Whoever shut it may have looked for flights before this one was there.
+                self.engine.take_back(&flight);
+                Took::Lost
+            }
+            Ok(Some(flight)) => {
+                self.station.worker_took(&self.engine);
+                flight.lease.enter();
+                self.flight = Some(Arc::clone(&flight));
+                Took::Flight(flight)
+            }
+            Ok(None) => {
+                self.station.return_permit();
+                Took::Nothing
+            }
+            Err(error) => {
+                self.station.return_permit();
+                // Nobody rings when there is room on the disk again.
+                if error.kind() == ErrorKind::StorageFull { Took::NoRoom } else { Took::Failed }
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.station.worker_gives_up();
+        self.serving = false;
     }
 
     /// The handler has returned, and `end` has still to be written, if anything.
@@ -105,10 +158,20 @@ impl Worker {
         }
     }
 
-    fn wait_for_message(&self) {
-        let ready = self.station.queue.ready();
-        if self.station.is_open() && !self.engine.buffer.state.has_ready(&ready) {
-            drop(self.station.queue.wait(ready, None));
+    /// Waits for something to take; in vain for a while, it leaves if it may.
+    fn wait_for_message(&mut self) {
+        let state = &self.engine.buffer.state;
+        let began = Instant::now();
+        let time = self.station.has_spare_workers().then_some(IDLE_TIME);
+        let mut ready = self.station.queue.ready();
+        if !self.station.is_open() || state.has_ready(&ready) {
+            return;
+        }
+        ready = self.station.queue.wait(ready, time);
+        let in_vain = !state.has_ready(&ready) && began.elapsed() >= IDLE_TIME;
+        drop(ready);
+        if in_vain && self.station.may_leave() {
+            (self.serving, self.looks) = (false, false);
         }
     }
 }
@@ -117,7 +180,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.came_back(None);
         self.owed.write(&self.engine);
-        self.station.worker_leaves(self.serving);
+        self.station.worker_leaves(self.looks, self.serving);
     }
 }
 
@@ -138,6 +201,28 @@ pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
         let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
         debug_assert!(spawned.is_ok());
     })
+}
+
+/// What a worker that does not wait is answered.
+#[derive(Debug)]
+pub(crate) enum Now {
+    Flight(Arc<Flight>),
+    /// Nothing; the station's doorbell rings when that may have changed.
+    Nothing,
+    /// The disk has no room; to be asked again after this time, since nothing rings then.
+    NoRoom(Duration),
+    /// It is time to leave.
+    Leave,
+}
+
+/// What became of a look for a message.
+enum Took {
+    Flight(Arc<Flight>),
+    /// The station was shut meanwhile.
+    Lost,
+    Nothing,
+    NoRoom,
+    Failed,
 }
 
 /// Settles of one worker that are not known to be written.

@@ -252,6 +252,11 @@ impl<S: Show> Journal<S> {
         self.reserved.load(Ordering::Acquire)
     }
 
+    /// How far the log is written, and how far synced.
+    pub(crate) fn reached(&self) -> (u64, u64) {
+        (self.written.reached(), self.durable.reached())
+    }
+
     pub(crate) fn marks(&self) -> Marks {
         let tail = lock(&self.tail);
         Marks {
@@ -325,6 +330,23 @@ impl<S: Show> Journal<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether an append of so many bytes need not wait for the disk: it has room in the segment, or in one that was made
+    /// ahead, and little is unwritten before it. A hint: somebody else may take that room meanwhile.
+    pub(crate) fn has_room_at_hand(&self, bytes: u64) -> bool {
+        let tail = lock(&self.tail);
+        let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
+        let at_hand = match &tail.spare {
+            Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
+            None => fits && !tail.spare_refused,
+        };
+        at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
+    }
+
+    /// Whether a sync is under way, behind which the kernel may hold up a write.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.durable.is_led()
     }
 
     pub(crate) fn lacks_spare(&self) -> bool {

@@ -1,0 +1,41 @@
+//! Enqueues that have begun: their messages have places in the log, and their durability is still to come.
+
+use super::message::Receipt;
+use super::shared::Shared;
+use crate::buffer;
+use crate::error::Result;
+use crate::sync::Arc;
+
+/// Messages that were enqueued and have not reached their durability yet. Nobody is to be told of them before
+/// [`Begun::reach`] has returned; without it they are written all the same, some time.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Begun {
+    shared: Arc<Shared>,
+    inner: buffer::Begun,
+}
+
+impl Begun {
+    pub(super) fn new(shared: Arc<Shared>, inner: buffer::Begun) -> Self {
+        Self { shared, inner }
+    }
+
+    /// Whether [`Begun::reach`] need not wait for a sync, neither its own nor one that holds up its write.
+    #[must_use]
+    pub fn is_soon_reached(&self) -> bool {
+        self.shared.engine.buffer.is_soon_reached(self.inner.owed)
+    }
+
+    /// Returns when the messages have reached their durability.
+    ///
+    /// # Errors
+    /// `POISONED`: whether they are there is unknown.
+    pub fn reach(&self) -> Result<()> {
+        self.shared.engine.buffer.reach(self.inner.owed)
+    }
+
+    /// The receipts, in the order of the messages.
+    pub fn receipts(&self) -> impl ExactSizeIterator<Item = Receipt> {
+        self.inner.enqueued.iter().copied().map(Receipt::from)
+    }
+}

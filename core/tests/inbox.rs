@@ -1,0 +1,364 @@
+//! Handlers on an event loop: an inbox rings, and deliveries are taken from it and finished without ever waiting.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libmq::{
+    Backoff, Broker, CancelReason, Delivery, Durability, ErrorKind, HandlerError, HandlerOptions,
+    Inbox, Message, Next, OnFull, Options,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(50);
+
+fn open() -> Broker {
+    let backoff = Backoff::fixed(Duration::ZERO);
+    Broker::open(":memory:", Options::new().default_backoff(backoff)).unwrap()
+}
+
+/// Registers a handler of `q` on a loop, whose bell arrives in the answer.
+fn inbox(broker: &Broker, options: HandlerOptions) -> (Inbox, Receiver<()>) {
+    let (sender, rings) = channel();
+    // Whoever has dropped the other end does not listen any more.
+    let inbox = broker.handle_on_loop("q", options, move || _ = sender.send(())).unwrap();
+    (inbox, rings)
+}
+
+fn taken(inbox: &Inbox) -> Option<Delivery> {
+    match inbox.take() {
+        Next::Delivery(delivery) => Some(delivery),
+        Next::Nothing => None,
+        Next::After(_) => panic!("there is room on this disk"),
+    }
+}
+
+/// What a loop does: waits for the bell, and takes.
+fn next(inbox: &Inbox, rings: &Receiver<()>) -> Delivery {
+    loop {
+        if let Some(delivery) = taken(inbox) {
+            return delivery;
+        }
+        rings.recv_timeout(LONG).unwrap();
+    }
+}
+
+/// Waits for the bell and takes until something is so.
+fn turn_until(inbox: &Inbox, rings: &Receiver<()>, what: impl Fn() -> bool) {
+    let end = Instant::now() + LONG;
+    while !what() {
+        assert!(Instant::now() < end, "it did not come to that");
+        assert!(taken(inbox).is_none());
+        let _ = rings.recv_timeout(SHORT);
+    }
+}
+
+#[test]
+fn an_inbox_gives_messages_in_order_and_settles_them_by_their_answer() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new().max_retries(0));
+    for body in ["a", "b", "c"] {
+        broker.enqueue(Message::new("q", body)).unwrap();
+    }
+    assert!(taken(&inbox).is_none(), "given before the start");
+    broker.start().unwrap();
+    for (body, answer) in [
+        ("a", Ok(())),
+        ("b", Err(HandlerError::failed("meant to"))),
+        ("c", Err(HandlerError::reject("no"))),
+    ] {
+        let delivery = next(&inbox, &rings);
+        assert_eq!(delivery.body(), body.as_bytes());
+        assert!(taken(&inbox).is_none(), "one at a time");
+        inbox.finish(&delivery, answer).unwrap();
+    }
+    assert!(taken(&inbox).is_none());
+    assert!(broker.wait_idle(LONG).unwrap());
+    let figures = broker.metrics().unwrap().queues.remove("q").unwrap();
+    assert_eq!((figures.acked, figures.retried, figures.rejected), (1, 1, 1));
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+/// Only the take is an attempt: what a busy loop does not get round to is ready, for it or for anybody.
+#[test]
+fn what_the_loop_did_not_ask_for_is_not_held() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new().max_parallelism(3));
+    broker.start().unwrap();
+    for _ in 0..3 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+    }
+    rings.recv_timeout(LONG).unwrap();
+    let figures = broker.metrics().unwrap().broker;
+    assert_eq!((figures.ready, figures.in_flight, figures.delivered), (3, 0, 0));
+    broker.receive("q", LONG, None).unwrap().unwrap().ack().unwrap();
+    drop(inbox);
+    assert_eq!(broker.metrics().unwrap().broker.ready, 2);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn as_many_run_at_once_as_max_parallelism_and_the_bell_rings_for_the_next() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new().max_parallelism(3));
+    broker.start().unwrap();
+    for _ in 0..5 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+    }
+    let running: Vec<Delivery> = (0..3).map(|_| next(&inbox, &rings)).collect();
+    assert!(taken(&inbox).is_none());
+    assert_eq!(broker.metrics().unwrap().broker.in_flight, 3);
+    for delivery in running.iter().rev() {
+        inbox.finish(delivery, Ok(())).unwrap();
+    }
+    for _ in 0..2 {
+        let delivery = next(&inbox, &rings);
+        inbox.finish(&delivery, Ok(())).unwrap();
+    }
+    assert!(taken(&inbox).is_none());
+    assert!(broker.wait_idle(LONG).unwrap());
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn the_bell_is_silent_until_the_loop_has_looked() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new());
+    broker.start().unwrap();
+    while rings.recv_timeout(SHORT).is_ok() {
+        assert!(taken(&inbox).is_none());
+    }
+    for _ in 0..100 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+    }
+    rings.recv_timeout(LONG).unwrap();
+    assert!(rings.recv_timeout(SHORT).is_err(), "it rang twice");
+    for _ in 0..100 {
+        inbox.finish(&taken(&inbox).unwrap(), Ok(())).unwrap();
+    }
+    assert!(taken(&inbox).is_none());
+    broker.enqueue(Message::new("q", "")).unwrap();
+    rings.recv_timeout(LONG).unwrap();
+    inbox.finish(&taken(&inbox).unwrap(), Ok(())).unwrap();
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_cancellation_rings_and_a_stuck_handler_gets_a_substitute() {
+    let broker = open();
+    let options = HandlerOptions::new()
+        .timeout(Duration::from_millis(20))
+        .cancel_grace(Duration::from_millis(20))
+        .max_retries(1);
+    let (inbox, rings) = inbox(&broker, options);
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let late = next(&inbox, &rings);
+    turn_until(&inbox, &rings, || inbox.hear_cancelled());
+    assert_eq!(late.cancel_reason(), Some(CancelReason::Timeout));
+    let again = next(&inbox, &rings);
+    assert_eq!((again.id(), again.attempt()), (late.id(), 2));
+    assert_eq!(inbox.finish(&late, Ok(())).unwrap_err().kind(), ErrorKind::StaleLease);
+    assert!(taken(&inbox).is_none(), "its place was given to the substitute");
+    inbox.finish(&again, Ok(())).unwrap();
+    assert_eq!(broker.metrics().unwrap().broker.stuck, 1);
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_stop_waits_for_what_the_loop_runs_and_a_start_goes_on() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new());
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "1")).unwrap();
+    broker.enqueue(Message::new("q", "2")).unwrap();
+    let delivery = next(&inbox, &rings);
+    let stopping = thread::spawn({
+        let broker = broker.clone();
+        move || broker.stop(LONG)
+    });
+    turn_until(&inbox, &rings, || {
+        broker.handle_on_loop("other", HandlerOptions::new(), || {}).is_err()
+    });
+    inbox.finish(&delivery, Ok(())).unwrap();
+    turn_until(&inbox, &rings, || stopping.is_finished());
+    stopping.join().unwrap().unwrap();
+    broker.start().unwrap();
+    let delivery = next(&inbox, &rings);
+    assert_eq!(delivery.body(), b"2");
+    inbox.finish(&delivery, Ok(())).unwrap();
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_stop_that_runs_out_of_time_cancels_what_the_loop_runs() {
+    let broker = open();
+    let options = HandlerOptions::new().cancel_grace(Duration::from_millis(20));
+    let (inbox, rings) = inbox(&broker, options);
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let delivery = next(&inbox, &rings);
+    assert_eq!(broker.stop(Duration::ZERO).unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(taken(&inbox).is_none());
+    assert!(inbox.hear_cancelled());
+    assert!(delivery.cancelled());
+    assert_eq!(inbox.finish(&delivery, Ok(())).unwrap_err().kind(), ErrorKind::StaleLease);
+    assert_eq!(broker.metrics().unwrap().broker.ready, 1);
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+/// A loop that ends, ends its handlers, whatever they run; nobody who stops the broker waits for them, and another loop
+/// may take over.
+#[test]
+fn an_inbox_that_is_dropped_gives_its_queue_up() {
+    let broker = open();
+    let (first, rings) = inbox(&broker, HandlerOptions::new().max_parallelism(2));
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let held = next(&first, &rings);
+    let refused = broker.handle_on_loop("q", HandlerOptions::new(), || {}).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Deadlock, "a loop does not wait for its own handlers");
+    drop(first);
+    drop(held);
+    assert!(broker.wait_idle(LONG).unwrap(), "a queue without a handler is at rest");
+    let (second, rings) = inbox(&broker, HandlerOptions::new());
+    let delivery = next(&second, &rings);
+    assert_eq!(delivery.attempt(), 1, "what was dropped was given back");
+    second.finish(&delivery, Ok(())).unwrap();
+    drop(second);
+    broker.stop(LONG).unwrap();
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_broker_that_nobody_holds_gives_its_loops_nothing() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new());
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    rings.recv_timeout(LONG).unwrap();
+    drop(broker);
+    assert!(taken(&inbox).is_none());
+}
+
+#[test]
+fn a_loop_and_threads_of_others_handle_everything_once() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new().max_parallelism(4));
+    broker.start().unwrap();
+    let handled = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&handled);
+    let looping = thread::spawn(move || {
+        while rings.recv_timeout(LONG).is_ok() {
+            let mut running = Vec::new();
+            while let Some(delivery) = taken(&inbox) {
+                running.push(delivery);
+                if running.len() == 3 {
+                    for delivery in running.drain(..) {
+                        inbox.finish(&delivery, Ok(())).unwrap();
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            }
+            for delivery in running.drain(..) {
+                inbox.finish(&delivery, Ok(())).unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            let all_done = count.load(Ordering::SeqCst) >= 1500;
+            while let Some(delivery) = taken(&inbox) {
+                inbox.finish(&delivery, Ok(())).unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            if all_done {
+                break;
+            }
+        }
+    });
+    let puller = thread::spawn({
+        let (broker, handled) = (broker.clone(), Arc::clone(&handled));
+        move || {
+            while let Some(delivery) = broker.receive("q", SHORT, None).unwrap() {
+                delivery.ack().unwrap();
+                handled.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    for _ in 0..2000 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+    }
+    assert!(broker.wait_idle(LONG).unwrap());
+    puller.join().unwrap();
+    assert_eq!(broker.metrics().unwrap().broker.acked, 2000);
+    broker.close(LONG).unwrap();
+    looping.join().unwrap();
+}
+
+#[test]
+fn an_enqueue_that_has_begun_is_in_order_and_reaches_its_durability() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let safe = broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().unwrap();
+    let quick = Message::new("q", "2").durability(Durability::Os);
+    let quick = broker.begin_enqueue(&[quick]).unwrap().unwrap();
+    assert!(!safe.is_soon_reached());
+    assert!(broker.receive("q", Duration::ZERO, None).unwrap().is_none(), "shown too early");
+    safe.reach().unwrap();
+    assert!(safe.is_soon_reached());
+    quick.reach().unwrap();
+    let ids: Vec<u64> =
+        [&safe, &quick].iter().map(|begun| begun.receipts().next().unwrap().id).collect();
+    assert!(ids[0] < ids[1]);
+    assert_eq!(broker.receive("q", LONG, None).unwrap().unwrap().id(), ids[0]);
+    broker.close(LONG).unwrap();
+    let again = broker.begin_enqueue(&[Message::new("q", "3")]).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Closed);
+}
+
+#[test]
+fn an_enqueue_that_would_wait_for_room_does_not_begin() {
+    let options = Options::new().capacity(1).on_full(OnFull::Block);
+    let broker = Broker::open(":memory:", options).unwrap();
+    assert!(broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().is_some());
+    assert!(broker.begin_enqueue(&[Message::new("q", "2")]).unwrap().is_none());
+    let broker = Broker::open(":memory:", Options::new().capacity(1)).unwrap();
+    assert!(broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().is_some());
+    let full = broker.begin_enqueue(&[Message::new("q", "2")]).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::Full);
+}
+
+/// The segment that was made ahead is all that an enqueue may count on that must not wait for another one.
+#[test]
+fn an_enqueue_that_needs_a_segment_of_its_own_does_not_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new().segment_bytes(64 << 10)).unwrap();
+    let big = vec![0; 200 << 10];
+    assert!(broker.begin_enqueue(&[Message::new("q", &big)]).unwrap().is_none());
+    broker.enqueue(Message::new("q", &big)).unwrap();
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_watch_rings_for_messages_and_for_the_close() {
+    let broker = open();
+    let (sender, rings) = channel();
+    let watch = broker.watch("q", move || sender.send(()).unwrap()).unwrap();
+    broker.enqueue(Message::new("other", "")).unwrap();
+    assert!(rings.try_recv().is_err());
+    broker.enqueue(Message::new("q", "")).unwrap();
+    rings.recv_timeout(LONG).unwrap();
+    watch.listen();
+    broker.close(LONG).unwrap();
+    rings.recv_timeout(LONG).unwrap();
+    drop(watch);
+    assert!(rings.recv_timeout(LONG).is_err(), "forgotten with its watch");
+}

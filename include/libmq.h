@@ -357,7 +357,7 @@ typedef struct {
   uint32_t struct_size;
   /** `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken. */
   int32_t dedup;
-  /** 0 (default) to 9, higher first. Above 0 not supported by this version. */
+  /** 0 (default) to 9, higher first. */
   int32_t priority;
   /** `LIBMQ_SYNC` or `LIBMQ_OS`. Default: the broker's. */
   int32_t durability;
@@ -371,7 +371,7 @@ typedef struct {
   const char *dedup_key;
   /** An id that follows the work from message to message. Default none. 1 to 256 bytes. */
   const char *correlation_id;
-  /** One message of a group at a time, in order. Default none. Not supported by this version. */
+  /** One message of a group at a time, in order. Default none. */
   const char *group;
   /** The headers; NULL only with a length of 0. */
   const libmq_header *headers;
@@ -381,12 +381,12 @@ typedef struct {
   int64_t delay_ms;
   /** Not before this moment, in milliseconds since 1970-01-01 UTC; in the past: now. Default none. */
   int64_t run_at_ms;
-  /** Dropped if not attempted within this many milliseconds. Default never. Not supported by this version. */
-  int64_t expires_in_ms;
   /**
-   * How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. Not
-   * supported by this version.
+   * No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
+   * Beyond `delay_ms` or `run_at_ms`. Default never.
    */
+  int64_t expires_in_ms;
+  /** How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. */
   int64_t dedup_window_ms;
 } libmq_message;
 
@@ -740,43 +740,40 @@ void libmq_delivery_free(libmq_delivery *delivery);
 /* Administration: what is done to a broker while it works. -------------------------------------------------------- */
 
 /**
- * Sets how many of a queue's handler run at once, until the close. Not supported by this version: answers
- * `LIBMQ_E_UNSUPPORTED`.
+ * Sets how many of a queue's handler run at once, 1 to 1024, until its next registration or the close. Those that run
+ * already, run on.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler.
  */
 libmq_status libmq_scale(libmq_broker *broker, const char *queue, int32_t n, libmq_error **err);
 
 /**
- * Stops the handler and the receives of a queue until `libmq_resume` or the close. Not supported by this version: answers
- * `LIBMQ_E_UNSUPPORTED`.
+ * Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
+ * flight is not touched; an enqueue goes on.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
  */
-libmq_status libmq_pause(libmq_broker *broker,
-                         const char *queue,
-                         libmq_error **err);
+libmq_status libmq_pause(libmq_broker *broker, const char *queue, libmq_error **err);
 
 /**
- * Ends a `libmq_pause`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * Ends a `libmq_pause`, if there is one.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
  */
 libmq_status libmq_resume(libmq_broker *broker, const char *queue, libmq_error **err);
 
 /**
- * Cancels a message: one that waits is gone, one in flight is cancelled. `LIBMQ_E_NOT_FOUND`: it did not exist. Not
- * supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is
+ * acked all the same.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none.
  */
 libmq_status libmq_cancel(libmq_broker *broker, uint64_t id, libmq_error **err);
 
 /**
- * Removes the messages of a queue that are not in flight; `out_n` is how many. Not supported by this version: answers
- * `LIBMQ_E_UNSUPPORTED`.
+ * Removes all messages of a queue that nobody holds; `out_n` is how many. Dead letters stay.
  *
- * Any thread. `out_n` may be NULL.
+ * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_POISONED`, `LIBMQ_E_STORAGE_FULL`.
  */
 libmq_status libmq_purge(libmq_broker *broker, const char *queue, uint64_t *out_n, libmq_error **err);
 

@@ -190,5 +190,10 @@ fn build_library(root: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("cargo could not be run: {error}"))?;
     let complaints = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "libmq-ffi does not build:\n{complaints}");
+    // Programs ask for the library by the name of its interface, under which `make build` links it too.
+    let name = target.join("release/libmq.so.0");
+    if !name.exists() {
+        std::os::unix::fs::symlink("libmq.so", name).unwrap();
+    }
     Ok(target.join("release"))
 }

@@ -77,7 +77,6 @@ impl Buffer {
         state.room.force(own);
         let mut plan = Plan::new(state, state.keys.lock(shards), places + own);
         let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
-            queue.figures.stale_settles.up();
             return Err(stale(taken));
         };
         let outcome = match outcome {

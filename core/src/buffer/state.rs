@@ -314,7 +314,12 @@ impl State {
         if guard.flags.has(Flag::Expires)
             && let Some(moment) = self.expiries.arm(index, guard.id())
         {
-            self.timer.due_at(moment);
+            // A manual clock, which stands still, may stand at that moment or beyond.
+            if moment <= self.clock.now() {
+                self.timer.due_now();
+            } else {
+                self.timer.due_at(moment);
+            }
         }
         if guard.flags.has(Flag::Behind) {
             guard.set(SlotState::Behind);

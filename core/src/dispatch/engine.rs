@@ -165,7 +165,12 @@ impl Engine {
     /// # Errors
     /// `STALE_LEASE`.
     pub(crate) fn settle(&self, flight: &Flight, outcome: Outcome<'_>) -> Result<Settled> {
-        let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome)?;
+        let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome);
+        let settled = settled.inspect_err(|error| {
+            if error.kind() == ErrorKind::StaleLease {
+                flight.queue.figures.stale_settles.up();
+            }
+        })?;
         self.ended(flight, None);
         if settled.awaits_sync {
             self.buffer.state.disk.ring();

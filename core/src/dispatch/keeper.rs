@@ -112,8 +112,9 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
             return;
         }
         if !options.time_moves {
-            // Whoever advances the clock does what is due.
+            // Whoever advances the clock does what is due then; what is due already when it comes rings.
             timer.stand_still();
+            engine.run_due();
             timer.alarm.wait(seen, None);
             continue;
         }

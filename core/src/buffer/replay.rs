@@ -4,7 +4,7 @@
 //! What was being handled when a process died is known to the marks; the next opening logs it, see
 //! [`Replayed::reopen`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
 use super::flags::{Flag, Flags};
@@ -144,7 +144,15 @@ impl Replayed {
         for name in &self.queues {
             state.queues.named(name)?;
         }
-        for (id, message) in self.messages {
+        let mut held_groups = HashSet::new();
+        for (id, mut message) in self.messages {
+            // A mark may outlive the records before it. Then more than one message of a group came back; the first is it.
+            if message.group != 0
+                && message.flags.has(Flag::Holds)
+                && !held_groups.insert((message.queue, message.group))
+            {
+                message.flags.set(Flag::Holds, false);
+            }
             let slot = state.slots.claim().ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,

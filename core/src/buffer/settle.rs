@@ -139,6 +139,7 @@ impl Buffer {
                 Entry::Wait { attempts, due, .. } => {
                     guard.attempts = *attempts;
                     guard.due = *due;
+                    guard.flags.set(Flag::Holds, true);
                     guard.set(SlotState::Pending);
                     Effect::Show { slot, queue: queue.number, version, delayed: *due > now }
                 }

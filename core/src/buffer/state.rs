@@ -126,7 +126,6 @@ impl State {
             if guard.state() == SlotState::Ready {
                 if guard.group != 0 {
                     ready.turns.take(guard.group, index);
-                    guard.flags.set(Flag::Holds, true);
                 }
                 if suspect && !guard.is_suspect() {
                     self.company.is_ordinary();

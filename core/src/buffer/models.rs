@@ -56,6 +56,10 @@ fn enqueue(buffer: &Buffer, key: Option<&str>) -> Enqueued {
         keep: false,
         correlation_id: None,
         content_type: None,
+        group: None,
+        priority: 0,
+        expires: None,
+        window: Duration::ZERO,
         headers: Vec::new(),
         body: b"body",
         enqueued_at: Moment(1_000_000),
@@ -82,7 +86,7 @@ fn settle(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>) -> bool {
     }
 }
 
-const ACK: Outcome<'static> = Outcome::Ack { children: &[], places: 0 };
+const ACK: Outcome<'static> = Outcome::Ack { children: &[], places: 0, window: Duration::ZERO };
 const EXPIRY: Outcome<'static> = Outcome::Fail { due: Moment(0), max_retries: 5, error: "late" };
 
 /// The live messages by id, with where their content is and the attempts that have ended, and the dead letters.
@@ -91,7 +95,7 @@ fn state_of(buffer: &Buffer) -> (BTreeMap<u64, (u64, u32)>, Vec<u64>) {
     let live = state.slots.claimed().filter_map(|slot| {
         let guard = state.slots.find(slot)?.lock();
         let gone = matches!(guard.state(), SlotState::Free | SlotState::Settled);
-        (!gone).then(|| (guard.id, (guard.version, guard.attempts)))
+        (!gone).then(|| (guard.id(), (guard.version, guard.attempts)))
     });
     (live.collect(), state.dead_letters(None, 100, 0).iter().map(|letter| letter.id).collect())
 }
@@ -174,5 +178,22 @@ fn loom_replace_against_take() {
         let left = if replaced && taken.is_some() { 0 } else { 1 };
         assert_eq!(state_of(&buffer).0.len(), left);
         assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// A message is enqueued while the index of ids is made: the index has it afterwards.
+#[test]
+fn loom_index_of_ids_misses_none() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let Enqueued::Accepted(first) = enqueue(&buffer, None) else { panic!("it is new") };
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || enqueue(&buffer, None))
+        };
+        assert!(buffer.state.find(first).is_some());
+        let Enqueued::Accepted(second) = other.join().unwrap() else { panic!("it is new") };
+        assert!(buffer.state.find(second).is_some());
     });
 }

@@ -4,8 +4,8 @@
 //!
 //! Ordering: whoever brings a message claims its slot first, fills it under its guard, and looks last whether there is an
 //! index. Whoever makes the index says so first, and then visits all claimed slots under their guards. So for each slot
-//! either the visit comes later and finds the message, or the look does and finds the index; for a slot that was claimed
-//! for the first time, claim and look and their opposites are all sequentially consistent.
+//! either the visit comes later and finds the message, or it comes first, or the slot was claimed after the visitor had
+//! counted them; and then the guard, or the count, hands on what the visitor had said.
 
 use std::collections::HashMap;
 
@@ -15,6 +15,7 @@ use crate::sync::{Mutex, lock};
 /// An index of the live messages by id.
 #[derive(Debug, Default)]
 pub(crate) struct Ids {
+    /// Relaxed: ordered by guards and by the count of slots, see above.
     kept: AtomicBool,
     /// Locked last, under a slot's guard, and locks nothing itself.
     slots: Mutex<HashMap<u64, u32>>,
@@ -27,7 +28,7 @@ impl Ids {
     pub(crate) fn find(&self, id: u64, visit: impl FnOnce()) -> Option<u32> {
         let mut complete = lock(&self.complete);
         if !*complete {
-            self.kept.store(true, Ordering::SeqCst);
+            self.kept.store(true, Ordering::Relaxed);
             visit();
             *complete = true;
         }
@@ -37,14 +38,14 @@ impl Ids {
 
     /// A message is in this slot.
     pub(crate) fn insert(&self, id: u64, slot: u32) {
-        if self.kept.load(Ordering::SeqCst) {
+        if self.kept.load(Ordering::Relaxed) {
             lock(&self.slots).insert(id, slot);
         }
     }
 
     /// A message has left its slot.
     pub(crate) fn remove(&self, id: u64) {
-        if self.kept.load(Ordering::SeqCst) {
+        if self.kept.load(Ordering::Relaxed) {
             lock(&self.slots).remove(&id);
         }
     }

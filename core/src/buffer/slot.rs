@@ -328,10 +328,10 @@ impl Slots {
                 Err(found) => head = found,
             }
         }
-        // Sequentially consistent, as is the look at the index of ids that follows: see there.
+        // Acquire and release: see `claimed_for_good`.
         let fresh = self
             .fresh
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |fresh| {
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |fresh| {
                 ((fresh as usize) < self.slots.places()).then_some(fresh + 1)
             })
             .ok()?;
@@ -360,7 +360,13 @@ impl Slots {
 
     /// The numbers of all slots that were ever claimed.
     pub(crate) fn claimed(&self) -> impl Iterator<Item = u32> {
-        0..self.fresh.load(Ordering::SeqCst)
+        0..self.fresh.load(Ordering::Acquire)
+    }
+
+    /// The numbers of all slots that were ever claimed. Whoever claims one beyond them sees what the caller did before:
+    /// each of the two changes the count, and the later one sees the earlier one's.
+    pub(crate) fn claimed_for_good(&self) -> impl Iterator<Item = u32> {
+        0..self.fresh.fetch_add(0, Ordering::AcqRel)
     }
 
     /// The slot of this number, if its block was made.

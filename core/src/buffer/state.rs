@@ -182,7 +182,7 @@ impl State {
     /// The slot of a live message, by the time of the answer perhaps not any more.
     pub(crate) fn find(&self, id: u64) -> Option<u32> {
         self.ids.find(id, || {
-            for index in self.slots.claimed() {
+            for index in self.slots.claimed_for_good() {
                 let Some(slot) = self.slots.visit(index) else { continue };
                 let guard = slot.lock();
                 if guard.state() != SlotState::Free {

@@ -8,6 +8,7 @@
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::thread;
+use std::time::Duration;
 
 use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
 use pyo3::prelude::*;
@@ -49,14 +50,15 @@ pub(crate) fn waiting<R: Send>(
     answer.unwrap_or_else(panicked).or_raise(py)
 }
 
-/// Sleeps, on whatever thread, unless a signal's handler raises.
-pub(crate) fn pause(py: Python<'_>, time: std::time::Duration) -> PyResult<()> {
-    // The package's own sleep is Python's, which signals end.
+/// Sleeps a little, unless a signal's handler raises. One that came before is seen before the sleep, one that comes in
+/// it ends it, and one that comes between the two is seen next time.
+pub(crate) fn pause(py: Python<'_>, time: Duration) -> PyResult<()> {
+    py.check_signals()?;
     py.import("time")?.call_method1("sleep", (time.as_secs_f64(),))?;
     Ok(())
 }
 
-pub(crate) fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?;
     Ok(threading.call_method0("current_thread")?.is(&main))
@@ -104,7 +106,8 @@ impl Signals {
             };
             self.came.extend(bytes.iter().filter(|byte| **byte != DONE));
             if bytes.contains(&DONE) {
-                return raised.map_or(Ok(()), Err);
+                // What came together with the end is looked at now, while the answer can still be dropped with care.
+                return raised.map_or_else(|| py.check_signals(), Err);
             }
         }
     }

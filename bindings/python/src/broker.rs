@@ -239,8 +239,8 @@ impl Broker {
 
     /// The directory.
     #[getter]
-    fn path(&self) -> &Path {
-        self.inner.path()
+    fn path(&self) -> String {
+        self.inner.path().to_string_lossy().into_owned()
     }
 
     /// Refuses what this version does not have; a closed broker, and a parent's, first.

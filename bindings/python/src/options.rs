@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use crate::backoff::Backoff;
 use crate::error::{invalid, unsupported, wrong_type};
 use crate::said::DURABILITIES;
-use crate::values::{duration, text, truth, whole, word};
+use crate::values::{bounded, duration, text, truth, whole, word};
 
 const ON_FULLS: &[(&str, OnFull)] = &[("fail", OnFull::Fail), ("block", OnFull::Block)];
 const ON_CORRUPTIONS: &[(&str, OnCorruption)] =
@@ -63,7 +63,7 @@ impl BrokerOptions {
             "default_backoff" => core.default_backoff(backoff(name, value)?),
             "on_corruption" => core.on_corruption(word(name, value, ON_CORRUPTIONS)?),
             "lock_timeout" => {
-                self.lock_timeout = duration(name, value)?;
+                self.lock_timeout = bounded(name, value)?;
                 core.lock_timeout(self.lock_timeout)
             }
             "clock" => core.clock(word(name, value, CLOCKS)?),

@@ -106,11 +106,16 @@ pub(crate) fn word<T: Copy>(
 /// Whether a value is a duration that libmq takes: seconds or a timedelta, from zero to ten years. Answers its seconds.
 #[pyfunction]
 pub(crate) fn check_duration(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(bounded(name, value)?.as_secs_f64())
+}
+
+/// A duration of at most ten years, where the core is not asked.
+pub(crate) fn bounded(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let duration = duration(name, value)?;
     if duration > limits::DURATION_MAX {
         return Err(invalid(value.py(), format!("{name} is above ten years")));
     }
-    Ok(duration.as_secs_f64())
+    Ok(duration)
 }
 
 /// A number as it was written, unless it is a long one.

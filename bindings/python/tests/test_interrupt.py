@@ -59,7 +59,7 @@ def test_ctrl_c_ends(program: Program, name: str) -> None:
 
 @pytest.mark.parametrize("call", ["stop", "close"])
 def test_ctrl_c_cuts_short(program: Program, call: str) -> None:
-    program(
+    ran = program(
         START
         + f"""
     broker = libmq.open(":memory:")
@@ -81,7 +81,8 @@ def test_ctrl_c_cuts_short(program: Program, call: str) -> None:
         print(reasons)
     broker.close()
     """
-    ).stdout == "['shutdown']\n"
+    )
+    assert ran.stdout == "['shutdown']\n"
 
 
 def test_a_signal_whose_handler_returns_ends_nothing(program: Program) -> None:
@@ -101,7 +102,7 @@ def test_a_signal_whose_handler_returns_ends_nothing(program: Program) -> None:
 
 
 def test_a_signal_may_be_delivered_to_any_thread(program: Program) -> None:
-    program(
+    ran = program(
         START
         + """
     broker = libmq.open(":memory:")
@@ -118,7 +119,8 @@ def test_a_signal_may_be_delivered_to_any_thread(program: Program) -> None:
     except KeyboardInterrupt:
         print("interrupted")
     """
-    ).stdout == "interrupted\n"
+    )
+    assert ran.stdout == "interrupted\n"
 
 
 def test_who_listened_to_signals_before_still_does(program: Program) -> None:

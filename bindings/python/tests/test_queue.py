@@ -4,13 +4,15 @@ import dataclasses
 import datetime
 import gc
 import threading
+from typing import Any
 
 import libmq
 import pytest
 
 
 def test_a_message_comes_out_as_it_went_in(broker: libmq.Broker) -> None:
-    for body in ({"a": [1, 2.5, None, True, "ü"]}, "text", 7, None, [], b"\x00\xff", b""):
+    bodies: list[Any] = [{"a": [1, 2.5, None, True, "ü"]}, "text", 7, None, [], b"\x00\xff", b""]
+    for body in bodies:
         receipt = broker.enqueue("q", body)
         delivery = broker.receive("q", timeout=0)
         assert delivery is not None

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from libmq import _native
 from libmq._native import Backoff, Delivery, Receipt
@@ -126,8 +126,8 @@ class Broker(_native.Broker):
         install_signal_handlers: bool = True,
         stop_timeout: Duration = 25,
     ) -> None:
-        """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, a second signal ends that
-        at once. Does not close.
+        """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, and a second signal ends
+        that at once. Does not close.
 
         Args:
             until_idle: Stop when there is nothing to do, too.

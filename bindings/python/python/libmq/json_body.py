@@ -1,7 +1,7 @@
 """Bodies that are not bytes: JSON, as every language reads it.
 
-NaN and Infinity are not JSON, and a lone surrogate is not UTF-8: both are refused on the way in. Dataclasses are written
-as objects.
+NaN and Infinity are not JSON, and a lone surrogate is not UTF-8: both are refused on the way in. Dataclasses are
+written as objects.
 """
 
 import dataclasses

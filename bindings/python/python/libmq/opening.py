@@ -35,8 +35,8 @@ def open(
     clock: Literal["system", "manual"] = "system",
     scope: Callable[..., Any] | None = None,
 ) -> Broker:
-    """Opens the broker in a directory, and makes the directory where there is none. Durations are seconds or timedeltas,
-    up to ten years; None is the default.
+    """Opens the broker in a directory, and makes the directory where there is none. Durations are seconds or
+    timedeltas, up to ten years; None is the default.
 
     Args:
         path: The directory. ":memory:" is a broker without files; two of them are two brokers.

@@ -68,6 +68,9 @@ def test_parameters_are_found_by_name_and_annotation(broker: libmq.Broker) -> No
     def defaults(order: Any, times: int = 7, *rest: Any, ctx: Any = None, **more: Any) -> None:
         seen.append((order, ctx.id > 0, times, rest, more))
 
+    def wrapper(*arguments: Any, **more: Any) -> None:
+        seen.append((arguments, more))
+
     class Callable_:
         def __call__(self, order: Any, ctx: Any) -> None:
             seen.append((order, ctx.id > 0))
@@ -86,14 +89,13 @@ def test_parameters_are_found_by_name_and_annotation(broker: libmq.Broker) -> No
         (positional, (1, True)),
         (positional_ctx, (1, True)),
         (defaults, (1, True, 7, (), {})),
+        (wrapper, ((1,), {})),
         (Callable_(), (1, True)),
         (Callable_().method, 1),
-        (functools.partial(body_and_ctx, ctx=None), None),
+        (functools.partial(wrapper, "bound"), (("bound", 1), {})),
         (seen.append, 1),
     ):
         seen.clear()
-        if expected is None:
-            continue
         called_with(broker, handler, 1)
         assert seen == [expected], handler
 

@@ -14,7 +14,7 @@ from libmq.errors import DecodeError, Error
 Call = Callable[[Context], object]
 """Calls a handler with what it asks for."""
 
-_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 
 
 def unsupported(what: str) -> Error:
@@ -63,6 +63,9 @@ def _plan(handler: Callable[..., object], parameters: list[Parameter], annotatio
             if body is not None:
                 raise TypeError(f"the handler has two parameters for the body, {body.name} and {parameter.name}")
             body = parameter
+    if body is None:
+        # What takes anything, as a wrapper does, takes the body.
+        body = next((parameter for parameter in parameters if parameter.kind is Parameter.VAR_POSITIONAL), None)
     if body is None:
         return _bound(handler, context, None, None)
     return _bound(handler, context, body, _reader(annotations.get(body.name, body.annotation)))

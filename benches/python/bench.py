@@ -1,7 +1,7 @@
 """Python: libmq beside `queue.Queue` and `sqlite3` by hand, in turns, with what is promised.
 
-Usage: bench.py DIRECTORY. `LIBMQ_BENCH_ROUNDS` sets the rounds (5), `LIBMQ_BENCH_ONLY` picks contests by a part of their
-name.
+Usage: bench.py DIRECTORY. `LIBMQ_BENCH_ROUNDS` sets the rounds (5), `LIBMQ_BENCH_ONLY` picks contests by a part of
+their name.
 
 Rates on one machine drift by a factor of two within minutes. So each round runs all ways to do the same work one after
 another, in an order that rotates, and compares them within the round; told are the medians of figures and of ratios.

@@ -37,7 +37,7 @@ class Handler:
         self._let_go = 0
         self._changed = threading.Condition()
 
-    def __call__(self, ctx: libmq.Context) -> None:
+    def __call__(self, body: object, ctx: libmq.Context) -> None:
         with self._changed:
             number = len(self._calls)
             word, _, rest = self._outcomes[min(number, len(self._outcomes) - 1)].partition(":")

@@ -358,7 +358,7 @@ class Player:
 def figure(figures: libmq.QueueMetrics | None, name: str) -> str:
     """A figure by its documented name."""
     if name == "oldest_ready_age_ms":
-        age = figures and figures.oldest_ready_age
+        age = None if figures is None else figures.oldest_ready_age
         return "not there" if age is None else str(round(age * 1000))
     return str(getattr(figures, name, "not there"))
 

@@ -225,9 +225,13 @@ class Worker:
     # The whole.
 
     def work(self) -> None:
-        for producer in range(4):
-            threading.Thread(target=guarded(self.produce), args=(producer,)).start()
-        threading.Thread(target=guarded(self.pull)).start()
+        """Until the end comes from outside. Handlers end with the main thread, so it stays."""
+        threads = [threading.Thread(target=guarded(self.produce), args=(producer,)) for producer in range(4)]
+        threads.append(threading.Thread(target=guarded(self.pull)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def drain(self) -> None:
         puller = threading.Thread(target=guarded(self.pull))

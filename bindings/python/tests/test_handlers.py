@@ -71,6 +71,14 @@ def test_parameters_are_found_by_name_and_annotation(broker: libmq.Broker) -> No
     def wrapper(*arguments: Any, **more: Any) -> None:
         seen.append((arguments, more))
 
+    @functools.wraps(body_and_ctx)
+    def wrapped(*arguments: Any) -> None:
+        body_and_ctx(*arguments)
+
+    @functools.wraps(only_ctx)
+    def wrapped_ctx(*arguments: Any) -> None:
+        only_ctx(*arguments)
+
     class Callable_:
         def __call__(self, order: Any, ctx: Any) -> None:
             seen.append((order, ctx.id > 0))
@@ -90,6 +98,8 @@ def test_parameters_are_found_by_name_and_annotation(broker: libmq.Broker) -> No
         (positional_ctx, (1, True)),
         (defaults, (1, True, 7, (), {})),
         (wrapper, ((1,), {})),
+        (wrapped, (1, True)),
+        (wrapped_ctx, 1),
         (Callable_(), (1, True)),
         (Callable_().method, 1),
         (functools.partial(wrapper, "bound"), (("bound", 1), {})),

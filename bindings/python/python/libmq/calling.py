@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import itertools
 import typing
 from collections.abc import Callable
 from inspect import Parameter
@@ -66,44 +67,38 @@ def _plan(handler: Callable[..., object], parameters: list[Parameter], annotatio
     if body is None:
         # What takes anything, as a wrapper does, takes the body.
         body = next((parameter for parameter in parameters if parameter.kind is Parameter.VAR_POSITIONAL), None)
-    if body is None:
-        return _bound(handler, context, None, None)
-    return _bound(handler, context, body, _reader(annotations.get(body.name, body.annotation)))
+    read = None if body is None else _reader(annotations.get(body.name, body.annotation))
+    return _bound(handler, parameters, context, body, read)
 
 
 def _bound(
     handler: Callable[..., object],
+    parameters: list[Parameter],
     context: Parameter | None,
     body: Parameter | None,
     read: Callable[[Context], object] | None,
 ) -> Call:
-    """The shortest way to call it: most handlers take the body, or the body and then the context."""
-    if body is None or read is None:
-        if context is None:
-            return lambda ctx: handler()
-        if context.kind is Parameter.POSITIONAL_ONLY:
+    """The shortest way to call it: by position, which is also what a wrapper most likely passes on."""
+    wanted = [parameter for parameter in parameters if parameter is body or parameter is context]
+    first = list(itertools.takewhile(lambda it: it in wanted and it.kind in _POSITIONAL, parameters))
+    match [parameter is context for parameter in first]:
+        case []:
+            if not wanted:
+                return lambda ctx: handler()
+        case [True] if body is None:
             return handler
-        name = context.name
-        return lambda ctx: handler(**{name: ctx})
-    by_position = body.kind in _POSITIONAL
-    if context is None:
-        if by_position:
+        case [False] if context is None and read is not None:
             return lambda ctx: handler(read(ctx))
-        return lambda ctx: handler(**{body.name: read(ctx)})
-    if context.kind is Parameter.POSITIONAL_ONLY and by_position:
-        # Neither has a default before the other, or Python would have refused the function.
-        first = _comes_first(handler, context, body)
-        return (lambda ctx: handler(ctx, read(ctx))) if first else (lambda ctx: handler(read(ctx), ctx))
-    if by_position and not _comes_first(handler, context, body):
-        return lambda ctx: handler(read(ctx), **{context.name: ctx})
-    if body.kind is not Parameter.POSITIONAL_ONLY:
-        return lambda ctx: handler(**{body.name: read(ctx), context.name: ctx})
-    return lambda ctx: handler(ctx, read(ctx))
+        case [False, True] if read is not None:
+            return lambda ctx: handler(read(ctx), ctx)
+        case [True, False] if read is not None:
+            return lambda ctx: handler(ctx, read(ctx))
 
+    def value(parameter: Parameter, ctx: Context) -> object:
+        return ctx if parameter is context or read is None else read(ctx)
 
-def _comes_first(handler: Callable[..., object], one: Parameter, other: Parameter) -> bool:
-    names = list(inspect.signature(handler).parameters)
-    return names.index(one.name) < names.index(other.name)
+    named = [parameter for parameter in wanted if parameter not in first]
+    return lambda ctx: handler(*(value(it, ctx) for it in first), **{it.name: value(it, ctx) for it in named})
 
 
 def _annotations(handler: Callable[..., object]) -> dict[str, Any]:

@@ -8,3 +8,9 @@ need cc gcc || die "a C compiler is needed for SQLite"
 mkdir -p "$target/bench"
 cargo build --release --package libmq-bench --bin peers
 "$target/release/peers" "$target/bench"
+
+if .venv/bin/python -c 'import libmq' 2>/dev/null; then
+	.venv/bin/python benches/python/bench.py "$target/bench"
+else
+	echo "make build has not left the Python package in .venv: its rows are left out"
+fi

@@ -470,14 +470,16 @@ def test_calls_on_a_queue(broker: libmq.Broker) -> None:
     for number in (-1, 0, 1025, 1 << 70):
         refused(libmq.InvalidError, lambda number=number: broker.scale("q", number), number)
     refused(libmq.InvalidError, lambda: broker.cancel(-1), -1)
-    refused(libmq.NotFoundError, lambda: broker.scale("q", 1), "without a handler")
+    with pytest.raises(libmq.NotFoundError, match="no handler"):
+        broker.scale("q", 1)
     for call in (broker.pause, broker.resume, broker.purge):
         for queue in (None, 1, b"q"):
             refused(TypeError, lambda call=call, queue=queue: call(queue), queue)
         for name in ("", "a b", "q" * 129):
             refused(libmq.InvalidError, lambda call=call, name=name: call(name), name)
     for call in (broker.pause, broker.resume):
-        refused(libmq.NotFoundError, lambda call=call: call("nobody"), "nobody")
+        with pytest.raises(libmq.NotFoundError, match="nobody"):
+            call("nobody")
     assert broker.cancel(1 << 63) is False
     assert broker.purge("nobody") == 0
     assert broker.metrics().ready == 1

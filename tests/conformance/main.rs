@@ -12,7 +12,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use players::{Player, play_all};
+use players::{Player, play_all, play_in_turns};
 use scenario::{Scenario, scenarios};
 
 /// Scenarios that are played at once.
@@ -99,10 +99,45 @@ fn c_plays_every_scenario() {
 /// The players of languages that Cargo does not build; the scripts that test those run this with the player's command.
 #[test]
 fn another_language_plays_every_scenario() {
-    if let Some(player) = players::named() {
+    for player in players::named() {
         notice_every_wrong_expectation(&player);
         play_every_scenario(&player);
     }
+}
+
+/// The scenarios whose names begin with `across`, and which kill their process: each pair of languages plays them in turns,
+/// so that what one wrote is found and handled by the other.
+#[test]
+fn what_one_language_wrote_every_other_handles() {
+    let mut players = vec![players::rust()];
+    match players::c() {
+        Ok(player) => players.push(player),
+        Err(reason) => skip("C", &reason),
+    }
+    players.extend(players::named());
+    let across: Vec<Scenario> = scenarios(&directory())
+        .into_iter()
+        .filter(|scenario| scenario.name.starts_with("across"))
+        .collect();
+    assert!(across.len() >= 4, "the scenarios were not found");
+    assert!(across.iter().all(|scenario| !scenario.kills().is_empty()), "one has no turns");
+    let mut failures = String::new();
+    let mut turns = 0;
+    for one in &players {
+        for other in players.iter().filter(|other| other.language != one.language) {
+            for scenario in &across {
+                turns += 1;
+                if let Err(failure) = play_in_turns(&[one, other], scenario) {
+                    let (one, other) = (one.language, other.language);
+                    let (name, message) = (&scenario.name, failure.message);
+                    writeln!(failures, "{name}, {one} then {other}: {message}").unwrap();
+                }
+            }
+        }
+    }
+    let languages: Vec<&str> = players.iter().map(|player| player.language).collect();
+    println!("{} scenarios, {turns} plays in turns of {}", across.len(), languages.join(", "));
+    assert!(failures.is_empty(), "{failures}");
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_player_that_is_always_content_is_caught() {
         assert!(said.contains(&format!("\n{}: ", scenario.name)), "{said}");
     }
     let killed = Scenario::parse("k".into(), "claim = 'c'\n[[step]]\ndo = 'kill'").unwrap();
-    assert_eq!(idle.play(&killed).unwrap_err().step, Some(0));
+    assert_eq!(play_in_turns(&[&idle], &killed).unwrap_err().step, Some(0));
 }
 
 /// A player that refuses a step, or ends in a way that no player may, fails the scenario.
@@ -213,7 +213,8 @@ fn a_player_that_ends_badly_fails_its_scenario() {
     let scenario = Scenario::parse("b".into(), "claim = 'c'\n[[step]]\ndo = 'start'").unwrap();
     for end in ["exit 3", "kill -SEGV $$", "kill -KILL $$", "echo 'step 0: no' >&2; exit 1"] {
         let command = vec!["sh".into(), "-c".into(), end.into()];
-        let failure = Player { language: "none", command }.play(&scenario).unwrap_err();
+        let player = Player { language: "none", command };
+        let failure = play_in_turns(&[&player], &scenario).unwrap_err();
         assert!(!failure.message.is_empty());
         assert_eq!(failure.step, end.contains("step 0").then_some(0));
     }

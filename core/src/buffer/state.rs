@@ -202,9 +202,23 @@ impl State {
         }
     }
 
-    /// Forgets that a message was delayed until then.
-    pub(crate) fn unschedule(&self, queue: &Queue, due: Moment, id: u64, attempts: u32) {
-        lock(&self.schedule).remove(due, id);
+    /// Forgets that a message was delayed until then, before it was replaced.
+    pub(crate) fn unschedule(
+        &self,
+        index: u32,
+        queue: &Queue,
+        due: Moment,
+        id: u64,
+        attempts: u32,
+    ) {
+        {
+            let mut schedule = lock(&self.schedule);
+            let guard = self.slots.at(index).lock();
+            // What replaced it may be shown already, and due at the same moment: then the entry is its own.
+            if guard.state() != SlotState::Delayed || guard.id != id || guard.due != due {
+                schedule.remove(due, id);
+            }
+        }
         self.left_schedule(queue, attempts);
     }
 

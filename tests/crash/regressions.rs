@@ -1,7 +1,12 @@
 //! Bugs that the enumerations found, or that they are too coarse for: each with its story.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use libmq::storage::{Marks, Storage, StorageFile};
 use libmq::{Broker, Dedup, Durability, ErrorKind, Message};
 use libmq_suite::{Call, Op, Platter, SimDisk, Times};
 
@@ -325,4 +330,87 @@ fn what_is_received_while_the_broker_closes_is_no_suspect() {
         let recovery = broker.recovery();
         assert_eq!((recovery.messages, recovery.suspects), (1, 0), "round {round}");
     }
+}
+
+/// A disk on which there is no room for a whole segment any more, once that is said.
+#[derive(Debug)]
+struct Crowded {
+    disk: SimDisk,
+    is_full: AtomicBool,
+}
+
+impl Storage for Crowded {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    fn prepare(&self) -> libmq::Result<()> {
+        self.disk.prepare()
+    }
+
+    fn lock(&self, timeout: Duration) -> libmq::Result<Box<dyn Send + Sync>> {
+        self.disk.lock(timeout)
+    }
+
+    fn marks(&self, count: usize) -> libmq::Result<Arc<Marks>> {
+        self.disk.marks(count)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+        if bytes > 0 && self.is_full.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.disk.create(name, bytes)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+}
+
+/// Cleaning wrote again what little lived in the oldest segments, and only then removed those in which nothing did. On a
+/// disk without room for the former the latter stayed too, snapshot after snapshot, though their room was all it took.
+#[test]
+fn segments_in_which_nothing_lives_go_first() {
+    let disk = SimDisk::default();
+    let storage = Arc::new(Crowded { disk: disk.clone(), is_full: AtomicBool::new(false) });
+    let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options()).unwrap();
+    let garbage = |bytes: usize| {
+        broker.enqueue(Message::new("mail", vec![1; bytes])).unwrap();
+        broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+    };
+    for _ in 0..3 {
+        broker.enqueue(Message::new("old", vec![2; 30_000])).unwrap();
+        garbage(25_000);
+    }
+    garbage(50_000);
+    garbage(50_000);
+    let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
+    assert!(has("00000004.segment") && has("00000005.segment"));
+    storage.is_full.store(true, Ordering::SeqCst);
+    assert_eq!(broker.snapshot().unwrap_err().kind(), ErrorKind::StorageFull);
+    assert!(has("00000003.segment"), "what lives there has no other place yet");
+    assert!(!has("00000004.segment"), "nothing lives there");
+    storage.is_full.store(false, Ordering::SeqCst);
+    broker.snapshot().unwrap();
+    assert!(!has("00000003.segment"));
+    drop(broker);
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 3);
 }

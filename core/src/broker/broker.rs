@@ -373,7 +373,7 @@ impl Broker {
     /// whether that was so within `timeout`, absent for ever.
     ///
     /// # Errors
-    /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler.
+    /// `CLOSED`, `FORKED`; `POISONED` where it is not idle and never will be; `DEADLOCK` inside a handler.
     pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
         self.wait_idle_until(timeout, &Interrupt::new())
     }
@@ -399,6 +399,7 @@ impl Broker {
             if self.shared.engine.is_idle() {
                 return Ok(true);
             }
+            self.shared.engine.buffer.journal.check()?;
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if interrupt.is_set() || left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);

@@ -136,14 +136,16 @@ fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Re
     }
     let stations = stations(shared);
     stations.iter().for_each(|station| station.shut());
-    let in_time = wait_for_handlers(shared, Instant::now().checked_add(timeout), interrupt);
+    let end = Instant::now().checked_add(timeout);
+    let is_quiet = || stations.iter().all(|station| station.is_quiet());
+    let in_time = wait_for_handlers(shared, end, interrupt, is_quiet);
     if !in_time {
         for flight in engine.handler_flights() {
             engine.cancel(&flight, CancelReason::Shutdown);
         }
         let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
         let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
-        wait_for_handlers(shared, grace_ends, &Interrupt::new());
+        wait_for_handlers(shared, grace_ends, &Interrupt::new(), || true);
         for flight in engine.handler_flights() {
             let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
             if let (true, Some(station)) = (lost, &flight.station) {
@@ -153,17 +155,15 @@ fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Re
         // What somebody else was ending at the same moment has ended when this returns, too.
         if engine.buffer.journal.write().is_ok() {
             let end = Instant::now().checked_add(ENDING_TIME_MAX);
-            wait_for_handlers(shared, end, &Interrupt::new());
+            wait_for_handlers(shared, end, &Interrupt::new(), || true);
         }
+        return Err(Error::new(
+            ErrorKind::Timeout,
+            "handlers had to be cancelled; the broker is stopped all the same",
+        ));
     }
-    if in_time {
-        stations.iter().for_each(|station| station.join());
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Timeout,
-        "handlers had to be cancelled; the broker is stopped all the same",
-    ))
+    stations.iter().for_each(|station| station.join());
+    Ok(())
 }
 
 /// Closes the broker.
@@ -216,13 +216,19 @@ fn stations(shared: &Shared) -> Vec<Arc<Station>> {
     lock(&shared.engine.stations).values().cloned().collect()
 }
 
-/// Waits until no handler holds a message; answers whether that was so in time, and before an interrupt.
-fn wait_for_handlers(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) -> bool {
+/// Waits until no handler holds a message and `done` says so too, which is asked again when a worker leaves; answers
+/// whether that was so in time, and before an interrupt.
+fn wait_for_handlers(
+    shared: &Shared,
+    end: Option<Instant>,
+    interrupt: &Interrupt,
+    done: impl Fn() -> bool,
+) -> bool {
     let rest = &shared.engine.buffer.state.rest;
     let _listener = rest.listen();
     loop {
         let seen = rest.count();
-        if shared.engine.handler_flights().is_empty() {
+        if shared.engine.handler_flights().is_empty() && done() {
             return true;
         }
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));

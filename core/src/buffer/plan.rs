@@ -164,6 +164,7 @@ struct Item {
 /// A message that left the schedule because it was replaced.
 #[derive(Debug)]
 struct Unscheduled {
+    slot: u32,
     queue: Arc<Queue>,
     due: Moment,
     id: u64,
@@ -422,7 +423,7 @@ impl<'a> Plan<'a> {
         if guard.state() == SlotState::Delayed {
             let (due, id, attempts) = (guard.due, guard.id(), guard.attempts);
             let queue = Arc::clone(message.queue);
-            self.unscheduled.push(Unscheduled { queue, due, id, attempts });
+            self.unscheduled.push(Unscheduled { slot: newest, queue, due, id, attempts });
         }
         self.items.push(Item {
             message: number,
@@ -478,7 +479,8 @@ impl Drop for Plan<'_> {
                 self.keys.remove(key);
             }
             for gone in self.unscheduled.drain(..) {
-                self.state.unschedule(&gone.queue, gone.due, gone.id, gone.attempts);
+                let Unscheduled { slot, queue, due, id, attempts } = gone;
+                self.state.unschedule(slot, &queue, due, id, attempts);
             }
             (0..self.cleared).for_each(|_| self.state.cleared());
             return;

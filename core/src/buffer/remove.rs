@@ -176,7 +176,7 @@ impl Buffer {
         drop(plan);
         match was {
             SlotState::Ready => queue.figures.ready.down(),
-            SlotState::Delayed => state.unschedule(queue, due, id, waited),
+            SlotState::Delayed => state.unschedule(slot, queue, due, id, waited),
             _ => {}
         }
         if suspect {

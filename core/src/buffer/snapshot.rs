@@ -114,27 +114,34 @@ impl Buffer {
 
     /// Frees the segments before `begin` that hold nothing or little of what lives.
     fn clean(&self, begin: u64, live: &[(u64, Owner)]) -> Result<()> {
-        let mut emptied: Vec<Arc<Segment>> = Vec::new();
-        let mut moved = false;
+        let mut inhabited = Vec::new();
         for segment in self.journal.space().before(begin) {
             let first = live.partition_point(|(version, _)| *version < segment.header.start);
             let end = live.partition_point(|(version, _)| *version < segment.end());
             let owners = live.get(first..end).unwrap_or_default();
             if owners.is_empty() {
-                emptied.push(segment);
-            } else if self.is_thin(owners)? && self.write_again(owners)? {
-                moved = true;
+                self.discard(&segment);
+            } else {
+                inhabited.push((segment, owners));
+            }
+        }
+        // Only now: what is written again may need the room that the others have made.
+        let mut emptied = Vec::new();
+        for (segment, owners) in inhabited {
+            if self.is_thin(owners)? && self.write_again(owners)? {
                 emptied.push(segment);
             }
         }
-        if moved {
+        if !emptied.is_empty() {
             self.journal.sync()?;
         }
-        for segment in emptied {
-            // What cannot be removed now is found and removed after the next snapshot or at the next open.
-            let _ = self.journal.space().discard(&segment);
-        }
+        emptied.iter().for_each(|segment| self.discard(segment));
         Ok(())
+    }
+
+    fn discard(&self, segment: &Arc<Segment>) {
+        // What cannot be removed now is removed after the first snapshot of the next opening.
+        let _ = self.journal.space().discard(segment);
     }
 
     /// Whether so little lives in a segment that it is written again: judged by the mean of some of its contents.

@@ -124,16 +124,22 @@ impl State {
             let id = guard.id();
             ready.lanes.unlink(&self.slots, index, id, &mut guard);
             if guard.state() == SlotState::Ready {
-                if guard.group != 0 {
-                    ready.turns.take(guard.group, index);
+                if suspect == guard.is_suspect() {
+                    if guard.group != 0 {
+                        ready.turns.take(guard.group, index);
+                    }
+                    return Some((index, guard));
                 }
-                if suspect && !guard.is_suspect() {
-                    self.company.is_ordinary();
-                }
-                return Some((index, guard));
+                // Replaced meanwhile by a message that is no suspect, it has its place among the others.
+                ready.lanes.link(&self.slots, index, id, &mut guard);
             }
             drop(guard);
-            self.company.leave(suspect);
+            if self.company.leave(suspect) {
+                // Somebody may have met with what was counted here for a moment.
+                drop(ready);
+                self.ring_everywhere();
+                ready = queue.ready();
+            }
         }
     }
 
@@ -235,9 +241,23 @@ impl State {
         }
     }
 
-    /// Forgets that a message was delayed until then.
-    pub(crate) fn unschedule(&self, queue: &Queue, due: Moment, id: u64, attempts: u32) {
-        lock(&self.schedule).remove(due, id);
+    /// Forgets that a message was delayed until then, before it was replaced.
+    pub(crate) fn unschedule(
+        &self,
+        index: u32,
+        queue: &Queue,
+        due: Moment,
+        id: u64,
+        attempts: u32,
+    ) {
+        {
+            let mut schedule = lock(&self.schedule);
+            let guard = self.slots.at(index).lock();
+            // What replaced it may be shown already, and due at the same moment: then the entry is its own.
+            if guard.state() != SlotState::Delayed || guard.id() != id || guard.due != due {
+                schedule.remove(due, id);
+            }
+        }
         self.left_schedule(queue, attempts);
     }
 
@@ -538,5 +558,103 @@ impl Show for State {
 
     fn unsynced(&self) {
         self.sync_wish.ask(&self.disk);
+    }
+
+    fn poisoned(&self) {
+        self.ring_everywhere();
+        self.rest.ring();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{Broker, Message, Options};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Opens a broker with two suspects in the queue `suspects`.
+    fn with_suspects(dir: &std::path::Path) -> Broker {
+        let broker = Broker::open(dir, Options::new()).unwrap();
+        broker.enqueue(Message::new("suspects", "first").dedup_key("k")).unwrap();
+        broker.enqueue(Message::new("suspects", "second")).unwrap();
+        let held = broker.receive_batch("suspects", 2, None, None).unwrap();
+        assert_eq!(held.len(), 2);
+        drop(broker);
+        drop(held);
+        let broker = Broker::open(dir, Options::new()).unwrap();
+        assert_eq!(broker.recovery().suspects, 2);
+        broker
+    }
+
+    /// The state behind a broker, by way of a delivery.
+    fn state_of(broker: &Broker) -> Arc<State> {
+        broker.enqueue(Message::new("aside", "")).unwrap();
+        let delivery = broker.receive("aside", None, None).unwrap().unwrap();
+        let state = Arc::clone(&delivery.shared.engine.buffer.state);
+        delivery.ack().unwrap();
+        state
+    }
+
+    fn until(done: impl Fn() -> bool) {
+        let end = Instant::now() + LONG;
+        while !done() {
+            assert!(Instant::now() < end, "it did not come");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A message that had been replaced was met in its lane, and counted as in flight until that was seen. A suspect that
+    /// was asked for in that moment had to wait, and nobody told it that the moment was over.
+    #[test]
+    fn a_suspect_that_waits_for_a_message_which_is_none_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = with_suspects(dir.path());
+        let state = state_of(&broker);
+        broker.enqueue(Message::new("ordinary", "")).unwrap();
+        let index = state.queues.named("ordinary").unwrap().ready().lanes.first().unwrap().0;
+        let mut guard = state.slots.at(index).lock();
+        std::thread::scope(|scope| {
+            let ordinary = scope.spawn(|| broker.receive("ordinary", Duration::ZERO, None));
+            until(|| !state.company.admits(true));
+            let suspect = scope.spawn(|| broker.receive("suspects", LONG, None));
+            until(|| !state.company.admits(false));
+            std::thread::sleep(Duration::from_millis(50));
+            // As a replace leaves it until it is shown.
+            guard.set(SlotState::Pending);
+            drop(guard);
+            assert!(ordinary.join().unwrap().unwrap().is_none());
+            let began = Instant::now();
+            assert!(suspect.join().unwrap().unwrap().is_some());
+            assert!(began.elapsed() < LONG / 2, "woken by its timeout alone");
+        });
+    }
+
+    /// A suspect that was replaced keeps its place among the suspects. Met there, it held up everything else in the
+    /// broker until it was seen to be none, and nobody told those who had met with that.
+    #[test]
+    fn what_waits_for_a_suspect_that_is_none_any_more_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = with_suspects(dir.path());
+        let state = state_of(&broker);
+        broker.enqueue(Message::new("ordinary", "")).unwrap();
+        broker.enqueue(Message::new("suspects", "new").dedup_key("k")).unwrap();
+        let index = state.queues.named("suspects").unwrap().ready().lanes.first().unwrap().0;
+        let guard = state.slots.at(index).lock();
+        std::thread::scope(|scope| {
+            let replaced = scope.spawn(|| broker.receive("suspects", Duration::ZERO, None));
+            until(|| !state.company.admits(false));
+            let ordinary = scope.spawn(|| broker.receive("ordinary", LONG, None));
+            std::thread::sleep(Duration::from_millis(50));
+            drop(guard);
+            let replaced = replaced.join().unwrap().unwrap().unwrap();
+            let began = Instant::now();
+            assert!(ordinary.join().unwrap().unwrap().is_some());
+            assert!(began.elapsed() < LONG / 2, "woken by its timeout alone");
+            assert_eq!(replaced.body(), b"new");
+        });
     }
 }

@@ -115,12 +115,19 @@ impl Station {
         self.queue.ring_all();
     }
 
-    /// Waits until every worker has left.
+    /// Waits until every worker has left, but for those that are stuck.
     pub(crate) fn join(&self) {
         let mut crew = lock(&self.crew);
         while crew.workers > crew.stuck {
             crew = self.changed.wait(crew, None);
         }
+    }
+
+    /// Whether no handler's code runs, but for those that are stuck. Where it seems to run though it does not, its worker
+    /// is just leaving, and rings when it has left.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let crew = lock(&self.crew);
+        crew.workers <= crew.stuck + self.looking.load(Ordering::Relaxed)
     }
 
     /// Lets go of the handler.
@@ -154,6 +161,7 @@ impl Station {
         self.queue.figures.stuck.up();
         self.hire_if_allowed(crew, engine);
         self.changed.ring();
+        engine.buffer.state.rest.ring_if_heard();
     }
 
     /// A worker has taken a message: if nobody looks for the next one, somebody has to.

@@ -232,10 +232,16 @@ impl<S: Show> Journal<S> {
 
     /// Returns when everything below `position` has reached the level.
     pub(crate) fn commit(&self, level: Level, position: u64) -> Result<()> {
-        match level {
+        let reached = match level {
             Level::Os => self.written.reach(position, || self.write_round()),
             Level::Sync => self.durable.reach(position, || self.sync_round()),
-        }
+        };
+        reached.inspect_err(|failure| {
+            // Else a round whose leader panicked would be known to those alone who commit.
+            if !self.is_poisoned.load(Ordering::Acquire) {
+                self.poison(failure.clone());
+            }
+        })
     }
 
     /// Writes everything there is.
@@ -360,6 +366,7 @@ impl<S: Show> Journal<S> {
         self.is_poisoned.store(true, Ordering::Release);
         self.written.fail(cause.clone());
         self.durable.fail(cause);
+        self.show.poisoned();
     }
 
     /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
@@ -466,5 +473,57 @@ impl<S: Show> Journal<S> {
         let error = Error::io(doing, path, cause).with_kind(ErrorKind::Poisoned);
         self.poison(error.clone());
         error
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    /// Panics when it is to show something.
+    struct Faulty;
+
+    impl Show for Faulty {
+        type Effect = ();
+
+        fn show(&self, effects: &mut Vec<()>) {
+            assert!(effects.is_empty(), "a bug");
+        }
+
+        fn shown(&self) {}
+
+        fn unsynced(&self) {}
+
+        fn poisoned(&self) {}
+    }
+
+    /// A panic of who led a commit failed all commits to come, but nobody looked at those before a message was handed
+    /// out: a queue would have been worked off whose ends nobody could write.
+    #[test]
+    fn a_commit_that_panicked_poisons_the_journal() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let header = SegmentHeader {
+            salt: 7,
+            broker: [1; 16],
+            number: 1,
+            start: 0,
+            capacity: 64 << 10,
+            opens: 1,
+            previous: 0,
+            previous_end: None,
+        };
+        let segment = Segment::create(&*storage, header).unwrap();
+        let options = JournalOptions { segment_bytes: 64 << 10, cache_bytes: 0 };
+        let journal = Journal::begin(storage, Arc::new(Faulty), options, Vec::new(), segment);
+        let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
+        let append =
+            || journal.append(Need::Settle, &[record], |_, pending| pending.at(Level::Os, ()));
+        append().unwrap();
+        let commit = std::panic::AssertUnwindSafe(|| journal.write());
+        assert!(std::panic::catch_unwind(commit).is_err());
+        assert_eq!(journal.write().unwrap_err().kind(), ErrorKind::Panic);
+        assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Panic);
+        assert_eq!(append().unwrap_err().kind(), ErrorKind::Panic);
     }
 }

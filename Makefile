@@ -26,3 +26,4 @@ crash: build ## whole crash enumerations and a thousand kill rounds: hours, not 
 
 clean: ## remove everything that was built or fetched
 	cargo clean
+	rm -rf .venv

@@ -194,7 +194,13 @@ impl Broker {
 
     fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt))
+        let closed =
+            waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt));
+        // It may have closed all the same.
+        if self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed) {
+            self._dismiss();
+        }
+        closed
     }
 
     /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers

@@ -32,22 +32,33 @@ pub(crate) fn waiting<R: Send>(
     }
     let mut signals = Signals::listen(py)?;
     let done = signals.writer.try_clone()?;
-    let (answer, raised) = thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         let call = || {
-            let answer = call(&interrupt);
-            // The pipe is as good as empty, and its reader waits: there is nothing that could go wrong.
-            let _ = (&done).write_all(&[DONE]);
-            answer
+            let _done = Done(done);
+            call(&interrupt)
         };
         let thread = thread::Builder::new().name("libmq-wait".into()).spawn_scoped(scope, call)?;
         let raised = signals.until_done(py, || broker.interrupt(&interrupt));
         let answer = py.detach(|| thread.join());
-        Ok::<_, PyErr>((answer, raised))
-    })?;
+        raised.map(|()| answer)
+    });
     signals.restore(py)?;
-    raised?;
-    let panicked = |_| Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught"));
+    let answer = ended?;
+    let panicked = |_| {
+        broker.poison("a bug in libmq was caught");
+        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))
+    };
     answer.unwrap_or_else(panicked).or_raise(py)
+}
+
+/// Tells the main thread that the call has ended, however it did.
+struct Done(PipeWriter);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        // The pipe is as good as empty, and its reader waits: there is nothing that could go wrong.
+        let _ = self.0.write_all(&[DONE]);
+    }
 }
 
 /// Sleeps a little, unless a signal's handler raises. One that came before is seen before the sleep, one that comes in

@@ -103,10 +103,8 @@ class Broker(_native.Broker):
             TimeoutError: Handlers had to be cancelled; stopped all the same.
             Error: `DEADLOCK` in a handler.
         """
-        try:
+        with self._run.ending():
             self._stop(timeout)
-        finally:
-            self._run.ended()
 
     def close(self, timeout: Duration = 25) -> None:
         """Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
@@ -116,9 +114,8 @@ class Broker(_native.Broker):
             PoisonedError: The last sync failed.
             Error: `DEADLOCK` in a handler.
         """
-        self._close(timeout)
-        self._dismiss()
-        self._run.ended()
+        with self._run.ending():
+            self._close(timeout)
 
     def run(
         self,

@@ -3,13 +3,14 @@
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 from typing import Any, Protocol
 
 from libmq._native import check_duration
-from libmq.errors import InvalidError
+from libmq.errors import Error, InvalidError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -34,6 +35,19 @@ class Run:
         """The broker was stopped: whoever runs it has nothing to wait for."""
         for end in tuple(self._waiting):
             end.put(None)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Around what stops the broker; unless it is refused, it has stopped, whatever it raises."""
+        try:
+            yield
+        except (TypeError, InvalidError):
+            raise
+        except BaseException as error:
+            if not isinstance(error, Error) or error.code != "DEADLOCK":
+                self.ended()
+            raise
+        self.ended()
 
     def run(self, broker: _Startable, until_idle: bool, with_signals: bool, stop_timeout: float | timedelta) -> None:
         """Starts, waits, and stops."""

@@ -414,3 +414,47 @@ fn segments_in_which_nothing_lives_go_first() {
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
     assert_eq!(broker.recovery().messages, 3);
 }
+
+/// A snapshot that was under way when the broker was closed ended behind the records that close the log. The next open
+/// found the log to end before the snapshot did, and the directory was `CORRUPT` for ever.
+#[test]
+fn a_snapshot_never_ends_behind_the_close() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    disk.hold(Call::Create, "snapshot.tmp");
+    std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| broker.snapshot());
+        wait_until(|| disk.held() > 0);
+        let closing = scope.spawn(|| broker.close(Duration::from_secs(10)));
+        // A close removes the spare segment when the log is closed.
+        let removed = Op::Remove { name: "00000002.segment".into() };
+        wait_until(|| disk.trace().contains(&removed));
+        disk.release();
+        closing.join().unwrap().unwrap();
+        assert_eq!(snapshot.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    });
+    for _ in 0..2 {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        assert_eq!(broker.recovery().messages, 1);
+        broker.close(Duration::ZERO).unwrap();
+    }
+}
+
+/// As above, whatever moment of the snapshot the close comes at: also one that begins behind the records of the close.
+#[test]
+fn snapshots_and_a_close_at_any_moment_leave_what_can_be_opened() {
+    let disk = SimDisk::default();
+    for round in 0..300_u32 {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        assert_eq!(broker.recovery().messages as u32, round);
+        broker.enqueue(Message::new("jobs", "one").durability(Durability::Os)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| while broker.snapshot().is_ok() {});
+            }
+            std::thread::sleep(Duration::from_micros(u64::from(round % 7) * 100));
+            broker.close(Duration::from_secs(1)).unwrap();
+        });
+    }
+}

@@ -263,6 +263,21 @@ impl<S: Show> Journal<S> {
         (self.written.reached(), self.durable.reached())
     }
 
+    /// Where a snapshot may end that has seen all effects there are. Everything below it is synced when this returns.
+    ///
+    /// # Errors
+    /// `CLOSED` where the log has ended meanwhile: a snapshot that ends behind the records which close the log would be
+    /// taken for a sign that the log has lost its end.
+    pub(crate) fn snapshot_end(&self) -> Result<u64> {
+        let end = {
+            let tail = lock(&self.tail);
+            tail.check()?;
+            tail.position
+        };
+        self.commit(Level::Sync, end)?;
+        Ok(end)
+    }
+
     pub(crate) fn marks(&self) -> Marks {
         let tail = lock(&self.tail);
         Marks {

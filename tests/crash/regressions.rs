@@ -458,3 +458,21 @@ fn snapshots_and_a_close_at_any_moment_leave_what_can_be_opened() {
         });
     }
 }
+
+/// Where a message fitted neither into what was left of a segment nor into the spare, and the disk had no room for a
+/// larger one, the log had gone on in the spare without saying so to who syncs. A close looped for ever.
+#[test]
+fn a_close_on_a_full_disk_ends() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
+    let full = broker.enqueue(Message::new("jobs", vec![1; 100_000])).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    let closing = std::thread::spawn(move || broker.close(Duration::ZERO));
+    assert!(comes(|| closing.is_finished()), "it never ends");
+    closing.join().unwrap().unwrap();
+    disk.mend();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 1);
+}

@@ -221,7 +221,11 @@ impl<S: Show> Journal<S> {
                 return Ok(Appended { start, end: start + bytes });
             }
             match tail.spare.take() {
-                Some(next) => tail.roll(next, self.durable.reached(), &self.space),
+                Some(next) => {
+                    tail.roll(next, self.durable.reached(), &self.space);
+                    // Should nothing be appended after all, the roll is to be written all the same.
+                    self.reserved.store(tail.position, Ordering::Release);
+                }
                 None => {
                     drop(tail);
                     self.make_spare(bytes)?;

@@ -34,8 +34,8 @@ enum Owner {
 }
 
 impl Buffer {
-    /// Takes a snapshot and frees the segments it makes free; answers its bytes.
-    pub(crate) fn snapshot(&self) -> Result<u64> {
+    /// Takes a snapshot and frees the segments it makes free; answers its bytes, and what came of the freeing.
+    pub(crate) fn snapshot(&self) -> Result<(u64, Result<()>)> {
         // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
         self.journal.check()?;
         let begin = self.journal.marks().shown;
@@ -53,8 +53,7 @@ impl Buffer {
             }
         };
         self.journal.forget_snapshots_before(end);
-        self.clean(begin, &live)?;
-        Ok(bytes)
+        Ok((bytes, self.clean(begin, &live)))
     }
 
     fn copy_state(&self, writer: &mut SnapshotWriter, begin: u64, live: &mut Live) -> Result<u64> {

@@ -19,6 +19,11 @@ use crate::sync::{Arc, Mutex, lock};
 /// What nobody waits to see written is written within this time.
 const WRITE_DELAY: Duration = Duration::from_millis(5);
 
+/// As long as the disk is full, a snapshot is taken that may make room: after this time, and at most for one part in so many
+/// of the time.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+const NO_ROOM_SHARE: u32 = 20;
+
 /// When snapshots and syncs are due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeeperOptions {
@@ -33,6 +38,7 @@ pub(crate) struct KeeperOptions {
 #[derive(Clone, Copy, Debug)]
 struct LastSnapshot {
     at: Instant,
+    took: Duration,
     records: u64,
     position: u64,
     bytes: u64,
@@ -53,7 +59,13 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// `bytes` is the size of the snapshot that recovery found.
     pub(crate) fn new(options: KeeperOptions, bytes: u64) -> Self {
-        let last = LastSnapshot { at: Instant::now(), records: 0, position: 0, bytes };
+        let last = LastSnapshot {
+            at: Instant::now(),
+            took: Duration::ZERO,
+            records: 0,
+            position: 0,
+            bytes,
+        };
         Self {
             options,
             taking: Mutex::new(()),
@@ -72,15 +84,21 @@ impl Snapshots {
         lock(&self.last).bytes
     }
 
-    /// Takes a snapshot now.
+    /// Takes a snapshot now. What could not be cleaned after it is tried again with the next one.
     pub(crate) fn take(&self, engine: &Engine) -> Result<()> {
         let _turn = lock(&self.taking);
-        let (records, marks) = (engine.buffer.journal.records(), engine.buffer.journal.marks());
-        let bytes = engine.buffer.snapshot()?;
+        let journal = &engine.buffer.journal;
+        let (began, records, position) =
+            (Instant::now(), journal.records(), journal.marks().reserved);
+        let (bytes, cleaned) = engine.buffer.snapshot()?;
         *lock(&self.last) =
-            LastSnapshot { at: Instant::now(), records, position: marks.reserved, bytes };
+            LastSnapshot { at: Instant::now(), took: began.elapsed(), records, position, bytes };
         self.taken.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        if journal.lacks_room() {
+            // There may be some now.
+            engine.buffer.state.disk.ring();
+        }
+        cleaned
     }
 
     /// Returns when nobody takes one any more. The journal was poisoned, so nobody begins to.
@@ -93,7 +111,11 @@ impl Snapshots {
         let last = *lock(&self.last);
         let records = engine.buffer.journal.records().saturating_sub(last.records);
         let bytes = engine.buffer.journal.marks().reserved.saturating_sub(last.position);
-        if records == 0 || bytes < last.bytes {
+        if records > 0 && engine.buffer.journal.lacks_room() {
+            // It may make some. Soon, but not all the time.
+            let pause = NO_ROOM_PAUSE.max(last.took.saturating_mul(NO_ROOM_SHARE));
+            Some(pause.saturating_sub(last.at.elapsed()))
+        } else if records == 0 || bytes < last.bytes {
             None
         } else if records >= self.options.snapshot_threshold {
             Some(Duration::ZERO)
@@ -141,8 +163,11 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
             return;
         }
         if journal.lacks_spare() {
-            // No room: it is tried again when room is asked for.
+            // No room: it is tried again when room is asked for, or was made.
             let _ = journal.make_spare(0);
+            if journal.lacks_room() {
+                snapshots.alarm.ring_if_heard();
+            }
         }
         let now = Instant::now();
         let is_due = |by: Option<Instant>| by.is_some_and(|by| by <= now);

@@ -202,7 +202,10 @@ impl<S: Show> Journal<S> {
         loop {
             let mut tail = lock(&self.tail);
             tail.check()?;
-            if need == Need::Grow && tail.spare.is_none() && tail.spare_refused {
+            if need == Need::Grow
+                && tail.spare.is_none()
+                && (tail.spare_refused || tail.is_half_full(bytes))
+            {
                 drop(tail);
                 self.make_spare(0)?;
                 continue;
@@ -364,7 +367,7 @@ impl<S: Show> Journal<S> {
         let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
         let at_hand = match &tail.spare {
             Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
-            None => fits && !tail.spare_refused,
+            None => fits && !tail.spare_refused && !tail.is_half_full(bytes),
         };
         at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
     }
@@ -377,6 +380,12 @@ impl<S: Show> Journal<S> {
     pub(crate) fn lacks_spare(&self) -> bool {
         let tail = lock(&self.tail);
         tail.spare.is_none() && !tail.closed && tail.poison.is_none()
+    }
+
+    /// Whether the disk had no room for the next spare when it was last asked.
+    pub(crate) fn lacks_room(&self) -> bool {
+        let tail = lock(&self.tail);
+        tail.spare.is_none() && tail.spare_refused && !tail.closed && tail.poison.is_none()
     }
 
     /// Refuses everything from now on.

@@ -72,6 +72,12 @@ impl<E> Tail<E> {
         }
     }
 
+    /// Whether the second half of the segment would be begun with so many bytes more. Without a spare that half is for what
+    /// settles: somebody has to see first whether there is room for a spare.
+    pub(super) fn is_half_full(&self, bytes: u64) -> bool {
+        self.position + bytes > self.segment.header.start + self.segment.header.capacity / 2
+    }
+
     /// Copies records to the end of the log, for which the segment has room.
     pub(super) fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
         let bytes: usize = records.iter().map(Record::space).sum();

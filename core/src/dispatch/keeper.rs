@@ -8,6 +8,7 @@
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, TRY_AGAIN};
@@ -235,16 +236,84 @@ pub(crate) fn start(
     engine: &Arc<Engine>,
     snapshots: &Arc<Snapshots>,
     options: KeeperOptions,
-) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    start_by(engine, snapshots, options, |name, run| {
         std::thread::Builder::new().name(name.into()).spawn(run)
-    };
+    })
+}
+
+/// What a keeper does.
+type Keep = Box<dyn FnOnce() + Send>;
+
+/// Starts the keepers on threads that `spawn` makes: all, or none that goes on.
+fn start_by(
+    engine: &Arc<Engine>,
+    snapshots: &Arc<Snapshots>,
+    options: KeeperOptions,
+    spawn: impl Fn(&str, Keep) -> std::io::Result<JoinHandle<()>>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
     let time = Arc::clone(engine);
     let (disk, disk_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
-    let (snapshot, snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
-    Ok(vec![
-        spawn("libmq-time", Box::new(move || keep_time(&time, options)))?,
-        spawn("libmq-disk", Box::new(move || keep_disk(&disk, options, &disk_snapshots)))?,
-        spawn("libmq-snapshot", Box::new(move || keep_snapshots(&snapshot, &snapshots)))?,
-    ])
+    let (snapshot, snapshot_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
+    let keep: [(&str, Keep); 3] = [
+        ("libmq-time", Box::new(move || keep_time(&time, options))),
+        ("libmq-disk", Box::new(move || keep_disk(&disk, options, &disk_snapshots))),
+        ("libmq-snapshot", Box::new(move || keep_snapshots(&snapshot, &snapshot_snapshots))),
+    ];
+    let mut keepers = Vec::new();
+    for (name, run) in keep {
+        match spawn(name, run) {
+            Ok(keeper) => keepers.push(keeper),
+            Err(cause) => {
+                engine.closed.store(true, Ordering::Release);
+                dismiss(engine, snapshots);
+                for keeper in keepers {
+                    let _ = keeper.join();
+                }
+                return Err(cause);
+            }
+        }
+    }
+    Ok(keepers)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::{Broker, Message, Options};
+
+    /// Where the system had no more threads, those that had been started went on for ever, with the directory.
+    #[test]
+    fn keepers_go_where_one_of_them_cannot_be_started() {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let options = KeeperOptions {
+            sync_interval: Duration::MAX,
+            snapshot_interval: Duration::MAX,
+            snapshot_threshold: u64::MAX,
+            time_moves: true,
+        };
+        for most in 0..3 {
+            ended.store(0, Ordering::SeqCst);
+            let broker = Broker::open(":memory:", Options::new()).unwrap();
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+            let held = broker.receive("jobs", None, None).unwrap().unwrap();
+            let shared = &held.shared;
+            let started = AtomicUsize::new(0);
+            let outcome = start_by(&shared.engine, &shared.snapshots, options, |_, run| {
+                if started.fetch_add(1, Ordering::SeqCst) == most {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let ended = Arc::clone(&ended);
+                Ok(std::thread::spawn(move || {
+                    run();
+                    ended.fetch_add(1, Ordering::SeqCst);
+                }))
+            });
+            assert!(outcome.is_err());
+            assert_eq!(ended.load(Ordering::SeqCst), most);
+        }
+    }
 }

@@ -620,3 +620,115 @@ fn a_snapshot_counts_though_not_all_could_be_cleaned() {
     let most = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
     assert!(snapshots() <= most, "{} snapshots", snapshots());
 }
+
+/// A wrong path was locked before anybody looked what is there: a file named `lock` was left behind, and one of somebody
+/// else's was overwritten.
+#[test]
+fn a_directory_of_somebody_else_is_left_as_it_was() {
+    let files = |dir: &Path| -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<_> = entries
+            .map(|entry| {
+                (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let lock_of_ours = "pid=7\ncommand=x\nsince_ms=1\ninstance=0123456789abcdef\n";
+    for (theirs, is_ours) in [
+        (vec![("readme", "hi")], false),
+        (vec![("lock", "precious")], false),
+        (vec![("readme", "hi"), ("lock", "precious")], false),
+        (vec![("readme", "hi"), ("lock", lock_of_ours)], false),
+        (vec![("lock", lock_of_ours)], true),
+        (vec![("lock", "")], true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in &theirs {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let before = files(dir.path());
+        match Broker::open(dir.path(), libmq::Options::new()) {
+            Ok(_) => assert!(is_ours, "{theirs:?}"),
+            Err(error) => {
+                assert!(!is_ours, "{theirs:?}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+                assert_eq!(files(dir.path()), before);
+            }
+        }
+    }
+}
+
+/// Every opening left one more segment: a program that ran for a moment, again and again, came to as many files as it had
+/// runs, and could not open them all one day.
+#[test]
+fn a_program_that_comes_and_goes_leaves_few_segments() {
+    let disk = SimDisk::default();
+    let segments = || disk.contents().iter().filter(|(name, _)| name.ends_with(".segment")).count();
+    for run in 0..30 {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        broker.enqueue(Message::new("jobs", "one")).unwrap();
+        if run == 0 {
+            broker.enqueue(Message::new("kept", "kept")).unwrap();
+        }
+        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+        broker.close(Duration::ZERO).unwrap();
+        assert!(segments() <= 3, "{} after run {run}", segments());
+    }
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.receive("kept", Duration::ZERO, None).unwrap().unwrap().body(), b"kept");
+}
+
+/// As above where the broker is never closed, but snapshots are taken: what they have freed goes at the next open.
+#[test]
+fn an_open_removes_segments_in_which_nothing_lives() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("kept", vec![1; 40_000])).unwrap();
+    for _ in 0..3 {
+        broker.enqueue(Message::new("mail", vec![1; 50_000])).unwrap();
+    }
+    let held = broker.receive_batch("mail", 10, Duration::ZERO, None).unwrap();
+    broker.snapshot().unwrap();
+    held.into_iter().for_each(|delivery| delivery.ack().unwrap());
+    drop(broker);
+    drop(Broker::open_on(disk.storage(), options()).unwrap());
+    let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
+    assert!(has("00000001.segment"), "a message lives there");
+    assert!(!has("00000002.segment") && !has("00000003.segment"), "nothing lives there");
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 1);
+}
+
+/// Each open that was refused for something after it had made its segment left that one behind.
+#[test]
+fn an_open_that_is_refused_leaves_no_segment() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    drop(broker);
+    let names = |disk: &SimDisk| -> Vec<String> {
+        let names = disk.contents().into_iter().map(|(name, _)| name);
+        names.filter(|name| name.ends_with(".segment")).collect()
+    };
+    let before = names(&disk);
+    let mut refused = 0;
+    for at in 0.. {
+        let disk = SimDisk::new(disk.platter());
+        disk.fail_at(at, libc::EIO, Times::Once);
+        let opened = Broker::open_on(disk.storage(), options());
+        let faulted = disk.faulted();
+        if faulted.is_empty() {
+            break;
+        }
+        if let Err(error) = opened {
+            refused += 1;
+            assert_eq!(names(&disk), before, "{error} at {faulted:?}");
+            disk.mend();
+            let broker = Broker::open_on(disk.storage(), options()).unwrap();
+            assert_eq!(broker.recovery().messages, 1);
+        }
+    }
+    assert!(refused > 5, "{refused}");
+}

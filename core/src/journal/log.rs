@@ -204,7 +204,7 @@ impl<S: Show> Journal<S> {
             tail.check()?;
             if need == Need::Grow
                 && tail.spare.is_none()
-                && (tail.spare_refused || tail.is_half_full(bytes))
+                && (tail.spare_refused || tail.is_nearly_full(bytes))
             {
                 drop(tail);
                 self.make_spare(0)?;
@@ -367,7 +367,7 @@ impl<S: Show> Journal<S> {
         let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
         let at_hand = match &tail.spare {
             Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
-            None => fits && !tail.spare_refused && !tail.is_half_full(bytes),
+            None => fits && !tail.spare_refused && !tail.is_nearly_full(bytes),
         };
         at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
     }
@@ -446,6 +446,16 @@ impl<S: Show> Journal<S> {
             let _ = self.space.discard(&spare);
         }
         Ok(())
+    }
+
+    /// Removes the segments of this opening, of which nobody was told: the directory is as it was found. It was poisoned, and
+    /// nobody writes any more.
+    pub(crate) fn take_back(&self) {
+        let spare = lock(&self.tail).spare.take();
+        // The newest first: whatever is left of them, should the process die meanwhile, is a log.
+        for segment in spare.into_iter().chain(self.space.made_in(self.opens).into_iter().rev()) {
+            let _ = self.space.discard(&segment);
+        }
     }
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.

@@ -72,10 +72,10 @@ impl<E> Tail<E> {
         }
     }
 
-    /// Whether the second half of the segment would be begun with so many bytes more. Without a spare that half is for what
+    /// Whether so many bytes more would begin the last quarter of the segment. Without a spare that quarter is for what
     /// settles: somebody has to see first whether there is room for a spare.
-    pub(super) fn is_half_full(&self, bytes: u64) -> bool {
-        self.position + bytes > self.segment.header.start + self.segment.header.capacity / 2
+    pub(super) fn is_nearly_full(&self, bytes: u64) -> bool {
+        self.position + bytes > self.segment.end() - self.segment.header.capacity / 4
     }
 
     /// Copies records to the end of the log, for which the segment has room.

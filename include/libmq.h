@@ -75,7 +75,11 @@ typedef int32_t libmq_status;
 #define LIBMQ_E_NOT_FOUND -3
 /** The handle is NULL, was freed, is of another type, or never was one. */
 #define LIBMQ_E_BAD_HANDLE -4
-/** Memory for this call could not be had; nothing was changed. */
+
+/**
+ * Memory for the records of this call, or for one more handle, could not be had; nothing was changed. Other memory that
+ * cannot be had aborts the process.
+ */
 #define LIBMQ_E_NO_MEMORY -5
 /** This build, file or situation does not support what was asked. */
 #define LIBMQ_E_UNSUPPORTED -6
@@ -414,7 +418,7 @@ typedef void (*libmq_enqueued_fn)(void *ctx, libmq_status status, libmq_receipt 
  * Enqueues a message, and returns when it has reached its durability.
  *
  * Any thread. `out` may be NULL. Answers `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_UNSUPPORTED`, `LIBMQ_E_FULL`,
- * `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
+ * `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_NO_MEMORY`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
  */
 libmq_status libmq_enqueue(libmq_broker *broker,
                            const char *queue,
@@ -531,7 +535,8 @@ libmq_status libmq_handle(libmq_broker *broker,
  * `lease_ms` (0: 30,000), which is not renewed by itself: when it runs out, that is a failed attempt.
  *
  * Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID`,
- * `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`. On failure `*out` is NULL.
+ * `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`; `LIBMQ_E_STORAGE_FULL` where the disk has no room
+ * to note one more message in flight. On failure `*out` is NULL.
  */
 libmq_status libmq_receive(libmq_broker *broker,
                            const char *queue,
@@ -698,11 +703,11 @@ libmq_status libmq_delivery_enqueue(libmq_delivery *delivery,
 /**
  * Done. What was enqueued with the delivery is enqueued by the same record. Returns when that is in the kernel.
  *
- * Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed. The handle is gone
- * in any case.
+ * Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed;
+ * `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has;
+ * `LIBMQ_E_POISONED`: unknown. The handle is gone in any case.
  */
-libmq_status libmq_delivery_ack(libmq_delivery *delivery,
-                                libmq_error **err);
+libmq_status libmq_delivery_ack(libmq_delivery *delivery, libmq_error **err);
 
 /**
  * Failed: tried again after `delay_ms` (0: now, `LIBMQ_NONE`: the backoff), up to `max_retries` times; then a dead letter

@@ -285,13 +285,15 @@ mod tests {
     use super::*;
     use crate::{Broker, Message, Options};
 
+    const LONG: Duration = Duration::from_secs(3600);
+
     /// Where the system had no more threads, those that had been started went on for ever, with the directory.
     #[test]
     fn keepers_go_where_one_of_them_cannot_be_started() {
         let ended = Arc::new(AtomicUsize::new(0));
         let options = KeeperOptions {
-            sync_interval: Duration::MAX,
-            snapshot_interval: Duration::MAX,
+            sync_interval: LONG,
+            snapshot_interval: LONG,
             snapshot_threshold: u64::MAX,
             time_moves: true,
         };

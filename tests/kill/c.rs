@@ -19,7 +19,7 @@ fn library() -> Result<PathBuf, String> {
         return Ok(directory.into());
     }
     let script = root().join("scripts/build.sh");
-    let built = Command::new(script).stdout(Stdio::null()).stdin(Stdio::null()).status();
+    let built = Command::new(script).arg("c").stdout(Stdio::null()).stdin(Stdio::null()).status();
     if !built.is_ok_and(|status| status.success()) {
         return Err("the C library does not build".into());
     }

@@ -43,6 +43,11 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
+    /// What ends there, written.
+    pub(crate) fn written(end: u64) -> Self {
+        Self { written: end, synced: 0 }
+    }
+
     /// One more.
     fn add(&mut self, level: Level, end: u64) {
         let mark = match level {

@@ -1,0 +1,177 @@
+//! What JavaScript does with a delivery: looks at it, extends it, enqueues with it, ends it.
+
+use libmq::{ErrorKind, HandlerError};
+use napi::Env;
+use napi::bindgen_prelude::{Array, BigInt, BufferSlice, Object};
+use napi_derive::napi;
+
+use crate::boundary::{Answer, duration, epoch_ms, thrown};
+use crate::clerk::Task;
+use crate::enqueue::{Body, Extra, message};
+use crate::environment::{Environment, lock};
+
+#[napi]
+impl Environment {
+    /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, and nothing has changed.
+    #[napi(catch_unwind)]
+    pub fn finish(&self, number: f64, outcome: String, text: String, delay: f64) -> Answer<bool> {
+        let run = lock(&self.inner.runs).take(number).map_err(thrown)?;
+        let result = answer(&outcome, text, delay);
+        let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
+        let ended = match inbox {
+            Some((inbox, _)) => inbox.finish(&run.delivery, result),
+            // Its handler was replaced, or its broker closed.
+            None => run.delivery.begin_settle(result).map(drop),
+        };
+        match ended {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::StaleLease | ErrorKind::Closed) => {
+                Ok(false)
+            }
+            Err(error) => Err(thrown(error)),
+        }
+    }
+
+    /// A handler's delivery has ended well; as [`Environment::finish`], and short.
+    #[napi(catch_unwind)]
+    pub fn ack(&self, number: f64) -> Answer<bool> {
+        self.finish(number, String::new(), String::new(), -1.0)
+    }
+
+    /// Settles a pulled delivery and forgets it. True if that is written; else the promise is kept when it is.
+    #[napi(catch_unwind)]
+    pub fn settle(
+        &self,
+        number: f64,
+        promise: f64,
+        outcome: String,
+        text: String,
+        delay: f64,
+    ) -> Answer<bool> {
+        let mut runs = lock(&self.inner.runs);
+        let run = runs.of(number).map_err(thrown)?;
+        let begun = match run.delivery.begin_settle(answer(&outcome, text, delay)) {
+            // Neither settled nor gone.
+            Err(error) if error.kind() == ErrorKind::Invalid => return Err(thrown(error)),
+            begun => begun,
+        };
+        let broker = run.broker;
+        let ended = runs.take(number).map_err(thrown)?;
+        drop(runs);
+        drop(ended);
+        let begun = begun.map_err(thrown)?;
+        if begun.is_soon_reached() {
+            begun.reach().map_err(thrown)?;
+            return Ok(true);
+        }
+        match self.opened(broker) {
+            Some(opened) => opened.clerk.add(&self.inner, Task::Reach(begun, promise)),
+            None => begun.reach().map_err(thrown)?,
+        }
+        Ok(false)
+    }
+
+    /// Nobody has a pulled delivery any more: its lease runs out.
+    #[napi(catch_unwind)]
+    pub fn lapse(&self, number: f64) {
+        if let Ok(run) = lock(&self.inner.runs).take(number) {
+            run.delivery.let_lapse();
+        }
+    }
+
+    /// Gives back what was pulled from a broker that this environment leaves.
+    #[napi(catch_unwind)]
+    pub fn give_back(&self, broker: u32) {
+        let mut runs = lock(&self.inner.runs);
+        for number in runs.numbers(|run| run.broker == broker) {
+            drop(runs.take(number));
+        }
+    }
+
+    /// What is known of a delivery beside its number, id, attempt and body.
+    #[napi(catch_unwind)]
+    pub fn describe<'env>(&self, env: &'env Env, number: f64) -> Answer<Object<'env>> {
+        let mut runs = lock(&self.inner.runs);
+        let delivery = &runs.of(number).map_err(thrown)?.delivery;
+        let mut object = Object::new(env)?;
+        object.set("queue", delivery.queue())?;
+        object.set("maxRetries", delivery.max_retries())?;
+        object.set("token", BigInt::from(delivery.token()))?;
+        object.set("contentType", delivery.content_type())?;
+        object.set("correlationId", delivery.correlation_id())?;
+        object.set("enqueuedAt", epoch_ms(delivery.enqueued_at()))?;
+        object.set("headers", flat(env, delivery.headers())?)?;
+        Ok(object)
+    }
+
+    /// The body as it was enqueued.
+    #[napi(catch_unwind)]
+    pub fn raw<'env>(&self, env: &'env Env, number: f64) -> Answer<BufferSlice<'env>> {
+        let mut runs = lock(&self.inner.runs);
+        let delivery = &runs.of(number).map_err(thrown)?.delivery;
+        BufferSlice::copy_from(env, delivery.body())
+    }
+
+    /// Until when a delivery is held, in milliseconds since the epoch.
+    #[napi(catch_unwind)]
+    pub fn deadline(&self, number: f64) -> Answer<f64> {
+        let mut runs = lock(&self.inner.runs);
+        Ok(epoch_ms(runs.of(number).map_err(thrown)?.delivery.deadline()))
+    }
+
+    /// Why an attempt was cancelled, if it was.
+    #[napi(catch_unwind)]
+    pub fn cancel_reason(&self, number: f64) -> Answer<Option<String>> {
+        let mut runs = lock(&self.inner.runs);
+        let reason = runs.of(number).map_err(thrown)?.delivery.cancel_reason();
+        Ok(reason.map(|reason| reason.name().into()))
+    }
+
+    /// Moves the deadline of a delivery out.
+    #[napi(catch_unwind)]
+    pub fn extend(&self, number: f64, time: f64) -> Answer<()> {
+        let mut runs = lock(&self.inner.runs);
+        runs.of(number).map_err(thrown)?.delivery.extend(duration(time)).map_err(thrown)
+    }
+
+    /// Enqueues a message with the ack of a delivery.
+    #[napi(catch_unwind)]
+    pub fn enqueue_with(
+        &self,
+        number: f64,
+        queue: String,
+        body: Body<'_>,
+        content_type: Option<String>,
+        extra: Option<Extra>,
+    ) -> Answer<()> {
+        let message = message(&queue, &body, content_type.as_deref(), extra.as_ref());
+        let mut runs = lock(&self.inner.runs);
+        runs.of(number).map_err(thrown)?.delivery.enqueue(message).map_err(thrown)
+    }
+}
+
+/// Names and values as a flat list.
+pub(crate) fn flat<'env, 'a>(
+    env: &'env Env,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Answer<Array<'env>> {
+    let mut list = env.create_array(0)?;
+    for (name, value) in headers {
+        list.insert(name)?;
+        list.insert(value)?;
+    }
+    Ok(list)
+}
+
+/// What a handler, or who settles, asks for; a negative delay is none.
+fn answer(outcome: &str, text: String, delay: f64) -> Result<(), HandlerError> {
+    let delay = (delay >= 0.0).then(|| duration(delay));
+    match outcome {
+        "" => Ok(()),
+        "retry" => Err(HandlerError::retry_because(delay, text)),
+        "reject" => Err(HandlerError::reject(text)),
+        "release" => Err(HandlerError::release(delay.unwrap_or_default())),
+        "decode" => Err(HandlerError::undecodable(text)),
+        _ => Err(HandlerError::failed(text)),
+    }
+}

@@ -96,6 +96,15 @@ fn c_plays_every_scenario() {
     }
 }
 
+/// The players of languages that Cargo does not build; the scripts that test those run this with the player's command.
+#[test]
+fn another_language_plays_every_scenario() {
+    if let Some(player) = players::named() {
+        notice_every_wrong_expectation(&player);
+        play_every_scenario(&player);
+    }
+}
+
 #[test]
 fn a_scenario_becomes_lines() {
     let text = r#"

@@ -178,6 +178,14 @@ pub fn c() -> Result<Player, String> {
     Ok(Player { language: "c", command: vec![program] })
 }
 
+/// The player that `LIBMQ_PLAYER` names: a language, and a command that knows nothing of spaces in its words.
+pub fn named() -> Option<Player> {
+    let named = std::env::var("LIBMQ_PLAYER").ok()?;
+    let mut words = named.split_whitespace();
+    let language = words.next().expect("LIBMQ_PLAYER is empty").to_owned().leak();
+    Some(Player { language, command: words.map(PathBuf::from).collect() })
+}
+
 /// Builds the shared library as it is shipped, so that no stale one is tested; answers where it is.
 fn build_library(root: &Path) -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();

@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::Program;
-use crate::{kill_rounds, killer, setting};
-
-/// Rounds that count, where `LIBMQ_KILL_ROUNDS` does not say; else half of what it says.
-const ROUNDS: u64 = 50;
+use crate::{ROUNDS_OTHER, kill_rounds, killer, setting};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -61,6 +58,9 @@ fn kill_rounds_lose_nothing_and_double_nothing_in_c_and_find_the_killer() {
         Ok(program) => program,
         Err(why) => return crate::skip(&format!("kill rounds in C: {why}")),
     };
-    kill_rounds(&program, setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS, |rounds| rounds.div_ceil(2)));
+    kill_rounds(
+        &program,
+        setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_OTHER, |rounds| rounds.div_ceil(2)),
+    );
     killer::run(&program);
 }

@@ -20,6 +20,9 @@ use process::Program;
 /// Rounds that count, where `LIBMQ_KILL_ROUNDS` does not say.
 const ROUNDS_RUST: u64 = 100;
 
+/// The same for other languages; else half of what it says.
+const ROUNDS_OTHER: u64 = 50;
+
 fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and takes a number")))
@@ -49,6 +52,16 @@ fn skip(why: &str) {
     if let Some(path) = std::env::var_os("LIBMQ_SKIPS") {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
         writeln!(file.unwrap(), "{why}").unwrap();
+    }
+}
+
+/// The worker of a language that Cargo does not build; the scripts that test those run this with the worker's command.
+#[test]
+fn kill_rounds_lose_nothing_and_double_nothing_in_another_language_and_find_the_killer() {
+    if let Some(program) = Program::named() {
+        let rounds = setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_OTHER, |rounds| rounds.div_ceil(2));
+        kill_rounds(&program, rounds);
+        killer::run(&program);
     }
 }
 

@@ -33,6 +33,18 @@ impl Program {
             environment: Vec::new(),
         }
     }
+
+    /// The worker that `LIBMQ_KILL_WORKER` names: a language, and a command that knows nothing of spaces in its words.
+    pub fn named() -> Option<Self> {
+        let named = std::env::var("LIBMQ_KILL_WORKER").ok()?;
+        let mut words = named.split_whitespace().map(str::to_owned);
+        Some(Self {
+            language: words.next().expect("LIBMQ_KILL_WORKER is empty").leak(),
+            program: words.next().expect("LIBMQ_KILL_WORKER names no command").into(),
+            arguments: words.collect(),
+            environment: Vec::new(),
+        })
+    }
 }
 
 /// What came of waiting for a line.

@@ -31,10 +31,11 @@ class Broker {
   constructor(native, log) {
     this.#native = native;
     this.#log = log;
-    this.#receivers = new Receivers(native);
+    const check = () => this.#check();
+    this.#receivers = new Receivers(native, check);
     this.path = native.path;
     this.recovery = Object.freeze(native.recovery());
-    this.deadLetters = new DeadLetters(native, () => this.#check());
+    this.deadLetters = new DeadLetters(native, check);
   }
 
   async enqueue(queue, body, options) {
@@ -238,7 +239,7 @@ class Broker {
 
   #register(queue, handler, init) {
     const ear = calling(() => this.#native.handle(queue, init));
-    this.#handlers.set(queue, new Handler(ear, queue, handler, this.#log));
+    this.#handlers.set(queue, new Handler(ear, queue, handler, this.#log, () => this.#check()));
   }
 
   // Has the waiting registration of a queue follow once the handler that is there has ended.

@@ -10,12 +10,14 @@ const { kinds, queueOf } = require('./options.js');
 
 class Context {
   #number;
+  #check;
   #about;
   #raw;
   #controller;
 
-  constructor(number, queue, id, attempt) {
+  constructor(number, queue, id, attempt, check) {
     this.#number = number;
+    this.#check = check;
     this.queue = queue;
     this.id = id;
     this.attempt = attempt;
@@ -72,12 +74,14 @@ class Context {
 
   extend(ms) {
     kinds.time('extend', ms);
+    this.#check();
     calling(() => environment.extend(this.#number, ms));
   }
 
   enqueue(queue, body, options) {
     queueOf(queue);
     const parts = partsOf(body, options);
+    this.#check();
     calling(() => environment.enqueueWith(this.#number, queue, parts.body, parts.contentType, parts.extra));
   }
 

@@ -12,11 +12,13 @@ const forgotten = new FinalizationRegistry((number) => environment.lapse(number)
 
 class Delivery {
   #number;
+  #check;
   #raw;
   #settled = false;
 
-  constructor(number, id, attempt, body, about) {
+  constructor(number, id, attempt, body, about, check) {
     this.#number = number;
+    this.#check = check;
     this.id = id;
     this.queue = about.queue;
     this.body = body;
@@ -63,12 +65,14 @@ class Delivery {
 
   extend(ms) {
     kinds.time('extend', ms);
+    this.#check();
     calling(() => environment.extend(this.#number, ms));
   }
 
   enqueue(queue, body, options) {
     queueOf(queue);
     const parts = partsOf(body, options);
+    this.#check();
     calling(() => environment.enqueueWith(this.#number, queue, parts.body, parts.contentType, parts.extra));
   }
 
@@ -77,6 +81,7 @@ class Delivery {
   }
 
   async #settle(outcome, text, delay = -1) {
+    this.#check();
     const promise = nextPromise();
     let written;
     try {
@@ -96,7 +101,7 @@ class Delivery {
 }
 
 // The deliveries of a native list. What does not decode is a dead letter at once, and nobody's delivery.
-function deliveriesOf(list) {
+function deliveriesOf(list, check) {
   const deliveries = [];
   for (let i = 0; i < list.length; i += 4) {
     const number = list[i];
@@ -105,7 +110,8 @@ function deliveriesOf(list) {
       environment.settle(number, nextPromise(), 'decode', decoded.error, -1);
       continue;
     }
-    deliveries.push(new Delivery(number, list[i + 1], list[i + 2], decoded.body, environment.describe(number)));
+    const about = environment.describe(number);
+    deliveries.push(new Delivery(number, list[i + 1], list[i + 2], decoded.body, about, check));
   }
   return deliveries;
 }

@@ -18,16 +18,18 @@ class Handler {
   #queue;
   #call;
   #log;
+  #check;
   #contexts = new Map();
   #turn = 0;
   #isLooking = false;
   #whenIdle;
 
-  constructor(ear, queue, call, log) {
+  constructor(ear, queue, call, log, check) {
     this.#ear = ear;
     this.#queue = queue;
     this.#call = call;
     this.#log = log;
+    this.#check = check;
     listen(ear, () => this.#rung());
   }
 
@@ -98,7 +100,7 @@ class Handler {
   }
 
   #run(number, id, attempt, body) {
-    const context = new Context(number, this.#queue, id, attempt);
+    const context = new Context(number, this.#queue, id, attempt, this.#check);
     this.#contexts.set(number, context);
     let message = body;
     if (typeof body === 'string') {

@@ -9,10 +9,12 @@ const { calling } = require('./errors.js');
 
 class Receivers {
   #native;
+  #check;
   #queues = new Map();
 
-  constructor(native) {
+  constructor(native, check) {
     this.#native = native;
+    this.#check = check;
   }
 
   // Up to `max` deliveries; none where nothing came in time.
@@ -53,7 +55,7 @@ class Receivers {
   #poll(queue, max, lease) {
     for (;;) {
       const list = calling(() => this.#native.receive(queue, max, lease));
-      const deliveries = deliveriesOf(list);
+      const deliveries = deliveriesOf(list, this.#check);
       // What was no delivery after all was perhaps not the last one.
       if (deliveries.length > 0 || list.length === 0) return deliveries;
     }

@@ -9,9 +9,6 @@ use napi_derive::napi;
 /// Between the parts of an error's text, where the other half of the package takes it apart.
 const SEPARATOR: char = '\u{1}';
 
-/// What a call from JavaScript answers.
-pub(crate) type Answer<T> = napi::Result<T>;
-
 /// An error as text: its code, the path it names, and the message.
 pub(crate) fn text_of(error: &Error) -> String {
     let path = error.path().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();

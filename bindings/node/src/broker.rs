@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use libmq::{Error, ErrorKind, Interrupt};
-use napi::Env;
 use napi::bindgen_prelude::{Array, Object};
+use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{Answer, duration, guarded, ms, thrown, whole_size};
+use crate::boundary::{duration, guarded, ms, thrown, whole_size};
 use crate::call;
 use crate::clerk::Clerk;
 use crate::done::Value;
@@ -22,7 +22,8 @@ use crate::take::Ear;
 pub(crate) struct Opened {
     pub(crate) owner: Arc<Owner>,
     pub(crate) clerk: Clerk,
-    left: std::sync::Once,
+    /// The environment, by its address, which no other one has as long as this is there.
+    home: usize,
 }
 
 /// A broker, as JavaScript holds it.
@@ -43,21 +44,17 @@ impl Environment {
         let has_files = init.has_files() && path != ":memory:";
         let options = init.options();
         call::run(&self.inner, promise, move || {
-            let is_mine = |owner: &Arc<Owner>| {
-                inner.opened().iter().any(|mine| Arc::ptr_eq(&mine.owner, owner))
-            };
-            let owner = owner::open(&path, options, &text, has_files, is_mine)?;
+            let home = Arc::as_ptr(&inner).addr();
+            let owner = owner::open(&path, options, &text, has_files, home)?;
             let clerk = Clerk::new(owner.broker.clone());
-            let opened = Arc::new(Opened { owner, clerk, left: std::sync::Once::new() });
-            let mut brokers = lock(&inner.brokers);
-            brokers.push(Some(opened));
-            Ok(Value::Opened(u32::try_from(brokers.len() - 1).unwrap_or(u32::MAX)))
+            let opened = Arc::new(Opened { owner, clerk, home });
+            inner.keep(opened).map(Value::Opened)
         });
     }
 
     /// The broker of a number that `open` brought.
     #[napi(catch_unwind)]
-    pub fn broker(&self, number: u32) -> Answer<NativeBroker> {
+    pub fn broker(&self, number: u32) -> Result<NativeBroker> {
         let opened = self
             .opened(number)
             .ok_or_else(|| thrown(Error::new(ErrorKind::Closed, "the broker is closed")))?;
@@ -87,7 +84,7 @@ impl NativeBroker {
 
     /// What opening found.
     #[napi(catch_unwind)]
-    pub fn recovery<'env>(&self, env: &'env Env) -> Answer<Object<'env>> {
+    pub fn recovery<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let found = self.opened.owner.broker.recovery();
         let mut object = Object::new(env)?;
         object.set("messages", found.messages as f64)?;
@@ -102,13 +99,13 @@ impl NativeBroker {
 
     /// Refuses a closed broker.
     #[napi(catch_unwind)]
-    pub fn check_open(&self) -> Answer<()> {
+    pub fn check_open(&self) -> Result<()> {
         self.opened.owner.broker.check_open().map_err(thrown)
     }
 
     /// Registers a handler; answers the number of its inbox.
     #[napi(catch_unwind)]
-    pub fn handle(&self, queue: String, init: HandlerInit) -> Answer<u32> {
+    pub fn handle(&self, queue: String, init: HandlerInit) -> Result<u32> {
         let broker = &self.opened.owner.broker;
         let number = lock(&self.environment.ears).next_number();
         let ring = self.ring(number);
@@ -120,7 +117,7 @@ impl NativeBroker {
 
     /// Has a queue ring for those who receive from it; answers the number of the watch.
     #[napi(catch_unwind)]
-    pub fn watch(&self, queue: String) -> Answer<u32> {
+    pub fn watch(&self, queue: String) -> Result<u32> {
         let number = lock(&self.environment.ears).next_number();
         let watch = self.opened.owner.broker.watch(&queue, self.ring(number)).map_err(thrown)?;
         lock(&self.environment.ears).add(number, Ear::Watch(watch));
@@ -135,7 +132,7 @@ impl NativeBroker {
         queue: String,
         max: f64,
         lease: Option<f64>,
-    ) -> Answer<Array<'env>> {
+    ) -> Result<Array<'env>> {
         let broker = &self.opened.owner.broker;
         let (now, lease) = (std::time::Duration::ZERO, lease.map(duration));
         let received = guarded(broker, || {
@@ -168,7 +165,7 @@ impl NativeBroker {
     /// Whether other environments have it open, too.
     #[napi(catch_unwind)]
     pub fn is_shared(&self) -> bool {
-        self.opened.owner.is_shared()
+        self.opened.owner.shares() > 1
     }
 
     /// Closes the broker, or leaves it to the other environments that have it open.
@@ -204,14 +201,14 @@ impl NativeBroker {
 
     /// Moves a manual clock.
     #[napi(catch_unwind)]
-    pub fn advance(&self, time: f64) -> Answer<()> {
+    pub fn advance(&self, time: f64) -> Result<()> {
         let broker = &self.opened.owner.broker;
         guarded(broker, || broker.advance(duration(time))).map_err(thrown)
     }
 
     /// Refuses what this version does not have, as every language does.
     #[napi(catch_unwind)]
-    pub fn unsupported(&self, call: String) -> Answer<()> {
+    pub fn unsupported(&self, call: String) -> Result<()> {
         self.check_open()?;
         Err(thrown(Error::new(
             ErrorKind::Unsupported,
@@ -234,9 +231,7 @@ impl NativeBroker {
 impl Opened {
     /// Leaves the owner; answers whether nobody else has it open.
     fn leave(&self) -> bool {
-        let mut is_last = false;
-        self.left.call_once(|| is_last = self.owner.leave());
-        is_last
+        self.owner.leave(self.home)
     }
 }
 

@@ -1,17 +1,17 @@
 //! Done: what has come of calls that JavaScript has promises for.
 
-use libmq::{DeadLetter, Error, Receipt};
-use napi::Env;
+use libmq::{DeadLetter, Receipt};
 use napi::bindgen_prelude::{Array, BigInt, Null};
+use napi::{Env, Result};
 
-use crate::boundary::{Answer, text_of};
+use crate::boundary::text_of;
 use crate::letters::letter_object;
 
 /// What became of a call, under the number of its promise.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) promise: f64,
-    pub(crate) result: Result<Value, Error>,
+    pub(crate) result: libmq::Result<Value>,
 }
 
 /// What a call answers.
@@ -30,7 +30,7 @@ pub(crate) enum Value {
 
 impl Done {
     /// Adds itself to a flat list: promise, error or null, value.
-    pub(crate) fn write(self, env: &Env, list: &mut Array<'_>) -> Answer<()> {
+    pub(crate) fn write(self, env: &Env, list: &mut Array<'_>) -> Result<()> {
         list.insert(self.promise)?;
         match self.result {
             Err(error) => {
@@ -46,7 +46,7 @@ impl Done {
 }
 
 impl Value {
-    fn write(self, env: &Env, list: &mut Array<'_>) -> Answer<()> {
+    fn write(self, env: &Env, list: &mut Array<'_>) -> Result<()> {
         match self {
             Self::Nothing => list.insert(Null),
             Self::Bool(value) => list.insert(value),
@@ -72,7 +72,7 @@ impl Value {
 pub(crate) fn receipt_list<'env>(
     env: &'env Env,
     receipts: impl Iterator<Item = Receipt>,
-) -> Answer<Array<'env>> {
+) -> Result<Array<'env>> {
     let mut list = env.create_array(0)?;
     for receipt in receipts {
         list.insert(BigInt::from(receipt.id))?;

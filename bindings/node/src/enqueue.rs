@@ -3,11 +3,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use libmq::{Begun, Dedup, Message};
-use napi::Env;
 use napi::bindgen_prelude::{Array, BigInt, Either, Uint8ArraySlice};
+use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{Answer, duration, guarded, thrown};
+use crate::boundary::{duration, guarded, thrown};
 use crate::broker::NativeBroker;
 use crate::clerk::Task;
 use crate::done::Value;
@@ -56,7 +56,7 @@ impl NativeBroker {
         body: Body<'_>,
         content_type: Option<String>,
         extra: Option<Extra>,
-    ) -> Answer<Array<'env>> {
+    ) -> Result<Array<'env>> {
         let begun =
             self.begin(&[message(&queue, &body, content_type.as_deref(), extra.as_ref())])?;
         let mut answer = env.create_array(0)?;
@@ -85,7 +85,7 @@ impl NativeBroker {
         bodies: Vec<Body<'env>>,
         content_types: Vec<Option<String>>,
         extras: Vec<Option<Extra>>,
-    ) -> Answer<Array<'env>> {
+    ) -> Result<Array<'env>> {
         let parts = || bodies.iter().zip(&content_types).zip(&extras);
         let messages: Vec<Message<'_>> = parts()
             .map(|((body, content_type), extra)| {
@@ -114,7 +114,7 @@ impl NativeBroker {
 
 impl NativeBroker {
     /// Gives messages their places, unless that has to wait, for room or for others that do.
-    fn begin(&self, messages: &[Message<'_>]) -> Answer<Option<Begun>> {
+    fn begin(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
         let broker = &self.opened.owner.broker;
         if self.opened.clerk.has_enqueues() {
             return Ok(None);
@@ -123,7 +123,7 @@ impl NativeBroker {
     }
 
     /// Has what has begun reach its durability; answers whether it has.
-    fn reach(&self, begun: Begun, promise: f64) -> Answer<bool> {
+    fn reach(&self, begun: Begun, promise: f64) -> Result<bool> {
         if begun.is_soon_reached() {
             guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)?;
             return Ok(true);

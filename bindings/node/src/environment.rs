@@ -12,12 +12,12 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 
-use crate::boundary::Answer;
 use crate::broker::Opened;
 use crate::done::{Done, Value};
 use crate::limits;
 use crate::runs::Runs;
 use crate::take::Ears;
+use napi::Result;
 
 /// Says "have a look". Weak: it keeps no loop alive.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
@@ -59,7 +59,7 @@ struct Post {
 
 /// The environment of this loop; `wake` is called when there is something to collect.
 #[napi(catch_unwind)]
-pub(crate) fn connect(env: Env, wake: Function<'_, (), ()>) -> Answer<Environment> {
+pub(crate) fn connect(env: Env, wake: Function<'_, (), ()>) -> Result<Environment> {
     let wake =
         wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?;
     let inner = Arc::new(Inner {
@@ -79,7 +79,7 @@ pub(crate) fn connect(env: Env, wake: Function<'_, (), ()>) -> Answer<Environmen
 impl Environment {
     /// What there is to be told: a flat list of promises with their errors and values, and a list of what rang.
     #[napi(catch_unwind)]
-    pub fn collect<'env>(&self, env: &'env Env) -> Answer<Array<'env>> {
+    pub fn collect<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
         let (done, rung) = {
             let mut post = lock(&self.inner.post);
             post.woken = false;
@@ -131,6 +131,17 @@ impl Inner {
             // Under the lock, so that nobody calls a loop that has ended.
             self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
+    }
+
+    /// Keeps a broker that was opened, under a number, unless the loop has ended meanwhile.
+    pub(crate) fn keep(&self, opened: Arc<Opened>) -> libmq::Result<u32> {
+        let mut brokers = lock(&self.brokers);
+        if lock(&self.post).ended {
+            return Err(Error::new(libmq::ErrorKind::Closed, "the thread that opened it has ended"));
+        }
+        let number = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
+        brokers.push(Some(opened));
+        Ok(number)
     }
 
     /// The brokers that are open here.

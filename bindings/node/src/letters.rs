@@ -1,11 +1,11 @@
 //! Dead letters, as objects.
 
 use libmq::DeadLetter;
-use napi::Env;
 use napi::bindgen_prelude::{BigInt, BufferSlice, Object};
+use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{Answer, epoch_ms, whole_size};
+use crate::boundary::{epoch_ms, whole_size};
 use crate::broker::NativeBroker;
 use crate::call;
 use crate::done::Value;
@@ -73,7 +73,7 @@ impl NativeBroker {
 }
 
 /// A dead letter as an object.
-pub(crate) fn letter_object<'env>(env: &'env Env, letter: &DeadLetter) -> Answer<Object<'env>> {
+pub(crate) fn letter_object<'env>(env: &'env Env, letter: &DeadLetter) -> Result<Object<'env>> {
     let mut object = Object::new(env)?;
     object.set("id", BigInt::from(letter.id()))?;
     object.set("queue", letter.queue())?;

@@ -1,18 +1,18 @@
 //! Metrics, as objects.
 
 use libmq::{Metrics, QueueMetrics};
-use napi::Env;
 use napi::bindgen_prelude::Object;
+use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{Answer, ms, thrown};
+use crate::boundary::{ms, thrown};
 use crate::broker::NativeBroker;
 
 #[napi]
 impl NativeBroker {
     /// The figures of the broker and its queues.
     #[napi(catch_unwind)]
-    pub fn metrics<'env>(&self, env: &'env Env) -> Answer<Object<'env>> {
+    pub fn metrics<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let metrics = self.opened.owner.broker.metrics().map_err(thrown)?;
         let mut object = figures(env, &metrics.broker)?;
         broker_figures(env, &metrics, &mut object)?;
@@ -25,7 +25,7 @@ impl NativeBroker {
     }
 }
 
-fn broker_figures(env: &Env, metrics: &Metrics, object: &mut Object<'_>) -> Answer<()> {
+fn broker_figures(env: &Env, metrics: &Metrics, object: &mut Object<'_>) -> Result<()> {
     object.set("journalBytes", metrics.journal_bytes as f64)?;
     object.set("segments", metrics.segments as f64)?;
     object.set("snapshots", metrics.snapshots as f64)?;
@@ -40,7 +40,7 @@ fn broker_figures(env: &Env, metrics: &Metrics, object: &mut Object<'_>) -> Answ
 }
 
 /// The figures of a queue, under the names of the documentation.
-fn figures<'env>(env: &'env Env, figures: &QueueMetrics) -> Answer<Object<'env>> {
+fn figures<'env>(env: &'env Env, figures: &QueueMetrics) -> Result<Object<'env>> {
     let mut object = Object::new(env)?;
     object.set("oldestReadyAge", figures.oldest_ready_age.map(ms))?;
     for (name, value) in [

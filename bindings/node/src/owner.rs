@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use libmq::{Broker, Error, ErrorKind, Options};
@@ -19,8 +18,8 @@ pub(crate) struct Owner {
     pub(crate) broker: Broker,
     /// The options as JavaScript gave them, in a fixed order.
     options: String,
-    /// Environments that have it open. Changed under the lock of the table.
-    shares: AtomicUsize,
+    /// The environments that have it open, by their addresses. Changed under the lock of the table.
+    homes: Mutex<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -33,16 +32,16 @@ enum Entry {
 static OWNERS: Mutex<Option<HashMap<PathBuf, Entry>>> = Mutex::new(None);
 static CHANGED: Condvar = Condvar::new();
 
-/// Opens a directory, or shares it with another environment; `is_mine` says whether the caller has an owner open already.
+/// Opens a directory for an environment, or has it share the owner that another one opened.
 pub(crate) fn open(
     path: &str,
     options: Options,
     text: &str,
     has_files: bool,
-    is_mine: impl Fn(&Arc<Owner>) -> bool,
+    home: usize,
 ) -> libmq::Result<Arc<Owner>> {
     if !has_files {
-        return Ok(Arc::new(Owner::new(Broker::open(path, options)?, text)));
+        return Ok(Arc::new(Owner::new(Broker::open(path, options)?, text, home)));
     }
     let key = key_of(Path::new(path));
     {
@@ -53,17 +52,16 @@ pub(crate) fn open(
                     owners = CHANGED.wait(owners).unwrap_or_else(PoisonError::into_inner);
                 }
                 Some(Entry::Open(owner)) => {
-                    let owner =
-                        owner.upgrade().filter(|owner| owner.shares.load(Ordering::Relaxed) > 0);
+                    let owner = owner.upgrade().filter(|owner| owner.shares() > 0);
                     let Some(owner) = owner else { break };
-                    return owner.shared(path, text, &is_mine);
+                    return owner.shared(path, text, home);
                 }
                 None => break,
             }
         }
         owners.get_or_insert_default().insert(key.clone(), Entry::Opening);
     }
-    let opened = Broker::open(path, options).map(|broker| Arc::new(Owner::new(broker, text)));
+    let opened = Broker::open(path, options).map(|broker| Arc::new(Owner::new(broker, text, home)));
     {
         let mut owners = lock(&OWNERS);
         let owners = owners.get_or_insert_default();
@@ -77,39 +75,37 @@ pub(crate) fn open(
 }
 
 impl Owner {
-    fn new(broker: Broker, options: &str) -> Self {
-        Self { broker, options: options.into(), shares: AtomicUsize::new(1) }
+    fn new(broker: Broker, options: &str, home: usize) -> Self {
+        Self { broker, options: options.into(), homes: Mutex::new(vec![home]) }
+    }
+
+    /// Environments that have it open.
+    pub(crate) fn shares(&self) -> usize {
+        lock(&self.homes).len()
     }
 
     /// One more environment; called under the lock of the table.
-    fn shared(
-        self: Arc<Self>,
-        path: &str,
-        options: &str,
-        is_mine: impl Fn(&Arc<Self>) -> bool,
-    ) -> libmq::Result<Arc<Self>> {
-        let why = if is_mine(&self) {
+    fn shared(self: Arc<Self>, path: &str, options: &str, home: usize) -> libmq::Result<Arc<Self>> {
+        let mut homes = lock(&self.homes);
+        let why = if homes.contains(&home) {
             "is open in this program already"
         } else if self.options != options {
             "is open in another thread of this program, with other options"
         } else {
-            self.shares.fetch_add(1, Ordering::Relaxed);
+            homes.push(home);
+            drop(homes);
             return Ok(self);
         };
         Err(Error::new(ErrorKind::Locked, format!("{path} {why}")))
     }
 
-    /// Whether more than one environment has it open.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.shares.load(Ordering::Relaxed) > 1
-    }
-
     /// An environment leaves; answers whether it was the last one, and then it closes the broker.
-    pub(crate) fn leave(&self) -> bool {
+    pub(crate) fn leave(&self, home: usize) -> bool {
         let _owners = lock(&OWNERS);
-        let before = self.shares.load(Ordering::Relaxed);
-        self.shares.store(before.saturating_sub(1), Ordering::Relaxed);
-        before == 1
+        let mut homes = lock(&self.homes);
+        let before = homes.len();
+        homes.retain(|other| *other != home);
+        before > 0 && homes.is_empty()
     }
 }
 

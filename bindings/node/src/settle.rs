@@ -1,11 +1,11 @@
 //! What JavaScript does with a delivery: looks at it, extends it, enqueues with it, ends it.
 
 use libmq::{ErrorKind, HandlerError};
-use napi::Env;
 use napi::bindgen_prelude::{Array, BigInt, BufferSlice, Object};
+use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{Answer, duration, epoch_ms, thrown};
+use crate::boundary::{duration, epoch_ms, thrown};
 use crate::clerk::Task;
 use crate::enqueue::{Body, Extra, message};
 use crate::environment::{Environment, lock};
@@ -14,7 +14,7 @@ use crate::environment::{Environment, lock};
 impl Environment {
     /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, and nothing has changed.
     #[napi(catch_unwind)]
-    pub fn finish(&self, number: f64, outcome: String, text: String, delay: f64) -> Answer<bool> {
+    pub fn finish(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<bool> {
         let run = lock(&self.inner.runs).take(number).map_err(thrown)?;
         let result = answer(&outcome, text, delay);
         let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
@@ -34,7 +34,7 @@ impl Environment {
 
     /// A handler's delivery has ended well; as [`Environment::finish`], and short.
     #[napi(catch_unwind)]
-    pub fn ack(&self, number: f64) -> Answer<bool> {
+    pub fn ack(&self, number: f64) -> Result<bool> {
         self.finish(number, String::new(), String::new(), -1.0)
     }
 
@@ -47,7 +47,7 @@ impl Environment {
         outcome: String,
         text: String,
         delay: f64,
-    ) -> Answer<bool> {
+    ) -> Result<bool> {
         let mut runs = lock(&self.inner.runs);
         let run = runs.of(number).map_err(thrown)?;
         let begun = match run.delivery.begin_settle(answer(&outcome, text, delay)) {
@@ -90,7 +90,7 @@ impl Environment {
 
     /// What is known of a delivery beside its number, id, attempt and body.
     #[napi(catch_unwind)]
-    pub fn describe<'env>(&self, env: &'env Env, number: f64) -> Answer<Object<'env>> {
+    pub fn describe<'env>(&self, env: &'env Env, number: f64) -> Result<Object<'env>> {
         let mut runs = lock(&self.inner.runs);
         let delivery = &runs.of(number).map_err(thrown)?.delivery;
         let mut object = Object::new(env)?;
@@ -106,7 +106,7 @@ impl Environment {
 
     /// The body as it was enqueued.
     #[napi(catch_unwind)]
-    pub fn raw<'env>(&self, env: &'env Env, number: f64) -> Answer<BufferSlice<'env>> {
+    pub fn raw<'env>(&self, env: &'env Env, number: f64) -> Result<BufferSlice<'env>> {
         let mut runs = lock(&self.inner.runs);
         let delivery = &runs.of(number).map_err(thrown)?.delivery;
         BufferSlice::copy_from(env, delivery.body())
@@ -114,14 +114,14 @@ impl Environment {
 
     /// Until when a delivery is held, in milliseconds since the epoch.
     #[napi(catch_unwind)]
-    pub fn deadline(&self, number: f64) -> Answer<f64> {
+    pub fn deadline(&self, number: f64) -> Result<f64> {
         let mut runs = lock(&self.inner.runs);
         Ok(epoch_ms(runs.of(number).map_err(thrown)?.delivery.deadline()))
     }
 
     /// Why an attempt was cancelled, if it was.
     #[napi(catch_unwind)]
-    pub fn cancel_reason(&self, number: f64) -> Answer<Option<String>> {
+    pub fn cancel_reason(&self, number: f64) -> Result<Option<String>> {
         let mut runs = lock(&self.inner.runs);
         let reason = runs.of(number).map_err(thrown)?.delivery.cancel_reason();
         Ok(reason.map(|reason| reason.name().into()))
@@ -129,7 +129,7 @@ impl Environment {
 
     /// Moves the deadline of a delivery out.
     #[napi(catch_unwind)]
-    pub fn extend(&self, number: f64, time: f64) -> Answer<()> {
+    pub fn extend(&self, number: f64, time: f64) -> Result<()> {
         let mut runs = lock(&self.inner.runs);
         runs.of(number).map_err(thrown)?.delivery.extend(duration(time)).map_err(thrown)
     }
@@ -143,7 +143,7 @@ impl Environment {
         body: Body<'_>,
         content_type: Option<String>,
         extra: Option<Extra>,
-    ) -> Answer<()> {
+    ) -> Result<()> {
         let message = message(&queue, &body, content_type.as_deref(), extra.as_ref());
         let mut runs = lock(&self.inner.runs);
         runs.of(number).map_err(thrown)?.delivery.enqueue(message).map_err(thrown)
@@ -154,7 +154,7 @@ impl Environment {
 pub(crate) fn flat<'env, 'a>(
     env: &'env Env,
     headers: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Answer<Array<'env>> {
+) -> Result<Array<'env>> {
     let mut list = env.create_array(0)?;
     for (name, value) in headers {
         list.insert(name)?;
@@ -164,7 +164,7 @@ pub(crate) fn flat<'env, 'a>(
 }
 
 /// What a handler, or who settles, asks for; a negative delay is none.
-fn answer(outcome: &str, text: String, delay: f64) -> Result<(), HandlerError> {
+fn answer(outcome: &str, text: String, delay: f64) -> std::result::Result<(), HandlerError> {
     let delay = (delay >= 0.0).then(|| duration(delay));
     match outcome {
         "" => Ok(()),

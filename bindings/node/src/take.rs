@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use libmq::{CancelReason, Delivery, Inbox, Next, Watch};
-use napi::Env;
 use napi::bindgen_prelude::{Array, BigInt, BufferSlice, Null};
+use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{Answer, ms, thrown};
+use crate::boundary::{ms, thrown};
 use crate::environment::{Environment, lock};
 use crate::limits;
 use crate::runs::Run;
@@ -59,7 +59,7 @@ impl Environment {
     /// Takes what an inbox has, up to `max`: a flat list of number, id, attempt and body. Where the inbox is to be asked
     /// again after some time, though it does not ring, those milliseconds follow.
     #[napi(catch_unwind)]
-    pub fn take<'env>(&self, env: &'env Env, ear: u32, max: u32) -> Answer<Array<'env>> {
+    pub fn take<'env>(&self, env: &'env Env, ear: u32, max: u32) -> Result<Array<'env>> {
         let mut list = env.create_array(0)?;
         let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else { return Ok(list) };
         for _ in 0..max.min(limits::TAKE_MAX) {
@@ -80,7 +80,7 @@ impl Environment {
 
     /// What was cancelled of an inbox's deliveries since this was asked last: a flat list of number and reason.
     #[napi(catch_unwind)]
-    pub fn cancelled<'env>(&self, env: &'env Env, ear: u32) -> Answer<Array<'env>> {
+    pub fn cancelled<'env>(&self, env: &'env Env, ear: u32) -> Result<Array<'env>> {
         let mut list = env.create_array(0)?;
         let heard =
             lock(&self.inner.ears).inbox(ear).is_some_and(|(inbox, _)| inbox.hear_cancelled());
@@ -117,7 +117,7 @@ impl Environment {
 
 impl Environment {
     /// Writes a delivery into a flat list: number, id, attempt, body. A body that is no text though it should be is null.
-    pub(crate) fn hand_over(&self, env: &Env, run: Run, list: &mut Array<'_>) -> Answer<()> {
+    pub(crate) fn hand_over(&self, env: &Env, run: Run, list: &mut Array<'_>) -> Result<()> {
         let (id, attempt) = (run.delivery.id(), run.delivery.attempt());
         // One that there are too many of is dropped, which releases it.
         let Some(number) = lock(&self.inner.runs).add(run) else { return Ok(()) };

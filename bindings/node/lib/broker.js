@@ -3,12 +3,17 @@
 // The broker: an open directory.
 
 const { DeadLetters } = require('./dead_letters.js');
-const { environment, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
+const { desk, environment, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
 const { Receipt, partsOf, partsOfItem } = require('./message.js');
 const { idOf, kinds, optionsOf, queueOf, wrongType } = require('./options.js');
 const { Receivers } = require('./receivers.js');
+
+// What an enqueue answers; the third is that it has begun.
+const HANDED_ON = 0;
+const REACHED = 2;
+const STATUSES = ['accepted', 'replaced', 'duplicate'];
 
 // How long a stop and a close wait for handlers.
 const STOP_TIMEOUT = 25_000;
@@ -43,16 +48,19 @@ class Broker {
     const parts = partsOf(body, options);
     this.#check();
     const promise = nextPromise();
-    let answer;
+    let state;
     try {
-      answer = this.#native.enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
+      state = this.#native.enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
     } catch (error) {
       throw translated(error);
     }
-    const [id, status, reached] = answer;
-    if (reached) return new Receipt(id, status);
-    const receipt = await waitFor(promise);
-    return id === undefined ? new Receipt(receipt[0], receipt[1]) : new Receipt(id, status);
+    if (state === HANDED_ON) {
+      const [id, status] = await waitFor(promise);
+      return new Receipt(id, status);
+    }
+    const receipt = new Receipt(desk.ids[0], STATUSES[desk.numbers[desk.FIRST]]);
+    if (state !== REACHED) await waitFor(promise);
+    return receipt;
   }
 
   async enqueueMany(queue, items) {

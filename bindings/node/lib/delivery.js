@@ -3,7 +3,7 @@
 // Deliveries that were received. One that nobody has any more, unsettled, is held until its lease runs out.
 
 const { describe } = require('./body.js');
-const { environment, nextPromise, waitFor } = require('./environment.js');
+const { environment } = require('./environment.js');
 const { LibmqError, calling } = require('./errors.js');
 const { headersOf, partsOf } = require('./message.js');
 const { kinds, optionsOf, queueOf, wrongType } = require('./options.js');
@@ -82,16 +82,13 @@ class Delivery {
 
   async #settle(outcome, text, delay = -1) {
     this.#check();
-    const promise = nextPromise();
-    let written;
     try {
-      written = calling(() => environment.settle(this.#number, promise, outcome, text, delay));
+      calling(() => environment.settle(this.#number, outcome, text, delay));
     } catch (error) {
       if (!(error instanceof LibmqError && error.code === 'INVALID')) this.#forget();
       throw error;
     }
     this.#forget();
-    if (!written) await waitFor(promise);
   }
 
   #forget() {
@@ -107,7 +104,7 @@ function deliveriesOf(list, check) {
     const number = list[i];
     const decoded = decode(list[i + 3]);
     if (decoded.error !== undefined) {
-      environment.settle(number, nextPromise(), 'decode', decoded.error, -1);
+      environment.settle(number, 'decode', decoded.error, -1);
       continue;
     }
     const about = environment.describe(number);

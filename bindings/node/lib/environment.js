@@ -17,7 +17,12 @@ function wake() {
   for (const ear of rung) listeners.get(ear)?.();
 }
 
-const environment = native.connect(wake);
+// What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies where.
+const TAKE_MAX = 256;
+const FIRST = 4;
+const desk = { numbers: new Float64Array(FIRST + 2 * TAKE_MAX), ids: new BigUint64Array(TAKE_MAX), FIRST };
+
+const environment = native.connect(wake, desk.numbers, desk.ids);
 
 function settle(number, error, value) {
   const promise = promises.get(number);
@@ -81,4 +86,4 @@ function letGo() {
   if (--holders === 0) timer.unref();
 }
 
-module.exports = { environment, forget, hold, letGo, listen, nextPromise, promised, waitFor, TIMER_MAX };
+module.exports = { desk, environment, forget, hold, letGo, listen, nextPromise, promised, waitFor, TAKE_MAX, TIMER_MAX };

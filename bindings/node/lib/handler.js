@@ -4,11 +4,8 @@
 
 const { describe } = require('./body.js');
 const { Context } = require('./context.js');
-const { environment, forget, listen } = require('./environment.js');
+const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
 const { RejectError, ReleaseError, RetryError, translated } = require('./errors.js');
-
-// Messages that are handled before everything else on the loop has its turn.
-const TURN_MAX = 256;
 
 // How many handlers' code is running on this loop right now, up to its first await.
 let running = 0;
@@ -20,6 +17,8 @@ class Handler {
   #log;
   #check;
   #contexts = new Map();
+  // Deliveries that have ended well and are acked when the loop looks next.
+  #acked = [];
   #turn = 0;
   #isLooking = false;
   #whenIdle;
@@ -46,47 +45,61 @@ class Handler {
   // Takes nothing more, and calls back when all its calls have ended, now or then.
   retire(whenIdle) {
     this.#whenIdle = whenIdle;
-    if (this.#contexts.size === 0) whenIdle();
+    this.#lookSoon();
   }
 
   // Gives the queue up, whatever still runs.
   leave() {
+    this.#ackAll();
     forget(this.#ear);
   }
 
   #rung() {
     this.#turn = 0;
-    this.#look();
+    if (!this.#isLooking) this.#look();
   }
 
   #look() {
-    while (this.#whenIdle === undefined) {
-      if (this.#turn >= TURN_MAX) {
-        this.#isLooking = true;
-        setImmediate(() => {
-          this.#isLooking = false;
-          this.#rung();
+    this.#isLooking = true;
+    while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
+      const last = this.#ackAllButLast();
+      const found = environment.take(this.#ear, TAKE_MAX - this.#turn, last);
+      const [count, again, cancelled, stale] = desk.numbers;
+      if (stale) this.#tellStale();
+      if (count === 1) {
+        this.#run(desk.numbers[desk.FIRST], desk.ids[0], desk.numbers[desk.FIRST + 1], found);
+      } else if (count > 1) {
+        const taken = Array.from(found, (body, i) => {
+          const place = desk.FIRST + 2 * i;
+          return [desk.numbers[place], desk.ids[i], desk.numbers[place + 1], body];
         });
-        break;
+        for (const [number, id, attempt, body] of taken) this.#run(number, id, attempt, body);
       }
-      const taken = environment.take(this.#ear, TURN_MAX - this.#turn);
-      const whole = taken.length - (taken.length % 4);
-      for (let i = 0; i < whole; i += 4) this.#run(taken[i], taken[i + 1], taken[i + 2], taken[i + 3]);
-      this.#turn += whole / 4;
-      if (whole < taken.length) setTimeout(() => this.#rung(), taken[whole]).unref();
-      if (whole === 0) break;
+      this.#turn += count;
+      if (again >= 0) setTimeout(() => this.#rung(), again).unref();
+      if (cancelled) this.#tellCancelled();
+      if (count === 0) break;
     }
-    this.#tellCancelled();
+    this.#isLooking = false;
+    if (this.#whenIdle !== undefined) {
+      this.#ackAll();
+      if (this.#contexts.size === 0) this.#whenIdle();
+    } else if (this.#turn >= TAKE_MAX) {
+      // Everything else on the loop has its turn.
+      this.#isLooking = true;
+      setImmediate(() => {
+        this.#isLooking = false;
+        this.#tellCancelled();
+        this.#rung();
+      });
+    }
   }
 
   // Looks again once what is under way now has ended.
   #lookSoon() {
     if (this.#isLooking) return;
     this.#isLooking = true;
-    queueMicrotask(() => {
-      this.#isLooking = false;
-      this.#look();
-    });
+    queueMicrotask(() => this.#look());
   }
 
   #tellCancelled() {
@@ -147,14 +160,35 @@ class Handler {
 
   #finish(number, context, outcome, text, delay = -1) {
     this.#contexts.delete(number);
+    if (outcome === '') this.#acked.push(number);
+    else this.#settle(() => environment.finish(number, outcome, text, delay));
+    this.#lookSoon();
+  }
+
+  #ackAll() {
+    const last = this.#ackAllButLast();
+    if (last >= 0) this.#settle(() => environment.ack(last));
+  }
+
+  // Answers the last one, or a negative number if there is none; it is acked by the next look.
+  #ackAllButLast() {
+    const acked = this.#acked;
+    if (acked.length === 0) return -1;
+    const last = acked.pop();
+    for (const number of acked.splice(0)) this.#settle(() => environment.ack(number));
+    return last;
+  }
+
+  #settle(end) {
     try {
-      const ended = outcome === '' ? environment.ack(number) : environment.finish(number, outcome, text, delay);
-      if (!ended) this.#log?.('warn', 'stale_lease', { queue: this.#queue, id: context.id });
+      if (!end()) this.#tellStale();
     } catch (error) {
-      this.#log?.('error', 'settle_failed', { queue: this.#queue, id: context.id, error: translated(error) });
+      this.#log?.('error', 'settle_failed', { queue: this.#queue, error: translated(error) });
     }
-    if (this.#whenIdle === undefined) this.#lookSoon();
-    else if (this.#contexts.size === 0) this.#whenIdle();
+  }
+
+  #tellStale() {
+    this.#log?.('warn', 'stale_lease', { queue: this.#queue });
   }
 }
 

@@ -1,21 +1,24 @@
 //! Brokers, as one environment has them open.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use libmq::{Error, ErrorKind, Interrupt};
-use napi::bindgen_prelude::{Array, Object};
+use napi::bindgen_prelude::{Array, BigInt, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::boundary::{duration, guarded, ms, thrown, whole_size};
 use crate::call;
 use crate::clerk::Clerk;
+use crate::desk::Desk;
 use crate::done::Value;
 use crate::environment::{Environment, Inner, lock};
 use crate::options::{BrokerInit, HandlerInit};
 use crate::owner::{self, Owner};
 use crate::runs::Run;
-use crate::take::Ear;
+use crate::take::{Ear, body_of};
 
 /// A broker that this environment has open. Dropped, it has left its owner.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(crate) struct Opened {
 #[napi]
 #[derive(Debug)]
 pub struct NativeBroker {
+    pub(crate) desk: Rc<RefCell<Desk>>,
     pub(crate) environment: Arc<Inner>,
     pub(crate) opened: Arc<Opened>,
     number: u32,
@@ -58,7 +62,8 @@ impl Environment {
         let opened = self
             .opened(number)
             .ok_or_else(|| thrown(Error::new(ErrorKind::Closed, "the broker is closed")))?;
-        Ok(NativeBroker { environment: Arc::clone(&self.inner), opened, number })
+        let (environment, desk) = (Arc::clone(&self.inner), Rc::clone(&self.desk));
+        Ok(NativeBroker { desk, environment, opened, number })
     }
 }
 
@@ -124,7 +129,7 @@ impl NativeBroker {
         Ok(number)
     }
 
-    /// Takes up to `max` messages that are there: a flat list, as of an inbox.
+    /// Takes up to `max` messages that are there: a flat list of number, id, attempt and body.
     #[napi(catch_unwind)]
     pub fn receive<'env>(
         &self,
@@ -138,11 +143,18 @@ impl NativeBroker {
         let received = guarded(broker, || {
             broker.receive_batch_until(&queue, whole_size(max), now, lease, &Interrupt::at_once())
         });
-        let environment = Environment { inner: Arc::clone(&self.environment) };
         let mut list = env.create_array(0)?;
         for delivery in received.map_err(thrown)? {
+            let (id, attempt) = (delivery.id(), delivery.attempt());
+            let body = body_of(env, &delivery)?;
             let run = Run { delivery, broker: self.number, inbox: None, told: false };
-            environment.hand_over(env, run, &mut list)?;
+            // One that there are too many of is dropped, which releases it.
+            if let Some(number) = lock(&self.environment.runs).add(run) {
+                list.insert(number)?;
+                list.insert(BigInt::from(id))?;
+                list.insert(attempt)?;
+                list.insert(body)?;
+            }
         }
         Ok(list)
     }

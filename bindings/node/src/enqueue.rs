@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use libmq::{Begun, Dedup, Message};
+use libmq::{Begun, Dedup, Message, ReceiptStatus};
 use napi::bindgen_prelude::{Array, BigInt, Either, Uint8ArraySlice};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -15,6 +15,11 @@ use crate::options::level;
 
 /// A body: text, which JavaScript made of what it was given, or bytes.
 pub(crate) type Body<'a> = Either<String, Uint8ArraySlice<'a>>;
+
+/// What an enqueue answers.
+const HANDED_ON: u32 = 0;
+const BEGUN: u32 = 1;
+const REACHED: u32 = 2;
 
 /// A message's options; times in milliseconds.
 #[napi(object)]
@@ -45,37 +50,32 @@ struct Owned {
 
 #[napi]
 impl NativeBroker {
-    /// Enqueues a message: answers its id, its status and whether that is all; if not, the promise is kept when it has
-    /// reached its durability. Nothing, where the promise will bring the receipt.
+    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies there,
+    /// and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will bring the
+    /// receipt.
     #[napi(catch_unwind)]
-    pub fn enqueue<'env>(
+    pub fn enqueue(
         &self,
-        env: &'env Env,
         promise: f64,
         queue: String,
         body: Body<'_>,
         content_type: Option<String>,
         extra: Option<Extra>,
-    ) -> Result<Array<'env>> {
+    ) -> Result<u32> {
         let begun =
             self.begin(&[message(&queue, &body, content_type.as_deref(), extra.as_ref())])?;
-        let mut answer = env.create_array(0)?;
-        match begun {
-            Some(begun) => {
-                for receipt in begun.receipts() {
-                    answer.insert(BigInt::from(receipt.id))?;
-                    answer.insert(receipt.status.name())?;
-                }
-                answer.insert(self.reach(begun, promise)?)?;
-            }
-            None => {
-                self.hand_to_clerk(vec![Owned::new(queue, &body, content_type, extra)], promise)
-            }
+        let Some(begun) = begun else {
+            self.hand_to_clerk(vec![Owned::new(queue, &body, content_type, extra)], promise);
+            return Ok(HANDED_ON);
+        };
+        if let Some(receipt) = begun.receipts().next() {
+            self.desk.borrow_mut().receipt(receipt.id, status_number(receipt.status));
         }
-        Ok(answer)
+        Ok(if self.reach(begun, promise)? { REACHED } else { BEGUN })
     }
 
-    /// As [`NativeBroker::enqueue`], for a batch of which every message's parts are in four lists.
+    /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and status,
+    /// and last whether that is all; nothing, where the promise will bring them.
     #[napi(catch_unwind)]
     pub fn enqueue_many<'env>(
         &self,
@@ -124,7 +124,7 @@ impl NativeBroker {
 
     /// Has what has begun reach its durability; answers whether it has.
     fn reach(&self, begun: Begun, promise: f64) -> Result<bool> {
-        if begun.is_soon_reached() {
+        if begun.needs_no_sync() {
             guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)?;
             return Ok(true);
         }
@@ -157,6 +157,15 @@ impl Owned {
             self.content_type.as_deref(),
             self.extra.as_ref(),
         )
+    }
+}
+
+/// What a receipt's status is on the desk.
+fn status_number(status: ReceiptStatus) -> u8 {
+    match status {
+        ReceiptStatus::Accepted => 0,
+        ReceiptStatus::Replaced => 1,
+        _ => 2,
     }
 }
 

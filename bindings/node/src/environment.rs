@@ -3,16 +3,19 @@
 //! There is one for the main thread and one for each worker thread that loads the package. When it ends, by whatever
 //! means, a hook gives back what its handlers hold, and from then on nobody calls its loop any more.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use libmq::{Error, Interrupt};
-use napi::bindgen_prelude::{Array, Function};
+use napi::bindgen_prelude::{Array, BigUint64Array, Float64Array, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::broker::Opened;
+use crate::desk::Desk;
 use crate::done::{Done, Value};
 use crate::limits;
 use crate::runs::Runs;
@@ -27,6 +30,8 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 #[derive(Debug)]
 pub struct Environment {
     pub(crate) inner: Arc<Inner>,
+    /// This thread's alone.
+    pub(crate) desk: Rc<RefCell<Desk>>,
 }
 
 /// What threads know of an event loop.
@@ -57,9 +62,14 @@ struct Post {
     last_call: u32,
 }
 
-/// The environment of this loop; `wake` is called when there is something to collect.
+/// The environment of this loop; `wake` is called when there is something to collect. The arrays are the desk.
 #[napi(catch_unwind)]
-pub(crate) fn connect(env: Env, wake: Function<'_, (), ()>) -> Result<Environment> {
+pub(crate) fn connect(
+    env: Env,
+    wake: Function<'_, (), ()>,
+    numbers: Float64Array,
+    ids: BigUint64Array,
+) -> Result<Environment> {
     let wake =
         wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?;
     let inner = Arc::new(Inner {
@@ -72,7 +82,8 @@ pub(crate) fn connect(env: Env, wake: Function<'_, (), ()>) -> Result<Environmen
     });
     // Registered after the threadsafe function, so it runs before that is taken down.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
-    Ok(Environment { inner })
+    let desk = Rc::new(RefCell::new(Desk::new(numbers, ids)));
+    Ok(Environment { inner, desk })
 }
 
 #[napi]
@@ -137,7 +148,10 @@ impl Inner {
     pub(crate) fn keep(&self, opened: Arc<Opened>) -> libmq::Result<u32> {
         let mut brokers = lock(&self.brokers);
         if lock(&self.post).ended {
-            return Err(Error::new(libmq::ErrorKind::Closed, "the thread that opened it has ended"));
+            return Err(Error::new(
+                libmq::ErrorKind::Closed,
+                "the thread that opened it has ended",
+            ));
         }
         let number = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
         brokers.push(Some(opened));

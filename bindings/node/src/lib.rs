@@ -10,6 +10,7 @@ mod boundary;
 mod broker;
 mod call;
 mod clerk;
+mod desk;
 mod done;
 mod enqueue;
 mod environment;

@@ -6,7 +6,6 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::boundary::{duration, epoch_ms, thrown};
-use crate::clerk::Task;
 use crate::enqueue::{Body, Extra, message};
 use crate::environment::{Environment, lock};
 
@@ -15,60 +14,26 @@ impl Environment {
     /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, and nothing has changed.
     #[napi(catch_unwind)]
     pub fn finish(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<bool> {
-        let run = lock(&self.inner.runs).take(number).map_err(thrown)?;
-        let result = answer(&outcome, text, delay);
-        let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
-        let ended = match inbox {
-            Some((inbox, _)) => inbox.finish(&run.delivery, result),
-            // Its handler was replaced, or its broker closed.
-            None => run.delivery.begin_settle(result).map(drop),
-        };
-        match ended {
-            Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::StaleLease | ErrorKind::Closed) => {
-                Ok(false)
-            }
-            Err(error) => Err(thrown(error)),
-        }
+        self.end(number, answer(&outcome, text, delay))
     }
 
     /// A handler's delivery has ended well; as [`Environment::finish`], and short.
     #[napi(catch_unwind)]
     pub fn ack(&self, number: f64) -> Result<bool> {
-        self.finish(number, String::new(), String::new(), -1.0)
+        self.end(number, Ok(()))
     }
 
-    /// Settles a pulled delivery and forgets it. True if that is written; else the promise is kept when it is.
+    /// Settles a pulled delivery and forgets it; it is written when this returns, which waits for no sync.
     #[napi(catch_unwind)]
-    pub fn settle(
-        &self,
-        number: f64,
-        promise: f64,
-        outcome: String,
-        text: String,
-        delay: f64,
-    ) -> Result<bool> {
+    pub fn settle(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<()> {
         let mut runs = lock(&self.inner.runs);
-        let run = runs.of(number).map_err(thrown)?;
-        let begun = match run.delivery.begin_settle(answer(&outcome, text, delay)) {
-            // Neither settled nor gone.
-            Err(error) if error.kind() == ErrorKind::Invalid => return Err(thrown(error)),
-            begun => begun,
-        };
-        let broker = run.broker;
-        let ended = runs.take(number).map_err(thrown)?;
-        drop(runs);
-        drop(ended);
-        let begun = begun.map_err(thrown)?;
-        if begun.is_soon_reached() {
-            begun.reach().map_err(thrown)?;
-            return Ok(true);
+        let settled =
+            runs.of(number).map_err(thrown)?.delivery.settle(answer(&outcome, text, delay));
+        if !settled.as_ref().is_err_and(|error| error.kind() == ErrorKind::Invalid) {
+            // Settled, or gone.
+            runs.take(number).map_err(thrown)?;
         }
-        match self.opened(broker) {
-            Some(opened) => opened.clerk.add(&self.inner, Task::Reach(begun, promise)),
-            None => begun.reach().map_err(thrown)?,
-        }
-        Ok(false)
+        settled.map_err(thrown)
     }
 
     /// Nobody has a pulled delivery any more: its lease runs out.
@@ -147,6 +112,30 @@ impl Environment {
         let message = message(&queue, &body, content_type.as_deref(), extra.as_ref());
         let mut runs = lock(&self.inner.runs);
         runs.of(number).map_err(thrown)?.delivery.enqueue(message).map_err(thrown)
+    }
+}
+
+impl Environment {
+    /// Ends a handler's delivery; false if its lease was lost.
+    pub(crate) fn end(
+        &self,
+        number: f64,
+        result: std::result::Result<(), HandlerError>,
+    ) -> Result<bool> {
+        let run = lock(&self.inner.runs).take(number).map_err(thrown)?;
+        let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
+        let ended = match inbox {
+            Some((inbox, _)) => inbox.finish(&run.delivery, result),
+            // Its handler was replaced, or its broker closed.
+            None => run.delivery.settle(result),
+        };
+        match ended {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::StaleLease | ErrorKind::Closed) => {
+                Ok(false)
+            }
+            Err(error) => Err(thrown(error)),
+        }
     }
 }
 

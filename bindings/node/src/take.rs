@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use libmq::{CancelReason, Delivery, Inbox, Next, Watch};
-use napi::bindgen_prelude::{Array, BigInt, BufferSlice, Null};
+use napi::bindgen_prelude::{Array, BufferSlice, Null, ToNapiValue, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
 
@@ -56,45 +56,74 @@ impl Ears {
 
 #[napi]
 impl Environment {
-    /// Takes what an inbox has, up to `max`: a flat list of number, id, attempt and body. Where the inbox is to be asked
-    /// again after some time, though it does not ring, those milliseconds follow.
+    /// Acks a delivery, unless `acked` is negative, and takes what an inbox has, up to `max`. What it found lies on the
+    /// desk, but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether
+    /// something was cancelled.
     #[napi(catch_unwind)]
-    pub fn take<'env>(&self, env: &'env Env, ear: u32, max: u32) -> Result<Array<'env>> {
-        let mut list = env.create_array(0)?;
-        let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else { return Ok(list) };
-        for _ in 0..max.min(limits::TAKE_MAX) {
-            match inbox.take() {
-                Next::Delivery(delivery) => {
-                    let run = Run { delivery, broker, inbox: Some(ear), told: false };
-                    self.hand_over(env, run, &mut list)?;
-                }
+    pub fn take<'env>(
+        &self,
+        env: &'env Env,
+        ear: u32,
+        max: u32,
+        acked: f64,
+    ) -> Result<Unknown<'env>> {
+        let mut desk = self.desk.borrow_mut();
+        desk.acked(acked >= 0.0 && !self.end(acked, Ok(()))?);
+        let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else {
+            desk.taken(0, None, false);
+            return ().into_unknown(env);
+        };
+        let (mut count, mut again) = (0, None);
+        let mut first = ().into_unknown(env)?;
+        let mut list = None;
+        while count < max.min(limits::TAKE_MAX) {
+            let delivery = match inbox.take() {
+                Next::Delivery(delivery) => delivery,
                 Next::Nothing => break,
                 Next::After(time) => {
-                    list.insert(ms(time))?;
+                    again = Some(ms(time));
                     break;
                 }
+            };
+            let (id, attempt) = (delivery.id(), delivery.attempt());
+            let body = body_of(env, &delivery)?;
+            let run = Run { delivery, broker, inbox: Some(ear), told: false };
+            // One that there are too many of is dropped, which releases it.
+            let Some(number) = lock(&self.inner.runs).add(run) else { break };
+            desk.delivery(count as usize, number, id, attempt);
+            if count == 0 {
+                first = body;
+            } else {
+                if count == 1 {
+                    let mut started = env.create_array(0)?;
+                    started.insert(first)?;
+                    list = Some(started);
+                }
+                if let Some(list) = &mut list {
+                    list.insert(body)?;
+                }
             }
+            count += 1;
         }
-        Ok(list)
+        desk.taken(count as usize, again, count == 0 && inbox.hear_cancelled());
+        match list {
+            Some(list) => list.into_unknown(env),
+            None => Ok(first),
+        }
     }
 
-    /// What was cancelled of an inbox's deliveries since this was asked last: a flat list of number and reason.
+    /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number and reason.
     #[napi(catch_unwind)]
     pub fn cancelled<'env>(&self, env: &'env Env, ear: u32) -> Result<Array<'env>> {
         let mut list = env.create_array(0)?;
-        let heard =
-            lock(&self.inner.ears).inbox(ear).is_some_and(|(inbox, _)| inbox.hear_cancelled());
-        if heard {
-            let mut runs = lock(&self.inner.runs);
-            let is_news =
-                |run: &mut Run| run.inbox == Some(ear) && !run.told && run.delivery.cancelled();
-            for number in runs.numbers(is_news) {
-                let run = runs.of(number).map_err(thrown)?;
-                run.told = true;
-                let reason = run.delivery.cancel_reason().map_or("", CancelReason::name);
-                list.insert(number)?;
-                list.insert(reason)?;
-            }
+        let mut runs = lock(&self.inner.runs);
+        let is_news =
+            |run: &mut Run| run.inbox == Some(ear) && !run.told && run.delivery.cancelled();
+        for number in runs.numbers(is_news) {
+            let run = runs.of(number).map_err(thrown)?;
+            run.told = true;
+            list.insert(number)?;
+            list.insert(run.delivery.cancel_reason().map_or("", CancelReason::name))?;
         }
         Ok(list)
     }
@@ -115,24 +144,14 @@ impl Environment {
     }
 }
 
-impl Environment {
-    /// Writes a delivery into a flat list: number, id, attempt, body. A body that is no text though it should be is null.
-    pub(crate) fn hand_over(&self, env: &Env, run: Run, list: &mut Array<'_>) -> Result<()> {
-        let (id, attempt) = (run.delivery.id(), run.delivery.attempt());
-        // One that there are too many of is dropped, which releases it.
-        let Some(number) = lock(&self.inner.runs).add(run) else { return Ok(()) };
-        list.insert(number)?;
-        list.insert(BigInt::from(id))?;
-        list.insert(attempt)?;
-        let mut runs = lock(&self.inner.runs);
-        let delivery = &runs.of(number).map_err(thrown)?.delivery;
-        if !is_json(delivery) {
-            return list.insert(BufferSlice::copy_from(env, delivery.body())?);
-        }
-        match std::str::from_utf8(delivery.body()) {
-            Ok(text) => list.insert(text),
-            Err(_) => list.insert(Null),
-        }
+/// A body as JavaScript is given it: text that is to be parsed, bytes, or null for text that is none.
+pub(crate) fn body_of<'env>(env: &'env Env, delivery: &Delivery) -> Result<Unknown<'env>> {
+    if !is_json(delivery) {
+        return BufferSlice::copy_from(env, delivery.body())?.into_unknown(env);
+    }
+    match std::str::from_utf8(delivery.body()) {
+        Ok(text) => text.into_unknown(env),
+        Err(_) => Null.into_unknown(env),
     }
 }
 

@@ -57,7 +57,7 @@ test('what JSON has no word for is refused, and nothing is enqueued', async (t) 
 });
 
 test('a body beyond its limit is TOO_LARGE, and a large one within it arrives', async (t) => {
-  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory(t));
+  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory());
   await assert.rejects(queue.enqueue('q', Buffer.alloc((16 << 20) + 1)), { code: 'TOO_LARGE', retryable: false });
   const large = Buffer.alloc(5 << 20, 'x');
   const [one, two] = await Promise.all([queue.enqueue('q', large), queue.enqueue('q', 'behind it')]);
@@ -120,7 +120,7 @@ test('a full broker says FULL, or lets enqueues wait in their order', async (t) 
 });
 
 test('enqueues of all levels are in the order in which they were asked for', async (t) => {
-  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory(t));
+  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory());
   const asked = [];
   for (let i = 0; i < 2000; i++) {
     const durability = i % 3 === 0 ? 'sync' : 'os';

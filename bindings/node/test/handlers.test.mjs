@@ -17,7 +17,7 @@ async function handled(t, handler, { options, body = 1, ...init } = {}) {
 
 test('a handler is given the body and its context', async (t) => {
   let seen;
-  const queue = await broker(t, {}, directory(t));
+  const queue = await broker(t, {}, directory());
   queue.handle('q', async (body, ctx) => {
     await null;
     const { id, queue: name, attempt, maxRetries, token, deadline, headers, contentType, correlationId, enqueuedAt, raw } = ctx;

@@ -15,7 +15,7 @@ test('both module systems have the same package', () => {
 });
 
 test('what was enqueued is there after a close and an open', async (t) => {
-  const path = directory(t);
+  const path = directory();
   const first = await broker(t, {}, pathToFileURL(path));
   assert.equal(first.path, path);
   const { id } = await first.enqueue('q', 'kept');
@@ -30,7 +30,7 @@ test('what was enqueued is there after a close and an open', async (t) => {
 });
 
 test('a broker is closed at the end of its block', async (t) => {
-  const path = directory(t);
+  const path = directory();
   const first = await broker(t, {}, path);
   await first[Symbol.asyncDispose]();
   const second = await broker(t, {}, path);
@@ -38,7 +38,7 @@ test('a broker is closed at the end of its block', async (t) => {
 });
 
 test('two opens at once of one directory: one of them is LOCKED', async (t) => {
-  const path = directory(t);
+  const path = directory();
   const opened = await Promise.allSettled([libmq.open(path), libmq.open(path)]);
   const [one] = opened.filter(({ status }) => status === 'fulfilled');
   const [other] = opened.filter(({ status }) => status === 'rejected');
@@ -120,7 +120,7 @@ test('waitIdle answers whether it came to that', async (t) => {
 });
 
 test('metrics are figures of the broker and of each queue', async (t) => {
-  const queue = await broker(t, {}, directory(t));
+  const queue = await broker(t, {}, directory());
   await queue.enqueue('orders', 1);
   const metrics = queue.metrics();
   assert.equal(metrics.ready, 1);
@@ -132,7 +132,7 @@ test('metrics are figures of the broker and of each queue', async (t) => {
 });
 
 test('enqueues that are under way when the broker closes are answered', async (t) => {
-  const path = directory(t);
+  const path = directory();
   const queue = await broker(t, { capacity: 50, onFull: 'block' }, path);
   const asked = Promise.allSettled(Array.from({ length: 60 }, (_, i) => queue.enqueue('q', i)));
   await queue.close();

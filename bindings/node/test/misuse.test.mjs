@@ -122,7 +122,7 @@ test('an error names the option, has a code, and says whether to try again', asy
   await assert.rejects(queue.enqueue('q', 1, { dedupkey: 'k' }), /dedupkey/);
   await assert.rejects(open(':memory:', { capcity: 1 }), /capcity/);
   await assert.rejects(open(':memory:', { capacity: 0 }), /capacity is 0/);
-  const path = directory(t);
+  const path = directory();
   await broker(t, {}, path);
   const locked = await open(path).catch((error) => error);
   assert.ok(locked instanceof LibmqError && locked instanceof Error);

@@ -10,11 +10,15 @@ import { open } from '../lib/index.mjs';
 // What a test waits for comes far sooner.
 export const LONG = 20_000;
 
-// A directory that goes with the test.
-export function directory(t) {
-  const path = mkdtempSync(join(tmpdir(), 'libmq-node-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
-  return join(path, 'queue');
+// Directories go when the tests are over, and their brokers are closed.
+const directories = [];
+process.on('exit', () => {
+  for (const path of directories) rmSync(path, { recursive: true, force: true });
+});
+
+export function directory() {
+  directories.push(mkdtempSync(join(tmpdir(), 'libmq-node-')));
+  return join(directories.at(-1), 'queue');
 }
 
 // A broker that is closed with the test; without files, unless a path is given.

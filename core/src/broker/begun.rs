@@ -1,4 +1,4 @@
-//! Calls that have begun: what they do has its place in the log, and its durability is still to come.
+//! Enqueues that have begun: their messages have places in the log, and their durability is still to come.
 
 use super::message::Receipt;
 use super::shared::Shared;
@@ -6,8 +6,8 @@ use crate::buffer;
 use crate::error::Result;
 use crate::sync::Arc;
 
-/// Messages that were enqueued, or a delivery that was settled, and what of it has not reached its durability yet. Nobody
-/// is to be told before [`Begun::reach`] has returned; without it all is written the same, some time.
+/// Messages that were enqueued and have not reached their durability yet. Nobody is to be told of them before
+/// [`Begun::reach`] has returned; without it they are written all the same, some time.
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Begun {
@@ -20,19 +20,13 @@ impl Begun {
         Self { shared, inner }
     }
 
-    /// A settle whose record ends there.
-    pub(super) fn settled(shared: Arc<Shared>, end: u64) -> Self {
-        let owed = buffer::Owed::written(end);
-        Self { shared, inner: buffer::Begun { enqueued: buffer::Few::new(), owed } }
-    }
-
-    /// Whether [`Begun::reach`] need not wait for a sync, neither its own nor one that holds up its write.
+    /// Whether [`Begun::reach`] is at most a write, and waits for no sync.
     #[must_use]
-    pub fn is_soon_reached(&self) -> bool {
-        self.shared.engine.buffer.is_soon_reached(self.inner.owed)
+    pub fn needs_no_sync(&self) -> bool {
+        self.shared.engine.buffer.needs_no_sync(self.inner.owed)
     }
 
-    /// Returns when it has reached its durability.
+    /// Returns when the messages have reached their durability.
     ///
     /// # Errors
     /// `POISONED`: whether they are there is unknown.

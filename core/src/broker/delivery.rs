@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use super::begun::Begun;
 use super::handler::{Failure, HandlerError};
 use super::message::Message;
 use super::shared::Shared;
@@ -244,20 +243,11 @@ impl Delivery {
     /// As [`Delivery::ack`]; `INVALID` for a delay.
     #[doc(hidden)]
     pub fn settle(&self, result: std::result::Result<(), HandlerError>) -> Result<()> {
-        self.begin_settle(result)?.reach()
-    }
-
-    /// As [`Delivery::settle`], for an event loop: decided when this returns, and written when [`Begun::reach`] has.
-    ///
-    /// # Errors
-    /// As [`Delivery::settle`].
-    #[doc(hidden)]
-    pub fn begin_settle(&self, result: std::result::Result<(), HandlerError>) -> Result<Begun> {
         if let Err(HandlerError(failure)) = &result {
             check_delay(failure.delay().unwrap_or_default())?;
         }
         let end = self.finish_with(result)?;
-        Ok(Begun::settled(Arc::clone(&self.shared), end))
+        self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
     /// Ends the attempt as the handler says; answers what has still to be written.

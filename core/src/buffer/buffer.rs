@@ -43,11 +43,6 @@ pub(crate) struct Owed {
 }
 
 impl Owed {
-    /// What ends there, written.
-    pub(crate) fn written(end: u64) -> Self {
-        Self { written: end, synced: 0 }
-    }
-
     /// One more.
     fn add(&mut self, level: Level, end: u64) {
         let mark = match level {
@@ -123,10 +118,9 @@ impl Buffer {
         Ok(begun.enqueued)
     }
 
-    /// Whether that much is reached without a sync, nor a write that one may hold up.
-    pub(crate) fn is_soon_reached(&self, owed: Owed) -> bool {
-        let (written, durable) = self.journal.reached();
-        owed.synced <= durable && (owed.written <= written || !self.journal.is_syncing())
+    /// Whether that much is reached without a sync.
+    pub(crate) fn needs_no_sync(&self, owed: Owed) -> bool {
+        owed.synced <= self.journal.durable()
     }
 
     /// Returns when this much is written and synced.

@@ -23,7 +23,7 @@ mod state;
 mod token;
 
 pub(crate) use alarm::Alarm;
-pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Owed, Taken};
+pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Taken};
 pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
 pub(crate) use plan::{Few, NewMessage};

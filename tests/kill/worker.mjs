@@ -225,7 +225,11 @@ async function drain(broker) {
 }
 
 const broker = await open(directory, {
-  segmentBytes: 64 << 10, snapshotThreshold: 200, snapshotInterval: 50, defaultMaxRetries: 3, maxCrashes: 3,
+  segmentBytes: 64 << 10,
+  snapshotThreshold: 200,
+  snapshotInterval: 50,
+  defaultMaxRetries: 3,
+  maxCrashes: 3,
   defaultBackoff: { base: 1, factor: 2, cap: 20, jitter: 1 },
 });
 say(`recovered ${broker.recovery.messages} ${broker.recovery.deadLetters}`);

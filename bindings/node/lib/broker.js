@@ -330,7 +330,10 @@ async function open(path, options) {
   }
   const text = JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
   const number = await promised((promise) => environment.open(promise, path, init, text));
-  const broker = new Broker(calling(() => environment.broker(number)), guardedLog(log));
+  const broker = new Broker(
+    calling(() => environment.broker(number)),
+    guardedLog(log),
+  );
   guardedLog(log)?.('info', 'opened', { path: broker.path, ...broker.recovery });
   return broker;
 }

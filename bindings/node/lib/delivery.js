@@ -77,7 +77,13 @@ class Delivery {
   }
 
   toJSON() {
-    return { id: String(this.id), queue: this.queue, attempt: this.attempt, body: this.body, token: String(this.token) };
+    return {
+      id: String(this.id),
+      queue: this.queue,
+      attempt: this.attempt,
+      body: this.body,
+      token: String(this.token),
+    };
   }
 
   async #settle(outcome, text, delay = -1) {

@@ -86,4 +86,16 @@ function letGo() {
   if (--holders === 0) timer.unref();
 }
 
-module.exports = { desk, environment, forget, hold, letGo, listen, nextPromise, promised, waitFor, TAKE_MAX, TIMER_MAX };
+module.exports = {
+  desk,
+  environment,
+  forget,
+  hold,
+  letGo,
+  listen,
+  nextPromise,
+  promised,
+  waitFor,
+  TAKE_MAX,
+  TIMER_MAX,
+};

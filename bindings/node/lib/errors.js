@@ -109,6 +109,15 @@ function calling(call) {
 }
 
 module.exports = {
-  CancelledError, LibmqError, RejectError, ReleaseError, RetryError,
-  calling, checkDelay, closed, errorOf, invalid, translated,
+  CancelledError,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  calling,
+  checkDelay,
+  closed,
+  errorOf,
+  invalid,
+  translated,
 };

@@ -279,7 +279,12 @@ export interface Metrics extends Figures {
   readonly segments: number;
   readonly snapshots: number;
   readonly syncs: number;
-  readonly lsn: { readonly reserved: number; readonly written: number; readonly durable: number; readonly shown: number };
+  readonly lsn: {
+    readonly reserved: number;
+    readonly written: number;
+    readonly durable: number;
+    readonly shown: number;
+  };
   readonly memoryBytes: number;
 }
 
@@ -384,10 +389,25 @@ export function open(path: string | URL, options?: BrokerOptions): Promise<Broke
 export function verify(path: string): Promise<never>;
 
 export type ErrorCode =
-  | 'INVALID' | 'CLOSED' | 'NOT_FOUND' | 'BAD_HANDLE' | 'NO_MEMORY' | 'UNSUPPORTED'
-  | 'IO' | 'CORRUPT' | 'LOCKED' | 'POISONED' | 'STORAGE_FULL'
-  | 'FULL' | 'TOO_LARGE' | 'TIMEOUT' | 'STALE_LEASE' | 'EMPTY'
-  | 'PANIC' | 'FORKED' | 'DEADLOCK';
+  | 'INVALID'
+  | 'CLOSED'
+  | 'NOT_FOUND'
+  | 'BAD_HANDLE'
+  | 'NO_MEMORY'
+  | 'UNSUPPORTED'
+  | 'IO'
+  | 'CORRUPT'
+  | 'LOCKED'
+  | 'POISONED'
+  | 'STORAGE_FULL'
+  | 'FULL'
+  | 'TOO_LARGE'
+  | 'TIMEOUT'
+  | 'STALE_LEASE'
+  | 'EMPTY'
+  | 'PANIC'
+  | 'FORKED'
+  | 'DEADLOCK';
 
 /** What goes wrong in libmq. */
 export class LibmqError extends Error {

@@ -7,6 +7,15 @@ const { CancelledError, LibmqError, RejectError, ReleaseError, RetryError } = re
 const { message } = require('./message.js');
 
 module.exports = {
-  Broker, CancelledError, DeadLetter, Delivery, LibmqError, RejectError, ReleaseError, RetryError,
-  message, open, verify,
+  Broker,
+  CancelledError,
+  DeadLetter,
+  Delivery,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  message,
+  open,
+  verify,
 };

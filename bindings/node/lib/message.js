@@ -66,7 +66,12 @@ function partsOfItem(item) {
 function headersOf(flat) {
   const headers = {};
   for (let i = flat.length - 2; i >= 0; i -= 2) {
-    Object.defineProperty(headers, flat[i], { value: flat[i + 1], enumerable: true, configurable: true, writable: true });
+    Object.defineProperty(headers, flat[i], {
+      value: flat[i + 1],
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
   }
   return headers;
 }

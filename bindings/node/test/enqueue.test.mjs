@@ -45,7 +45,19 @@ test('what JSON has no word for is refused, and nothing is enqueued', async (t) 
   const queue = await broker(t);
   const cycle = {};
   cycle.self = cycle;
-  for (const body of [undefined, () => {}, Symbol('s'), 5n, { deep: [5n] }, cycle, { toJSON() { throw new Error('no'); } }]) {
+  for (const body of [
+    undefined,
+    () => {},
+    Symbol('s'),
+    5n,
+    { deep: [5n] },
+    cycle,
+    {
+      toJSON() {
+        throw new Error('no');
+      },
+    },
+  ]) {
     await assert.rejects(queue.enqueue('q', body), TypeError);
     await assert.rejects(queue.enqueueMany('q', [1, body]), TypeError);
   }
@@ -70,12 +82,18 @@ test('a body beyond its limit is TOO_LARGE, and a large one within it arrives', 
 test('a batch is bodies, and messages with options of their own', async (t) => {
   const queue = await broker(t);
   const receipts = await queue.enqueueMany('q', [
-    'bare', { body: 'with a key', dedupKey: 'k' }, message({ body: 'b', delay: 5 }, { correlationId: 'c' }), { body: 1, other: 2 },
+    'bare',
+    { body: 'with a key', dedupKey: 'k' },
+    message({ body: 'b', delay: 5 }, { correlationId: 'c' }),
+    { body: 1, other: 2 },
   ]);
   assert.equal(receipts.length, 4);
   assert.ok(receipts.every(({ status }) => status === 'accepted'));
   const found = await queue.receiveMany('q', 10, { timeout: 0 });
-  assert.deepEqual(found.map(({ body }) => body), ['bare', 'with a key', { body: 'b', delay: 5 }, { body: 1, other: 2 }]);
+  assert.deepEqual(
+    found.map(({ body }) => body),
+    ['bare', 'with a key', { body: 'b', delay: 5 }, { body: 1, other: 2 }],
+  );
   assert.equal(found[2].correlationId, 'c');
   assert.equal(found[0].correlationId, null);
   assert.deepEqual(await queue.enqueueMany('q', []), []);
@@ -84,7 +102,12 @@ test('a batch is bodies, and messages with options of their own', async (t) => {
 
 test('every option of a message arrives', async (t) => {
   const queue = await broker(t, { clock: 'manual' });
-  const options = { correlationId: 'c-1', headers: { 'x-one': '1', 'x-two': 'zwei' }, contentType: 'text/plain', durability: 'os' };
+  const options = {
+    correlationId: 'c-1',
+    headers: { 'x-one': '1', 'x-two': 'zwei' },
+    contentType: 'text/plain',
+    durability: 'os',
+  };
   await queue.enqueue('q', Buffer.from('hi'), options);
   const delivery = await queue.receive('q', { timeout: 0 });
   assert.deepEqual({ ...delivery.headers }, options.headers);
@@ -104,7 +127,10 @@ test('every option of a message arrives', async (t) => {
 test('a full broker says FULL, or lets enqueues wait in their order', async (t) => {
   const full = await broker(t, { capacity: 1 });
   await full.enqueue('q', 1);
-  await assert.rejects(full.enqueue('q', 2), (error) => error instanceof LibmqError && error.code === 'FULL' && error.retryable);
+  await assert.rejects(
+    full.enqueue('q', 2),
+    (error) => error instanceof LibmqError && error.code === 'FULL' && error.retryable,
+  );
   const patient = await broker(t, { capacity: 1, onFull: 'block' });
   await patient.enqueue('q', 1);
   const waiting = [2, 3, 4].map((body) => patient.enqueue('q', body));
@@ -129,6 +155,9 @@ test('enqueues of all levels are in the order in which they were asked for', asy
     asked.push(queue.enqueue('q', body, { durability }));
   }
   const ids = (await Promise.all(asked)).map(({ id }) => id);
-  assert.deepEqual(ids, [...ids].sort((one, other) => (one < other ? -1 : 1)));
+  assert.deepEqual(
+    ids,
+    [...ids].sort((one, other) => (one < other ? -1 : 1)),
+  );
   assert.equal(new Set(ids).size, ids.length);
 });

@@ -15,7 +15,8 @@ const THREAD = `const thread = (source, workerData) =>
 const heard = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));`;
 
 test('two environments share a broker that is opened with the same options', async () => {
-  const ended = await program(`${THREAD}
+  const ended = await program(
+    `${THREAD}
     const broker = await open(args[0], { segmentBytes: 1 << 20 });
     const share = thread(\`
       const broker = await libmq.open(workerData, { segmentBytes: 1 << 20 });
@@ -44,12 +45,15 @@ test('two environments share a broker that is opened with the same options', asy
     await broker.close();
     const last = await open(args[0]);
     console.log(last.recovery.messages);
-    await last.close();`, directory());
+    await last.close();`,
+    directory(),
+  );
   assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, ['LOCKED', 'LOCKED', 'closed', '1', '']], ended.stderr);
 });
 
 test('a thread that leaves a shared broker gives back what it holds', async () => {
-  const ended = await program(`${THREAD}
+  const ended = await program(
+    `${THREAD}
     const broker = await open(args[0]);
     await broker.enqueueMany('pulled', [1, 2]);
     const share = thread(\`
@@ -65,12 +69,15 @@ test('a thread that leaves a shared broker gives back what it holds', async () =
     console.log(await heard(share));
     const { ready, inFlight, released } = broker.metrics();
     console.log(ready, inFlight, released);
-    await broker.close();`, directory());
+    await broker.close();`,
+    directory(),
+  );
   assert.deepEqual([ended.code, ended.stdout], [0, 'CLOSED\n3 0 2\n'], ended.stderr);
 });
 
 test('a thread that is terminated under load gives its messages back, and another one takes over', async () => {
-  const ended = await program(`${THREAD}
+  const ended = await program(
+    `${THREAD}
     const broker = await open(args[0], { capacity: 10_000 });
     let done = 0;
     for (let round = 0; round < 20; round++) {
@@ -99,12 +106,15 @@ test('a thread that is terminated under load gives its messages back, and anothe
     if (!await broker.waitIdle({ timeout: 15_000 })) throw new Error(JSON.stringify(broker.metrics()));
     console.log(done, broker.metrics().ready, broker.metrics().crashes);
     await broker.close();
-    console.log((await open(args[0])).recovery.suspects);`, directory());
+    console.log((await open(args[0])).recovery.suspects);`,
+    directory(),
+  );
   assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, '20 0 0\n0\n'], ended.stderr);
 });
 
 test('a thread that is terminated while it alone has the broker gives the directory up', async () => {
-  const ended = await program(`${THREAD}
+  const ended = await program(
+    `${THREAD}
     for (let round = 0; round < 20; round++) {
       const worker = thread(\`
         const broker = await libmq.open(workerData, { onFull: 'block', capacity: 100 });
@@ -122,12 +132,15 @@ test('a thread that is terminated while it alone has the broker gives the direct
     }
     const broker = await open(args[0], { lockTimeout: 10_000 });
     console.log(broker.recovery.messages > 0);
-    await broker.close();`, directory());
+    await broker.close();`,
+    directory(),
+  );
   assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'true\n'], ended.stderr);
 });
 
 test('a thread may end while its opens, enqueues and closes are under way', async () => {
-  const ended = await program(`${THREAD}
+  const ended = await program(
+    `${THREAD}
     for (let round = 0; round < 30; round++) {
       const worker = thread(\`
         port.postMessage('ready');
@@ -143,6 +156,8 @@ test('a thread may end while its opens, enqueues and closes are under way', asyn
     }
     const broker = await open(args[0], { lockTimeout: 10_000 });
     await broker.close();
-    console.log('fine');`, directory());
+    console.log('fine');`,
+    directory(),
+  );
   assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'fine\n'], ended.stderr);
 });

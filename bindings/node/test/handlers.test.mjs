@@ -18,18 +18,54 @@ async function handled(t, handler, { options, body = 1, ...init } = {}) {
 test('a handler is given the body and its context', async (t) => {
   let seen;
   const queue = await broker(t, {}, directory());
-  queue.handle('q', async (body, ctx) => {
-    await null;
-    const { id, queue: name, attempt, maxRetries, token, deadline, headers, contentType, correlationId, enqueuedAt, raw } = ctx;
-    seen = { body, id, name, attempt, maxRetries, token, deadline, headers: { ...headers }, contentType, correlationId, enqueuedAt, raw };
-    assert.equal(JSON.stringify(ctx), `{"id":"${id}","queue":"q","attempt":1}`);
-  }, { maxRetries: 3, timeout: 300_000 });
+  queue.handle(
+    'q',
+    async (body, ctx) => {
+      await null;
+      const {
+        id,
+        queue: name,
+        attempt,
+        maxRetries,
+        token,
+        deadline,
+        headers,
+        contentType,
+        correlationId,
+        enqueuedAt,
+        raw,
+      } = ctx;
+      seen = {
+        body,
+        id,
+        name,
+        attempt,
+        maxRetries,
+        token,
+        deadline,
+        headers: { ...headers },
+        contentType,
+        correlationId,
+        enqueuedAt,
+        raw,
+      };
+      assert.equal(JSON.stringify(ctx), `{"id":"${id}","queue":"q","attempt":1}`);
+    },
+    { maxRetries: 3, timeout: 300_000 },
+  );
   const { id } = await queue.enqueue('q', { a: 1 }, { headers: { x: 'y' }, correlationId: 'c' });
   await queue.start();
   await queue.waitIdle({ timeout: 10_000 });
   const { token, deadline, enqueuedAt, raw, ...rest } = seen;
   assert.deepEqual(rest, {
-    body: { a: 1 }, id, name: 'q', attempt: 1, maxRetries: 3, headers: { x: 'y' }, contentType: 'application/json', correlationId: 'c',
+    body: { a: 1 },
+    id,
+    name: 'q',
+    attempt: 1,
+    maxRetries: 3,
+    headers: { x: 'y' },
+    contentType: 'application/json',
+    correlationId: 'c',
   });
   assert.equal(typeof token, 'bigint');
   assert.equal(raw.toString(), '{"a":1}');
@@ -46,24 +82,82 @@ test('what a handler returns is an ack, whatever it is', async (t) => {
 });
 
 test('whatever a handler throws is a failed attempt, and the text is kept', async (t) => {
-  const hostile = new Proxy({}, { get() { throw new Error('no'); }, getPrototypeOf() { throw new Error('no'); } });
-  const thenable = { get then() { throw new Error('a then that throws'); } };
+  const hostile = new Proxy(
+    {},
+    {
+      get() {
+        throw new Error('no');
+      },
+      getPrototypeOf() {
+        throw new Error('no');
+      },
+    },
+  );
+  const thenable = {
+    get then() {
+      throw new Error('a then that throws');
+    },
+  };
   const rejecting = { then: (_, reject) => reject(new Error('a then that rejects')) };
-  const own = Object.assign(Promise.resolve(), { then() { throw new Error('its own then'); } });
+  const own = Object.assign(Promise.resolve(), {
+    then() {
+      throw new Error('its own then');
+    },
+  });
   const cases = [
-    [() => { throw new Error('plainly'); }, 'plainly'],
-    [async () => { throw new TypeError('later'); }, 'TypeError: later'],
-    [() => { throw 'text'; }, 'text'],
-    [() => { throw undefined; }, 'undefined'],
-    [() => { throw null; }, 'threw null'],
+    [
+      () => {
+        throw new Error('plainly');
+      },
+      'plainly',
+    ],
+    [
+      async () => {
+        throw new TypeError('later');
+      },
+      'TypeError: later',
+    ],
+    [
+      () => {
+        throw 'text';
+      },
+      'text',
+    ],
+    [
+      () => {
+        throw undefined;
+      },
+      'undefined',
+    ],
+    [
+      () => {
+        throw null;
+      },
+      'threw null',
+    ],
     [() => Promise.reject({ a: 1 }), 'threw {"a":1}'],
-    [() => { throw hostile; }, 'threw what cannot be shown'],
+    [
+      () => {
+        throw hostile;
+      },
+      'threw what cannot be shown',
+    ],
     [() => Promise.reject(hostile), 'threw what cannot be shown'],
     [() => thenable, 'a then that throws'],
     [() => rejecting, 'a then that rejects'],
     [() => own, undefined],
-    [() => { throw Object.create(null); }, 'threw {}'],
-    [() => { throw new LibmqError('FULL', 'full'); }, 'LibmqError: full'],
+    [
+      () => {
+        throw Object.create(null);
+      },
+      'threw {}',
+    ],
+    [
+      () => {
+        throw new LibmqError('FULL', 'full');
+      },
+      'LibmqError: full',
+    ],
   ];
   for (const [handler, text] of cases) {
     const queue = await handled(t, handler, { options: { maxRetries: 0 } });
@@ -100,7 +194,10 @@ test('a body that does not decode is a dead letter, and the handler is not calle
   await queue.start();
   await queue.waitIdle({ timeout: 10_000 });
   assert.equal(calls, 0);
-  assert.deepEqual((await queue.deadLetters.list()).map(({ reason }) => reason), ['decode', 'decode']);
+  assert.deepEqual(
+    (await queue.deadLetters.list()).map(({ reason }) => reason),
+    ['decode', 'decode'],
+  );
 });
 
 test('children come with the ack, or not at all', async (t) => {
@@ -111,19 +208,29 @@ test('children come with the ack, or not at all', async (t) => {
     if (ctx.attempt === 1) throw new Error('not yet');
   });
   const children = await queue.receiveMany('child', 10, { timeout: 0 });
-  assert.deepEqual(children.map(({ body, correlationId }) => [body, correlationId]), [[2, 'own']]);
+  assert.deepEqual(
+    children.map(({ body, correlationId }) => [body, correlationId]),
+    [[2, 'own']],
+  );
 });
 
 test('several run at once, up to maxParallelism', async (t) => {
   const queue = await broker(t);
   let now = 0;
   let most = 0;
-  queue.handle('q', async () => {
-    most = Math.max(most, ++now);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-    now--;
-  }, { maxParallelism: 4 });
-  await queue.enqueueMany('q', Array.from({ length: 40 }, (_, i) => i));
+  queue.handle(
+    'q',
+    async () => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      now--;
+    },
+    { maxParallelism: 4 },
+  );
+  await queue.enqueueMany(
+    'q',
+    Array.from({ length: 40 }, (_, i) => i),
+  );
   await queue.start();
   await queue.waitIdle({ timeout: 10_000 });
   assert.equal(most, 4);
@@ -133,27 +240,39 @@ test('several run at once, up to maxParallelism', async (t) => {
 test('a timeout aborts the signal, which is made when it is first read', async (t) => {
   const reasons = [];
   const options = { timeout: 20, cancelGrace: 5000, maxRetries: 0 };
-  const queue = await handled(t, async (_, ctx) => {
-    await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
-    reasons.push(ctx.signal.reason.reason);
-    ctx.signal.throwIfAborted();
-  }, { options });
+  const queue = await handled(
+    t,
+    async (_, ctx) => {
+      await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
+      reasons.push(ctx.signal.reason.reason);
+      ctx.signal.throwIfAborted();
+    },
+    { options },
+  );
   assert.deepEqual(reasons, ['timeout']);
   assert.equal((await queue.deadLetters.list())[0].error, 'CancelledError: the attempt was cancelled: timeout');
-  const late = await handled(t, async (_, ctx) => {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    assert.equal(ctx.signal.aborted, true);
-  }, { options });
+  const late = await handled(
+    t,
+    async (_, ctx) => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.equal(ctx.signal.aborted, true);
+    },
+    { options },
+  );
   assert.equal(late.metrics().acked, 1, 'returning normally is an ack');
 });
 
 test('a handler that never ends loses its lease and gets a substitute', async (t) => {
   const queue = await broker(t);
   const contexts = [];
-  queue.handle('q', (_, ctx) => {
-    contexts.push(ctx);
-    return ctx.attempt === 1 ? new Promise(() => {}) : undefined;
-  }, { timeout: 20, cancelGrace: 20 });
+  queue.handle(
+    'q',
+    (_, ctx) => {
+      contexts.push(ctx);
+      return ctx.attempt === 1 ? new Promise(() => {}) : undefined;
+    },
+    { timeout: 20, cancelGrace: 20 },
+  );
   await queue.enqueue('q', 1);
   await queue.start();
   await until(() => queue.metrics().acked === 1);
@@ -171,7 +290,9 @@ test('extending moves the deadline, where that is allowed', async (t) => {
     assert.throws(() => ctx.extend(25 * 3_600_000), { code: 'INVALID' });
   });
   assert.ok(before[0] > 400_000);
-  const queue = await handled(t, (_, ctx) => ctx.extend(1000), { options: { leaseExtensionEnabled: false, maxRetries: 0 } });
+  const queue = await handled(t, (_, ctx) => ctx.extend(1000), {
+    options: { leaseExtensionEnabled: false, maxRetries: 0 },
+  });
   assert.match((await queue.deadLetters.list())[0].error, /lease_extension/);
 });
 
@@ -228,13 +349,20 @@ test('a log hook hears of failures, and may throw', async (t) => {
       throw new Error('in the hook');
     },
   });
-  queue.handle('q', () => {
-    throw new Error('meant to');
-  }, { maxRetries: 0 });
+  queue.handle(
+    'q',
+    () => {
+      throw new Error('meant to');
+    },
+    { maxRetries: 0 },
+  );
   await queue.enqueue('q', 1);
   await queue.start();
   await queue.waitIdle({ timeout: 10_000 });
-  assert.deepEqual(heard, [['info', 'opened', undefined], ['warn', 'handler_error', 'q']]);
+  assert.deepEqual(heard, [
+    ['info', 'opened', undefined],
+    ['warn', 'handler_error', 'q'],
+  ]);
 });
 
 test('handlers that never wait leave the loop its turns', async (t) => {
@@ -247,7 +375,11 @@ test('handlers that never wait leave the loop its turns', async (t) => {
     const end = performance.now() + 0.05;
     while (performance.now() < end);
   });
-  for (let i = 0; i < 5; i++) await queue.enqueueMany('q', Array.from({ length: 1000 }, () => 1));
+  for (let i = 0; i < 5; i++)
+    await queue.enqueueMany(
+      'q',
+      Array.from({ length: 1000 }, () => 1),
+    );
   await queue.start();
   await until(() => queue.metrics().acked === 5000);
   assert.ok(timers > 10, `${timers} turns`);

@@ -24,8 +24,14 @@ test('those who wait are served in the order in which they came', async (t) => {
   const waiting = [1, 2, 3].map(() => queue.receive('q'));
   const many = queue.receiveMany('q', 5);
   await queue.enqueueMany('q', ['a', 'b', 'c', 'd', 'e']);
-  assert.deepEqual((await Promise.all(waiting)).map(({ body }) => body), ['a', 'b', 'c']);
-  assert.deepEqual((await many).map(({ body }) => body), ['d', 'e']);
+  assert.deepEqual(
+    (await Promise.all(waiting)).map(({ body }) => body),
+    ['a', 'b', 'c'],
+  );
+  assert.deepEqual(
+    (await many).map(({ body }) => body),
+    ['d', 'e'],
+  );
 });
 
 test('a signal ends a wait, and what comes later goes to others', async (t) => {
@@ -98,7 +104,11 @@ test('an iteration releases what was not settled when the next one is asked for,
     if (seen.length === 3) break;
   }
   // The first one came back at once, in its old place.
-  assert.deepEqual(seen, [['a', 1], ['a', 1], ['b', 1]]);
+  assert.deepEqual(seen, [
+    ['a', 1],
+    ['a', 1],
+    ['b', 1],
+  ]);
   await until(() => queue.metrics().ready === 1);
   assert.equal(queue.metrics().released, 2);
 });
@@ -125,7 +135,10 @@ test('a body that does not decode is a dead letter at once, and the next one is 
   await queue.enqueue('q', 'sound');
   assert.equal((await queue.receive('q', { timeout: 0 })).body, 'sound');
   const letters = await queue.deadLetters.list();
-  assert.deepEqual(letters.map(({ reason }) => reason), ['decode', 'decode']);
+  assert.deepEqual(
+    letters.map(({ reason }) => reason),
+    ['decode', 'decode'],
+  );
   assert.equal(letters[0].body.toString(), '{torn');
   assert.ok(letters[0].error.length > 0);
 });

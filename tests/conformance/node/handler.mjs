@@ -89,7 +89,9 @@ export class ScenarioHandler {
   async expect(step) {
     const count = step.number('expect.count');
     const expected = {
-      bodies: step.list('expect.bodies'), attempts: step.list('expect.attempts'), reasons: step.list('expect.reasons'),
+      bodies: step.list('expect.bodies'),
+      attempts: step.list('expect.attempts'),
+      reasons: step.list('expect.reasons'),
     };
     const seen = () => ({
       bodies: this.#calls.map((call) => call.body),
@@ -98,8 +100,10 @@ export class ScenarioHandler {
     });
     const isSo = () => {
       const now = seen();
-      return (count === undefined || count === this.#calls.length)
-        && Object.entries(expected).every(([name, list]) => list === undefined || String(list) === String(now[name]));
+      return (
+        (count === undefined || count === this.#calls.length) &&
+        Object.entries(expected).every(([name, list]) => list === undefined || String(list) === String(now[name]))
+      );
     };
     const isOver = () => isSo() || (count !== undefined && this.#calls.length > count);
     await until(isOver);

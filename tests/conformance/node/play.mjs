@@ -26,7 +26,11 @@ class Player {
     this.#options = options;
     this.#directory = directory;
     this.#namesFile = namesFile;
-    const saved = goesOn ? readFileSync(namesFile, 'utf8').split('\n').filter((line) => line !== '') : [];
+    const saved = goesOn
+      ? readFileSync(namesFile, 'utf8')
+          .split('\n')
+          .filter((line) => line !== '')
+      : [];
     this.#ids = new Map(saved.map((line) => line.split('\t')).map(([name, id]) => [name, BigInt(id)]));
   }
 
@@ -194,15 +198,21 @@ class Player {
       off = expected.map(([name, text]) => [name, text, value(name)]).find(([, text, found]) => String(found) !== text);
       return off === undefined;
     };
-    await answer(step, () => until(isSo), () => {
-      if (off !== undefined) throw new Wrong(`${off[0]} is ${off[2]}, but ${off[1]} was expected`);
-    });
+    await answer(
+      step,
+      () => until(isSo),
+      () => {
+        if (off !== undefined) throw new Wrong(`${off[0]} is ${off[2]}, but ${off[1]} was expected`);
+      },
+    );
   }
 
   async deadLetters(step) {
     const after = step.get('after');
     const init = {
-      queue: step.get('queue'), limit: step.number('limit') ?? 1000, after: after === undefined ? undefined : this.#id(after),
+      queue: step.get('queue'),
+      limit: step.number('limit') ?? 1000,
+      after: after === undefined ? undefined : this.#id(after),
     };
     await answer(step, this.#broker.deadLetters.list(init), (letters) => {
       const count = step.number('expect.letters.#');
@@ -286,7 +296,8 @@ class Player {
   }
 
   #hold(name, delivery) {
-    if (name === undefined || this.#held.has(name)) this.#unnamed.push(name === undefined ? delivery : this.#held.get(name));
+    if (name === undefined || this.#held.has(name))
+      this.#unnamed.push(name === undefined ? delivery : this.#held.get(name));
     if (name !== undefined) this.#held.set(name, delivery);
   }
 
@@ -307,12 +318,20 @@ class Player {
     const id = step.get('expect.id');
     if (id !== undefined) same('id', delivery.id, this.#id(id));
     const found = {
-      body: delivery.raw.toString(), content_type: delivery.contentType, correlation_id: delivery.correlationId ?? '',
-      attempt: String(delivery.attempt), max_retries: String(delivery.maxRetries), body_bytes: String(delivery.raw.length),
+      body: delivery.raw.toString(),
+      content_type: delivery.contentType,
+      correlation_id: delivery.correlationId ?? '',
+      attempt: String(delivery.attempt),
+      max_retries: String(delivery.maxRetries),
+      body_bytes: String(delivery.raw.length),
     };
     for (const [name, value] of Object.entries(found)) same(name, value, step.get(`expect.${name}`) ?? value);
     if (step.get('expect.body_bytes') !== undefined) {
-      same('the body is all x', delivery.raw.every((byte) => byte === 120), true);
+      same(
+        'the body is all x',
+        delivery.raw.every((byte) => byte === 120),
+        true,
+      );
     }
     for (const [name, value] of step.below('expect.headers.')) same(`header ${name}`, delivery.headers[name], value);
     const before = step.get('expect.token_after');
@@ -323,18 +342,41 @@ class Player {
 }
 
 const STEPS = {
-  open: Player.prototype.open, open_again: Player.prototype.openAgain, close: Player.prototype.close,
-  stop: Player.prototype.stop, start: Player.prototype.start, kill: Player.prototype.kill,
-  wait_idle: Player.prototype.waitIdle, advance: Player.prototype.advance, snapshot: Player.prototype.snapshot,
-  enqueue: Player.prototype.enqueue, enqueue_many: Player.prototype.enqueueMany, receive: Player.prototype.receive,
-  receive_many: Player.prototype.receiveMany, ack: Player.prototype.ack, retry: Player.prototype.retry,
-  reject: Player.prototype.reject, release: Player.prototype.release, extend: Player.prototype.extend,
-  child: Player.prototype.child, handle: Player.prototype.handle, calls: Player.prototype.calls,
-  let_go: Player.prototype.letGo, metrics: Player.prototype.metrics, dead_letters: Player.prototype.deadLetters,
-  replay: Player.prototype.replay, replay_all: Player.prototype.replayAll, purge_dead: Player.prototype.purgeDead,
-  recovery: Player.prototype.recovery, scale: Player.prototype.scale, pause: Player.prototype.pause,
-  resume: Player.prototype.resume, purge: Player.prototype.purge, cancel: Player.prototype.cancel,
-  backup: Player.prototype.backup, verify: Player.prototype.verify,
+  open: Player.prototype.open,
+  open_again: Player.prototype.openAgain,
+  close: Player.prototype.close,
+  stop: Player.prototype.stop,
+  start: Player.prototype.start,
+  kill: Player.prototype.kill,
+  wait_idle: Player.prototype.waitIdle,
+  advance: Player.prototype.advance,
+  snapshot: Player.prototype.snapshot,
+  enqueue: Player.prototype.enqueue,
+  enqueue_many: Player.prototype.enqueueMany,
+  receive: Player.prototype.receive,
+  receive_many: Player.prototype.receiveMany,
+  ack: Player.prototype.ack,
+  retry: Player.prototype.retry,
+  reject: Player.prototype.reject,
+  release: Player.prototype.release,
+  extend: Player.prototype.extend,
+  child: Player.prototype.child,
+  handle: Player.prototype.handle,
+  calls: Player.prototype.calls,
+  let_go: Player.prototype.letGo,
+  metrics: Player.prototype.metrics,
+  dead_letters: Player.prototype.deadLetters,
+  replay: Player.prototype.replay,
+  replay_all: Player.prototype.replayAll,
+  purge_dead: Player.prototype.purgeDead,
+  recovery: Player.prototype.recovery,
+  scale: Player.prototype.scale,
+  pause: Player.prototype.pause,
+  resume: Player.prototype.resume,
+  purge: Player.prototype.purge,
+  cancel: Player.prototype.cancel,
+  backup: Player.prototype.backup,
+  verify: Player.prototype.verify,
 };
 
 function count(step) {
@@ -363,7 +405,10 @@ function end(place, error) {
 }
 
 const [script, directory, names, from] = process.argv.slice(2);
-const lines = readFileSync(script, 'utf8').split('\n').slice(0, -1).map((line) => new Fields(line));
+const lines = readFileSync(script, 'utf8')
+  .split('\n')
+  .slice(0, -1)
+  .map((line) => new Fields(line));
 const [options, ...steps] = lines;
 const player = new Player(options, directory, names, Number(from) > 0);
 await player.begin().catch((error) => end('opening', error));

@@ -95,16 +95,34 @@ export function backoff(step, prefix) {
 }
 
 const BROKER = {
-  durability: 'text', capacity: 'number', max_bytes: 'number', max_message_bytes: 'number', max_batch_bytes: 'number',
-  max_dead_letters: 'number', on_full: 'text', block_timeout_ms: 'number', snapshot_interval_ms: 'number',
-  snapshot_threshold: 'number', segment_bytes: 'number', cache_bytes: 'number', sync_interval_ms: 'number',
-  default_timeout_ms: 'number', default_max_retries: 'number', max_crashes: 'number', on_corruption: 'text',
-  lock_timeout_ms: 'number', clock: 'text',
+  durability: 'text',
+  capacity: 'number',
+  max_bytes: 'number',
+  max_message_bytes: 'number',
+  max_batch_bytes: 'number',
+  max_dead_letters: 'number',
+  on_full: 'text',
+  block_timeout_ms: 'number',
+  snapshot_interval_ms: 'number',
+  snapshot_threshold: 'number',
+  segment_bytes: 'number',
+  cache_bytes: 'number',
+  sync_interval_ms: 'number',
+  default_timeout_ms: 'number',
+  default_max_retries: 'number',
+  max_crashes: 'number',
+  on_corruption: 'text',
+  lock_timeout_ms: 'number',
+  clock: 'text',
 };
 
 const HANDLER = {
-  max_parallelism: 'number', min_parallelism: 'number', max_retries: 'number', timeout_ms: 'number',
-  cancel_grace_ms: 'number', lease_extension_enabled: 'flag',
+  max_parallelism: 'number',
+  min_parallelism: 'number',
+  max_retries: 'number',
+  timeout_ms: 'number',
+  cancel_grace_ms: 'number',
+  lease_extension_enabled: 'flag',
 };
 
 // The name of the documentation in JavaScript's casing, without its unit.

@@ -1,8 +1,19 @@
 // Compiled, never run: the declarations against the uses that the documentation shows.
 
 import {
-  CancelledError, LibmqError, RejectError, ReleaseError, RetryError, message, open, verify,
-  type Broker, type Context, type Delivery, type MessageInit, type Receipt,
+  CancelledError,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  message,
+  open,
+  verify,
+  type Broker,
+  type Context,
+  type Delivery,
+  type MessageInit,
+  type Receipt,
 } from '@libmq/node';
 
 interface Order {
@@ -11,19 +22,30 @@ interface Order {
 
 export async function uses(): Promise<void> {
   const broker: Broker = await open('queue-data', {
-    durability: 'sync', capacity: 1_000_000, log: (level, event, fields) => console.log(level, event, fields.queue),
+    durability: 'sync',
+    capacity: 1_000_000,
+    log: (level, event, fields) => console.log(level, event, fields.queue),
   });
   const { id, status }: Receipt = await broker.enqueue('orders', { orderId: 'ORD-001' }, { dedupKey: 'ORD-001' });
   const sum: bigint = id + 1n;
   const isNew: boolean = status === 'accepted';
-  const receipts = await broker.enqueueMany('orders', [1, { body: 2, dedupKey: 'k' } satisfies MessageInit, message(3)]);
-  broker.handle<Order>('orders', async (order, ctx: Context) => {
-    ctx.enqueue('payments', { for: order.orderId });
-    ctx.extend(60_000);
-    if (ctx.signal.reason instanceof CancelledError && ctx.signal.reason.reason === 'timeout') throw new RetryError(1000);
-    if (ctx.attempt > ctx.maxRetries) throw new RejectError('too often');
-    if (ctx.raw.length === 0 || ctx.deadline < new Date()) throw new ReleaseError();
-  }, { maxParallelism: 4, timeout: 300_000, maxRetries: 3, backoff: { base: 1000, factor: 2, cap: 600_000, jitter: 1 } });
+  const receipts = await broker.enqueueMany('orders', [
+    1,
+    { body: 2, dedupKey: 'k' } satisfies MessageInit,
+    message(3),
+  ]);
+  broker.handle<Order>(
+    'orders',
+    async (order, ctx: Context) => {
+      ctx.enqueue('payments', { for: order.orderId });
+      ctx.extend(60_000);
+      if (ctx.signal.reason instanceof CancelledError && ctx.signal.reason.reason === 'timeout')
+        throw new RetryError(1000);
+      if (ctx.attempt > ctx.maxRetries) throw new RejectError('too often');
+      if (ctx.raw.length === 0 || ctx.deadline < new Date()) throw new ReleaseError();
+    },
+    { maxParallelism: 4, timeout: 300_000, maxRetries: 3, backoff: { base: 1000, factor: 2, cap: 600_000, jitter: 1 } },
+  );
   await broker.start();
   const delivery: Delivery<Order> | null = await broker.receive<Order>('orders', { timeout: 1000, lease: 30_000 });
   if (delivery !== null) {

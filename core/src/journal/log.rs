@@ -258,9 +258,9 @@ impl<S: Show> Journal<S> {
         self.reserved.load(Ordering::Acquire)
     }
 
-    /// How far the log is written, and how far synced.
-    pub(crate) fn reached(&self) -> (u64, u64) {
-        (self.written.reached(), self.durable.reached())
+    /// How far the log is synced.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.reached()
     }
 
     pub(crate) fn marks(&self) -> Marks {
@@ -348,11 +348,6 @@ impl<S: Show> Journal<S> {
             None => fits && !tail.spare_refused,
         };
         at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
-    }
-
-    /// Whether a sync is under way, behind which the kernel may hold up a write.
-    pub(crate) fn is_syncing(&self) -> bool {
-        self.durable.is_led()
     }
 
     pub(crate) fn lacks_spare(&self) -> bool {

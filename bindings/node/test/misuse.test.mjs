@@ -96,11 +96,13 @@ const CALLS = {
         { headers: { a: 'x\r\ny' } },
         { priority: 10 },
         { priority: 1.5 },
+        { group: '' },
+        { expiresIn: 5, delay: 5 },
+        { dedupKey: 'k', dedupWindow: -1 },
         { durability: 'memory' },
         { contentType: '' },
         { correlationId: 'é'.repeat(129) },
       ],
-      UNSUPPORTED: [{ priority: 1 }, { group: 'g' }, { expiresIn: 5 }, { dedupKey: 'k', dedupWindow: 5 }],
     },
   ],
   'enqueueMany, items': [
@@ -174,11 +176,24 @@ const CALLS = {
   close: [(queue, value) => queue.close(value), { TypeError: [5, { timeout: '1' }], INVALID: [{ timeout: NaN }] }],
   waitIdle: [(queue, value) => queue.waitIdle(value), { TypeError: [5], INVALID: [{ timeout: -1 }] }],
   advance: [(queue, value) => queue.advance(value), { TypeError: [undefined, '5'], INVALID: [-1, NaN, 5, 1e15] }],
-  scale: [(queue, value) => queue.scale(...value), { TypeError: [[], ['q'], ['q', '2']], UNSUPPORTED: [['q', 2]] }],
-  pause: [(queue, value) => queue.pause(value), { TypeError: [5], UNSUPPORTED: ['q'] }],
-  resume: [(queue, value) => queue.resume(value), { TypeError: [5], UNSUPPORTED: ['q'] }],
+  scale: [
+    (queue, value) => queue.scale(...value),
+    {
+      TypeError: [[], ['q'], ['q', '2']],
+      INVALID: [
+        ['q', 0],
+        ['q', 1025],
+        ['q', -1],
+        ['q', 1.5],
+        ['a b', 2],
+      ],
+      NOT_FOUND: [['q', 2]],
+    },
+  ],
+  pause: [(queue, value) => queue.pause(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
+  resume: [(queue, value) => queue.resume(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
   prometheus: [(queue) => queue.prometheus(), { UNSUPPORTED: [undefined] }],
-  purge: [(queue, value) => queue.purge(value), { TypeError: [5], UNSUPPORTED: ['q'] }],
+  purge: [(queue, value) => queue.purge(value), { TypeError: [5], INVALID: ['', 'a b'] }],
   backup: [(queue, value) => queue.backup(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
   verify: [(_, value) => verify(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
   cancel: [
@@ -186,7 +201,6 @@ const CALLS = {
     {
       TypeError: [5, undefined, '0x10', '-1', '', 'ten'],
       INVALID: [-1n, 2n ** 64n, '99999999999999999999'],
-      UNSUPPORTED: [1n, '1'],
     },
   ],
   'deadLetters.get': [

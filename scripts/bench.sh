@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs libmq, the bare disk and SQLite in turns, and prints medians beside what is promised.
+# Runs libmq, the bare disk and SQLite in turns, and prints medians beside what is promised; then Node beside its peers.
 # LIBMQ_BENCH_ROUNDS sets the rounds (5), LIBMQ_BENCH_ONLY picks rows by a part of their name.
 set -eu
 . "$(dirname "$0")/lib.sh"
@@ -8,3 +8,16 @@ need cc gcc || die "a C compiler is needed for SQLite"
 mkdir -p "$target/bench"
 cargo build --release --package libmq-bench --bin peers
 "$target/release/peers" "$target/bench"
+
+scripts/build-node.sh
+peers="$target/bench/node"
+mkdir -p "$peers"
+[ -s "$peers/package.json" ] || echo '{ "private": true }' >"$peers/package.json"
+if [ ! -e bindings/node/libmq.node ] || ! need npm npm; then
+	skip "the contests of Node: Node or npm is not there"
+elif ! (cd "$peers" && npm install --silent --no-audit --no-fund better-sqlite3@12 fastq@1 >"$target/install.log" 2>&1 &&
+	node -e 'new (require("better-sqlite3"))(":memory:")'); then
+	skip "the contests of Node: npm could not fetch better-sqlite3 and fastq"
+else
+	node benches/node/bench.mjs "$peers"
+fi

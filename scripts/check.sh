@@ -18,3 +18,17 @@ RUSTDOCFLAGS="--deny warnings --document-private-items" cargo doc --workspace --
 
 say "the header is what the code declares"
 cargo test --package libmq-ffi --quiet header
+
+say "Python: formatting, lints, types"
+if python_tool ruff "ruff>=0.17,<0.18"; then
+	.venv/bin/ruff format --quiet --check --config bindings/python/pyproject.toml bindings/python examples tests benches
+	.venv/bin/ruff check --quiet --config bindings/python/pyproject.toml bindings/python examples tests benches
+else
+	skip "lints of Python: ruff cannot be installed, or make build has not been run"
+fi
+if python_tool mypy "mypy>=2,<3" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
+	(cd bindings/python && ../../.venv/bin/mypy python/libmq tests)
+	.venv/bin/python -m mypy.stubtest libmq._native
+else
+	skip "types of Python: mypy cannot be installed, or make build has not been run"
+fi

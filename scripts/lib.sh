@@ -31,14 +31,25 @@ as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
+# system_package NAME: true after installing a package of the system.
+system_package() {
+	have apt-get || return 1
+	printf 'installing %s, which is missing\n' "$1" >&2
+	{ as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } \
+		>"$target/install.log" 2>&1
+}
+
 # need COMMAND PACKAGE: true when the command is there, if need be after installing the system's package for it.
 need() {
 	have "$1" && return 0
-	have apt-get || return 1
-	printf 'installing %s, which is missing\n' "$2"
-	{ as_root apt-get update -qq && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$2"; } \
-		>"$target/install.log" 2>&1 || return 1
-	have "$1"
+	system_package "$2" && have "$1"
+}
+
+# python_tool NAME REQUIREMENT: true when the tool is in .venv, if need be after installing it there.
+python_tool() {
+	[ -x ".venv/bin/$1" ] && return 0
+	[ -x .venv/bin/python ] || return 1
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
 }
 
 # component SUBCOMMAND NAME: true when cargo has the subcommand, if need be after adding the toolchain's component.

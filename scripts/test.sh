@@ -31,6 +31,12 @@ models
 say "C programs"
 scripts/test-c.sh
 
+say "Python"
+scripts/test-python.sh
+
+say "Node"
+scripts/test-node.sh
+
 skipped=$(wc -l <"$LIBMQ_SKIPS")
 sed 's/^/SKIPPED: /' "$LIBMQ_SKIPS"
 say "all passed in $(($(date +%s) - began)) s, $((skipped)) skipped"

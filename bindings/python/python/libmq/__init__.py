@@ -1,0 +1,75 @@
+"""libmq: an embedded, persistent message queue.
+
+One directory is a broker. Messages that were enqueued survive the death of the process; handlers are functions that
+libmq calls, retries, times out and runs in parallel.
+
+    import libmq
+
+    with libmq.open("queue-data") as broker:
+
+        @broker.handler("orders", max_retries=3)
+        def handle(order, ctx):
+            ctx.enqueue("payments", {"order": order["id"]})  # commits with the ack, or not at all
+
+        broker.enqueue("orders", {"id": 1})  # durable when it returns
+        broker.run()
+"""
+
+from libmq._native import Backoff, Context, DeadLetter, DeadLetters, Delivery, Message, Receipt
+from libmq.broker import Broker
+from libmq.depends import Depends
+from libmq.errors import (
+    ClosedError,
+    CorruptError,
+    DecodeError,
+    Error,
+    ForkedError,
+    FullError,
+    InvalidError,
+    LockedError,
+    NotFoundError,
+    PoisonedError,
+    StaleLeaseError,
+    StorageFullError,
+    TimeoutError,
+    TooLargeError,
+)
+from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
+from libmq.opening import open, verify
+from libmq.outcomes import Cancelled, Reject, Release, Retry
+
+__all__ = [
+    "Backoff",
+    "Broker",
+    "Cancelled",
+    "ClosedError",
+    "Context",
+    "CorruptError",
+    "DeadLetter",
+    "DeadLetters",
+    "DecodeError",
+    "Delivery",
+    "Depends",
+    "Error",
+    "ForkedError",
+    "FullError",
+    "InvalidError",
+    "LockedError",
+    "Lsn",
+    "Message",
+    "Metrics",
+    "NotFoundError",
+    "PoisonedError",
+    "QueueMetrics",
+    "Receipt",
+    "Recovery",
+    "Reject",
+    "Release",
+    "Retry",
+    "StaleLeaseError",
+    "StorageFullError",
+    "TimeoutError",
+    "TooLargeError",
+    "open",
+    "verify",
+]

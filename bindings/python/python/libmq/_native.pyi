@@ -1,0 +1,461 @@
+"""The native part: what the package is built on. Names that begin with an underscore are the package's own."""
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias, final
+
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Backoff",
+    "Broker",
+    "Context",
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
+    "Foreman",
+    "Held",
+    "Message",
+    "Receipt",
+    "Worker",
+    "check_duration",
+]
+
+_Duration: TypeAlias = float | timedelta
+
+@final
+class Backoff:
+    """How long a message waits before it is tried again. Immutable."""
+
+    @staticmethod
+    def exponential(
+        base: _Duration | None = None,
+        factor: float | None = None,
+        cap: _Duration | None = None,
+        jitter: float | None = None,
+    ) -> Backoff:
+        """`base * factor ** n` for the n-th retry, at most `cap`; defaults 1 s, 2, 10 min, 1.
+
+        `factor` goes from 1 to 1,000. `jitter` j makes a wait of d uniform in [(1-j)*d, d], and goes from 0 to 1.
+        """
+
+    @staticmethod
+    def fixed(delay: _Duration) -> Backoff:
+        """Always the same wait, without jitter."""
+
+    @staticmethod
+    def steps(*delays: _Duration) -> Backoff:
+        """One wait after another, and after the last, the last; without jitter. 1 to 1,000 of them."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
+class Receipt:
+    """What became of an enqueue. Immutable, and good for `match`."""
+
+    __match_args__: ClassVar[tuple[str, str]]
+
+    @property
+    def id(self) -> int:
+        """The message's id: of the new message, or of the one that was replaced or kept."""
+
+    @property
+    def status(self) -> Literal["accepted", "replaced", "duplicate"]:
+        """A new message; a waiting one that has this body now; or one that is there already."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Message:
+    """A body with the options of `enqueue`, for `enqueue_many`. Immutable, but for the body."""
+
+    def __new__(
+        cls,
+        body: object,
+        *,
+        dedup_key: str | None = None,
+        dedup: Literal["replace", "keep"] | None = None,
+        dedup_window: _Duration | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        delay: _Duration | None = None,
+        run_at: datetime | None = None,
+        expires_in: _Duration | None = None,
+        priority: int | None = None,
+        group: str | None = None,
+        durability: Literal["sync", "os"] | None = None,
+    ) -> Self: ...
+    @property
+    def body(self) -> Any: ...
+    @property
+    def dedup_key(self) -> str | None: ...
+    @property
+    def dedup(self) -> Literal["replace", "keep"] | None: ...
+    @property
+    def dedup_window(self) -> _Duration | None: ...
+    @property
+    def correlation_id(self) -> str | None: ...
+    @property
+    def headers(self) -> Mapping[str, str] | None: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def delay(self) -> _Duration | None: ...
+    @property
+    def run_at(self) -> datetime | None: ...
+    @property
+    def expires_in(self) -> _Duration | None: ...
+    @property
+    def priority(self) -> int | None: ...
+    @property
+    def group(self) -> str | None: ...
+    @property
+    def durability(self) -> Literal["sync", "os"] | None: ...
+
+@disjoint_base
+class Held:
+    """A message that is held: by a handler, or by who received it. Readable from any thread, also when settled."""
+
+    @property
+    def id(self) -> int:
+        """The message's id, the same in every attempt."""
+
+    @property
+    def queue(self) -> str:
+        """The queue it came from."""
+
+    @property
+    def body(self) -> Any:
+        """The body: what JSON says, or bytes. Decoded once. Raises DecodeError."""
+
+    @property
+    def raw(self) -> bytes:
+        """The body's bytes, as they were enqueued."""
+
+    @property
+    def content_type(self) -> str:
+        """What the body is."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers; of a name that was given twice the first."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id that follows the work from message to message."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+
+    @property
+    def max_retries(self) -> int:
+        """How many retries there are after the first attempt."""
+
+    @property
+    def token(self) -> int:
+        """A number that is larger for every later lease, for fencing effects outside."""
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When it was enqueued, or replaced; in UTC."""
+
+    @property
+    def deadline(self) -> datetime:
+        """Until when it is held; in UTC."""
+
+    def extend(self, seconds: _Duration) -> None:
+        """Moves the deadline to this much from now, if that is later; at most 24 hours. From any thread.
+
+        Raises StaleLeaseError once the lease is lost, and Error with `UNSUPPORTED` where the handler's option
+        `lease_extension_enabled` is False.
+        """
+
+    def enqueue(
+        self,
+        queue: str,
+        body: object,
+        *,
+        dedup_key: str | None = None,
+        dedup: Literal["replace", "keep"] | None = None,
+        dedup_window: _Duration | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        delay: _Duration | None = None,
+        run_at: datetime | None = None,
+        expires_in: _Duration | None = None,
+        priority: int | None = None,
+        group: str | None = None,
+        durability: Literal["sync", "os"] | None = None,
+    ) -> None:
+        """Enqueues a message together with this one's ack, or not at all. Options as of `Broker.enqueue`.
+
+        The correlation id and the header `traceparent` are inherited unless given. Everything is checked at once, and
+        room is taken; there is no waiting for it here.
+        """
+
+@final
+class Context(Held):
+    """A message as its handler sees it: everything but the settling, which is the handler's return."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt was cancelled. Nothing is interrupted: a handler that runs long looks here."""
+
+    @property
+    def cancel_reason(self) -> Literal["timeout", "shutdown", "cancelled", "lease_lost"] | None:
+        """Why the attempt was cancelled, if it was."""
+
+    def wait_cancelled(self, seconds: _Duration | None = None) -> bool:
+        """Sleeps until the attempt is cancelled, at most for this long, None for ever; answers whether it is."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raises Cancelled if the attempt was cancelled."""
+
+@final
+class Delivery(Held):
+    """A message that was received, to be settled once, from any thread.
+
+    In a `with`, it is acked at the end, or settled as a handler that raised the same. One that is garbage before it is
+    settled is held until its lease runs out. Each settle raises StaleLeaseError if it was settled before or its lease
+    is lost, and then has changed nothing.
+    """
+
+    def ack(self) -> None:
+        """Done. What was enqueued with it is enqueued by the same record."""
+
+    def retry(self, delay: _Duration | None = None, error: str | None = None) -> None:
+        """Failed: tried again after `delay`, or after the backoff. `error` is kept with a dead letter, up to 4 KiB."""
+
+    def reject(self, reason: str) -> None:
+        """To the dead letters, for this reason, of which up to 4 KiB are kept."""
+
+    def release(self, delay: _Duration | None = None) -> None:
+        """Given back, and ready again after `delay`, default at once; not counted as an attempt."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _class: type[BaseException] | None,
+        raised: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    @property
+    def _settled(self) -> bool: ...
+    def _undecodable(self, error: str) -> None: ...
+
+@final
+class DeadLetter:
+    """A message that will not be tried again, with the reason. Readable for as long as one likes."""
+
+    @property
+    def id(self) -> int:
+        """The message's id."""
+
+    @property
+    def queue(self) -> str:
+        """Its queue."""
+
+    @property
+    def body(self) -> Any:
+        """The body: what JSON says, or bytes. Raises DecodeError."""
+
+    @property
+    def raw(self) -> bytes:
+        """The body's bytes, as they were enqueued."""
+
+    @property
+    def content_type(self) -> str:
+        """What the body is."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers; of a name that was given twice the first."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id that follows the work from message to message."""
+
+    @property
+    def reason(self) -> str:
+        """The text given to reject, else "max_retries", "crashed", "expired", "decode" or "corrupt"."""
+
+    @property
+    def error(self) -> str:
+        """The last failure's text."""
+
+    @property
+    def attempts(self) -> int:
+        """How often a handler was entered and did not give it back."""
+
+    @property
+    def failed_at(self) -> datetime:
+        """When it became a dead letter; in UTC."""
+
+@final
+class DeadLetters:
+    """The dead letters of a broker. Its length is how many there are; it is never false."""
+
+    def list(self, queue: str | None = None, limit: int | None = None, after: int | None = None) -> list[DeadLetter]:
+        """Up to `limit` (100) dead letters of a queue, or of all, with ids above `after`, in the order of their ids."""
+
+    def get(self, id: int) -> DeadLetter | None:
+        """The dead letter of this id, None if it is not one."""
+
+    def replay(self, id: int) -> Receipt:
+        """Enqueues a dead letter again, under a new id, with no attempts, its old key and mode "keep".
+
+        Where the key is taken, the receipt says "duplicate" and the dead letter stays. Raises NotFoundError, and what
+        `enqueue` raises.
+        """
+
+    def replay_all(self, queue: str | None = None) -> int:
+        """Replays the dead letters of a queue, or all; answers how many are dead letters no more."""
+
+    def purge(self, queue: str | None = None) -> int:
+        """Removes the dead letters of a queue, or all; answers how many."""
+
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+
+@disjoint_base
+class Broker:
+    """What `libmq.Broker` is built on."""
+
+    def __new__(cls, path: str | os.PathLike[str], options: dict[str, Any]) -> Self: ...
+    def enqueue(
+        self,
+        queue: str,
+        body: object,
+        *,
+        dedup_key: str | None = None,
+        dedup: Literal["replace", "keep"] | None = None,
+        dedup_window: _Duration | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        delay: _Duration | None = None,
+        run_at: datetime | None = None,
+        expires_in: _Duration | None = None,
+        priority: int | None = None,
+        group: str | None = None,
+        durability: Literal["sync", "os"] | None = None,
+    ) -> Receipt:
+        """Enqueues a message, and returns when it has reached its durability.
+
+        Durations are seconds or timedeltas, up to ten years. None is the default.
+
+        Args:
+            queue: 1 to 128 of `A-Z a-z 0-9 . _ -`. It exists from its first use.
+            body: Bytes travel as they are; anything else as JSON, dataclasses as objects.
+            dedup_key: Makes the message one of its kind in its queue; 1 to 256 bytes of UTF-8, no control characters,
+                as every text here.
+            dedup: What happens when the key is taken: "replace" (default) the waiting message, or "keep" it.
+            dedup_window: Not supported by this version.
+            correlation_id: Follows the work from message to message; `ctx.enqueue` inherits it.
+            headers: At most 64; names of 1 to 64 `A-Z a-z 0-9 . _ -`, values up to 4 KiB without NUL, CR and LF.
+            content_type: Default `application/octet-stream` for bytes, `application/json` for anything else.
+            delay: Not before this much time has passed. Excludes `run_at`.
+            run_at: Not before this moment, a datetime with a time zone; in the past means now.
+            expires_in: Not supported by this version.
+            priority: 0; others are not supported by this version.
+            group: Not supported by this version.
+            durability: "sync" or "os" for this message. Default the broker's.
+
+        Raises:
+            FullError: `capacity` messages are live; with `on_full="block"` only after `block_timeout`.
+            TooLargeError: Body and headers are beyond `max_message_bytes`.
+            StorageFullError: The disk has no room.
+            InvalidError, ClosedError, ForkedError, TypeError; Error with `UNSUPPORTED`. All of these: not enqueued.
+            PoisonedError: Unknown; the next open tells. So it is after a KeyboardInterrupt.
+        """
+
+    def enqueue_many(self, queue: str, items: Iterable[object]) -> list[Receipt]:
+        """Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
+
+        At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`.
+        """
+
+    def receive(self, queue: str, timeout: _Duration | None = None, lease: _Duration | None = None) -> Delivery | None:
+        """Takes the next message of a queue, waiting for one at most for `timeout`: None for ever, 0 looks once.
+
+        It is held for `lease`, default 30 s, which is not renewed by itself. None if nothing came. Works before
+        `start`.
+        """
+
+    def receive_many(
+        self, queue: str, max: int, timeout: _Duration | None = None, lease: _Duration | None = None
+    ) -> list[Delivery]:
+        """Takes up to `max` (1 to 10,000) messages that are there, waiting for the first one as `receive` does."""
+
+    def start(self) -> None:
+        """Starts to call handlers. Started already: nothing."""
+
+    def wait_idle(self, timeout: _Duration | None = None) -> bool:
+        """Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending.
+
+        Answers whether that was so within `timeout`, None for ever. Raises Error with `DEADLOCK` in a handler.
+        """
+
+    def snapshot(self) -> None:
+        """Takes a snapshot now."""
+
+    def advance(self, seconds: _Duration) -> None:
+        """Moves a manual clock, and does what is due then. InvalidError on a system clock."""
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The dead letters."""
+
+    @property
+    def path(self) -> str:
+        """The directory."""
+
+    def _handle(self, queue: str, number: int, options: dict[str, Any]) -> None: ...
+    def _foreman(self) -> Foreman | None: ...
+    def _dismiss(self) -> None: ...
+    def _shut(self) -> None: ...
+    def _stop(self, timeout: _Duration) -> None: ...
+    def _close(self, timeout: _Duration) -> None: ...
+    def _metrics(self) -> dict[str, Any]: ...
+    def _recovery(self) -> dict[str, Any]: ...
+    def _unsupported(self, what: str) -> NoReturn: ...
+
+@final
+class Foreman:
+    """The end of the channel that waits for workers, for one thread."""
+
+    def next(self) -> tuple[int, Worker] | None:
+        """The number of a handler and a worker for it; None when there will be no more."""
+
+@final
+class Worker:
+    """What one thread asks for messages, and tells how they ended."""
+
+    def next(self) -> Context | None:
+        """Acks the message that is held, if one is, and waits for the next; None when the thread is to end."""
+
+    def fail(self, error: str) -> None:
+        """The handler failed."""
+
+    def retry(self, delay: _Duration | None, error: str) -> None:
+        """The handler asked for a retry."""
+
+    def reject(self, reason: str) -> None:
+        """The handler rejected the message."""
+
+    def release(self, delay: _Duration) -> None:
+        """The handler gave the message back."""
+
+    def undecodable(self, error: str) -> None:
+        """The body is not what it says it is."""
+
+def check_duration(name: str, value: _Duration) -> float:
+    """The seconds of a duration that libmq takes: from zero to ten years."""

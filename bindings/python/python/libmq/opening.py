@@ -1,0 +1,82 @@
+"""Opening a broker."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Literal
+
+from libmq._native import Backoff
+from libmq.broker import Broker
+from libmq.calling import unsupported
+
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    durability: Literal["sync", "os", "memory"] = "sync",
+    capacity: int = 1_000_000,
+    max_bytes: int | None = None,
+    max_message_bytes: int | None = None,
+    max_batch_bytes: int | None = None,
+    max_dead_letters: int = 100_000,
+    on_full: Literal["fail", "block"] = "fail",
+    block_timeout: float | timedelta = 30,
+    snapshot_interval: float | timedelta = 30,
+    snapshot_threshold: int = 100_000,
+    segment_bytes: int | None = None,
+    cache_bytes: int | None = None,
+    sync_interval: float | timedelta = 0.05,
+    default_timeout: float | timedelta = 120,
+    default_max_retries: int = 5,
+    max_crashes: int = 3,
+    default_backoff: Backoff | None = None,
+    on_corruption: Literal["refuse", "quarantine"] = "refuse",
+    lock_timeout: float | timedelta = 0,
+    clock: Literal["system", "manual"] = "system",
+    scope: Callable[..., Any] | None = None,
+) -> Broker:
+    """Opens the broker in a directory, and makes the directory where there is none. Durations are seconds or
+    timedeltas, up to ten years; None is the default.
+
+    Args:
+        path: The directory. ":memory:" is a broker without files; two of them are two brokers.
+        durability: How far a message has come when its enqueue returns: "sync", it survives a power loss; "os", it
+            survives the death of the process; "memory", neither.
+        capacity: How many messages may be live: waiting, delayed, in flight, behind a key. Up to 2**30.
+        max_bytes: Not supported by this version.
+        max_message_bytes: A body with its headers; 16 MiB, at most 1 GiB.
+        max_batch_bytes: All of `enqueue_many`; 64 MiB.
+        max_dead_letters: Dead letters beyond it count against `capacity`.
+        on_full: What an enqueue does at `capacity`: raise FullError, or wait for room, first come first served. In a
+            handler it never waits.
+        block_timeout: How long it waits at most.
+        snapshot_interval: How often a snapshot is taken at most.
+        snapshot_threshold: After how many operations one is taken at the latest.
+        segment_bytes: A file of the journal; 64 MiB, from 64 KiB to 1 GiB.
+        cache_bytes: Memory for recent messages; 64 MiB.
+        sync_interval: What is written is synced by then.
+        default_timeout: How long a handler may run, unless it says otherwise.
+        default_max_retries: How often a message is tried again, unless its handler says otherwise.
+        max_crashes: How often the process may die in a message before that is a dead letter.
+        default_backoff: The wait before a retry; exponential from 1 s, doubled up to 10 min, with full jitter.
+        on_corruption: "quarantine" is not supported by this version.
+        lock_timeout: How long to wait for another owner to leave.
+        clock: With "manual", time moves by `advance` alone; for tests.
+        scope: Not supported by this version.
+
+    Raises:
+        InvalidError: An option is out of range, or the directory is somebody else's.
+        LockedError: Another broker owns the directory; it says which.
+        CorruptError: Durable bytes are damaged. Nothing was changed.
+        StorageFullError: The disk has no room.
+        Error: `UNSUPPORTED` for a directory of another version, `IO` where the system refuses.
+        TypeError: A value of a wrong type.
+    """
+    given = dict(locals())
+    return Broker(given.pop("path"), given)
+
+
+def verify(path: str | os.PathLike[str]) -> None:
+    """Checks a broker's directory without opening it. Not supported by this version."""
+    os.fspath(path)
+    raise unsupported("verify")

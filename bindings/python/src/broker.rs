@@ -1,0 +1,330 @@
+//! The broker: what the package's own class is built on.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libmq::{ErrorKind, Interrupt};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::body::Body;
+use crate::dead_letters::DeadLetters;
+use crate::delivery::Delivery;
+use crate::error::{OrRaise, exception, unsupported};
+use crate::hiring::{Foreman, Order};
+use crate::message::Message;
+use crate::metrics;
+use crate::options::{self, BrokerOptions};
+use crate::receipt::Receipt;
+use crate::said::Said;
+use crate::values::{duration, text, whole};
+use crate::waiting::{pause, waiting};
+
+/// How soon a held directory is tried again: at first, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(5);
+const RETRY_MAX: Duration = Duration::from_millis(50);
+
+/// An open broker, as far as it is not Python.
+#[pyclass(frozen, subclass, weakref, module = "libmq._native")]
+#[derive(Debug)]
+pub(crate) struct Broker {
+    inner: libmq::Broker,
+    /// An enqueue may wait for room.
+    blocks: bool,
+    hiring: Sender<Order>,
+    foreman: Mutex<Option<Foreman>>,
+    forks: u32,
+}
+
+#[pymethods]
+impl Broker {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let options = BrokerOptions::of(options)?;
+        let inner = open(py, &path, &options)?;
+        let (hiring, foreman) = Foreman::new();
+        let foreman = Mutex::new(Some(foreman));
+        Ok(Self { inner, blocks: options.blocks, hiring, foreman, forks: libmq::storage::forks() })
+    }
+
+    /// Enqueues a message, and returns when it has reached its durability.
+    #[pyo3(signature = (queue, body, *, dedup_key=None, dedup=None, dedup_window=None, correlation_id=None, headers=None,
+        content_type=None, delay=None, run_at=None, expires_in=None, priority=None, group=None, durability=None))]
+    #[expect(clippy::too_many_arguments, reason = "the options of the contract")]
+    fn enqueue<'py>(
+        &self,
+        py: Python<'py>,
+        queue: &Bound<'py, PyAny>,
+        body: &Bound<'py, PyAny>,
+        dedup_key: Option<&Bound<'py, PyAny>>,
+        dedup: Option<&Bound<'py, PyAny>>,
+        dedup_window: Option<&Bound<'py, PyAny>>,
+        correlation_id: Option<&Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        content_type: Option<&Bound<'py, PyAny>>,
+        delay: Option<&Bound<'py, PyAny>>,
+        run_at: Option<&Bound<'py, PyAny>>,
+        expires_in: Option<&Bound<'py, PyAny>>,
+        priority: Option<&Bound<'py, PyAny>>,
+        group: Option<&Bound<'py, PyAny>>,
+        durability: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Receipt> {
+        let said = Said {
+            dedup_key,
+            dedup,
+            dedup_window,
+            correlation_id,
+            headers,
+            content_type,
+            delay,
+            run_at,
+            expires_in,
+            priority,
+            group,
+            durability,
+        };
+        let body = Body::of(body)?;
+        let message = said.message(py, text("queue", queue)?, &body)?;
+        if self.blocks {
+            let receipts = self.enqueue_all(py, std::slice::from_ref(&message))?;
+            let closed =
+                || exception(py, &libmq::Error::new(ErrorKind::Closed, "the broker is closed"));
+            return receipts.into_iter().next().ok_or_else(closed);
+        }
+        Ok(py.detach(|| self.inner.enqueue(message)).or_raise(py)?.into())
+    }
+
+    /// Enqueues bodies, or messages with options of their own: all or none, with one commit.
+    fn enqueue_many(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        items: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<Receipt>> {
+        let queue = text("queue", queue)?;
+        let items: Vec<Bound<'_, PyAny>> = items.try_iter()?.collect::<PyResult<_>>()?;
+        let mut parts = Vec::with_capacity(items.len());
+        for item in &items {
+            parts.push(match item.cast::<Message>() {
+                Ok(message) => (Body::of(message.get().body(py))?, message.get().said(py)),
+                Err(_) => (Body::of(item)?, Said::default()),
+            });
+        }
+        let messages: Vec<libmq::Message<'_>> = parts
+            .iter()
+            .map(|(body, said)| said.message(py, queue, body))
+            .collect::<PyResult<_>>()?;
+        self.enqueue_all(py, &messages)
+    }
+
+    /// Takes the next message of a queue, waiting for one at most for `timeout` seconds: None for ever, 0 looks once. It
+    /// is held for `lease` seconds, 30 unless said otherwise, which is not renewed by itself.
+    #[pyo3(signature = (queue, timeout=None, lease=None))]
+    fn receive(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        lease: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<Delivery>>> {
+        self.take(py, text("queue", queue)?, 1, timeout, lease)?
+            .pop()
+            .map(|delivery| made(py, delivery))
+            .transpose()
+    }
+
+    /// Takes up to `max` messages that are there, waiting for the first one as `receive` does.
+    #[pyo3(signature = (queue, max, timeout=None, lease=None))]
+    fn receive_many(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        max: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        lease: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<Py<Delivery>>> {
+        let deliveries =
+            self.take(py, text("queue", queue)?, whole("max", max)?, timeout, lease)?;
+        deliveries.into_iter().map(|delivery| made(py, delivery)).collect()
+    }
+
+    /// Has the queue's messages handled by threads that the foreman starts for the handler of this number.
+    fn _handle(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        number: u64,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let (queue, options) = (text("queue", queue)?, options::handler(options)?);
+        let hiring = self.hiring.clone();
+        let hire = move |worker| {
+            // A worker for whom nobody is there any more has left.
+            let _ = hiring.send(Order::Hire(number, worker));
+        };
+        py.detach(|| self.inner.handle_on_threads(queue, options, hire)).or_raise(py)
+    }
+
+    /// The end of the channel that waits for workers; once.
+    fn _foreman(&self) -> Option<Foreman> {
+        self.foreman.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// There is nobody left who would start threads for workers.
+    fn _dismiss(&self) {
+        let _ = self.hiring.send(Order::Leave);
+    }
+
+    /// Handlers take no more messages, and run to their end; waits for nobody.
+    fn _shut(&self, py: Python<'_>) {
+        py.detach(|| self.inner.shut_handlers());
+    }
+
+    /// Starts to call handlers. Started already: nothing.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.start()).or_raise(py)
+    }
+
+    fn _stop(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
+        let timeout = duration("timeout", timeout)?;
+        waiting(py, &self.inner, |interrupt| self.inner.stop_until(timeout, interrupt))
+    }
+
+    fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
+        let timeout = duration("timeout", timeout)?;
+        waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt))
+    }
+
+    /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
+    /// whether that was so within `timeout` seconds, None for ever.
+    #[pyo3(signature = (timeout=None))]
+    fn wait_idle(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
+        let idle = py
+            .detach(|| self.inner.wait_idle_until(timeout, &Interrupt::at_once()))
+            .or_raise(py)?;
+        if idle || timeout == Some(Duration::ZERO) {
+            return Ok(idle);
+        }
+        waiting(py, &self.inner, |interrupt| self.inner.wait_idle_until(timeout, interrupt))
+    }
+
+    /// Takes a snapshot now.
+    fn snapshot(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.inner.snapshot()).or_raise(py)
+    }
+
+    /// Moves a manual clock by this many seconds, and does what is due then.
+    fn advance(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+        let time = duration("seconds", seconds)?;
+        py.detach(|| self.inner.advance(time)).or_raise(py)
+    }
+
+    fn _metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = py.detach(|| self.inner.metrics()).or_raise(py)?;
+        metrics::metrics(py, &figures)
+    }
+
+    fn _recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        metrics::recovery(py, self.inner.recovery())
+    }
+
+    /// The dead letters.
+    #[getter]
+    fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.inner.clone())
+    }
+
+    /// The directory.
+    #[getter]
+    fn path(&self) -> String {
+        self.inner.path().to_string_lossy().into_owned()
+    }
+
+    /// Refuses what this version does not have; a closed broker, and a parent's, first.
+    fn _unsupported(&self, py: Python<'_>, what: &str) -> PyResult<()> {
+        self.inner.check_open().or_raise(py)?;
+        Err(unsupported(py, what))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<libmq.Broker in {}>", self.inner.path().display())
+    }
+}
+
+impl Broker {
+    fn enqueue_all(
+        &self,
+        py: Python<'_>,
+        messages: &[libmq::Message<'_>],
+    ) -> PyResult<Vec<Receipt>> {
+        let call = |interrupt: &Interrupt| self.inner.enqueue_batch_until(messages, interrupt);
+        let at_once = py.detach(|| call(&Interrupt::at_once()));
+        let receipts = match at_once {
+            Err(error) if self.blocks && error.kind() == ErrorKind::Full => {
+                waiting(py, &self.inner, call)?
+            }
+            other => other.or_raise(py)?,
+        };
+        Ok(receipts.into_iter().map(Receipt::from).collect())
+    }
+
+    fn take(
+        &self,
+        py: Python<'_>,
+        queue: &str,
+        max: usize,
+        timeout: Option<&Bound<'_, PyAny>>,
+        lease: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<libmq::Delivery>> {
+        let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
+        let lease = lease.map(|lease| duration("lease", lease)).transpose()?;
+        let call = |interrupt: &Interrupt| {
+            self.inner.receive_batch_until(queue, max, timeout, lease, interrupt)
+        };
+        let there = py.detach(|| call(&Interrupt::at_once())).or_raise(py)?;
+        if !there.is_empty() || timeout == Some(Duration::ZERO) {
+            return Ok(there);
+        }
+        waiting(py, &self.inner, call)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if libmq::storage::forks() != self.forks {
+            // The parent's, and so are the locks, which another of its threads may have held.
+            std::mem::forget((self.inner.clone(), self.hiring.clone()));
+            std::mem::forget(self.foreman.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
+        self._dismiss();
+    }
+}
+
+/// Opens a broker, and waits for another owner to leave where it may. The kernel tells nobody that a lock is free, so
+/// that is tried again and again, as in the core, but with pauses that signals end.
+fn open(py: Python<'_>, path: &Path, options: &BrokerOptions) -> PyResult<libmq::Broker> {
+    let end = Instant::now().checked_add(options.lock_timeout);
+    let once = options.core.clone().lock_timeout(Duration::ZERO);
+    let mut time = RETRY_FIRST;
+    loop {
+        match py.detach(|| libmq::Broker::open(path, once.clone())) {
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+                if left.is_some_and(|left| left.is_zero()) {
+                    return Err(exception(py, &error));
+                }
+                pause(py, left.map_or(time, |left| left.min(time)))?;
+                time = (time * 2).min(RETRY_MAX);
+            }
+            other => return other.or_raise(py),
+        }
+    }
+}
+
+fn made(py: Python<'_>, delivery: libmq::Delivery) -> PyResult<Py<Delivery>> {
+    Py::new(py, Delivery::new(Arc::new(delivery)))
+}

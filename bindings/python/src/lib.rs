@@ -1,0 +1,54 @@
+//! The native part of libmq's Python package.
+//!
+//! Small on purpose: what is public is Python source over this. What always holds here:
+//! - whatever may wait, or touch the disk, does so with the interpreter's lock given back;
+//! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel ([`hiring`]);
+//! - no lock of this crate is held while the interpreter's is waited for, but a worker's, which is its thread's own;
+//! - every class is frozen, so that any thread may use any object.
+
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod body;
+mod broker;
+mod context;
+mod dead_letters;
+mod delivery;
+mod error;
+mod held;
+mod hiring;
+mod message;
+mod metrics;
+mod options;
+mod receipt;
+mod said;
+mod values;
+mod waiting;
+mod worker;
+
+/// What the package is made of.
+#[pyo3::pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::backoff::Backoff;
+    #[pymodule_export]
+    use super::broker::Broker;
+    #[pymodule_export]
+    use super::context::Context;
+    #[pymodule_export]
+    use super::dead_letters::{DeadLetter, DeadLetters};
+    #[pymodule_export]
+    use super::delivery::Delivery;
+    #[pymodule_export]
+    use super::held::Held;
+    #[pymodule_export]
+    use super::hiring::Foreman;
+    #[pymodule_export]
+    use super::message::Message;
+    #[pymodule_export]
+    use super::receipt::Receipt;
+    #[pymodule_export]
+    use super::values::check_duration;
+    #[pymodule_export]
+    use super::worker::Worker;
+}

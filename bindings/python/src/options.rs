@@ -1,0 +1,105 @@
+//! What a broker and a handler are given, by the names of the contract.
+
+use libmq::{ClockMode, HandlerOptions, OnCorruption, OnFull, Options};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::backoff::Backoff;
+use crate::error::{invalid, unsupported, wrong_type};
+use crate::said::DURABILITIES;
+use crate::values::{bounded, duration, text, truth, whole, word};
+
+const ON_FULLS: &[(&str, OnFull)] = &[("fail", OnFull::Fail), ("block", OnFull::Block)];
+const ON_CORRUPTIONS: &[(&str, OnCorruption)] =
+    &[("refuse", OnCorruption::Refuse), ("quarantine", OnCorruption::Quarantine)];
+const CLOCKS: &[(&str, ClockMode)] =
+    &[("system", ClockMode::System), ("manual", ClockMode::Manual)];
+
+/// The options of a broker, and what the binding has to know of them.
+#[derive(Debug, Default)]
+pub(crate) struct BrokerOptions {
+    pub(crate) core: Options,
+    /// An enqueue may wait for room.
+    pub(crate) blocks: bool,
+    pub(crate) lock_timeout: std::time::Duration,
+}
+
+impl BrokerOptions {
+    /// None stands for the default.
+    pub(crate) fn of(given: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let mut all = Self::default();
+        for (name, value) in given {
+            let name = text("an option's name", &name)?.to_owned();
+            if !value.is_none() {
+                all.take(&name, &value)?;
+            }
+        }
+        Ok(all)
+    }
+
+    fn take(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let core = std::mem::take(&mut self.core);
+        self.core = match name {
+            "durability" => core.durability(word(name, value, DURABILITIES)?),
+            "capacity" => core.capacity(whole(name, value)?),
+            "max_bytes" => core.max_bytes(whole::<u64>(name, value)?),
+            "max_message_bytes" => core.max_message_bytes(whole(name, value)?),
+            "max_batch_bytes" => core.max_batch_bytes(whole(name, value)?),
+            "max_dead_letters" => core.max_dead_letters(whole(name, value)?),
+            "on_full" => {
+                let on_full = word(name, value, ON_FULLS)?;
+                self.blocks = on_full == OnFull::Block;
+                core.on_full(on_full)
+            }
+            "block_timeout" => core.block_timeout(duration(name, value)?),
+            "snapshot_interval" => core.snapshot_interval(duration(name, value)?),
+            "snapshot_threshold" => core.snapshot_threshold(whole(name, value)?),
+            "segment_bytes" => core.segment_bytes(whole(name, value)?),
+            "cache_bytes" => core.cache_bytes(whole(name, value)?),
+            "sync_interval" => core.sync_interval(duration(name, value)?),
+            "default_timeout" => core.default_timeout(duration(name, value)?),
+            "default_max_retries" => core.default_max_retries(whole(name, value)?),
+            "max_crashes" => core.max_crashes(whole(name, value)?),
+            "default_backoff" => core.default_backoff(backoff(name, value)?),
+            "on_corruption" => core.on_corruption(word(name, value, ON_CORRUPTIONS)?),
+            "lock_timeout" => {
+                self.lock_timeout = bounded(name, value)?;
+                core.lock_timeout(self.lock_timeout)
+            }
+            "clock" => core.clock(word(name, value, CLOCKS)?),
+            "scope" => return Err(unsupported(value.py(), "scope")),
+            _ => return Err(invalid(value.py(), format!("there is no option {name}"))),
+        };
+        Ok(())
+    }
+}
+
+/// The options of a handler; None stands for the default.
+pub(crate) fn handler(given: &Bound<'_, PyDict>) -> PyResult<HandlerOptions> {
+    let mut options = HandlerOptions::new();
+    for (name, value) in given {
+        if value.is_none() {
+            continue;
+        }
+        let name = text("an option's name", &name)?;
+        let value = &value;
+        options = match name {
+            "max_parallelism" => options.max_parallelism(whole(name, value)?),
+            "min_parallelism" => options.min_parallelism(whole(name, value)?),
+            "timeout" => options.timeout(duration(name, value)?),
+            "max_retries" => options.max_retries(whole(name, value)?),
+            "backoff" => options.backoff(backoff(name, value)?),
+            "cancel_grace" => options.cancel_grace(duration(name, value)?),
+            "lease_extension_enabled" => options.lease_extension_enabled(truth(name, value)?),
+            "scope" => return Err(unsupported(value.py(), "scope")),
+            _ => return Err(invalid(value.py(), format!("there is no option {name}"))),
+        };
+    }
+    Ok(options)
+}
+
+fn backoff(name: &str, value: &Bound<'_, PyAny>) -> PyResult<libmq::Backoff> {
+    let backoff =
+        value.cast::<Backoff>().map_err(|_| wrong_type(name, "a libmq.Backoff", value))?;
+    Ok(backoff.get().inner())
+}

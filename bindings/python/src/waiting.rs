@@ -1,0 +1,127 @@
+//! Calls that may wait long, and which a signal ends early.
+//!
+//! Python runs its signal handlers on the main thread and between its own instructions only, so a main thread that sleeps
+//! in the core would sleep through Ctrl-C. There the call runs on a thread of its own, which knows nothing of Python; the
+//! main thread waits at a pipe into which both that thread and, through `signal.set_wakeup_fd`, the signals write.
+//! Nothing is missed, whichever thread a signal is delivered to, and nothing wakes up to look.
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::Duration;
+
+use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::error::OrRaise;
+
+/// What the thread writes that ran the call; no signal has this number.
+const DONE: u8 = 0;
+
+/// Runs a call that may wait. A signal whose handler raises ends it as its interrupt does, and what it then answers is
+/// dropped.
+pub(crate) fn waiting<R: Send>(
+    py: Python<'_>,
+    broker: &Broker,
+    call: impl FnOnce(&Interrupt) -> Result<R> + Send,
+) -> PyResult<R> {
+    let interrupt = Interrupt::new();
+    if !is_main_thread(py)? {
+        return py.detach(|| call(&interrupt)).or_raise(py);
+    }
+    let mut signals = Signals::listen(py)?;
+    let done = signals.writer.try_clone()?;
+    let (answer, raised) = thread::scope(|scope| {
+        let call = || {
+            let answer = call(&interrupt);
+            // The pipe is as good as empty, and its reader waits: there is nothing that could go wrong.
+            let _ = (&done).write_all(&[DONE]);
+            answer
+        };
+        let thread = thread::Builder::new().name("libmq-wait".into()).spawn_scoped(scope, call)?;
+        let raised = signals.until_done(py, || broker.interrupt(&interrupt));
+        let answer = py.detach(|| thread.join());
+        Ok::<_, PyErr>((answer, raised))
+    })?;
+    signals.restore(py)?;
+    raised?;
+    let panicked = |_| Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught"));
+    answer.unwrap_or_else(panicked).or_raise(py)
+}
+
+/// Sleeps a little, unless a signal's handler raises. One that came before is seen before the sleep, one that comes in
+/// it ends it, and one that comes between the two is seen next time.
+pub(crate) fn pause(py: Python<'_>, time: Duration) -> PyResult<()> {
+    py.check_signals()?;
+    py.import("time")?.call_method1("sleep", (time.as_secs_f64(),))?;
+    Ok(())
+}
+
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?;
+    Ok(threading.call_method0("current_thread")?.is(&main))
+}
+
+/// A pipe into which signals write.
+struct Signals {
+    reader: PipeReader,
+    writer: PipeWriter,
+    /// Into which they wrote before, -1 for nowhere.
+    before: i32,
+    /// What has come meanwhile, for it.
+    came: Vec<u8>,
+}
+
+impl Signals {
+    fn listen(py: Python<'_>) -> PyResult<Self> {
+        let (reader, writer) = pipe()?;
+        // A signal's handler must never wait.
+        py.import("os")?.call_method1("set_blocking", (writer.as_raw_fd(), false))?;
+        let before = set_wakeup_fd(py, writer.as_raw_fd())?;
+        Ok(Self { reader, writer, before, came: Vec::new() })
+    }
+
+    /// Waits until the call has ended. Where a signal's handler raises it is interrupted, and waited for all the same.
+    fn until_done(&mut self, py: Python<'_>, interrupt: impl Fn()) -> PyResult<()> {
+        let mut raised = None;
+        loop {
+            // What came before the pipe was there.
+            if raised.is_none()
+                && let Err(error) = py.check_signals()
+            {
+                interrupt();
+                raised = Some(error);
+            }
+            let mut bytes = [0; 64];
+            let read = py.detach(|| self.reader.read(&mut bytes));
+            let bytes = match read {
+                Ok(count) => bytes.get(..count).unwrap_or_default(),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    interrupt();
+                    return Err(error.into());
+                }
+            };
+            self.came.extend(bytes.iter().filter(|byte| **byte != DONE));
+            if bytes.contains(&DONE) {
+                // What came together with the end is looked at now, while the answer can still be dropped with care.
+                return raised.map_or_else(|| py.check_signals(), Err);
+            }
+        }
+    }
+
+    /// As it was before; whoever listened is told what has come.
+    fn restore(self, py: Python<'_>) -> PyResult<()> {
+        set_wakeup_fd(py, self.before)?;
+        if self.before >= 0 && !self.came.is_empty() {
+            py.import("os")?.call_method1("write", (self.before, PyBytes::new(py, &self.came)))?;
+        }
+        Ok(())
+    }
+}
+
+fn set_wakeup_fd(py: Python<'_>, fd: i32) -> PyResult<i32> {
+    py.import("signal")?.call_method1("set_wakeup_fd", (fd,))?.extract()
+}

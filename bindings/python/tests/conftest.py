@@ -1,0 +1,37 @@
+"""What the tests share."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import libmq
+import pytest
+
+LONG = 20
+"""Seconds after which something has gone wrong."""
+
+
+@pytest.fixture
+def broker() -> Iterator[libmq.Broker]:
+    """A broker without files, whose retries are immediate."""
+    broker = libmq.open(":memory:", default_backoff=libmq.Backoff.fixed(0))
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs a program in a process of its own, in an empty directory, and answers how it ended."""
+
+    def run(source: str, *arguments: str, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
+        path = tmp_path / "program.py"
+        path.write_text(textwrap.dedent(source))
+        command = [sys.executable, "-X", "faulthandler", str(path), *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, timeout=60, capture_output=True, text=True, check=False)
+        if status is not None:
+            assert ended.returncode == status, ended.stderr
+        return ended
+
+    return run

@@ -1,0 +1,239 @@
+"""The program's end, each in a process of its own: whatever is going on, it ends, and with the right status."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Program = Callable[..., Any]
+
+START = """
+    import libmq, os, sys, threading, time
+    entered, ended = threading.Event(), threading.Event()
+    broker = libmq.open("queue", default_backoff=libmq.Backoff.fixed(0))
+"""
+
+
+def test_without_a_close(program: Program) -> None:
+    program(START + "    broker.enqueue('q', 1)")
+
+
+def test_with_handlers_that_wait(program: Program) -> None:
+    program(
+        START
+        + """
+    broker.handler("q", lambda body: ended.set(), max_parallelism=4)
+    broker.handler("r", lambda body: ended.set())
+    broker.start()
+    broker.enqueue("q", 1)
+    ended.wait(20)
+    """
+    )
+
+
+def test_a_handler_that_runs_comes_to_its_end(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    def handle(body):
+        entered.set()
+        time.sleep(0.3)
+        print("done", flush=True)
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue_many("q", [1, 2, 3])
+    entered.wait(20)
+    """
+    )
+    assert ran.stdout == "done\n", "and no further one is taken"
+    left = program(
+        """
+    import libmq
+    with libmq.open("queue") as broker:
+        print(broker.recovery.messages, broker.recovery.suspects)
+    """
+    )
+    assert left.stdout == "2 0\n"
+
+
+def test_from_a_daemon_thread(program: Program) -> None:
+    program(
+        START
+        + """
+    def serve():
+        other = libmq.open(":memory:")
+        other.handler("q", lambda body: None)
+        other.start()
+        other.enqueue("q", 1)
+        other.wait_idle(20)
+        entered.set()
+        other.receive("nothing")
+    threading.Thread(target=serve, daemon=True).start()
+    entered.wait(20)
+    """
+    )
+
+
+def test_with_daemon_threads_in_every_wait(program: Program) -> None:
+    program(
+        START
+        + """
+    full = libmq.open(":memory:", capacity=1, on_full="block")
+    full.enqueue("q", 1)
+    held = full.receive("q", timeout=0)
+    for wait in (lambda: broker.receive("none"), lambda: full.wait_idle(), lambda: full.enqueue("q", 2)):
+        threading.Thread(target=wait, daemon=True).start()
+    time.sleep(0.1)
+    """
+    )
+
+
+def test_with_a_delivery_in_hand(program: Program) -> None:
+    program(START + "    broker.enqueue('q', 1)\n    delivery = broker.receive('q', timeout=0)")
+
+
+def test_by_sys_exit_and_by_an_exception(program: Program) -> None:
+    busy = (
+        START
+        + """
+    broker.handler("q", lambda body: entered.set())
+    broker.start()
+    broker.enqueue("q", 1)
+    entered.wait(20)
+    """
+    )
+    program(busy + "sys.exit(7)", status=7)
+    program(busy + "raise ValueError('no')", status=1)
+
+
+def test_while_a_producer_thread_still_runs(program: Program) -> None:
+    program(
+        START
+        + """
+    broker.handler("q", lambda body: None, max_parallelism=3)
+    broker.start()
+    def produce():
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            broker.enqueue("q", 1, durability="os")
+    threading.Thread(target=produce).start()
+    time.sleep(0.1)
+    """
+    )
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()", "BaseException('b')", "GeneratorExit()"])
+def test_whatever_a_handler_raises_is_a_failed_attempt(program: Program, raised: str) -> None:
+    ran = program(
+        START
+        + f"""
+    def handle(body):
+        raise {raised}
+    broker.handler("q", handle, max_retries=2)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(20)
+    (letter,) = broker.dead_letters.list()
+    print(letter.reason, letter.attempts, letter.error)
+    broker.close()
+    """
+    )
+    assert ran.stdout.startswith("max_retries 3 " + raised.split("(")[0])
+
+
+def test_sys_exit_in_a_handler_does_not_end_the_program(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    @broker.handler("q", max_retries=0)
+    def handle(body):
+        sys.exit("away")
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(20)
+    print(broker.dead_letters.list()[0].error)
+    """
+    )
+    assert ran.stdout == "SystemExit: away\n"
+
+
+def test_an_error_that_cannot_be_shown_is_a_failed_attempt(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    class Unshowable(Exception):
+        def __str__(self):
+            raise RuntimeError("no")
+    @broker.handler("q", max_retries=0)
+    def handle(body):
+        raise Unshowable
+    broker.start()
+    broker.enqueue_many("q", [1, 2])
+    assert broker.wait_idle(20)
+    print(len(broker.dead_letters))
+    """
+    )
+    assert ran.stdout == "2\n"
+
+
+def test_os_exit_in_a_handler_is_a_crash(program: Program) -> None:
+    crash = (
+        START
+        + """
+    broker.handler("q", lambda body: os._exit(9) if body == "killer" else None)
+    broker.enqueue("q", "killer", dedup_key="k", dedup="keep")
+    broker.enqueue("q", "innocent")
+    broker.start()
+    broker.wait_idle(20)
+    """
+    )
+    for _ in range(3):
+        program(crash, status=9)
+    ran = program(
+        START
+        + """
+    broker.handler("q", lambda body: None)
+    broker.start()
+    assert broker.wait_idle(20)
+    print([(letter.reason, letter.body) for letter in broker.dead_letters.list()])
+    """
+    )
+    assert ran.stdout == "[('crashed', 'killer')]\n"
+
+
+def test_a_broker_that_is_garbage_ends_its_threads(program: Program) -> None:
+    program(
+        START
+        + """
+    import gc
+    other = libmq.open(":memory:")
+    other.handler("q", lambda body: ended.set())
+    other.start()
+    other.enqueue("q", 1)
+    ended.wait(20)
+    del other
+    gc.collect()
+    def ours():
+        return [thread.name for thread in threading.enumerate() if thread.name in ("libmq-q", "libmq-foreman")]
+    end = time.monotonic() + 20
+    while ours() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not ours(), ours()
+    """
+    )
+
+
+def test_thirty_ends_in_the_middle_of_things(program: Program) -> None:
+    """Each ends somewhere else in the life of its handlers."""
+    for ended in range(30):
+        program(
+            """
+            import libmq, sys, time
+            broker = libmq.open(":memory:")
+            broker.handler("q", lambda body: broker.enqueue("q", body), max_parallelism=2)
+            broker.start()
+            broker.enqueue_many("q", range(4))
+            time.sleep(float(sys.argv[1]))
+            """,
+            str(ended / 3000),
+        )

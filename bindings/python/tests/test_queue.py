@@ -1,0 +1,243 @@
+"""Messages in and out."""
+
+import dataclasses
+import datetime
+import gc
+import threading
+from typing import Any
+
+import libmq
+import pytest
+
+
+def test_a_message_comes_out_as_it_went_in(broker: libmq.Broker) -> None:
+    bodies: list[Any] = [{"a": [1, 2.5, None, True, "ü"]}, "text", 7, None, [], b"\x00\xff", b""]
+    for body in bodies:
+        receipt = broker.enqueue("q", body)
+        delivery = broker.receive("q", timeout=0)
+        assert delivery is not None
+        assert delivery.body == body
+        assert delivery.id == receipt.id
+        delivery.ack()
+
+
+def test_bytes_are_octets_and_all_else_is_json(broker: libmq.Broker) -> None:
+    for body, raw, content_type in (
+        (b"x", b"x", "application/octet-stream"),
+        (bytearray(b"y"), b"y", "application/octet-stream"),
+        (memoryview(b"abc")[::2], b"ac", "application/octet-stream"),
+        ({"k": "v"}, b'{"k":"v"}', "application/json"),
+        ("x", b'"x"', "application/json"),
+    ):
+        broker.enqueue("q", body)
+        delivery = broker.receive("q", timeout=0)
+        assert delivery is not None
+        assert (delivery.raw, delivery.content_type) == (raw, content_type)
+        delivery.ack()
+
+
+def test_a_dataclass_is_an_object(broker: libmq.Broker) -> None:
+    @dataclasses.dataclass
+    class Line:
+        sku: str
+        count: int
+
+    @dataclasses.dataclass
+    class Order:
+        id: str
+        lines: list[Line]
+
+    broker.enqueue("q", Order("A", [Line("x", 2)]))
+    delivery = broker.receive("q", timeout=0)
+    assert delivery is not None
+    assert delivery.body == {"id": "A", "lines": [{"sku": "x", "count": 2}]}
+
+
+def test_a_delivery_says_all_about_its_message(broker: libmq.Broker) -> None:
+    before = datetime.datetime.now(datetime.UTC)
+    broker.enqueue(
+        "q",
+        b"x",
+        correlation_id="c",
+        headers={"traceparent": "t", "a": "b"},
+        content_type="text/plain",
+        dedup_key="k",
+        dedup="keep",
+        delay=0,
+        durability="os",
+        priority=0,
+    )
+    delivery = broker.receive("q", timeout=0, lease=60)
+    assert delivery is not None
+    assert delivery.queue == "q"
+    assert delivery.attempt == 1
+    assert delivery.max_retries == 5
+    assert delivery.token > 0
+    assert delivery.headers == {"traceparent": "t", "a": "b"}
+    assert delivery.content_type == "text/plain"
+    assert delivery.correlation_id == "c"
+    assert delivery.enqueued_at.tzinfo is datetime.UTC
+    assert abs(delivery.enqueued_at - before) < datetime.timedelta(seconds=20)
+    assert datetime.timedelta(seconds=40) < delivery.deadline - before < datetime.timedelta(seconds=80)
+    delivery.ack()
+    assert delivery.body == b"x", "readable after it was settled"
+
+
+def test_a_key_replaces_or_keeps(broker: libmq.Broker) -> None:
+    first = broker.enqueue("q", 1, dedup_key="k")
+    assert first.status == "accepted"
+    assert broker.enqueue("q", 2, dedup_key="k") == broker.enqueue("q", 3, dedup_key="k")
+    kept = broker.enqueue("q", 4, dedup_key="k", dedup="keep")
+    assert (kept.id, kept.status) == (first.id, "duplicate")
+    match kept:
+        case libmq.Receipt(id, status):
+            assert (id, status) == (first.id, "duplicate")
+
+
+def test_a_batch_is_one_commit_with_receipts_in_order(broker: libmq.Broker) -> None:
+    receipts = broker.enqueue_many(
+        "q", iter([{"n": 1}, libmq.Message({"n": 2}, dedup_key="k"), libmq.Message(b"3", dedup_key="k")])
+    )
+    assert [receipt.status for receipt in receipts] == ["accepted", "accepted", "replaced"]
+    assert receipts[0].id < receipts[1].id == receipts[2].id
+    bodies = [delivery.body for delivery in broker.receive_many("q", 10, timeout=0)]
+    assert bodies == [{"n": 1}, b"3"]
+    assert broker.enqueue_many("q", []) == []
+
+
+def test_what_a_batch_refuses_it_refuses_whole(broker: libmq.Broker) -> None:
+    for bad, error in (
+        ([1, {2, 3}], TypeError),
+        ([1, float("inf")], libmq.InvalidError),
+        ([1, libmq.Message(2, dedup_key="")], libmq.InvalidError),
+        ([1, libmq.Message(2, group="g")], libmq.Error),
+        (7, TypeError),
+        ([0] * 10_001, libmq.InvalidError),
+    ):
+        with pytest.raises(error):
+            broker.enqueue_many("q", bad)  # type: ignore[arg-type]
+    assert broker.metrics().enqueued == 0
+
+
+def test_with_a_delivery_acks_or_fails_as_the_block_does(broker: libmq.Broker) -> None:
+    def ended(raised: BaseException | None) -> str:
+        broker.enqueue("q", 1)
+        try:
+            with broker.receive("q", timeout=0) as delivery:  # type: ignore[union-attr]
+                assert delivery.body == 1
+                if raised is not None:
+                    raise raised
+        except BaseException as error:
+            assert error is raised
+        figures = broker.metrics()
+        taken = broker.receive("q", timeout=0)
+        if taken is not None:
+            taken.ack()
+        return f"{figures.acked} {figures.retried} {figures.rejected} {figures.released}"
+
+    assert ended(None) == "1 0 0 0"
+    assert ended(ValueError("no")) == "1 1 0 0"
+    assert ended(libmq.Retry(delay=0)) == "2 2 0 0"
+    assert ended(libmq.Reject("bad")) == "3 2 1 0"
+    assert ended(libmq.Release()) == "3 2 1 1"
+    assert ended(KeyboardInterrupt()) == "4 3 1 1"
+
+
+def test_what_was_settled_in_the_block_stays_so(broker: libmq.Broker) -> None:
+    broker.enqueue("q", 1)
+    with broker.receive("q", timeout=0) as delivery:  # type: ignore[union-attr]
+        delivery.reject("by hand")
+    assert [letter.reason for letter in broker.dead_letters.list()] == ["by hand"]
+    with pytest.raises(libmq.StaleLeaseError):
+        delivery.ack()
+
+
+def test_children_come_with_the_ack_or_not_at_all(broker: libmq.Broker) -> None:
+    broker.enqueue("q", 1, correlation_id="c")
+    delivery = broker.receive("q", timeout=0)
+    assert delivery is not None
+    delivery.enqueue("child", {"of": 1})
+    assert broker.receive("child", timeout=0) is None
+    delivery.ack()
+    child = broker.receive("child", timeout=0)
+    assert child is not None
+    assert (child.body, child.correlation_id) == ({"of": 1}, "c")
+
+
+def test_a_delivery_that_is_garbage_is_not_settled(broker: libmq.Broker) -> None:
+    broker.enqueue("q", 1)
+    delivery = broker.receive("q", timeout=0, lease=0.2)
+    assert delivery is not None
+    del delivery
+    gc.collect()
+    assert broker.metrics().in_flight == 1
+    again = broker.receive("q", timeout=20)
+    assert again is not None
+    assert again.attempt == 2
+
+
+def test_a_body_that_does_not_decode_says_so(broker: libmq.Broker) -> None:
+    broker.enqueue("q", b"{", content_type="application/json; charset=utf-8")
+    with pytest.raises(libmq.DecodeError), broker.receive("q", timeout=0) as delivery:  # type: ignore[union-attr]
+        assert delivery.raw == b"{"
+        delivery.body  # noqa: B018
+    (letter,) = broker.dead_letters.list()
+    assert (letter.reason, letter.raw) == ("decode", b"{")
+    assert "not" in letter.error
+
+
+def test_dead_letters_are_looked_at_replayed_and_purged(broker: libmq.Broker) -> None:
+    ids = [receipt.id for receipt in broker.enqueue_many("q", [1, 2, 3])]
+    broker.enqueue("other", 4)
+    for queue in ("q", "q", "q", "other"):
+        delivery = broker.receive(queue, timeout=0)
+        assert delivery is not None
+        delivery.reject("no good")
+    letters = broker.dead_letters
+    assert len(letters) == 4
+    assert [letter.id for letter in letters.list("q")] == ids
+    assert [letter.id for letter in letters.list("q", limit=1, after=ids[0])] == [ids[1]]
+    letter = letters.get(ids[0])
+    assert letter is not None
+    assert (letter.queue, letter.body, letter.reason, letter.attempts) == ("q", 1, "no good", 1)
+    assert letter.failed_at.tzinfo is datetime.UTC
+    assert letters.replay(ids[0]).status == "accepted"
+    with pytest.raises(libmq.NotFoundError) as raised:
+        letters.replay(ids[0])
+    assert isinstance(raised.value, LookupError)
+    assert letters.replay_all("q") == 2
+    assert letters.purge() == 1
+    assert (len(letters), letters.get(ids[0])) == (0, None)
+
+
+def test_a_manual_clock_moves_by_advance() -> None:
+    with libmq.open(":memory:", clock="manual") as broker:
+        broker.enqueue("q", 1, delay=datetime.timedelta(hours=1))
+        assert broker.receive("q", timeout=0) is None
+        broker.advance(3600)
+        assert broker.receive("q", timeout=0) is not None
+
+
+def test_run_at_in_the_past_is_now(broker: libmq.Broker) -> None:
+    for moment in (datetime.datetime(1800, 1, 1, tzinfo=datetime.UTC), datetime.datetime.now(datetime.UTC)):
+        broker.enqueue("q", 1, run_at=moment)
+        assert broker.receive("q", timeout=0) is not None
+    broker.enqueue("q", 1, run_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1))
+    assert broker.receive("q", timeout=0) is None
+
+
+def test_a_receive_waits_for_a_message(broker: libmq.Broker) -> None:
+    threading.Timer(0.05, lambda: broker.enqueue("q", 1)).start()
+    delivery = broker.receive("q", timeout=20)
+    assert delivery is not None
+
+
+def test_figures_are_there_for_the_broker_and_each_queue(broker: libmq.Broker) -> None:
+    broker.enqueue("a", 1)
+    broker.enqueue("b", 1)
+    figures = broker.metrics()
+    assert (figures.ready, figures.queues["a"].ready, figures.enqueued) == (2, 1, 2)
+    assert figures.lsn.shown >= figures.lsn.durable > 0
+    assert figures.memory_bytes > 0
+    assert broker.recovery.messages == 0
+    assert broker.recovery.snapshot is None

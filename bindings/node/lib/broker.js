@@ -58,7 +58,7 @@ class Broker {
       const [id, status] = await waitFor(promise);
       return new Receipt(id, status);
     }
-    const receipt = new Receipt(desk.ids[0], STATUSES[desk.numbers[desk.FIRST]]);
+    const receipt = new Receipt(desk.ids[desk.RECEIPT], STATUSES[desk.numbers[desk.STATUS]]);
     if (state !== REACHED) await waitFor(promise);
     return receipt;
   }

@@ -19,8 +19,16 @@ function wake() {
 
 // What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies where.
 const TAKE_MAX = 256;
-const FIRST = 4;
-const desk = { numbers: new Float64Array(FIRST + 2 * TAKE_MAX), ids: new BigUint64Array(TAKE_MAX), FIRST };
+const FIRST = 5;
+const ACKED = FIRST + 2 * TAKE_MAX;
+const desk = {
+  numbers: new Float64Array(ACKED + TAKE_MAX),
+  ids: new BigUint64Array(TAKE_MAX + 1),
+  STATUS: 4,
+  FIRST,
+  ACKED,
+  RECEIPT: TAKE_MAX,
+};
 
 const environment = native.connect(wake, desk.numbers, desk.ids);
 

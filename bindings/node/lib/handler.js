@@ -7,6 +7,8 @@ const { Context } = require('./context.js');
 const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
 const { RejectError, ReleaseError, RetryError, translated } = require('./errors.js');
 
+const now = Promise.resolve();
+
 // How many handlers' code is running on this loop right now, up to its first await.
 let running = 0;
 
@@ -16,11 +18,13 @@ class Handler {
   #call;
   #log;
   #check;
+  // Of calls that have not ended when they returned.
   #contexts = new Map();
   // Deliveries that have ended well and are acked when the loop looks next.
   #acked = [];
   #turn = 0;
   #isLooking = false;
+  #lookNow = () => this.#look();
   #whenIdle;
 
   constructor(ear, queue, call, log, check) {
@@ -35,11 +39,6 @@ class Handler {
   // Whether a handler's code is running: what waits for handlers would wait for itself.
   static get isRunning() {
     return running > 0;
-  }
-
-  // Calls that have not ended.
-  get size() {
-    return this.#contexts.size;
   }
 
   // Takes nothing more, and calls back when all its calls have ended, now or then.
@@ -61,19 +60,17 @@ class Handler {
 
   #look() {
     this.#isLooking = true;
+    const { numbers, ids, FIRST } = desk;
     while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
-      const last = this.#ackAllButLast();
-      const found = environment.take(this.#ear, TAKE_MAX - this.#turn, last);
-      const [count, again, cancelled, stale] = desk.numbers;
-      if (stale) this.#tellStale();
+      const found = environment.take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
+      const [count, again, cancelled, stale] = numbers;
+      if (stale > 0) this.#tellStale();
       if (count === 1) {
-        this.#run(desk.numbers[desk.FIRST], desk.ids[0], desk.numbers[desk.FIRST + 1], found);
-      } else if (count > 1) {
-        const taken = Array.from(found, (body, i) => {
-          const place = desk.FIRST + 2 * i;
-          return [desk.numbers[place], desk.ids[i], desk.numbers[place + 1], body];
-        });
-        for (const [number, id, attempt, body] of taken) this.#run(number, id, attempt, body);
+        this.#run(numbers[FIRST], ids[0], numbers[FIRST + 1], found);
+      } else {
+        for (let i = 0; i < count; i++) {
+          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], found[i]);
+        }
       }
       this.#turn += count;
       if (again >= 0) setTimeout(() => this.#rung(), again).unref();
@@ -83,7 +80,11 @@ class Handler {
     this.#isLooking = false;
     if (this.#whenIdle !== undefined) {
       this.#ackAll();
-      if (this.#contexts.size === 0) this.#whenIdle();
+      if (this.#contexts.size === 0) {
+        const whenIdle = this.#whenIdle;
+        this.#whenIdle = () => {};
+        whenIdle();
+      }
     } else if (this.#turn >= TAKE_MAX) {
       // Everything else on the loop has its turn.
       this.#isLooking = true;
@@ -95,11 +96,11 @@ class Handler {
     }
   }
 
-  // Looks again once what is under way now has ended.
+  // Looks again once what is under way now has ended. A promise of its own, since `queueMicrotask` is far more than that.
   #lookSoon() {
     if (this.#isLooking) return;
     this.#isLooking = true;
-    queueMicrotask(() => this.#look());
+    now.then(this.#lookNow);
   }
 
   #tellCancelled() {
@@ -114,16 +115,15 @@ class Handler {
 
   #run(number, id, attempt, body) {
     const context = new Context(number, this.#queue, id, attempt, this.#check);
-    this.#contexts.set(number, context);
     let message = body;
     if (typeof body === 'string') {
       try {
         message = JSON.parse(body);
       } catch (error) {
-        return this.#finish(number, context, 'decode', describe(error));
+        return this.#finish(number, 'decode', describe(error));
       }
     } else if (body === null) {
-      return this.#finish(number, context, 'decode', 'the body is not UTF-8');
+      return this.#finish(number, 'decode', 'the body is not UTF-8');
     }
     let result;
     running++;
@@ -137,17 +137,20 @@ class Handler {
     if ((typeof result === 'object' && result !== null) || typeof result === 'function') {
       this.#await(number, context, result);
     } else {
-      this.#finish(number, context, '', '');
+      this.#finish(number, '', '');
     }
   }
 
   async #await(number, context, result) {
+    this.#contexts.set(number, context);
     try {
       await result;
     } catch (error) {
+      this.#contexts.delete(number);
       return this.#fail(number, context, error);
     }
-    this.#finish(number, context, '', '');
+    this.#contexts.delete(number);
+    this.#finish(number, '', '');
   }
 
   #fail(number, context, error) {
@@ -155,28 +158,25 @@ class Handler {
     if (outcome === 'fail') {
       this.#log?.('warn', 'handler_error', { queue: this.#queue, id: context.id, attempt: context.attempt, error });
     }
-    this.#finish(number, context, outcome, text, delay);
+    this.#finish(number, outcome, text, delay);
   }
 
-  #finish(number, context, outcome, text, delay = -1) {
-    this.#contexts.delete(number);
+  #finish(number, outcome, text, delay = -1) {
     if (outcome === '') this.#acked.push(number);
     else this.#settle(() => environment.finish(number, outcome, text, delay));
     this.#lookSoon();
   }
 
-  #ackAll() {
-    const last = this.#ackAllButLast();
-    if (last >= 0) this.#settle(() => environment.ack(last));
+  // Puts what is to be acked on the desk; answers how many. What does not fit is acked with the next ones.
+  #putAcked() {
+    const acked = this.#acked;
+    const count = Math.min(acked.length, TAKE_MAX);
+    for (let i = 0; i < count; i++) desk.numbers[desk.ACKED + i] = acked.pop();
+    return count;
   }
 
-  // Answers the last one, or a negative number if there is none; it is acked by the next look.
-  #ackAllButLast() {
-    const acked = this.#acked;
-    if (acked.length === 0) return -1;
-    const last = acked.pop();
-    for (const number of acked.splice(0)) this.#settle(() => environment.ack(number));
-    return last;
+  #ackAll() {
+    for (const number of this.#acked.splice(0)) this.#settle(() => environment.finish(number, '', '', -1));
   }
 
   #settle(end) {

@@ -1,8 +1,10 @@
 //! The desk: numbers that are handed to JavaScript in memory it shares, because that costs far less than a value each.
 //!
-//! What a call leaves there is to be read before the next call.
+//! What a call leaves there is to be read before the next call of its kind.
 
 use napi::bindgen_prelude::{BigUint64Array, Float64Array};
+
+use crate::limits::TAKE_MAX;
 
 /// What the shared memory begins with: of a take, how many deliveries it found.
 const COUNT: usize = 0;
@@ -10,10 +12,16 @@ const COUNT: usize = 0;
 const AGAIN: usize = 1;
 /// Whether something was cancelled.
 const CANCELLED: usize = 2;
-/// Whether a delivery that was to be acked had lost its lease.
+/// How many deliveries that were to be acked had lost their leases.
 const STALE: usize = 3;
-/// From here on, two a delivery: its number and its attempt. Of an enqueue, here is the receipt's status.
-const FIRST: usize = 4;
+/// The status of an enqueue's receipt.
+const STATUS: usize = 4;
+/// From here on, two for each delivery that was taken: its number and its attempt.
+const FIRST: usize = 5;
+/// From here on, the numbers of deliveries that are to be acked.
+const ACKED: usize = FIRST + 2 * TAKE_MAX as usize;
+/// The id of an enqueue's receipt; before it, those of deliveries.
+const RECEIPT: usize = TAKE_MAX as usize;
 
 /// Shared numbers, and shared ids.
 pub(crate) struct Desk {
@@ -33,9 +41,15 @@ impl Desk {
         self.put(CANCELLED, f64::from(u8::from(cancelled)));
     }
 
-    /// Whether an ack came too late.
-    pub(crate) fn acked(&mut self, is_stale: bool) {
-        self.put(STALE, f64::from(u8::from(is_stale)));
+    /// How many acks came too late.
+    pub(crate) fn stale(&mut self, count: u32) {
+        self.put(STALE, f64::from(count));
+    }
+
+    /// The number of a delivery that is to be acked.
+    pub(crate) fn acked(&mut self, index: usize) -> Option<f64> {
+        // SAFETY: as in `put`.
+        unsafe { self.numbers.as_mut() }.get(ACKED + index).copied()
     }
 
     /// A delivery of a take.
@@ -47,8 +61,8 @@ impl Desk {
 
     /// A receipt.
     pub(crate) fn receipt(&mut self, id: u64, status: u8) {
-        self.put(FIRST, f64::from(status));
-        self.put_id(0, id);
+        self.put(STATUS, f64::from(status));
+        self.put_id(RECEIPT, id);
     }
 
     fn put(&mut self, place: usize, value: f64) {

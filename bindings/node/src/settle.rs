@@ -17,12 +17,6 @@ impl Environment {
         self.end(number, answer(&outcome, text, delay))
     }
 
-    /// A handler's delivery has ended well; as [`Environment::finish`], and short.
-    #[napi(catch_unwind)]
-    pub fn ack(&self, number: f64) -> Result<bool> {
-        self.end(number, Ok(()))
-    }
-
     /// Settles a pulled delivery and forgets it; it is written when this returns, which waits for no sync.
     #[napi(catch_unwind)]
     pub fn settle(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<()> {

@@ -56,19 +56,25 @@ impl Ears {
 
 #[napi]
 impl Environment {
-    /// Acks a delivery, unless `acked` is negative, and takes what an inbox has, up to `max`. What it found lies on the
-    /// desk, but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether
-    /// something was cancelled.
+    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the desk,
+    /// but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether something was
+    /// cancelled.
     #[napi(catch_unwind)]
     pub fn take<'env>(
         &self,
         env: &'env Env,
         ear: u32,
         max: u32,
-        acked: f64,
+        acked: u32,
     ) -> Result<Unknown<'env>> {
         let mut desk = self.desk.borrow_mut();
-        desk.acked(acked >= 0.0 && !self.end(acked, Ok(()))?);
+        let mut stale = 0;
+        for index in 0..acked {
+            let number = desk.acked(index as usize);
+            stale +=
+                u32::from(!number.is_some_and(|number| self.end(number, Ok(())).unwrap_or(false)));
+        }
+        desk.stale(stale);
         let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else {
             desk.taken(0, None, false);
             return ().into_unknown(env);

@@ -6,7 +6,7 @@ set -eu
 
 package=bindings/node
 if [ ! -e "$package/libmq.node" ]; then
-	skip "Node: the package was not built"
+	skip "Node: the package is not built"
 	exit 0
 fi
 
@@ -34,12 +34,12 @@ log="$target/node-tests.log"
 node --test "$package"/test/*.test.mjs >"$log" 2>&1 || { grep -v '^# Subtest' "$log"; die "tests of the Node package failed"; }
 grep -E '^# (tests|pass|fail) ' "$log"
 
-say "Node: the examples"
 rm -rf "$target/node-orders"
 mkdir -p "$target/node-orders/target"
-(cd "$target/node-orders" && node "$OLDPWD/examples/orders/orders.mjs") | tail -n 1
+house=$PWD
+(cd "$target/node-orders" && node "$house/examples/orders/orders.mjs") >"$target/orders-mjs.log" 2>&1 ||
+	{ cat "$target/orders-mjs.log"; die "orders.mjs failed"; }
+tail -n 1 "$target/orders-mjs.log" | sed "s|^|orders-mjs: |"
 
-say "Node: scenarios and kill rounds"
-LIBMQ_PLAYER="node node $PWD/tests/conformance/node/play.mjs" \
-	LIBMQ_KILL_WORKER="Node node $PWD/tests/kill/worker.mjs" \
-	cargo test --quiet --package libmq-suite --test conformance --test kill another_language -- --nocapture
+driven Node conformance LIBMQ_PLAYER "node node $PWD/tests/conformance/node/play.mjs"
+driven Node kill LIBMQ_KILL_WORKER "Node node $PWD/tests/kill/worker.mjs"

@@ -3,6 +3,7 @@
 // The broker: an open directory.
 
 const { DeadLetters } = require('./dead_letters.js');
+const { Delivery } = require('./delivery.js');
 const { desk, environment, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
@@ -170,7 +171,7 @@ class Broker {
       try {
         yield delivery;
       } finally {
-        if (!delivery.settled) await release(delivery);
+        if (!delivery.settled) await endUnsettled(delivery);
       }
     }
   }
@@ -374,9 +375,9 @@ function refuseInHandler(call) {
   if (Handler.isRunning) throw new LibmqError('DEADLOCK', `${call} inside a handler would wait for itself`);
 }
 
-async function release(delivery) {
+async function endUnsettled(delivery) {
   try {
-    await delivery.release();
+    await Delivery.letGo(delivery);
   } catch (error) {
     // Lost or closed meanwhile: it is given back already.
     if (error.code !== 'STALE_LEASE' && error.code !== 'CLOSED') throw error;

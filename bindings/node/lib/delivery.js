@@ -14,14 +14,14 @@ class Delivery {
   #number;
   #check;
   #raw;
+  #undecodable;
   #settled = false;
 
-  constructor(number, id, attempt, body, about, check) {
+  constructor(number, id, attempt, text, about, check) {
     this.#number = number;
     this.#check = check;
     this.id = id;
     this.queue = about.queue;
-    this.body = body;
     this.attempt = attempt;
     this.maxRetries = about.maxRetries;
     this.token = about.token;
@@ -29,7 +29,20 @@ class Delivery {
     this.contentType = about.contentType;
     this.correlationId = about.correlationId;
     this.enqueuedAt = new Date(about.enqueuedAt);
+    const { body, error } = decode(text);
+    if (error === undefined) this.body = body;
+    else this.#undecodable = error;
     forgotten.register(this, number, this);
+  }
+
+  // There where the body is not what it says it is; else the body is a property of its own.
+  get body() {
+    throw new LibmqError('INVALID', `the body does not decode: ${this.#undecodable}`);
+  }
+
+  // Hides the above where there is a body.
+  set body(body) {
+    Object.defineProperty(this, 'body', { value: body, enumerable: true });
   }
 
   get settled() {
@@ -86,6 +99,12 @@ class Delivery {
     };
   }
 
+  // Ends what an iteration did not: given back, or a dead letter where the body does not decode.
+  static async letGo(delivery) {
+    if (delivery.#undecodable === undefined) await delivery.release();
+    else await delivery.#settle('decode', delivery.#undecodable);
+  }
+
   async #settle(outcome, text, delay = -1) {
     this.#check();
     try {
@@ -103,18 +122,12 @@ class Delivery {
   }
 }
 
-// The deliveries of a native list. What does not decode is a dead letter at once, and nobody's delivery.
+// The deliveries of a native list.
 function deliveriesOf(list, check) {
   const deliveries = [];
   for (let i = 0; i < list.length; i += 4) {
-    const number = list[i];
-    const decoded = decode(list[i + 3]);
-    if (decoded.error !== undefined) {
-      environment.settle(number, 'decode', decoded.error, -1);
-      continue;
-    }
-    const about = environment.describe(number);
-    deliveries.push(new Delivery(number, list[i + 1], list[i + 2], decoded.body, about, check));
+    const about = environment.describe(list[i]);
+    deliveries.push(new Delivery(list[i], list[i + 1], list[i + 2], list[i + 3], about, check));
   }
   return deliveries;
 }

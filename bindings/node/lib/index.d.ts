@@ -180,6 +180,7 @@ export type HandlerClass<T = unknown> = new (...args: never[]) => { handle: Hand
 export interface Delivery<T = unknown> {
   readonly id: bigint;
   readonly queue: string;
+  /** Parsed where it is JSON, else bytes. Where it says it is JSON and is not, reading it throws `INVALID`. */
   readonly body: T;
   readonly attempt: number;
   readonly maxRetries: number;
@@ -346,7 +347,8 @@ export class Broker implements AsyncDisposable {
   /** Takes up to `max` (1 to 10,000) messages that are there, waiting for the first. */
   receiveMany<T = unknown>(queue: string, max: number, options?: ReceiveOptions): Promise<Delivery<T>[]>;
   /**
-   * One message after another. One that is not settled when the next is asked for is released. Ends when the signal is
+   * One message after another. One that is not settled when the next is asked for is released;
+   * one whose body does not decode is a dead letter `decode` then. Ends when the signal is
    * aborted; throws `CLOSED` when the broker is closed.
    */
   deliveries<T = unknown>(

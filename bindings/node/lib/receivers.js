@@ -53,12 +53,10 @@ class Receivers {
   }
 
   #poll(queue, max, lease) {
-    for (;;) {
-      const list = calling(() => this.#native.receive(queue, max, lease));
-      const deliveries = deliveriesOf(list, this.#check);
-      // What was no delivery after all was perhaps not the last one.
-      if (deliveries.length > 0 || list.length === 0) return deliveries;
-    }
+    return deliveriesOf(
+      calling(() => this.#native.receive(queue, max, lease)),
+      this.#check,
+    );
   }
 
   #join(queue, receiver) {

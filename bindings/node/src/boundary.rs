@@ -68,7 +68,7 @@ pub(crate) fn whole_size(number: f64) -> usize {
 
 /// Every error code, each followed by `retryable` where the same call can succeed later.
 #[napi(catch_unwind)]
-pub(crate) fn error_kinds() -> Vec<String> {
+pub fn error_kinds() -> Vec<String> {
     ErrorKind::ALL
         .iter()
         .map(|kind| {

@@ -64,7 +64,7 @@ struct Post {
 
 /// The environment of this loop; `wake` is called when there is something to collect. The arrays are the desk.
 #[napi(catch_unwind)]
-pub(crate) fn connect(
+pub fn connect(
     env: Env,
     wake: Function<'_, (), ()>,
     numbers: Float64Array,

@@ -6,14 +6,14 @@
 //!
 //! What the names and types of the package are stands in `lib/index.d.ts`; this half is private to it.
 
-mod boundary;
+pub mod boundary;
 mod broker;
 mod call;
 mod clerk;
 mod desk;
 mod done;
 mod enqueue;
-mod environment;
+pub mod environment;
 mod letters;
 mod limits;
 mod metrics;

@@ -115,18 +115,18 @@ test('a thread that is terminated under load gives its messages back, and anothe
 test('a thread that is terminated while it alone has the broker gives the directory up', async () => {
   const ended = await program(
     `${THREAD}
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 10; round++) {
       const worker = thread(\`
-        const broker = await libmq.open(workerData, { onFull: 'block', capacity: 100 });
+        const broker = await libmq.open(workerData.path, { segmentBytes: 1 << 16, onFull: 'block', capacity: 100 });
         broker.handle('q', () => new Promise(() => {}), { maxParallelism: 2 });
         await broker.start();
         for (let i = 0; i < 200; i++) broker.enqueue('q', i, { durability: 'os' }).catch(() => {});
         broker.waitIdle();
         broker.receive('elsewhere');
-        if (workerData % 2) broker.stop();
+        if (workerData.round % 2) broker.stop();
         port.postMessage('ready');
-        while (workerData.length > 0);
-      \`, args[0]);
+        while (workerData.round >= 0);
+      \`, { path: args[0], round });
       await heard(worker);
       await worker.terminate();
     }
@@ -141,11 +141,11 @@ test('a thread that is terminated while it alone has the broker gives the direct
 test('a thread may end while its opens, enqueues and closes are under way', async () => {
   const ended = await program(
     `${THREAD}
-    for (let round = 0; round < 30; round++) {
+    for (let round = 0; round < 15; round++) {
       const worker = thread(\`
         port.postMessage('ready');
         for (;;) {
-          const broker = await libmq.open(workerData);
+          const broker = await libmq.open(workerData, { segmentBytes: 1 << 16 });
           for (let i = 0; i < 50; i++) broker.enqueue('q', Buffer.alloc(10_000)).catch(() => {});
           await broker.close();
         }

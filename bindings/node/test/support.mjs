@@ -7,8 +7,9 @@ import { join } from 'node:path';
 
 import { open } from '../lib/index.mjs';
 
-// What a test waits for comes far sooner.
+// What a test waits for comes far sooner, and a program of its own ends.
 export const LONG = 20_000;
+const PROGRAM_MAX = 120_000;
 
 // Directories go when the tests are over, and their brokers are closed.
 const directories = [];
@@ -45,7 +46,7 @@ export function program(source, ...args) {
     const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));`;
   const flags = ['--expose-gc', '--input-type=module', '--eval', head + source, '--', ...args];
   return new Promise((resolve) => {
-    execFile(process.execPath, flags, { timeout: LONG, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
+    execFile(process.execPath, flags, { timeout: PROGRAM_MAX, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : error.code, signal: error?.signal ?? null, stdout, stderr });
     });
   });

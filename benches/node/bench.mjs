@@ -1,9 +1,9 @@
 // libmq for Node beside better-sqlite3 by hand and fastq, which keeps nothing: the second half of `make bench`.
 //
-// Usage: node bench.mjs DIRECTORY. Works in DIRECTORY/scratch, finds the peers in DIRECTORY/node_modules, and leaves its
-// figures in DIRECTORY/latest.json. LIBMQ_BENCH_ROUNDS sets the rounds, LIBMQ_BENCH_ONLY picks contests by a part of their
-// name. As in `benches/peers`, each round runs all contenders of a contest in turns, and what is reported is the median
-// over the rounds of figures and of ratios.
+// Usage: node bench.mjs DIRECTORY. Works in DIRECTORY/scratch, finds the peers in DIRECTORY/node_modules, and leaves
+// its figures in DIRECTORY/latest.json. LIBMQ_BENCH_ROUNDS sets the rounds, LIBMQ_BENCH_ONLY picks contests by a part
+// of their name. As in `benches/peers`, each round runs all contenders of a contest in turns, and what is reported is
+// the median over the rounds of figures and of ratios.
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -9,8 +9,8 @@
 // message or double it. A signature that is wrong makes a dead letter.
 //
 // Kill the program when you like and start it again. It keeps no notes: it sends everything once more, from the start.
-// What still waits answers `duplicate`. What was routed already goes through `webhooks` again and ends at `events`, where
-// the first of its delivery id waits under the same key.
+// What still waits answers `duplicate`. What was routed already goes through `webhooks` again and ends at `events`,
+// where the first of its delivery id waits under the same key.
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -22,7 +22,8 @@ function encode(body) {
     throw new TypeError(`the body cannot be JSON: ${describe(error)}`, { cause: error });
   }
   if (text === undefined) throw new TypeError(`the body cannot be JSON: it is ${typeof body}`);
-  // JSON.stringify says null for NaN and Infinity, and looking for that word is much cheaper than looking at everything.
+  // JSON.stringify says null for NaN and Infinity, and looking for that word is much cheaper than looking at
+  // everything.
   if (text.includes('null')) JSON.stringify(body, refuseNotFinite);
   return text;
 }

@@ -17,7 +17,8 @@ function wake() {
   for (const ear of rung) listeners.get(ear)?.();
 }
 
-// What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies where.
+// What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies
+// where.
 const TAKE_MAX = 256;
 const FIRST = 5;
 const ACKED = FIRST + 2 * TAKE_MAX;

@@ -1,6 +1,7 @@
 'use strict';
 
-// Handlers: the loop looks into their inbox when it was rung, calls them, and finishes each delivery with what came of it.
+// Handlers: the loop looks into their inbox when it was rung, calls them, and finishes each delivery with what came of
+// it.
 
 const { describe } = require('./body.js');
 const { Context } = require('./context.js');
@@ -62,7 +63,13 @@ class Handler {
     this.#isLooking = true;
     const { numbers, ids, FIRST } = desk;
     while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
-      const found = environment.take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
+      let found;
+      try {
+        found = environment.take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
+      } catch (error) {
+        this.#log?.('error', 'take_failed', { queue: this.#queue, error: translated(error) });
+        break;
+      }
       const [count, again, cancelled, stale] = numbers;
       if (stale > 0) this.#tellStale();
       if (count === 1) {
@@ -96,7 +103,8 @@ class Handler {
     }
   }
 
-  // Looks again once what is under way now has ended. A promise of its own, since `queueMicrotask` is far more than that.
+  // Looks again once what is under way now has ended. A promise of its own, since `queueMicrotask` is far more than
+  // that.
   #lookSoon() {
     if (this.#isLooking) return;
     this.#isLooking = true;

@@ -1,16 +1,16 @@
 /**
  * libmq: an embedded, persistent message queue. One directory is a broker; this package opens it inside your process.
  *
- * Durations are milliseconds, moments are `Date`s, ids are `bigint`s that `JSON.stringify` writes as decimal text. Whatever
- * may touch the disk answers a promise. A function that is given the wrong type says `TypeError`; everything else that goes
- * wrong is a {@link LibmqError} with a stable code.
+ * Durations are milliseconds, moments are `Date`s, ids are `bigint`s that `JSON.stringify` writes as decimal text.
+ * Whatever may touch the disk answers a promise. A function that is given the wrong type says `TypeError`; everything
+ * else that goes wrong is a {@link LibmqError} with a stable code.
  */
 
 /** A broker's options. An unknown one is refused by its name. */
 export interface BrokerOptions {
   /**
-   * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are in
-   * the kernel; `memory`, for a whole broker without files.
+   * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are
+   * in the kernel; `memory`, for a whole broker without files.
    */
   durability?: 'sync' | 'os' | 'memory';
   /** Live messages at most. 1 to 2^30, default 1,000,000. */
@@ -168,8 +168,8 @@ export interface Context {
 }
 
 /**
- * Called for every message of a queue, with its body: parsed where it is JSON, else bytes. Returning, or resolving, acks;
- * throwing, or rejecting, is a failed attempt, unless it is one of the errors below.
+ * Called for every message of a queue, with its body: parsed where it is JSON, else bytes. Returning, or resolving,
+ * acks; throwing, or rejecting, is a failed attempt, unless it is one of the errors below.
  */
 export type HandlerFunction<T = unknown> = (body: T, ctx: Context) => unknown;
 
@@ -318,7 +318,8 @@ export class Broker implements AsyncDisposable {
    * Enqueues a message; resolves when it has reached its durability. Bytes (`Buffer`, `Uint8Array`) travel as they are,
    * anything else as JSON.
    *
-   * Rejects with `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`: not enqueued; `POISONED`: unknown.
+   * Rejects with `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`: not enqueued; `POISONED`:
+   * unknown.
    */
   enqueue(queue: string, body: unknown, options?: MessageOptions): Promise<Receipt>;
   /** Enqueues messages, all or none, with one commit. A plain object with a `body` and options alone is a message. */
@@ -332,8 +333,8 @@ export class Broker implements AsyncDisposable {
   /** Starts to call handlers. */
   start(): Promise<void>;
   /**
-   * Stops calling handlers and waits for those that run; after `timeout` (25,000) they are cancelled with `shutdown`, and
-   * after their grace what they hold is given back. `TIMEOUT` if it had to, stopped all the same.
+   * Stops calling handlers and waits for those that run; after `timeout` (25,000) they are cancelled with `shutdown`,
+   * and after their grace what they hold is given back. `TIMEOUT` if it had to, stopped all the same.
    */
   stop(options?: { timeout?: number }): Promise<void>;
   /** Stops, gives back what was received, syncs, and gives the directory up. May be called twice. */

@@ -1,7 +1,7 @@
 'use strict';
 
-// Receivers: those who wait for a queue's messages, first come first served. While somebody waits, the queue has a watch,
-// which rings when there may be something; then they are served in order.
+// Receivers: those who wait for a queue's messages, first come first served. While somebody waits, the queue has a
+// watch, which rings when there may be something; then they are served in order.
 
 const { deliveriesOf } = require('./delivery.js');
 const { environment, forget, hold, letGo, listen, TIMER_MAX } = require('./environment.js');

@@ -25,9 +25,16 @@ pub(crate) fn guarded<T>(
     broker: &Broker,
     work: impl FnOnce() -> libmq::Result<T>,
 ) -> libmq::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+    caught(work).unwrap_or_else(|panic| {
         broker.poison("a bug in libmq was caught");
-        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))
+        Err(panic)
+    })
+}
+
+/// Runs what may panic; answers an error for it.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> libmq::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned")
     })
 }
 

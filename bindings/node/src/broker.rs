@@ -9,7 +9,7 @@ use napi::bindgen_prelude::{Array, BigInt, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{duration, guarded, ms, thrown, whole_size};
+use crate::boundary::{caught, duration, guarded, ms, thrown, whole_size};
 use crate::call;
 use crate::clerk::Clerk;
 use crate::desk::Desk;
@@ -70,6 +70,20 @@ impl Environment {
 impl Environment {
     pub(crate) fn opened(&self, number: u32) -> Option<Arc<Opened>> {
         lock(&self.inner.brokers).get(number as usize)?.clone()
+    }
+
+    /// Runs what may panic; that poisons the broker of this number.
+    pub(crate) fn guard<T>(
+        &self,
+        broker: u32,
+        work: impl FnOnce() -> libmq::Result<T>,
+    ) -> libmq::Result<T> {
+        caught(work).unwrap_or_else(|panic| {
+            if let Some(opened) = self.opened(broker) {
+                opened.owner.broker.poison("a bug in libmq was caught");
+            }
+            Err(panic)
+        })
     }
 }
 

@@ -1,11 +1,11 @@
-//! Calls that may wait for long, each on a thread of its own: to open, stop, close, or come to rest, and whatever reads or
-//! writes the disk and is not an enqueue or a settle.
+//! Calls that may wait for long, each on a thread of its own: to open, stop, close, or come to rest, and whatever reads
+//! or writes the disk and is not an enqueue or a settle.
 
 use std::sync::Arc;
 
 use libmq::{Broker, Error, ErrorKind, Interrupt};
 
-use crate::boundary::guarded;
+use crate::boundary::{caught, guarded};
 use crate::done::Value;
 use crate::environment::Inner;
 
@@ -36,7 +36,8 @@ pub(crate) fn run(
     }
     let inner = Arc::clone(environment);
     let call = move || {
-        inner.done(promise, work());
+        let result = caught(work).and_then(|result| result);
+        inner.done(promise, result);
         inner.call_ends();
     };
     let spawned = std::thread::Builder::new().name("libmq-node".into()).spawn(call);

@@ -66,8 +66,8 @@ impl Desk {
     }
 
     fn put(&mut self, place: usize, value: f64) {
-        // SAFETY: the memory belongs to an array that JavaScript keeps to itself and touches on this thread alone, and not
-        // while a call is under way.
+        // SAFETY: the memory belongs to an array that JavaScript keeps to itself and touches on this thread alone, and
+        // not while a call is under way.
         let numbers = unsafe { self.numbers.as_mut() };
         if let Some(number) = numbers.get_mut(place) {
             *number = value;

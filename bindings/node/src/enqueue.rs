@@ -50,9 +50,9 @@ struct Owned {
 
 #[napi]
 impl NativeBroker {
-    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies there,
-    /// and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will bring the
-    /// receipt.
+    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies
+    /// there, and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will
+    /// bring the receipt.
     #[napi(catch_unwind)]
     pub fn enqueue(
         &self,
@@ -74,8 +74,8 @@ impl NativeBroker {
         Ok(if self.reach(begun, promise)? { REACHED } else { BEGUN })
     }
 
-    /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and status,
-    /// and last whether that is all; nothing, where the promise will bring them.
+    /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and
+    /// status, and last whether that is all; nothing, where the promise will bring them.
     #[napi(catch_unwind)]
     pub fn enqueue_many<'env>(
         &self,

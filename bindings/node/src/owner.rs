@@ -16,6 +16,8 @@ use crate::environment::lock;
 #[derive(Debug)]
 pub(crate) struct Owner {
     pub(crate) broker: Broker,
+    /// What it is called in the table; nothing without files.
+    key: Option<PathBuf>,
     /// The options as JavaScript gave them, in a fixed order.
     options: String,
     /// The environments that have it open, by their addresses. Changed under the lock of the table.
@@ -41,7 +43,7 @@ pub(crate) fn open(
     home: usize,
 ) -> libmq::Result<Arc<Owner>> {
     if !has_files {
-        return Ok(Arc::new(Owner::new(Broker::open(path, options)?, text, home)));
+        return Ok(Arc::new(Owner::new(Broker::open(path, options)?, None, text, home)));
     }
     let key = key_of(Path::new(path));
     {
@@ -61,22 +63,36 @@ pub(crate) fn open(
         }
         owners.get_or_insert_default().insert(key.clone(), Entry::Opening);
     }
-    let opened = Broker::open(path, options).map(|broker| Arc::new(Owner::new(broker, text, home)));
-    {
-        let mut owners = lock(&OWNERS);
-        let owners = owners.get_or_insert_default();
-        match &opened {
-            Ok(owner) => owners.insert(key, Entry::Open(Arc::downgrade(owner))),
-            Err(_) => owners.remove(&key),
-        };
+    let mut turn = Turn { key, owner: None };
+    let broker = Broker::open(path, options)?;
+    let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), text, home));
+    turn.owner = Some(Arc::downgrade(&owner));
+    Ok(owner)
+}
+
+/// The turn of who is opening a directory; it ends with what came of that.
+struct Turn {
+    key: PathBuf,
+    owner: Option<Weak<Owner>>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        {
+            let mut owners = lock(&OWNERS);
+            let owners = owners.get_or_insert_default();
+            match self.owner.take() {
+                Some(owner) => owners.insert(self.key.clone(), Entry::Open(owner)),
+                None => owners.remove(&self.key),
+            };
+        }
+        CHANGED.notify_all();
     }
-    CHANGED.notify_all();
-    opened
 }
 
 impl Owner {
-    fn new(broker: Broker, options: &str, home: usize) -> Self {
-        Self { broker, options: options.into(), homes: Mutex::new(vec![home]) }
+    fn new(broker: Broker, key: Option<PathBuf>, options: &str, home: usize) -> Self {
+        Self { broker, key, options: options.into(), homes: Mutex::new(vec![home]) }
     }
 
     /// Environments that have it open.
@@ -101,11 +117,22 @@ impl Owner {
 
     /// An environment leaves; answers whether it was the last one, and then it closes the broker.
     pub(crate) fn leave(&self, home: usize) -> bool {
-        let _owners = lock(&OWNERS);
+        let mut owners = lock(&OWNERS);
         let mut homes = lock(&self.homes);
         let before = homes.len();
         homes.retain(|other| *other != home);
-        before > 0 && homes.is_empty()
+        let is_last = before > 0 && homes.is_empty();
+        if let (true, Some(key)) = (is_last, &self.key) {
+            let owners = owners.get_or_insert_default();
+            let is_here = |entry: &Entry| match entry {
+                Entry::Open(owner) => std::ptr::eq(owner.as_ptr(), self),
+                Entry::Opening => false,
+            };
+            if owners.get(key).is_some_and(is_here) {
+                owners.remove(key);
+            }
+        }
+        is_last
     }
 }
 

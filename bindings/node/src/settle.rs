@@ -11,7 +11,8 @@ use crate::environment::{Environment, lock};
 
 #[napi]
 impl Environment {
-    /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, and nothing has changed.
+    /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, and nothing has
+    /// changed.
     #[napi(catch_unwind)]
     pub fn finish(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<bool> {
         self.end(number, answer(&outcome, text, delay))
@@ -21,8 +22,9 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn settle(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<()> {
         let mut runs = lock(&self.inner.runs);
-        let settled =
-            runs.of(number).map_err(thrown)?.delivery.settle(answer(&outcome, text, delay));
+        let run = runs.of(number).map_err(thrown)?;
+        let (broker, result) = (run.broker, answer(&outcome, text, delay));
+        let settled = self.guard(broker, || run.delivery.settle(result));
         if !settled.as_ref().is_err_and(|error| error.kind() == ErrorKind::Invalid) {
             // Settled, or gone.
             runs.take(number).map_err(thrown)?;
@@ -90,7 +92,8 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn extend(&self, number: f64, time: f64) -> Result<()> {
         let mut runs = lock(&self.inner.runs);
-        runs.of(number).map_err(thrown)?.delivery.extend(duration(time)).map_err(thrown)
+        let run = runs.of(number).map_err(thrown)?;
+        self.guard(run.broker, || run.delivery.extend(duration(time))).map_err(thrown)
     }
 
     /// Enqueues a message with the ack of a delivery.
@@ -105,7 +108,8 @@ impl Environment {
     ) -> Result<()> {
         let message = message(&queue, &body, content_type.as_deref(), extra.as_ref());
         let mut runs = lock(&self.inner.runs);
-        runs.of(number).map_err(thrown)?.delivery.enqueue(message).map_err(thrown)
+        let run = runs.of(number).map_err(thrown)?;
+        self.guard(run.broker, || run.delivery.enqueue(message)).map_err(thrown)
     }
 }
 
@@ -118,11 +122,11 @@ impl Environment {
     ) -> Result<bool> {
         let run = lock(&self.inner.runs).take(number).map_err(thrown)?;
         let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
-        let ended = match inbox {
+        let ended = self.guard(run.broker, || match inbox {
             Some((inbox, _)) => inbox.finish(&run.delivery, result),
             // Its handler was replaced, or its broker closed.
             None => run.delivery.settle(result),
-        };
+        });
         match ended {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.kind(), ErrorKind::StaleLease | ErrorKind::Closed) => {

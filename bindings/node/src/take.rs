@@ -56,9 +56,9 @@ impl Ears {
 
 #[napi]
 impl Environment {
-    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the desk,
-    /// but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether something was
-    /// cancelled.
+    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
+    /// desk, but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether
+    /// something was cancelled.
     #[napi(catch_unwind)]
     pub fn take<'env>(
         &self,
@@ -83,7 +83,8 @@ impl Environment {
         let mut first = ().into_unknown(env)?;
         let mut list = None;
         while count < max.min(limits::TAKE_MAX) {
-            let delivery = match inbox.take() {
+            let next = self.guard(broker, || Ok(inbox.take())).map_err(thrown)?;
+            let delivery = match next {
                 Next::Delivery(delivery) => delivery,
                 Next::Nothing => break,
                 Next::After(time) => {

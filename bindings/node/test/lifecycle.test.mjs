@@ -1,6 +1,7 @@
 // Opening, starting, stopping, closing, and what is found afterwards.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -12,6 +13,14 @@ test('both module systems have the same package', () => {
   const require = createRequire(import.meta.url);
   assert.equal(require('../lib/index.js').open, libmq.open);
   assert.equal(libmq.default.LibmqError, libmq.LibmqError);
+});
+
+test('the declarations name every code that there is', () => {
+  const { errorKinds } = createRequire(import.meta.url)('../libmq.node');
+  const declared = readFileSync(new URL('../lib/index.d.ts', import.meta.url), 'utf8');
+  const [, union] = declared.match(/type ErrorCode =([^;]*);/);
+  const codes = errorKinds().map((kind) => kind.split(' ')[0]);
+  assert.deepEqual(union.match(/[A-Z_]+/g).sort(), codes.sort());
 });
 
 test('what was enqueued is there after a close and an open', async (t) => {

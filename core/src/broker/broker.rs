@@ -203,14 +203,10 @@ impl Broker {
             let context = Context::new(delivery);
             let result = in_handler(|| handler(&context));
             let delivery = context.into_delivery();
-            let end = match result {
-                Ok(result) => delivery.finish_with(result),
-                Err(panic) => {
-                    delivery.flight.queue.figures.handler_errors.up();
-                    delivery.finish_failed(None, &format!("the handler panicked: {panic}"))
-                }
-            };
-            end.ok()
+            let result = result.unwrap_or_else(|panic| {
+                Err(HandlerError::failed(format!("the handler panicked: {panic}")))
+            });
+            delivery.conclude(result).ok().flatten()
         })
     }
 
@@ -248,7 +244,7 @@ impl Broker {
     ) -> Result<()> {
         super::stations::register(&self.shared, queue, options, move |delivery| {
             let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
-            delivery.finish_with(result).ok()
+            delivery.conclude(result).ok().flatten()
         })
     }
 

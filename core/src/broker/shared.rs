@@ -125,6 +125,7 @@ impl Shared {
         self.engine.closed.store(true, Ordering::Release);
         self.engine.buffer.state.room.close();
         self.engine.buffer.journal.poison(Error::closed());
+        self.engine.forget_owed();
         let stations = std::mem::take(&mut *lock(&self.engine.stations));
         for station in stations.values() {
             station.shut();

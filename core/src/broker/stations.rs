@@ -136,6 +136,7 @@ fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Re
     }
     let stations = stations(shared);
     stations.iter().for_each(|station| station.shut());
+    engine.settle_owed();
     let end = Instant::now().checked_add(timeout);
     let is_quiet = || stations.iter().all(|station| station.is_quiet());
     let in_time = wait_for_handlers(shared, end, interrupt, is_quiet);
@@ -146,6 +147,7 @@ fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Re
         let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
         let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
         wait_for_handlers(shared, grace_ends, &Interrupt::new(), || true);
+        engine.settle_owed();
         for flight in engine.handler_flights() {
             let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
             if let (true, Some(station)) = (lost, &flight.station) {
@@ -179,6 +181,8 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     for queue in engine.buffer.state.queues.all() {
         queue.ring_all();
     }
+    engine.settle_owed();
+    engine.forget_owed();
     for flight in engine.all_flights() {
         engine.lose(&flight, Outcome::Release { due: engine.now() });
     }

@@ -14,7 +14,7 @@ use super::flags::Flag;
 use super::slot::{Data, NONE, State as SlotState};
 use crate::clock::Moment;
 use crate::error::Result;
-use crate::journal::{Bytes, Level, Need, Record, Segment, SnapshotHeader, SnapshotWriter};
+use crate::journal::{Bytes, Need, Record, Segment, SnapshotHeader, SnapshotWriter};
 use crate::sync::Arc;
 
 /// A segment is written again when less than this share of a segment's size lives in it.
@@ -96,9 +96,7 @@ impl Buffer {
             writer.entry(|out| letter.encode(out))?;
         }
         live.sort_unstable_by_key(|(version, _)| *version);
-        let end = self.journal.marks().reserved;
-        self.journal.commit(Level::Sync, end)?;
-        Ok(end)
+        self.journal.snapshot_end()
     }
 
     fn copy_slot(&self, slot: u32) -> Option<(u64, Data, Option<Moment>)> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::flight::Flight;
 use super::flights::Flights;
 use super::lease::{CancelReason, Lease};
+use super::owed::{End, Owed};
 use super::station::Station;
 use crate::broker::Backoff;
 use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, earliest};
@@ -17,7 +18,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// How long until what is due is tried again that could not be done for want of room on the disk.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the engine needs of the broker's options.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub(crate) struct Engine {
     pub(crate) buffer: Buffer,
     pub(crate) options: EngineOptions,
     flights: Flights,
+    owed: Owed,
     /// How a delivery is tried again that no handler's settings say anything about.
     defaults: Arc<Retries>,
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
@@ -59,6 +61,7 @@ impl Engine {
     pub(crate) fn new(buffer: Buffer, options: EngineOptions) -> Self {
         Self {
             flights: Flights::new(options.capacity),
+            owed: Owed::default(),
             defaults: Arc::new(options.default_retries.clone()),
             buffer,
             options,
@@ -176,6 +179,35 @@ impl Engine {
             self.buffer.state.disk.ring();
         }
         Ok(settled)
+    }
+
+    /// Keeps the end of a flight that the disk has no room for, until it has.
+    pub(crate) fn owe(&self, flight: &Flight, end: End) {
+        flight.lease.conclude();
+        self.owed.add(end);
+        self.buffer.state.disk.ring();
+        if self.is_closed() {
+            // Whoever closed it may have forgotten what was owed before this was.
+            self.owed.clear();
+        }
+    }
+
+    /// Whether there are ends that the disk had no room for.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Tries again what the disk had no room for.
+    pub(crate) fn settle_owed(&self) {
+        if let Some(end) = self.owed.settle() {
+            // A failure poisons the journal, and everybody hears of it from there.
+            let _ = self.buffer.journal.commit(Level::Os, end);
+        }
+    }
+
+    /// Forgets what is owed; the broker was closed.
+    pub(crate) fn forget_owed(&self) {
+        self.owed.clear();
     }
 
     /// How a failed attempt of this flight ends.

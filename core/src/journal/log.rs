@@ -221,7 +221,11 @@ impl<S: Show> Journal<S> {
                 return Ok(Appended { start, end: start + bytes });
             }
             match tail.spare.take() {
-                Some(next) => tail.roll(next, self.durable.reached(), &self.space),
+                Some(next) => {
+                    tail.roll(next, self.durable.reached(), &self.space);
+                    // Should nothing be appended after all, the roll is to be written all the same.
+                    self.reserved.store(tail.position, Ordering::Release);
+                }
                 None => {
                     drop(tail);
                     self.make_spare(bytes)?;
@@ -261,6 +265,21 @@ impl<S: Show> Journal<S> {
     /// How far the log is synced.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.reached()
+    }
+
+    /// Where a snapshot may end that has seen all effects there are. Everything below it is synced when this returns.
+    ///
+    /// # Errors
+    /// `CLOSED` where the log has ended meanwhile: a snapshot that ends behind the records which close the log would be
+    /// taken for a sign that the log has lost its end.
+    pub(crate) fn snapshot_end(&self) -> Result<u64> {
+        let end = {
+            let tail = lock(&self.tail);
+            tail.check()?;
+            tail.position
+        };
+        self.commit(Level::Sync, end)?;
+        Ok(end)
     }
 
     pub(crate) fn marks(&self) -> Marks {

@@ -20,7 +20,10 @@
  * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
  *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
  *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
- *           in `out`, in any order; freeing twice does nothing. On failure such an `out` is NULL.
+ *           in `out`, in any order; freeing twice does nothing.
+ *
+ * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
+ *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
  *
  * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
  *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.
@@ -392,9 +395,9 @@ typedef struct {
 
 /** What became of an enqueue. */
 typedef struct {
-  /** The message's id: of the new message, or of the one that was replaced or kept. */
+  /** The message's id: of the new message, or of the one that was replaced or kept. 0 on failure. */
   uint64_t id;
-  /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. */
+  /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. 0 on failure. */
   int32_t status;
 } libmq_receipt;
 
@@ -771,7 +774,7 @@ libmq_status libmq_resume(libmq_broker *broker, const char *queue, libmq_error *
 libmq_status libmq_cancel(libmq_broker *broker, uint64_t id, libmq_error **err);
 
 /**
- * Removes all messages of a queue that nobody holds; `out_n` is how many. Dead letters stay.
+ * Removes all messages of a queue that nobody holds; `*out_n` is how many, 0 on failure. Dead letters stay.
  *
  * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_POISONED`, `LIBMQ_E_STORAGE_FULL`.
  */
@@ -886,7 +889,7 @@ typedef struct {
  * Reads the figures of a queue, or with NULL the sums of all.
  *
  * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` where
- * `out->struct_size` is not set; `LIBMQ_E_CLOSED`.
+ * `out->struct_size` is not set; `LIBMQ_E_CLOSED`. On failure all figures are those of nothing.
  */
 libmq_status libmq_metrics_read(libmq_broker *broker,
                                 const char *queue_or_null,
@@ -1035,7 +1038,8 @@ libmq_status libmq_dead_letter_replay(libmq_broker *broker,
                                       libmq_error **err);
 
 /**
- * Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more.
+ * Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more, 0 on
+ * failure.
  *
  * Any thread. `out_n` may be NULL. Answers as `libmq_dead_letter_replay`; what was replayed before a failure stays so.
  */
@@ -1045,7 +1049,7 @@ libmq_status libmq_dead_letters_replay_all(libmq_broker *broker,
                                            libmq_error **err);
 
 /**
- * Removes the dead letters of a queue, or with NULL all; `*out_n` is how many.
+ * Removes the dead letters of a queue, or with NULL all; `*out_n` is how many, 0 on failure.
  *
  * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
  */

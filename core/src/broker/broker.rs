@@ -602,6 +602,14 @@ impl Broker {
         self.shared.check_open()
     }
 
+    /// As [`Broker::check_open`], and refuses a queue's name that is none: for the bindings, where a call names a queue and
+    /// nothing that is in one.
+    #[doc(hidden)]
+    pub fn check_queue(&self, queue: &str) -> Result<()> {
+        self.shared.check_open()?;
+        check_queue_name(queue)
+    }
+
     /// Refuses everything from now on: a bug was caught that may have left things half done.
     #[doc(hidden)]
     pub fn poison(&self, why: &str) {

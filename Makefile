@@ -6,7 +6,7 @@
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
 
-demo: build ## real webhooks through C and Rust handlers, killed on the way, nothing lost
+demo: build ## real webhooks through Node, Python and C, killed on the way, nothing lost
 	@scripts/demo.sh
 
 test: build ## build, check, and every test that fits in a quarter of an hour
@@ -26,3 +26,4 @@ crash: build ## whole crash enumerations and a thousand kill rounds: hours, not 
 
 clean: ## remove everything that was built or fetched
 	cargo clean
+	rm -rf .venv

@@ -20,7 +20,10 @@
  * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
  *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
  *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
- *           in `out`, in any order; freeing twice does nothing. On failure such an `out` is NULL.
+ *           in `out`, in any order; freeing twice does nothing.
+ *
+ * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
+ *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
  *
  * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
  *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.
@@ -357,7 +360,7 @@ typedef struct {
   uint32_t struct_size;
   /** `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken. */
   int32_t dedup;
-  /** 0 (default) to 9, higher first. Above 0 not supported by this version. */
+  /** 0 (default) to 9, higher first. */
   int32_t priority;
   /** `LIBMQ_SYNC` or `LIBMQ_OS`. Default: the broker's. */
   int32_t durability;
@@ -371,7 +374,7 @@ typedef struct {
   const char *dedup_key;
   /** An id that follows the work from message to message. Default none. 1 to 256 bytes. */
   const char *correlation_id;
-  /** One message of a group at a time, in order. Default none. Not supported by this version. */
+  /** One message of a group at a time, in order. Default none. */
   const char *group;
   /** The headers; NULL only with a length of 0. */
   const libmq_header *headers;
@@ -381,20 +384,20 @@ typedef struct {
   int64_t delay_ms;
   /** Not before this moment, in milliseconds since 1970-01-01 UTC; in the past: now. Default none. */
   int64_t run_at_ms;
-  /** Dropped if not attempted within this many milliseconds. Default never. Not supported by this version. */
-  int64_t expires_in_ms;
   /**
-   * How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. Not
-   * supported by this version.
+   * No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
+   * Beyond `delay_ms` or `run_at_ms`. Default never.
    */
+  int64_t expires_in_ms;
+  /** How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. */
   int64_t dedup_window_ms;
 } libmq_message;
 
 /** What became of an enqueue. */
 typedef struct {
-  /** The message's id: of the new message, or of the one that was replaced or kept. */
+  /** The message's id: of the new message, or of the one that was replaced or kept. 0 on failure. */
   uint64_t id;
-  /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. */
+  /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. 0 on failure. */
   int32_t status;
 } libmq_receipt;
 
@@ -740,43 +743,40 @@ void libmq_delivery_free(libmq_delivery *delivery);
 /* Administration: what is done to a broker while it works. -------------------------------------------------------- */
 
 /**
- * Sets how many of a queue's handler run at once, until the close. Not supported by this version: answers
- * `LIBMQ_E_UNSUPPORTED`.
+ * Sets how many of a queue's handler run at once, 1 to 1024, until its next registration or the close. Those that run
+ * already, run on.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler.
  */
 libmq_status libmq_scale(libmq_broker *broker, const char *queue, int32_t n, libmq_error **err);
 
 /**
- * Stops the handler and the receives of a queue until `libmq_resume` or the close. Not supported by this version: answers
- * `LIBMQ_E_UNSUPPORTED`.
+ * Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
+ * flight is not touched; an enqueue goes on.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
  */
-libmq_status libmq_pause(libmq_broker *broker,
-                         const char *queue,
-                         libmq_error **err);
+libmq_status libmq_pause(libmq_broker *broker, const char *queue, libmq_error **err);
 
 /**
- * Ends a `libmq_pause`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * Ends a `libmq_pause`, if there is one.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
  */
 libmq_status libmq_resume(libmq_broker *broker, const char *queue, libmq_error **err);
 
 /**
- * Cancels a message: one that waits is gone, one in flight is cancelled. `LIBMQ_E_NOT_FOUND`: it did not exist. Not
- * supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is
+ * acked all the same.
  *
- * Any thread.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none.
  */
 libmq_status libmq_cancel(libmq_broker *broker, uint64_t id, libmq_error **err);
 
 /**
- * Removes the messages of a queue that are not in flight; `out_n` is how many. Not supported by this version: answers
- * `LIBMQ_E_UNSUPPORTED`.
+ * Removes all messages of a queue that nobody holds; `*out_n` is how many, 0 on failure. Dead letters stay.
  *
- * Any thread. `out_n` may be NULL.
+ * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_POISONED`, `LIBMQ_E_STORAGE_FULL`.
  */
 libmq_status libmq_purge(libmq_broker *broker, const char *queue, uint64_t *out_n, libmq_error **err);
 
@@ -889,7 +889,7 @@ typedef struct {
  * Reads the figures of a queue, or with NULL the sums of all.
  *
  * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` where
- * `out->struct_size` is not set; `LIBMQ_E_CLOSED`.
+ * `out->struct_size` is not set; `LIBMQ_E_CLOSED`. On failure all figures are those of nothing.
  */
 libmq_status libmq_metrics_read(libmq_broker *broker,
                                 const char *queue_or_null,
@@ -1038,7 +1038,8 @@ libmq_status libmq_dead_letter_replay(libmq_broker *broker,
                                       libmq_error **err);
 
 /**
- * Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more.
+ * Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more, 0 on
+ * failure.
  *
  * Any thread. `out_n` may be NULL. Answers as `libmq_dead_letter_replay`; what was replayed before a failure stays so.
  */
@@ -1048,7 +1049,7 @@ libmq_status libmq_dead_letters_replay_all(libmq_broker *broker,
                                            libmq_error **err);
 
 /**
- * Removes the dead letters of a queue, or with NULL all; `*out_n` is how many.
+ * Removes the dead letters of a queue, or with NULL all; `*out_n` is how many, 0 on failure.
  *
  * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
  */

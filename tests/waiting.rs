@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{ScopedJoinHandle, scope};
 use std::time::{Duration, Instant};
 
-use libmq::{Broker, ClockMode, Durability, HandlerOptions, Message, Options};
+use libmq::{Broker, ClockMode, Durability, ErrorKind, HandlerOptions, Message, Options};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -202,4 +202,56 @@ fn a_timeout_counts_also_where_there_was_no_room_for_a_child() {
     assert!(broker.wait_idle(LONG).unwrap());
     let metrics = broker.metrics().unwrap().broker;
     assert_eq!((metrics.released, metrics.retried, metrics.dead), (0, 1, 1));
+}
+
+/// Who slept when the broker was poisoned slept on, though nothing could come any more.
+#[test]
+fn a_poisoned_broker_lets_nobody_sleep() {
+    let broker = broker();
+    broker.enqueue(Message::new("held", "x")).unwrap();
+    let _held = broker.receive("held", Duration::ZERO, None).unwrap().unwrap();
+    scope(|scope| {
+        let receiver = scope.spawn(|| broker.receive("q", LONG, None).unwrap_err().kind());
+        let waiter = scope.spawn(|| broker.wait_idle(LONG).map_err(|error| error.kind()));
+        let_it_sleep(&receiver);
+        let_it_sleep(&waiter);
+        broker.poison("a test");
+        assert_eq!(ends_at_once(receiver), ErrorKind::Poisoned);
+        assert_eq!(ends_at_once(waiter), Err(ErrorKind::Poisoned));
+    });
+}
+
+/// A stop waited without an end for handlers that had settled their delivery and ran on.
+#[test]
+fn a_stop_ends_with_its_time_where_a_handler_runs_on_after_its_settle() {
+    let broker = broker();
+    let (go_on, may_end) = mpsc::channel::<()>();
+    let (settled, is_settled) = mpsc::channel();
+    let may_end = std::sync::Mutex::new(may_end);
+    broker
+        .handle_delivery("q", HandlerOptions::new(), move |delivery| {
+            delivery.ack().unwrap();
+            settled.send(()).unwrap();
+            let _ = may_end.lock().unwrap().recv();
+        })
+        .unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "x")).unwrap();
+    is_settled.recv().unwrap();
+    scope(|scope| {
+        let stopper =
+            scope.spawn(|| broker.stop(Duration::from_millis(10)).map_err(|error| error.kind()));
+        let began = Instant::now();
+        while !stopper.is_finished() && began.elapsed() < LONG / 2 {
+            std::thread::yield_now();
+        }
+        let in_time = stopper.is_finished();
+        go_on.send(()).unwrap();
+        assert_eq!((in_time, stopper.join().unwrap()), (true, Err(ErrorKind::Timeout)));
+    });
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "x")).unwrap();
+    is_settled.recv_timeout(LONG).unwrap();
+    go_on.send(()).unwrap();
+    broker.stop(LONG).unwrap();
 }

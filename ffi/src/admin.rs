@@ -4,16 +4,18 @@ use std::ffi::c_char;
 use std::ptr;
 use std::time::Duration;
 
+use libmq::{Error, ErrorKind};
+
 use crate::boundary;
 use crate::broker::PATH_BYTES_MAX;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{libmq_broker, libmq_error};
 use crate::status::libmq_status;
 
-/// Sets how many of a queue's handler run at once, until the close. Not supported by this version: answers
-/// `LIBMQ_E_UNSUPPORTED`.
+/// Sets how many of a queue's handler run at once, 1 to 1024, until its next registration or the close. Those that run
+/// already, run on.
 ///
-/// Any thread.
+/// Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_scale(
@@ -23,19 +25,17 @@ pub unsafe extern "C" fn libmq_scale(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "scale", || {
-        c.queue(queue)?;
-        if (1..=1024).contains(&n) {
-            return Ok(());
-        }
-        Err(invalid(format!("n is {n}, but goes from 1 to 1024")))
+    boundary::broker(&c, broker, err, |open| {
+        let n = u32::try_from(n)
+            .map_err(|_| invalid(format!("max_parallelism is {n}, but goes from 1 to 1024")))?;
+        open.broker.scale(c.queue(queue)?, n)
     })
 }
 
-/// Stops the handler and the receives of a queue until `libmq_resume` or the close. Not supported by this version: answers
-/// `LIBMQ_E_UNSUPPORTED`.
+/// Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
+/// flight is not touched; an enqueue goes on.
 ///
-/// Any thread.
+/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_pause(
@@ -44,12 +44,12 @@ pub unsafe extern "C" fn libmq_pause(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "pause", || c.queue(queue).map(drop))
+    boundary::broker(&c, broker, err, |open| open.broker.pause(c.queue(queue)?))
 }
 
-/// Ends a `libmq_pause`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+/// Ends a `libmq_pause`, if there is one.
 ///
-/// Any thread.
+/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_resume(
@@ -58,13 +58,13 @@ pub unsafe extern "C" fn libmq_resume(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "resume", || c.queue(queue).map(drop))
+    boundary::broker(&c, broker, err, |open| open.broker.resume(c.queue(queue)?))
 }
 
-/// Cancels a message: one that waits is gone, one in flight is cancelled. `LIBMQ_E_NOT_FOUND`: it did not exist. Not
-/// supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+/// Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is
+/// acked all the same.
 ///
-/// Any thread.
+/// Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_cancel(
@@ -72,14 +72,18 @@ pub unsafe extern "C" fn libmq_cancel(
     id: u64,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    let _not_looked_for = id;
-    boundary::unsupported(&from_c!(), broker, err, "cancel", || Ok(()))
+    boundary::broker(&from_c!(), broker, err, |open| {
+        if open.broker.cancel(id)? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::NotFound, format!("there is no message {id}")))
+    })
 }
 
-/// Removes the messages of a queue that are not in flight; `out_n` is how many. Not supported by this version: answers
-/// `LIBMQ_E_UNSUPPORTED`.
+/// Removes all messages of a queue that nobody holds; `*out_n` is how many, 0 on failure. Dead letters stay.
 ///
-/// Any thread. `out_n` may be NULL.
+/// Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_POISONED`,
+/// `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`; a name that nobody has used is an empty queue.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_purge(
@@ -89,9 +93,14 @@ pub unsafe extern "C" fn libmq_purge(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "purge", || {
-        c.optional_out("out_n", out_n)?;
-        c.queue(queue).map(drop)
+    let out_n = c.optional_emptied("out_n", out_n, 0);
+    boundary::broker(&c, broker, err, |open| {
+        let out_n = out_n?;
+        let purged = open.broker.purge(c.queue(queue)?)?;
+        if let Some(out_n) = out_n {
+            out_n.write(purged);
+        }
+        Ok(())
     })
 }
 
@@ -119,7 +128,7 @@ pub unsafe extern "C" fn libmq_backup(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "backup", || {
+    boundary::unsupported(&c, broker, err, "backup", |_| {
         c.required_text("to", to, PATH_BYTES_MAX).map(drop)
     })
 }
@@ -136,8 +145,9 @@ pub unsafe extern "C" fn libmq_verify(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out_report_json", out_report_json, ptr::null_mut());
     boundary::plain(&c, err, || {
-        c.out("out_report_json", out_report_json)?.write(ptr::null_mut());
+        let _nothing_to_report = out?;
         c.required_text("path", path, PATH_BYTES_MAX)?;
         Err(boundary::not_yet("verify"))
     })

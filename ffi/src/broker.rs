@@ -33,6 +33,7 @@ pub unsafe extern "C" fn libmq_broker_open(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::plain(&c, err, || {
         let settings = if options.is_null() {
             Settings::default()
@@ -40,8 +41,7 @@ pub unsafe extern "C" fn libmq_broker_open(
             let settings = libmq_options::find(options)?;
             settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         let path = c.required_text("path", path, PATH_BYTES_MAX)?;
         let broker = Broker::open(path, settings.to_options())?;
         out.write(libmq_broker::give(OpenBroker { broker, backoff: settings.backoff })?);

@@ -46,7 +46,7 @@ pub struct libmq_message {
     pub struct_size: u32,
     /// `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken.
     pub dedup: i32,
-    /// 0 (default) to 9, higher first. Above 0 not supported by this version.
+    /// 0 (default) to 9, higher first.
     pub priority: i32,
     /// `LIBMQ_SYNC` or `LIBMQ_OS`. Default: the broker's.
     pub durability: i32,
@@ -60,7 +60,7 @@ pub struct libmq_message {
     pub dedup_key: *const c_char,
     /// An id that follows the work from message to message. Default none. 1 to 256 bytes.
     pub correlation_id: *const c_char,
-    /// One message of a group at a time, in order. Default none. Not supported by this version.
+    /// One message of a group at a time, in order. Default none.
     pub group: *const c_char,
     /// The headers; NULL only with a length of 0.
     pub headers: *const libmq_header,
@@ -70,10 +70,10 @@ pub struct libmq_message {
     pub delay_ms: i64,
     /// Not before this moment, in milliseconds since 1970-01-01 UTC; in the past: now. Default none.
     pub run_at_ms: i64,
-    /// Dropped if not attempted within this many milliseconds. Default never. Not supported by this version.
+    /// No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
+    /// Beyond `delay_ms` or `run_at_ms`. Default never.
     pub expires_in_ms: i64,
-    /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. Not
-    /// supported by this version.
+    /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0.
     pub dedup_window_ms: i64,
 }
 
@@ -81,14 +81,19 @@ pub struct libmq_message {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct libmq_receipt {
-    /// The message's id: of the new message, or of the one that was replaced or kept.
+    /// The message's id: of the new message, or of the one that was replaced or kept. 0 on failure.
     pub id: u64,
-    /// `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`.
+    /// `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. 0 on failure.
     pub status: i32,
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers and addresses may have any bits.
 unsafe impl Extensible for libmq_message {}
+
+impl libmq_receipt {
+    /// The receipt for nothing.
+    pub(crate) const NONE: Self = Self { id: 0, status: 0 };
+}
 
 impl libmq_header {
     pub(crate) const NONE: Self = Self { name: ptr::null(), value: ptr::null() };

@@ -28,9 +28,9 @@ pub unsafe extern "C" fn libmq_receive(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::broker(&c, broker, err, |open| {
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let delivery = open.broker.receive(queue, timeout, lease(lease_ms)?)?.ok_or_else(empty)?;
@@ -55,9 +55,9 @@ pub unsafe extern "C" fn libmq_receive_batch(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out_n = c.emptied("out_n", out_n, 0);
     boundary::broker(&c, broker, err, |open| {
-        let out_n = c.out("out_n", out_n)?;
-        out_n.write(0);
+        let out_n = out_n?;
         let out = c.out("out", out)?;
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
@@ -91,9 +91,10 @@ pub unsafe extern "C" fn libmq_wakeup_open(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "wakeup_open", || {
-        c.out("out_fd", out_fd)?.write(-1);
-        c.queue(queue).map(drop)
+    let out_fd = c.emptied("out_fd", out_fd, -1);
+    boundary::unsupported(&c, broker, err, "wakeup_open", |broker| {
+        let _nothing_to_open = out_fd?;
+        broker.check_queue(c.queue(queue)?)
     })
 }
 
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn libmq_wakeup_close(
     fd: c_int,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    boundary::unsupported(&from_c!(), broker, err, "wakeup_close", || {
+    boundary::unsupported(&from_c!(), broker, err, "wakeup_close", |_| {
         if fd < 0 { Err(invalid(format!("fd is {fd}"))) } else { Ok(()) }
     })
 }

@@ -51,8 +51,9 @@ pub unsafe extern "C" fn libmq_delivery_enqueue(
 
 /// Done. What was enqueued with the delivery is enqueued by the same record. Returns when that is in the kernel.
 ///
-/// Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed. The handle is gone
-/// in any case.
+/// Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed;
+/// `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has;
+/// `LIBMQ_E_POISONED`: unknown. The handle is gone in any case.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_delivery_ack(

@@ -133,6 +133,23 @@ fn header_speaks_of_threads_at_every_function() {
     );
 }
 
+/// What a call leaves when it fails is the business of `tests/c/outputs.c`, of every call that leaves something.
+#[test]
+fn every_function_of_the_header_with_an_output_is_tried_without_one() {
+    let header = header();
+    let tried = fs::read_to_string(root().join("tests/c/outputs.c")).unwrap();
+    let mut outputs = 0;
+    for declaration in header.split("libmq_status libmq_").skip(1) {
+        let Some((name, rest)) = declaration.split_once('(') else { continue };
+        let arguments = rest.split(';').next().unwrap();
+        if arguments.contains("*out") {
+            outputs += 1;
+            assert!(tried.contains(&format!("libmq_{name}(")), "libmq_{name} is not tried");
+        }
+    }
+    assert!(outputs > 15, "only {outputs} functions with an output were found");
+}
+
 /// The header as the code declares it.
 fn header() -> String {
     let mut header = fs::read_to_string(package().join("abi/head.h")).unwrap();

@@ -446,23 +446,14 @@ static void a_receive_waits_for_what_comes(void) {
 
 static void what_is_not_there_yet_says_so_by_name(void) {
   libmq_broker *broker = open_memory();
-  libmq_message message = message_of("x");
   char *text = NULL;
   int fd = 7;
-  uint64_t n;
-  CHECK_ERROR(libmq_scale(broker, "q", 2, &error), LIBMQ_E_UNSUPPORTED, "scale");
-  CHECK_ERROR(libmq_pause(broker, "q", &error), LIBMQ_E_UNSUPPORTED, "pause");
-  CHECK_ERROR(libmq_resume(broker, "q", &error), LIBMQ_E_UNSUPPORTED, "resume");
-  CHECK_ERROR(libmq_cancel(broker, 1, &error), LIBMQ_E_UNSUPPORTED, "cancel");
-  CHECK_ERROR(libmq_purge(broker, "q", &n, &error), LIBMQ_E_UNSUPPORTED, "purge");
   CHECK_ERROR(libmq_backup(broker, "to", &error), LIBMQ_E_UNSUPPORTED, "backup");
   CHECK_ERROR(libmq_verify("path", &text, &error), LIBMQ_E_UNSUPPORTED, "verify");
   CHECK_ERROR(libmq_metrics_text(broker, &text, &error), LIBMQ_E_UNSUPPORTED, "metrics_text");
   CHECK_ERROR(libmq_wakeup_open(broker, "q", &fd, &error), LIBMQ_E_UNSUPPORTED, "wakeup_open");
   CHECK_ERROR(libmq_wakeup_close(broker, 7, &error), LIBMQ_E_UNSUPPORTED, "wakeup_close");
   CHECK(text == NULL && fd == -1);
-  message.priority = 1;
-  CHECK_ERROR(libmq_enqueue(broker, "q", &message, NULL, &error), LIBMQ_E_UNSUPPORTED, "priority");
   close_and_free(broker);
 }
 

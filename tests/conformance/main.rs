@@ -12,7 +12,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use players::{Player, play_all};
+use players::{Player, play_all, play_in_turns};
 use scenario::{Scenario, scenarios};
 
 /// Scenarios that are played at once.
@@ -99,10 +99,45 @@ fn c_plays_every_scenario() {
 /// The players of languages that Cargo does not build; the scripts that test those run this with the player's command.
 #[test]
 fn another_language_plays_every_scenario() {
-    if let Some(player) = players::named() {
+    for player in players::named() {
         notice_every_wrong_expectation(&player);
         play_every_scenario(&player);
     }
+}
+
+/// The scenarios whose names begin with `across`, and which kill their process: each pair of languages plays them in turns,
+/// so that what one wrote is found and handled by the other.
+#[test]
+fn what_one_language_wrote_every_other_handles() {
+    let mut players = vec![players::rust()];
+    match players::c() {
+        Ok(player) => players.push(player),
+        Err(reason) => skip("C", &reason),
+    }
+    players.extend(players::named());
+    let across: Vec<Scenario> = scenarios(&directory())
+        .into_iter()
+        .filter(|scenario| scenario.name.starts_with("across"))
+        .collect();
+    assert!(across.len() >= 4, "the scenarios were not found");
+    assert!(across.iter().all(|scenario| !scenario.kills().is_empty()), "one has no turns");
+    let mut failures = String::new();
+    let mut turns = 0;
+    for one in &players {
+        for other in players.iter().filter(|other| other.language != one.language) {
+            for scenario in &across {
+                turns += 1;
+                if let Err(failure) = play_in_turns(&[one, other], scenario) {
+                    let (one, other) = (one.language, other.language);
+                    let (name, message) = (&scenario.name, failure.message);
+                    writeln!(failures, "{name}, {one} then {other}: {message}").unwrap();
+                }
+            }
+        }
+    }
+    let languages: Vec<&str> = players.iter().map(|player| player.language).collect();
+    println!("{} scenarios, {turns} plays in turns of {}", across.len(), languages.join(", "));
+    assert!(failures.is_empty(), "{failures}");
 }
 
 #[test]
@@ -169,7 +204,7 @@ fn a_player_that_is_always_content_is_caught() {
         assert!(said.contains(&format!("\n{}: ", scenario.name)), "{said}");
     }
     let killed = Scenario::parse("k".into(), "claim = 'c'\n[[step]]\ndo = 'kill'").unwrap();
-    assert_eq!(idle.play(&killed).unwrap_err().step, Some(0));
+    assert_eq!(play_in_turns(&[&idle], &killed).unwrap_err().step, Some(0));
 }
 
 /// A player that refuses a step, or ends in a way that no player may, fails the scenario.
@@ -178,7 +213,8 @@ fn a_player_that_ends_badly_fails_its_scenario() {
     let scenario = Scenario::parse("b".into(), "claim = 'c'\n[[step]]\ndo = 'start'").unwrap();
     for end in ["exit 3", "kill -SEGV $$", "kill -KILL $$", "echo 'step 0: no' >&2; exit 1"] {
         let command = vec!["sh".into(), "-c".into(), end.into()];
-        let failure = Player { language: "none", command }.play(&scenario).unwrap_err();
+        let player = Player { language: "none", command };
+        let failure = play_in_turns(&[&player], &scenario).unwrap_err();
         assert!(!failure.message.is_empty());
         assert_eq!(failure.step, end.contains("step 0").then_some(0));
     }

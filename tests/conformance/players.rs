@@ -27,51 +27,6 @@ pub struct Failure {
 }
 
 impl Player {
-    /// Plays a scenario in a directory of its own. What it leaves behind if it fails is the script, for playing it by
-    /// hand; not the broker, which takes room.
-    ///
-    /// # Errors
-    /// Where it went wrong.
-    pub fn play(&self, scenario: &Scenario) -> Result<(), Failure> {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
-            "conformance-{}-{}-{}",
-            self.language,
-            std::process::id(),
-            scenario.name
-        ));
-        let _ = fs::remove_dir_all(&place);
-        fs::create_dir_all(&place).unwrap();
-        let played = self.play_in(scenario, &place);
-        let _ = fs::remove_dir_all(if played.is_ok() { place } else { place.join("broker") });
-        played
-    }
-
-    fn play_in(&self, scenario: &Scenario, place: &Path) -> Result<(), Failure> {
-        let fail = |step, message: String| Err(Failure { step, message });
-        let script = place.join("script");
-        fs::write(&script, scenario.script.join("\n") + "\n").unwrap();
-        let mut from = 0;
-        let mut kills = scenario.kills().into_iter();
-        loop {
-            let (status, said) = self.start(&script, place, from)?;
-            let step = said
-                .strip_prefix("step ")
-                .and_then(|rest| rest.split_once(':').and_then(|(number, _)| number.parse().ok()));
-            match (status.code(), status.signal(), kills.next()) {
-                (Some(0), _, None) => return Ok(()),
-                (Some(0), _, Some(kill)) => {
-                    return fail(Some(kill), "the player ended, but was to kill itself".into());
-                }
-                (None, Some(libc::SIGKILL), Some(kill)) => from = kill + 1,
-                (code, signal, _) if said.is_empty() => {
-                    let end = format!("the player ended with status {code:?}, signal {signal:?}");
-                    return fail(step, end);
-                }
-                _ => return fail(step, said),
-            }
-        }
-    }
-
     /// Starts the player once; answers how it ended and what it said.
     fn start(
         &self,
@@ -111,6 +66,54 @@ impl Player {
     }
 }
 
+/// Plays a scenario in a directory of its own. A scenario that kills its process is begun by the first player and gone on
+/// with by the next, in turns. What it leaves behind if it fails is the script, for playing it by hand; not the broker,
+/// which takes room.
+///
+/// # Errors
+/// Where it went wrong.
+pub fn play_in_turns(players: &[&Player], scenario: &Scenario) -> Result<(), Failure> {
+    let languages: Vec<&str> = players.iter().map(|player| player.language).collect();
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "conformance-{}-{}-{}",
+        languages.join("-"),
+        std::process::id(),
+        scenario.name
+    ));
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).unwrap();
+    let played = play_in(players, scenario, &place);
+    let _ = fs::remove_dir_all(if played.is_ok() { place } else { place.join("broker") });
+    played
+}
+
+fn play_in(players: &[&Player], scenario: &Scenario, place: &Path) -> Result<(), Failure> {
+    let fail = |step, message: String| Err(Failure { step, message });
+    let script = place.join("script");
+    fs::write(&script, scenario.script.join("\n") + "\n").unwrap();
+    let mut from = 0;
+    let mut kills = scenario.kills().into_iter();
+    for player in players.iter().cycle() {
+        let (status, said) = player.start(&script, place, from)?;
+        let step = said
+            .strip_prefix("step ")
+            .and_then(|rest| rest.split_once(':').and_then(|(number, _)| number.parse().ok()));
+        match (status.code(), status.signal(), kills.next()) {
+            (Some(0), _, None) => return Ok(()),
+            (Some(0), _, Some(kill)) => {
+                return fail(Some(kill), "the player ended, but was to kill itself".into());
+            }
+            (None, Some(libc::SIGKILL), Some(kill)) => from = kill + 1,
+            (code, signal, _) if said.is_empty() => {
+                let end = format!("the player ended with status {code:?}, signal {signal:?}");
+                return fail(step, end);
+            }
+            _ => return fail(step, said),
+        }
+    }
+    fail(None, "there is no player".into())
+}
+
 /// Plays every scenario that does not leave the language out, so many at once; answers each one's outcome.
 pub fn play_all<'s>(
     player: &Player,
@@ -123,7 +126,7 @@ pub fn play_all<'s>(
     let work = || {
         let mut played = Vec::new();
         while let Some(scenario) = ours.get(next.fetch_add(1, Ordering::SeqCst)) {
-            played.push((*scenario, player.play(scenario)));
+            played.push((*scenario, play_in_turns(&[player], scenario)));
         }
         played
     };
@@ -178,12 +181,15 @@ pub fn c() -> Result<Player, String> {
     Ok(Player { language: "c", command: vec![program] })
 }
 
-/// The player that `LIBMQ_PLAYER` names: a language, and a command that knows nothing of spaces in its words.
-pub fn named() -> Option<Player> {
-    let named = std::env::var("LIBMQ_PLAYER").ok()?;
-    let mut words = named.split_whitespace();
-    let language = words.next().expect("LIBMQ_PLAYER is empty").to_owned().leak();
-    Some(Player { language, command: words.map(PathBuf::from).collect() })
+/// The players that `LIBMQ_PLAYER` names, one a line: a language, and a command that knows nothing of spaces in its words.
+pub fn named() -> Vec<Player> {
+    let named = std::env::var("LIBMQ_PLAYER").unwrap_or_default();
+    let player = |line: &str| {
+        let mut words = line.split_whitespace();
+        let language = words.next()?.to_owned().leak();
+        Some(Player { language, command: words.map(PathBuf::from).collect() })
+    };
+    named.lines().filter_map(player).collect()
 }
 
 /// Builds the shared library as it is shipped, so that no stale one is tested; answers where it is.
@@ -198,5 +204,10 @@ fn build_library(root: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("cargo could not be run: {error}"))?;
     let complaints = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "libmq-ffi does not build:\n{complaints}");
+    // Programs ask for the library by the name of its interface, under which `make build` links it too.
+    let name = target.join("release/libmq.so.0");
+    if !name.exists() {
+        std::os::unix::fs::symlink("libmq.so", name).unwrap();
+    }
     Ok(target.join("release"))
 }

@@ -248,6 +248,7 @@ impl Faulty {
                     key: held.key,
                     keep: true,
                     delay_us: 0,
+                    ..New::default()
                 };
                 if self.model.predict(&new).0 == ReceiptStatus::Accepted {
                     replayed.replay(id, Receipt { id: place, status: ReceiptStatus::Accepted });

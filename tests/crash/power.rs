@@ -355,6 +355,11 @@ fn after_a_crash_every_image_of_the_dying_workload_recovers() {
     enumerate("dying");
 }
 
+#[test]
+fn after_a_crash_every_image_of_the_choosy_workload_recovers() {
+    enumerate("choosy");
+}
+
 /// Two images with the same bytes must be judged alike, so it says something that all were opened.
 #[test]
 fn a_crash_image_comes_again_with_its_seed() {

@@ -1,8 +1,13 @@
 //! Bugs that the enumerations found, or that they are too coarse for: each with its story.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use libmq::{Broker, Dedup, Durability, ErrorKind, Message};
+use libmq::storage::{Marks, Storage, StorageFile};
+use libmq::{Broker, Dedup, Durability, ErrorKind, HandlerOptions, Message};
 use libmq_suite::{Call, Op, Platter, SimDisk, Times};
 
 use crate::model::MAX_CRASHES;
@@ -325,4 +330,214 @@ fn what_is_received_while_the_broker_closes_is_no_suspect() {
         let recovery = broker.recovery();
         assert_eq!((recovery.messages, recovery.suspects), (1, 0), "round {round}");
     }
+}
+
+/// A disk on which there is no room for a whole segment any more, once that is said.
+#[derive(Debug)]
+struct Crowded {
+    disk: SimDisk,
+    is_full: AtomicBool,
+}
+
+impl Storage for Crowded {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
+    fn prepare(&self) -> libmq::Result<()> {
+        self.disk.prepare()
+    }
+
+    fn lock(&self, timeout: Duration) -> libmq::Result<Box<dyn Send + Sync>> {
+        self.disk.lock(timeout)
+    }
+
+    fn marks(&self, count: usize) -> libmq::Result<Arc<Marks>> {
+        self.disk.marks(count)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+        if bytes > 0 && self.is_full.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.disk.create(name, bytes)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+}
+
+/// Cleaning wrote again what little lived in the oldest segments, and only then removed those in which nothing did. On a
+/// disk without room for the former the latter stayed too, snapshot after snapshot, though their room was all it took.
+#[test]
+fn segments_in_which_nothing_lives_go_first() {
+    let disk = SimDisk::default();
+    let storage = Arc::new(Crowded { disk: disk.clone(), is_full: AtomicBool::new(false) });
+    let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options()).unwrap();
+    let garbage = |bytes: usize| {
+        broker.enqueue(Message::new("mail", vec![1; bytes])).unwrap();
+        broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+    };
+    for _ in 0..3 {
+        broker.enqueue(Message::new("old", vec![2; 30_000])).unwrap();
+        garbage(25_000);
+    }
+    garbage(50_000);
+    garbage(50_000);
+    let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
+    assert!(has("00000004.segment") && has("00000005.segment"));
+    storage.is_full.store(true, Ordering::SeqCst);
+    assert_eq!(broker.snapshot().unwrap_err().kind(), ErrorKind::StorageFull);
+    assert!(has("00000003.segment"), "what lives there has no other place yet");
+    assert!(!has("00000004.segment"), "nothing lives there");
+    storage.is_full.store(false, Ordering::SeqCst);
+    broker.snapshot().unwrap();
+    assert!(!has("00000003.segment"));
+    drop(broker);
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 3);
+}
+
+/// A snapshot that was under way when the broker was closed ended behind the records that close the log. The next open
+/// found the log to end before the snapshot did, and the directory was `CORRUPT` for ever.
+#[test]
+fn a_snapshot_never_ends_behind_the_close() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    disk.hold(Call::Create, "snapshot.tmp");
+    std::thread::scope(|scope| {
+        let snapshot = scope.spawn(|| broker.snapshot());
+        wait_until(|| disk.held() > 0);
+        let closing = scope.spawn(|| broker.close(Duration::from_secs(10)));
+        // A close removes the spare segment when the log is closed.
+        let removed = Op::Remove { name: "00000002.segment".into() };
+        wait_until(|| disk.trace().contains(&removed));
+        disk.release();
+        closing.join().unwrap().unwrap();
+        assert_eq!(snapshot.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    });
+    for _ in 0..2 {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        assert_eq!(broker.recovery().messages, 1);
+        broker.close(Duration::ZERO).unwrap();
+    }
+}
+
+/// As above, whatever moment of the snapshot the close comes at: also one that begins behind the records of the close.
+#[test]
+fn snapshots_and_a_close_at_any_moment_leave_what_can_be_opened() {
+    let disk = SimDisk::default();
+    for round in 0..300_u32 {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        assert_eq!(broker.recovery().messages as u32, round);
+        broker.enqueue(Message::new("jobs", "one").durability(Durability::Os)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| while broker.snapshot().is_ok() {});
+            }
+            std::thread::sleep(Duration::from_micros(u64::from(round % 7) * 100));
+            broker.close(Duration::from_secs(1)).unwrap();
+        });
+    }
+}
+
+/// Where a message fitted neither into what was left of a segment nor into the spare, and the disk had no room for a
+/// larger one, the log had gone on in the spare without saying so to who syncs. A close looped for ever.
+#[test]
+fn a_close_on_a_full_disk_ends() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
+    let full = broker.enqueue(Message::new("jobs", vec![1; 100_000])).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    let closing = std::thread::spawn(move || broker.close(Duration::ZERO));
+    assert!(comes(|| closing.is_finished()), "it never ends");
+    closing.join().unwrap().unwrap();
+    disk.mend();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 1);
+}
+
+/// Uses up what a disk without room has left for settles.
+fn fill(broker: &Broker, disk: &SimDisk) {
+    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
+    // What only keeps a record goes on in the room that was made ahead.
+    let full = (0..5000).find_map(|_| broker.advance(Duration::ZERO).err()).unwrap();
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+}
+
+/// What a handler had answered was forgotten where the disk had no room for the record. Its message stayed in flight, and
+/// its permit in use, until the timeout; then it was handled once more, and counted as if the handler had been too slow.
+#[test]
+fn what_a_handler_answered_on_a_full_disk_is_written_when_there_is_room() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&calls);
+    broker
+        .handle("jobs", HandlerOptions::new(), move |context| {
+            context.enqueue(Message::new("mail", "child"))?;
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    fill(&broker, &disk);
+    broker.start().unwrap();
+    wait_until(|| calls.load(Ordering::SeqCst) == 1);
+    assert!(!broker.wait_idle(Duration::from_millis(200)).unwrap());
+    // Far beyond the timeout and its grace.
+    assert_eq!(
+        broker.advance(Duration::from_secs(3600)).unwrap_err().kind(),
+        ErrorKind::StorageFull
+    );
+    disk.mend();
+    broker.advance(Duration::ZERO).unwrap();
+    assert!(broker.wait_idle(Duration::from_secs(20)).unwrap());
+    let metrics = broker.metrics().unwrap();
+    let jobs = &metrics.queues["jobs"];
+    assert_eq!((jobs.delivered, jobs.acked, jobs.timeouts, jobs.retried), (1, 1, 0, 0));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().body(), b"child");
+}
+
+/// A delivery whose ack was answered `STORAGE_FULL` was gone, and its message held by nobody until the lease ran out; that
+/// counted as an attempt.
+#[test]
+fn a_delivery_that_the_full_disk_did_not_let_settle_is_given_back_when_there_is_room() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
+    fill(&broker, &disk);
+    assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::StorageFull);
+    disk.mend();
+    let again = broker.receive("jobs", Duration::from_secs(20), None).unwrap().unwrap();
+    assert_eq!(again.attempt(), 1);
+    // A settle that does not end its delivery leaves it as it was.
+    again.enqueue(Message::new("mail", "child")).unwrap();
+    fill(&broker, &disk);
+    assert_eq!(again.settle(Ok(())).unwrap_err().kind(), ErrorKind::StorageFull);
+    disk.mend();
+    again.settle(Ok(())).unwrap();
+    assert_eq!(broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().body(), b"child");
 }

@@ -91,7 +91,7 @@ pub(crate) struct Run {
 
 /// A message for the workloads: a queue, a body, and what is set below.
 pub(crate) fn new(queue: &str, body: &str) -> New {
-    New { queue: queue.into(), body: body.into(), key: None, keep: false, delay_us: 0 }
+    New { queue: queue.into(), body: body.into(), ..New::default() }
 }
 
 impl New {
@@ -110,10 +110,29 @@ impl New {
         self
     }
 
+    pub(crate) fn priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    pub(crate) fn group(mut self, group: &str) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    pub(crate) fn expires(mut self, seconds: u64) -> Self {
+        self.expires_us = Some(seconds * 1_000_000);
+        self
+    }
+
+    pub(crate) fn window(mut self, seconds: u64) -> Self {
+        self.window_us = seconds * 1_000_000;
+        self
+    }
+
     fn brief(&self) -> String {
-        let Self { queue, body, key, keep, delay_us } = self;
-        let body: String = body.chars().take(16).collect();
-        format!("{body:?} in {queue}, key {key:?}, keep {keep}, delay {delay_us} us")
+        let brief = Self { body: self.body.chars().take(16).collect(), ..self.clone() };
+        format!("{brief:?}")
     }
 
     pub(crate) fn message(&self, durability: Durability) -> Message<'static> {
@@ -128,7 +147,14 @@ impl New {
         if self.delay_us > 0 {
             message = message.delay(Duration::from_micros(self.delay_us));
         }
-        message
+        if let Some(group) = &self.group {
+            message = message.group(group.clone());
+        }
+        if let Some(time) = self.expires_us {
+            message = message.expires_in(Duration::from_micros(time));
+        }
+        let window = Duration::from_micros(self.window_us);
+        message.priority(self.priority).dedup_window(window)
     }
 }
 
@@ -167,7 +193,15 @@ impl Run {
         assert_eq!(found.messages, self.model.live.len() as u64);
         assert_eq!(found.dead_letters, self.model.dead.len() as u64);
         self.broker = Some(broker);
+        self.expire();
         self.end(durable, Shown::Nothing);
+    }
+
+    /// What has expired ends, one after the other.
+    fn expire(&mut self) {
+        while self.model.expire_next() {
+            self.state();
+        }
     }
 
     /// Ends the process, as far as the broker can tell. What follows from that is for the next opening to find.
@@ -329,6 +363,28 @@ impl Run {
         self.broker().advance(Duration::from_secs(seconds)).unwrap();
         self.model.now += seconds * 1_000_000;
         self.state();
+        self.expire();
+        self.end(0, Shown::Nothing);
+    }
+
+    /// Cancels a message that waits.
+    pub(crate) fn cancel(&mut self, id: u64) {
+        self.begin(format!("cancel {id}"));
+        assert!(self.broker().cancel(id).unwrap());
+        assert!(self.model.cancel(id));
+        self.state();
+        self.end(0, Shown::Nothing);
+    }
+
+    /// Removes what waits in a queue; slots are used anew, so what is removed first is not said.
+    pub(crate) fn purge_queue(&mut self, queue: &str, slots: &[u64]) {
+        self.begin(format!("purge {queue}"));
+        assert_eq!(self.broker().purge(queue).unwrap(), slots.len() as u64);
+        for id in slots {
+            assert!(self.model.cancel(*id));
+            self.state();
+        }
+        assert_eq!(self.model.first_waiting(queue), None);
         self.end(0, Shown::Nothing);
     }
 

@@ -68,7 +68,9 @@ fn inspect(disk: &SimDisk) -> Result<(View, usize), String> {
     let again = Broker::open_on(disk.storage(), options()).map_err(failed("open again"))?;
     let found = *again.recovery();
     if found.messages != 0 || found.dead_letters != view.letters() || found.suspects != 0 {
-        return Err(format!("after all was rejected and closed there is {found:?}"));
+        return Err(format!(
+            "after all was rejected and closed there is {found:?}, and before it {view:?}"
+        ));
     }
     Ok((view, opened_at))
 }

@@ -39,7 +39,13 @@ pub(crate) struct View {
 
 /// The probe of a key: a message that stays out where the key is held.
 fn probe(queue: &str, key: &str) -> New {
-    New { queue: queue.into(), body: PROBE.into(), key: Some(key.into()), keep: true, delay_us: 0 }
+    New {
+        queue: queue.into(),
+        body: PROBE.into(),
+        key: Some(key.into()),
+        keep: true,
+        ..New::default()
+    }
 }
 
 /// The ids of probes differ, for they are new.
@@ -102,6 +108,7 @@ impl View {
     pub(crate) fn expected(model: &Model, held: &BTreeSet<u64>) -> Self {
         let mut model = model.clone();
         model.crash(held);
+        while model.expire_next() {}
         let mut view = Self::default();
         for queue in QUEUES {
             let all = model.live.values().filter(|message| message.queue == queue).count() as u64;
@@ -130,6 +137,7 @@ impl View {
                 break;
             }
             model.now += STEP.as_micros() as u64;
+            while model.expire_next() {}
         }
         for (id, letter) in model.dead {
             let id = id_of(id, &letter.body);

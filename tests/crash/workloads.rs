@@ -1,4 +1,4 @@
-//! The three workloads whose every moment is a power failure.
+//! The four workloads whose every moment is a power failure.
 
 use std::time::Duration;
 
@@ -49,6 +49,56 @@ pub(crate) fn mixed() -> Run {
     run.purge("mail");
     run.advance(20);
     run.sync(&new("slow", "the end"));
+    run.close();
+    run
+}
+
+/// Priorities, groups, what expires, windows, and what is removed.
+pub(crate) fn choosy() -> Run {
+    let mut run = Run::start();
+    run.os(&new("jobs", "low").expires(30));
+    let (first, second) = (new("jobs", "first").group("g"), new("jobs", "second").group("g"));
+    run.batch(
+        Sync,
+        &[first.priority(1), second.priority(3), new("jobs", "third").group("g").expires(60)],
+    );
+    run.os(&new("jobs", "high").priority(9).key("k").window(40));
+    run.sync(&new("jobs", "higher").priority(8).key("k").group("h").window(40));
+    let high = run.receive("jobs");
+    run.ack(high);
+    run.os(&new("jobs", "kept out").key("k").keep());
+    run.os(&new("mail", "guarded").key("k").window(20));
+    let mail = run.receive("mail");
+    run.ack(mail);
+    run.snapshot();
+    // The group waits for what came back, not for what is only delayed.
+    run.os(&new("jobs", "delayed").group("g").delay(10));
+    let first = run.receive("jobs");
+    run.receive("jobs");
+    run.retry(first, Some(20));
+    assert_eq!(run.try_receive("jobs"), None);
+    run.advance(10);
+    run.os(&new("mail", "guard ended").key("k"));
+    run.snapshot();
+    run.die();
+    run.open();
+    run.advance(10);
+    let first = run.receive("jobs");
+    run.ack(first);
+    // What was low was attempted when the process died, so it ends as a dead letter.
+    run.advance(10);
+    let second = run.receive("jobs");
+    let waits = run.os(&new("mail", "cancelled").group("g").expires(20)).id;
+    run.cancel(waits);
+    let kept = run.os(&new("slow", "purged").key("k")).id;
+    let also = run.os(&new("slow", "purged too").delay(10)).id;
+    run.purge_queue("slow", &[kept, also]);
+    run.release(second, 10);
+    run.advance(30);
+    run.sync(&new("jobs", "the end").key("k").keep());
+    run.close();
+    run.open();
+    run.sync(&new("slow", "after all").key("k").keep());
     run.close();
     run
 }
@@ -159,6 +209,7 @@ pub(crate) fn named(name: &str) -> Run {
         "mixed" => mixed(),
         "rolling" => rolling(),
         "dying" => dying(),
+        "choosy" => choosy(),
         other => panic!("there is no workload {other}"),
     }
 }

@@ -205,17 +205,20 @@ class Broker {
   scale(queue, parallelism) {
     queueOf(queue);
     kinds.count('parallelism', parallelism);
-    this.#unsupported('scale');
+    this.#check();
+    calling(() => this.#native.scale(queue, parallelism));
   }
 
   pause(queue) {
     queueOf(queue);
-    this.#unsupported('pause');
+    this.#check();
+    calling(() => this.#native.pause(queue));
   }
 
   resume(queue) {
     queueOf(queue);
-    this.#unsupported('resume');
+    this.#check();
+    calling(() => this.#native.resume(queue));
   }
 
   prometheus() {
@@ -223,13 +226,15 @@ class Broker {
   }
 
   async cancel(id) {
-    idOf(id);
-    this.#unsupported('cancel');
+    const number = idOf(id);
+    this.#check();
+    return promised((promise) => this.#native.cancel(promise, number));
   }
 
   async purge(queue) {
     queueOf(queue);
-    this.#unsupported('purge');
+    this.#check();
+    return promised((promise) => this.#native.purge(promise, queue));
   }
 
   async backup(path) {

@@ -72,7 +72,7 @@ export interface MessageOptions {
   dedupKey?: string;
   /** What happens when the key is taken: the new one takes the waiting one's place (default), or the old one stays. */
   dedup?: 'replace' | 'keep';
-  /** How long after its ack the message still guards its key against `keep`. Not there yet: `UNSUPPORTED` above 0. */
+  /** How many milliseconds after its ack the message still guards its key against `keep`. Default 0. */
   dedupWindow?: number;
   /** Follows the work from message to message; `ctx.enqueue` inherits it. 1 to 256 bytes. */
   correlationId?: string;
@@ -84,11 +84,14 @@ export interface MessageOptions {
   delay?: number;
   /** Not before this moment; in the past is now. */
   runAt?: Date | number;
-  /** Dropped if it was not attempted within this time. Not there yet: `UNSUPPORTED`. */
+  /**
+   * No attempt begins after so many milliseconds: never attempted it is dropped, else it is a dead letter `expired`.
+   * Beyond `delay` or `runAt`. Default never.
+   */
   expiresIn?: number;
-  /** 0 to 9, higher first. Not there yet: `UNSUPPORTED` above 0. */
+  /** 0 to 9, higher first. Default 0. */
   priority?: number;
-  /** One message of a group at a time, in order. Not there yet: `UNSUPPORTED`. */
+  /** One message of a group at a time, in order. 1 to 256 bytes. Default none. */
   group?: string;
   /** `sync` or `os` for this message. Default the broker's. */
   durability?: 'sync' | 'os';
@@ -364,17 +367,29 @@ export class Broker implements AsyncDisposable {
   /** Does not keep the loop alive though started. */
   unref(): void;
 
-  /** Sets a queue's `maxParallelism`. Not there yet: `UNSUPPORTED`. */
+  /**
+   * Sets how many of a queue's handler run at once, 1 to 1024, until its next registration. Those that run already, run on.
+   *
+   * @throws LibmqError `INVALID` out of range, `NOT_FOUND` for a queue without a handler, `CLOSED`.
+   */
   scale(queue: string, parallelism: number): void;
-  /** Stops handlers and receives of a queue. Not there yet: `UNSUPPORTED`. */
+  /**
+   * Has nothing handed out from a queue, to its handler or to a receive, until `resume` or the close. What is in flight is
+   * not touched; an enqueue goes on.
+   *
+   * @throws LibmqError `NOT_FOUND` for a queue that there is not, `INVALID`, `CLOSED`.
+   */
   pause(queue: string): void;
-  /** Ends a pause. Not there yet: `UNSUPPORTED`. */
+  /** Ends a pause, if there is one. Throws as `pause`. */
   resume(queue: string): void;
   /** The figures as Prometheus text. Not there yet: `UNSUPPORTED`. */
   prometheus(): string;
-  /** Cancels a message; whether it existed. Not there yet: `UNSUPPORTED`. */
+  /**
+   * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is acked
+   * all the same. Resolves to whether there was such a message; dead letters are none.
+   */
   cancel(id: bigint | string): Promise<boolean>;
-  /** Removes what waits in a queue; how many. Not there yet: `UNSUPPORTED`. */
+  /** Removes all messages of a queue that nobody holds; resolves to how many. Dead letters stay. */
   purge(queue: string): Promise<number>;
   /** Copies the broker elsewhere. Not there yet: `UNSUPPORTED`. */
   backup(path: string): Promise<void>;

@@ -225,6 +225,41 @@ impl NativeBroker {
         self.call(promise, |broker, _| broker.snapshot().map(|()| Value::Nothing));
     }
 
+    /// Sets how many of a queue's handler run at once.
+    #[napi(catch_unwind)]
+    pub fn scale(&self, queue: String, most: f64) -> Result<()> {
+        let broker = &self.opened.owner.broker;
+        let most = u32::try_from(whole_size(most)).unwrap_or(u32::MAX);
+        guarded(broker, || broker.scale(&queue, most)).map_err(thrown)
+    }
+
+    /// Has nothing handed out from a queue.
+    #[napi(catch_unwind)]
+    pub fn pause(&self, queue: String) -> Result<()> {
+        let broker = &self.opened.owner.broker;
+        guarded(broker, || broker.pause(&queue)).map_err(thrown)
+    }
+
+    /// Ends a pause.
+    #[napi(catch_unwind)]
+    pub fn resume(&self, queue: String) -> Result<()> {
+        let broker = &self.opened.owner.broker;
+        guarded(broker, || broker.resume(&queue)).map_err(thrown)
+    }
+
+    /// Ends a message.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self, promise: f64, id: BigInt) {
+        let id = id.get_u64().1;
+        self.call(promise, move |broker, _| broker.cancel(id).map(Value::Bool));
+    }
+
+    /// Removes all of a queue that nobody holds.
+    #[napi(catch_unwind)]
+    pub fn purge(&self, promise: f64, queue: String) {
+        self.call(promise, move |broker, _| broker.purge(&queue).map(Value::Count));
+    }
+
     /// Moves a manual clock.
     #[napi(catch_unwind)]
     pub fn advance(&self, time: f64) -> Result<()> {

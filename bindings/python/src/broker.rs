@@ -104,6 +104,8 @@ impl Broker {
         items: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<Receipt>> {
         let queue = text("queue", queue)?;
+        // A batch of nothing names a queue all the same.
+        self.inner.check_queue(queue).or_raise(py)?;
         let items: Vec<Bound<'_, PyAny>> = items.try_iter()?.collect::<PyResult<_>>()?;
         let mut parts = Vec::with_capacity(items.len());
         for item in &items {
@@ -194,7 +196,13 @@ impl Broker {
 
     fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt))
+        let closed =
+            waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt));
+        // It may have closed all the same.
+        if self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed) {
+            self._dismiss();
+        }
+        closed
     }
 
     /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
@@ -214,6 +222,41 @@ impl Broker {
     /// Takes a snapshot now.
     fn snapshot(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.inner.snapshot()).or_raise(py)
+    }
+
+    /// Sets how many of a queue's handler run at once.
+    fn scale(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        n: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (queue, n) = (text("queue", queue)?, whole("n", n)?);
+        py.detach(|| self.inner.scale(queue, n)).or_raise(py)
+    }
+
+    /// Has nothing handed out from a queue until `resume` or the close.
+    fn pause(&self, py: Python<'_>, queue: &Bound<'_, PyAny>) -> PyResult<()> {
+        let queue = text("queue", queue)?;
+        py.detach(|| self.inner.pause(queue)).or_raise(py)
+    }
+
+    /// Ends a pause, if there is one.
+    fn resume(&self, py: Python<'_>, queue: &Bound<'_, PyAny>) -> PyResult<()> {
+        let queue = text("queue", queue)?;
+        py.detach(|| self.inner.resume(queue)).or_raise(py)
+    }
+
+    /// Ends a message; answers whether there was one.
+    fn cancel(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let id = whole("id", id)?;
+        py.detach(|| self.inner.cancel(id)).or_raise(py)
+    }
+
+    /// Removes all messages of a queue that nobody holds; answers how many.
+    fn purge(&self, py: Python<'_>, queue: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let queue = text("queue", queue)?;
+        py.detach(|| self.inner.purge(queue)).or_raise(py)
     }
 
     /// Moves a manual clock by this many seconds, and does what is due then.

@@ -2,13 +2,14 @@
 //!
 //! Small on purpose: what is public is Python source over this. What always holds here:
 //! - whatever may wait, or touch the disk, does so with the interpreter's lock given back;
-//! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel ([`hiring`]);
+//! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`);
 //! - no lock of this crate is held while the interpreter's is waited for, but a worker's, which is its thread's own;
 //! - every class is frozen, so that any thread may use any object.
 
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod bell;
 mod body;
 mod broker;
 mod context;
@@ -31,6 +32,8 @@ mod worker;
 mod _native {
     #[pymodule_export]
     use super::backoff::Backoff;
+    #[pymodule_export]
+    use super::bell::Bell;
     #[pymodule_export]
     use super::broker::Broker;
     #[pymodule_export]

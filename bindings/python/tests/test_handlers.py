@@ -363,6 +363,28 @@ def test_stop_cancels_what_takes_too_long(broker: libmq.Broker) -> None:
     assert broker.metrics().released == 1
 
 
+def test_a_close_that_cuts_off_leaves_no_thread_but_the_stuck(broker: libmq.Broker) -> None:
+    """A close that raised TIMEOUT used to leave the thread that starts the others waiting."""
+    entered, go = threading.Event(), threading.Event()
+
+    @broker.handler("q", cancel_grace=0)
+    def handle(body: int) -> None:
+        entered.set()
+        go.wait(LONG)
+
+    before = set(threading.enumerate())
+    broker.start()
+    broker.enqueue("q", 1)
+    assert entered.wait(LONG)
+    with pytest.raises(libmq.TimeoutError):
+        broker.close(0)
+    go.set()
+    end = time.monotonic() + LONG
+    while any(thread.name in ("libmq-q", "libmq-foreman") for thread in threading.enumerate()):
+        assert time.monotonic() < end, set(threading.enumerate()) - before
+        time.sleep(0.01)
+
+
 def test_what_waits_for_handlers_is_refused_in_one(broker: libmq.Broker) -> None:
     codes: list[str] = []
 

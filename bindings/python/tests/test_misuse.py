@@ -449,27 +449,41 @@ def test_every_call_after_close(broker: libmq.Broker, delivery: libmq.Delivery) 
 
 def test_what_is_not_there_yet_says_so(broker: libmq.Broker) -> None:
     calls: list[Callable[[], object]] = [
-        lambda: broker.scale("q", 1),
-        lambda: broker.pause("q"),
-        lambda: broker.resume("q"),
-        lambda: broker.cancel(1),
-        lambda: broker.purge("q"),
         lambda: broker.backup("b"),
         broker.prometheus,
         lambda: broker.override(int, str),
         lambda: asyncio.run(broker.aenqueue("q", 1)),
         lambda: asyncio.run(broker.areceive("q")),
         lambda: asyncio.run(broker.arun()),
-        lambda: broker.enqueue("q", 1, priority=1),
-        lambda: broker.enqueue("q", 1, group="g"),
-        lambda: broker.enqueue("q", 1, expires_in=1),
-        lambda: broker.enqueue("q", 1, dedup_window=1),
     ]
     for number, call in enumerate(calls):
         with pytest.raises(libmq.Error) as raised:
             call()
         assert (raised.value.code, raised.value.retryable) == ("UNSUPPORTED", False), number
-    assert broker.metrics().enqueued == 0
+
+
+def test_calls_on_a_queue(broker: libmq.Broker) -> None:
+    broker.enqueue("q", 1)
+    for number in (None, 1.0, True, "1"):
+        refused(TypeError, lambda number=number: broker.scale("q", number), number)
+        refused(TypeError, lambda number=number: broker.cancel(number), number)
+    for number in (-1, 0, 1025, 1 << 70):
+        refused(libmq.InvalidError, lambda number=number: broker.scale("q", number), number)
+    refused(libmq.InvalidError, lambda: broker.cancel(-1), -1)
+    with pytest.raises(libmq.NotFoundError, match="no handler"):
+        broker.scale("q", 1)
+    for call in (broker.pause, broker.resume, broker.purge):
+        for queue in (None, 1, b"q"):
+            refused(TypeError, lambda call=call, queue=queue: call(queue), queue)
+        for name in ("", "a b", "q" * 129):
+            refused(libmq.InvalidError, lambda call=call, name=name: call(name), name)
+    for call in (broker.pause, broker.resume):
+        with pytest.raises(libmq.NotFoundError, match="nobody"):
+            call("nobody")
+    assert broker.cancel(1 << 63) is False
+    assert broker.purge("nobody") == 0
+    assert broker.metrics().ready == 1
+    assert broker.purge("q") == 1
 
 
 def test_settling_twice(broker: libmq.Broker, delivery: libmq.Delivery) -> None:

@@ -16,7 +16,7 @@ use super::recovery::Recovery;
 use super::shared::Shared;
 use super::watch::Watch;
 use super::worker::Worker;
-use crate::buffer::{Enqueued, Few};
+use crate::buffer::{Enqueued, Few, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::limits;
@@ -203,14 +203,10 @@ impl Broker {
             let context = Context::new(delivery);
             let result = in_handler(|| handler(&context));
             let delivery = context.into_delivery();
-            let end = match result {
-                Ok(result) => delivery.finish_with(result),
-                Err(panic) => {
-                    delivery.flight.queue.figures.handler_errors.up();
-                    delivery.finish_failed(None, &format!("the handler panicked: {panic}"))
-                }
-            };
-            end.ok()
+            let result = result.unwrap_or_else(|panic| {
+                Err(HandlerError::failed(format!("the handler panicked: {panic}")))
+            });
+            delivery.conclude(result).ok().flatten()
         })
     }
 
@@ -248,7 +244,7 @@ impl Broker {
     ) -> Result<()> {
         super::stations::register(&self.shared, queue, options, move |delivery| {
             let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
-            delivery.finish_with(result).ok()
+            delivery.conclude(result).ok().flatten()
         })
     }
 
@@ -373,7 +369,7 @@ impl Broker {
     /// whether that was so within `timeout`, absent for ever.
     ///
     /// # Errors
-    /// `CLOSED`, `FORKED`; `DEADLOCK` inside a handler.
+    /// `CLOSED`, `FORKED`; `POISONED` where it is not idle and never will be; `DEADLOCK` inside a handler.
     pub fn wait_idle(&self, timeout: impl Into<Option<Duration>>) -> Result<bool> {
         self.wait_idle_until(timeout, &Interrupt::new())
     }
@@ -399,6 +395,7 @@ impl Broker {
             if self.shared.engine.is_idle() {
                 return Ok(true);
             }
+            self.shared.engine.buffer.journal.check()?;
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if interrupt.is_set() || left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
@@ -477,6 +474,71 @@ impl Broker {
         state.rest.ring();
     }
 
+    /// Sets how many of a queue's handler run at once, 1 to 1024, until its next registration. Those that run already,
+    /// run on.
+    ///
+    /// # Errors
+    /// `INVALID` out of range, `NOT_FOUND` for a queue without a handler, `CLOSED`, `FORKED`.
+    pub fn scale(&self, queue: &str, max_parallelism: u32) -> Result<()> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        super::stations::scale(&self.shared, queue, max_parallelism)
+    }
+
+    /// Has nothing handed out from a queue, to its handler or to a receive, until [`Broker::resume`] or the close. What is
+    /// in flight is not touched; an enqueue goes on.
+    ///
+    /// # Errors
+    /// `INVALID` for a name that is none, `NOT_FOUND` for a queue that there is not, `CLOSED`, `FORKED`.
+    pub fn pause(&self, queue: &str) -> Result<()> {
+        self.existing_queue(queue).map(|queue| queue.pause(true))
+    }
+
+    /// Ends a pause, if there is one.
+    ///
+    /// # Errors
+    /// As [`Broker::pause`].
+    pub fn resume(&self, queue: &str) -> Result<()> {
+        self.existing_queue(queue).map(|queue| queue.pause(false))
+    }
+
+    fn existing_queue(&self, queue: &str) -> Result<&Arc<Queue>> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        self.shared
+            .engine
+            .buffer
+            .state
+            .queues
+            .find(queue)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no queue {queue}")))
+    }
+
+    /// Ends a message: one that waits is gone, one that somebody holds is cancelled with
+    /// [`CancelReason::Cancelled`](crate::CancelReason) and does not come back, unless it is acked all the same. Answers
+    /// whether there was such a message; dead letters are none.
+    ///
+    /// # Errors
+    /// `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
+    pub fn cancel(&self, id: u64) -> Result<bool> {
+        self.shared.check_open()?;
+        self.shared.engine.cancel_message(id)
+    }
+
+    /// Removes all messages of a queue that nobody holds; answers how many. Dead letters stay.
+    ///
+    /// # Errors
+    /// `INVALID` for a name that is none, `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
+    pub fn purge(&self, queue: &str) -> Result<u64> {
+        self.shared.check_open()?;
+        check_queue_name(queue)?;
+        let buffer = &self.shared.engine.buffer;
+        match buffer.state.queues.find(queue) {
+            Some(queue) => buffer.purge(queue),
+            None => Ok(0),
+        }
+    }
+
     /// Takes a snapshot now.
     ///
     /// # Errors
@@ -538,6 +600,14 @@ impl Broker {
     #[doc(hidden)]
     pub fn check_open(&self) -> Result<()> {
         self.shared.check_open()
+    }
+
+    /// As [`Broker::check_open`], and refuses a queue's name that is none: for the bindings, where a call names a queue and
+    /// nothing that is in one.
+    #[doc(hidden)]
+    pub fn check_queue(&self, queue: &str) -> Result<()> {
+        self.shared.check_open()?;
+        check_queue_name(queue)
     }
 
     /// Refuses everything from now on: a bug was caught that may have left things half done.

@@ -192,7 +192,8 @@ impl Delivery {
     /// Done. What was enqueued with the delivery is enqueued by the same record.
     ///
     /// # Errors
-    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed.
+    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed. `STORAGE_FULL`: the disk has no room for the
+    /// record; the message is given back, uncounted, as soon as it has. `CLOSED`, `FORKED`; `POISONED`: unknown.
     pub fn ack(self) -> Result<()> {
         let end = self.finish_ack()?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
@@ -240,38 +241,56 @@ impl Delivery {
     /// Settles as a handler's answer does, and stays readable: for the bindings, whose objects outlive the settling.
     ///
     /// # Errors
-    /// As [`Delivery::ack`]; `INVALID` for a delay.
+    /// As [`Delivery::ack`], but after `STORAGE_FULL` it is held as before; `INVALID` for a delay.
     #[doc(hidden)]
     pub fn settle(&self, result: std::result::Result<(), HandlerError>) -> Result<()> {
         if let Err(HandlerError(failure)) = &result {
             check_delay(failure.delay().unwrap_or_default())?;
         }
-        let end = self.finish_with(result)?;
+        let end = self.finish_with(&result)?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
-    /// Ends the attempt as the handler says; answers what has still to be written.
-    pub(crate) fn finish_with(&self, result: std::result::Result<(), HandlerError>) -> Result<u64> {
+    /// Ends the attempt as its handler says; answers what has still to be written. None where the disk has no room for
+    /// that now: it is kept, and tried again until there is.
+    pub(crate) fn conclude(
+        &self,
+        result: std::result::Result<(), HandlerError>,
+    ) -> Result<Option<u64>> {
+        match self.finish_with(&result) {
+            Err(error) if is_no_room(&error) => {
+                let held = self.successor();
+                let end = Box::new(move || held.finish_with(&result));
+                self.shared.engine.owe(&self.flight, end);
+                Ok(None)
+            }
+            end => end.map(Some),
+        }
+    }
+
+    /// Ends the attempt as its handler says; answers what has still to be written.
+    fn finish_with(&self, result: &std::result::Result<(), HandlerError>) -> Result<u64> {
         let failure = match result {
             Ok(()) => return self.finish_ack(),
             Err(HandlerError(failure)) => failure,
         };
         match failure {
             Failure::Failed { delay, error, asked } => {
-                if !asked {
+                let end = self.finish_failed(*delay, error);
+                if !asked && !end.as_ref().is_err_and(is_no_room) {
                     self.flight.queue.figures.handler_errors.up();
                 }
-                self.finish_failed(delay, &error)
+                end
             }
             Failure::Rejected { reason, .. }
                 if self.cancel_reason() == Some(CancelReason::Shutdown) =>
             {
-                self.finish_failed(None, &reason)
+                self.finish_failed(None, reason)
             }
             Failure::Rejected { reason, error } => {
-                self.finish(Outcome::Reject { reason: cut(&reason), error: cut(&error) })
+                self.finish(Outcome::Reject { reason: cut(reason), error: cut(error) })
             }
-            Failure::Released { delay } => self.finish_release(delay),
+            Failure::Released { delay } => self.finish_release(*delay),
         }
     }
 
@@ -280,7 +299,7 @@ impl Delivery {
     #[doc(hidden)]
     pub fn let_lapse(&self) {
         self.settled.store(true, Ordering::Relaxed);
-        self.give_up_children();
+        self.give_up(self.take_children());
     }
 
     /// Given back, and ready again after `delay`; not counted as an attempt.
@@ -298,17 +317,27 @@ impl Delivery {
         self.settled.store(true, Ordering::Relaxed);
         let children = self.take_children();
         let mut places = children.places;
+        let window = self.flight.entry().map_or(Duration::ZERO, |entry| entry.head.window);
         let open = self.shared.check_open();
         let result = open.and_then(|()| {
             self.shared.with_new_messages(&children.messages, |messages| {
                 let given = std::mem::take(&mut places);
-                self.shared
-                    .engine
-                    .settle(&self.flight, Outcome::Ack { children: messages, places: given })
+                self.shared.engine.settle(
+                    &self.flight,
+                    Outcome::Ack { children: messages, places: given, window },
+                )
             })
         });
-        if places > 0 {
-            self.shared.engine.buffer.state.room.free(places);
+        let room = &self.shared.engine.buffer.state.room;
+        match result {
+            Err(error) if is_no_room(&error) => {
+                // What was given was given back.
+                room.force(children.places - places);
+                self.unsettle(children);
+                return Err(error);
+            }
+            _ if places > 0 => room.free(places),
+            _ => {}
         }
         Ok(result?.end)
     }
@@ -336,14 +365,39 @@ impl Delivery {
     /// Settles without the children, whose places are given back.
     pub(crate) fn finish(&self, outcome: Outcome<'_>) -> Result<u64> {
         self.settled.store(true, Ordering::Relaxed);
-        self.give_up_children();
-        self.shared.check_open()?;
-        Ok(self.shared.engine.settle(&self.flight, outcome)?.end)
+        let children = self.take_children();
+        let open = self.shared.check_open();
+        match open.and_then(|()| self.shared.engine.settle(&self.flight, outcome)) {
+            Err(error) if is_no_room(&error) => {
+                self.unsettle(children);
+                Err(error)
+            }
+            settled => {
+                self.give_up(children);
+                Ok(settled?.end)
+            }
+        }
+    }
+
+    /// As it was before it was settled: the disk had no room for that.
+    fn unsettle(&self, children: Children) {
+        *lock(&self.children) = children;
+        self.settled.store(false, Ordering::Relaxed);
+    }
+
+    /// Another one in its place, with what is to be enqueued with the ack. This one ends nothing any more.
+    fn successor(&self) -> Self {
+        self.settled.store(true, Ordering::Relaxed);
+        Self {
+            shared: Arc::clone(&self.shared),
+            flight: Arc::clone(&self.flight),
+            children: Mutex::new(self.take_children()),
+            settled: AtomicBool::new(true),
+        }
     }
 
     /// Forgets what was to be enqueued with the ack.
-    fn give_up_children(&self) {
-        let children = self.take_children();
+    fn give_up(&self, children: Children) {
         if children.places > 0 {
             self.shared.engine.buffer.state.room.free(children.places);
         }
@@ -362,12 +416,12 @@ impl Drop for Delivery {
             return;
         }
         // There is nobody to tell: what cannot be settled now is settled by the end of its lease, or by the next open.
-        let end = if std::thread::panicking() {
-            self.finish_failed(None, "the delivery was dropped in a panic")
+        let end = self.conclude(Err(if std::thread::panicking() {
+            HandlerError::retry_because(None, "the delivery was dropped in a panic")
         } else {
-            self.finish_release(Duration::ZERO)
-        };
-        if let Ok(end) = end {
+            HandlerError::release(Duration::ZERO)
+        }));
+        if let Ok(Some(end)) = end {
             let _ = self.shared.engine.buffer.journal.commit(Level::Os, end);
         }
     }
@@ -401,6 +455,11 @@ impl std::ops::Deref for Context {
     fn deref(&self) -> &Delivery {
         &self.delivery
     }
+}
+
+/// Whether the disk had no room, which can change.
+fn is_no_room(error: &Error) -> bool {
+    error.kind() == ErrorKind::StorageFull
 }
 
 fn check_delay(delay: Duration) -> Result<()> {

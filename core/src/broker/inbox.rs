@@ -79,7 +79,8 @@ impl Inbox {
         self.crew.doorbell.hear_cancelled()
     }
 
-    /// Ends the delivery as the handler says. What it says is written soon, together with what comes next.
+    /// Ends the delivery as the handler says. What it says is written soon, together with what comes next; where the disk
+    /// has no room for it, as soon as there is.
     ///
     /// # Errors
     /// `STALE_LEASE`, as a settle, and nothing has changed.
@@ -88,10 +89,10 @@ impl Inbox {
         delivery: &Delivery,
         result: std::result::Result<(), HandlerError>,
     ) -> Result<()> {
-        let end = delivery.finish_with(result);
+        let end = delivery.conclude(result);
         let worker = lock(&self.crew.hands).busy.remove(&delivery.token());
         if let Some(mut worker) = worker {
-            worker.came_back(end.as_ref().ok().copied());
+            worker.came_back(end.as_ref().ok().copied().flatten());
             self.crew.add(worker);
         }
         end.map(drop)

@@ -182,7 +182,8 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Dropped if it was not attempted within this time from its enqueue. Default never.
+    /// No attempt begins after this time from its enqueue: never attempted it is dropped, else it is a dead letter
+    /// `expired`. Beyond `delay` or `run_at`. Default never.
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expires_in = Some(time);
         self

@@ -68,6 +68,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
             max_crashes: options.max_crashes,
         },
     ));
+    // What came due or expired while nobody had it open has done so by the time anybody looks.
+    engine.run_due();
     let keeper_options = KeeperOptions {
         sync_interval: options.sync_interval,
         snapshot_interval: options.snapshot_interval,

@@ -47,21 +47,24 @@ impl Shared {
         self.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
     }
 
-    /// Refuses a message that is out of range, or asks for what is not there yet.
+    /// Refuses a message that is out of range.
     pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<()> {
         message.check(self.options.max_message_bytes)?;
-        let unsupported = [
-            ("priority", message.priority > 0),
-            ("group", message.group.is_some()),
-            ("expires_in", message.expires_in.is_some()),
-            ("dedup_window", !message.dedup_window.is_zero()),
-        ];
-        match unsupported.iter().find(|(_, asked)| *asked) {
-            Some((name, _)) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("{name} is not supported by this version"),
-            )),
-            None => Ok(()),
+        if let Some(time) = message.expires_in {
+            let now = self.engine.now();
+            if now.after(time) <= self.due(message, now) {
+                return Err(Error::invalid("expires_in is over before the message is due"));
+            }
+        }
+        Ok(())
+    }
+
+    /// When a message is due that is enqueued now.
+    fn due(&self, message: &Message<'_>, now: Moment) -> Moment {
+        match (message.delay, message.run_at) {
+            (Some(delay), _) => self.engine.now().after(delay),
+            (None, Some(moment)) => Moment::from_system(moment).max(now),
+            (None, None) => now,
         }
     }
 
@@ -85,21 +88,20 @@ impl Shared {
         for (name, value) in &message.headers {
             put_header(&mut headers, name, value);
         }
-        let due = match (message.delay, message.run_at) {
-            (Some(delay), _) => self.engine.now().after(delay),
-            (None, Some(moment)) => Moment::from_system(moment).max(now),
-            (None, None) => now,
-        };
         Ok(NewMessage {
             queue: self.engine.buffer.state.queues.named(&message.queue)?,
             key: message.dedup_key.as_deref(),
             keep: message.dedup == Dedup::Keep,
             correlation_id: message.correlation_id.as_deref(),
             content_type: message.content_type.as_deref(),
+            group: message.group.as_deref(),
+            priority: message.priority,
+            expires: message.expires_in.map(|time| self.engine.now().after(time)),
+            window: message.dedup_window,
             headers,
             body: &message.body,
             enqueued_at: now,
-            due,
+            due: self.due(message, now),
             level: self.level(message.durability),
         })
     }
@@ -123,6 +125,7 @@ impl Shared {
         self.engine.closed.store(true, Ordering::Release);
         self.engine.buffer.state.room.close();
         self.engine.buffer.journal.poison(Error::closed());
+        self.engine.forget_owed();
         let stations = std::mem::take(&mut *lock(&self.engine.stations));
         for station in stations.values() {
             station.shut();

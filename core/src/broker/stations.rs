@@ -12,6 +12,7 @@ use crate::buffer::{Doorbell, Outcome};
 use crate::dispatch::{CancelReason, Handle, Hire, Station, dismiss, on_own_threads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, lock};
 
@@ -86,6 +87,23 @@ pub(crate) fn withdraw(shared: &Shared, station: &Arc<Station>) {
     shared.engine.buffer.state.rest.ring_if_heard();
 }
 
+/// Sets how many of a queue's handler run at once.
+pub(crate) fn scale(shared: &Shared, queue: &str, most: u32) -> Result<()> {
+    if !(1..=limits::PARALLELISM_MAX).contains(&most) {
+        return Err(Error::invalid(format!(
+            "max_parallelism is {most}, but goes from 1 to {}",
+            limits::PARALLELISM_MAX
+        )));
+    }
+    let found = shared.engine.buffer.state.queues.find(queue);
+    let station = found.and_then(|found| lock(&shared.engine.stations).get(&found.number).cloned());
+    let Some(station) = station else {
+        return Err(Error::new(ErrorKind::NotFound, format!("queue {queue} has no handler")));
+    };
+    station.scale(&shared.engine, most);
+    Ok(())
+}
+
 /// Starts all handlers.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
     let _turn = turn(shared, "start", !is_in_handler())?;
@@ -118,14 +136,18 @@ fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Re
     }
     let stations = stations(shared);
     stations.iter().for_each(|station| station.shut());
-    let in_time = wait_for_handlers(shared, Instant::now().checked_add(timeout), interrupt);
+    engine.settle_owed();
+    let end = Instant::now().checked_add(timeout);
+    let is_quiet = || stations.iter().all(|station| station.is_quiet());
+    let in_time = wait_for_handlers(shared, end, interrupt, is_quiet);
     if !in_time {
         for flight in engine.handler_flights() {
             engine.cancel(&flight, CancelReason::Shutdown);
         }
         let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
         let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
-        wait_for_handlers(shared, grace_ends, &Interrupt::new());
+        wait_for_handlers(shared, grace_ends, &Interrupt::new(), || true);
+        engine.settle_owed();
         for flight in engine.handler_flights() {
             let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
             if let (true, Some(station)) = (lost, &flight.station) {
@@ -135,17 +157,15 @@ fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Re
         // What somebody else was ending at the same moment has ended when this returns, too.
         if engine.buffer.journal.write().is_ok() {
             let end = Instant::now().checked_add(ENDING_TIME_MAX);
-            wait_for_handlers(shared, end, &Interrupt::new());
+            wait_for_handlers(shared, end, &Interrupt::new(), || true);
         }
+        return Err(Error::new(
+            ErrorKind::Timeout,
+            "handlers had to be cancelled; the broker is stopped all the same",
+        ));
     }
-    if in_time {
-        stations.iter().for_each(|station| station.join());
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Timeout,
-        "handlers had to be cancelled; the broker is stopped all the same",
-    ))
+    stations.iter().for_each(|station| station.join());
+    Ok(())
 }
 
 /// Closes the broker.
@@ -161,6 +181,8 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     for queue in engine.buffer.state.queues.all() {
         queue.ring_all();
     }
+    engine.settle_owed();
+    engine.forget_owed();
     for flight in engine.all_flights() {
         engine.lose(&flight, Outcome::Release { due: engine.now() });
     }
@@ -198,13 +220,19 @@ fn stations(shared: &Shared) -> Vec<Arc<Station>> {
     lock(&shared.engine.stations).values().cloned().collect()
 }
 
-/// Waits until no handler holds a message; answers whether that was so in time, and before an interrupt.
-fn wait_for_handlers(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) -> bool {
+/// Waits until no handler holds a message and `done` says so too, which is asked again when a worker leaves; answers
+/// whether that was so in time, and before an interrupt.
+fn wait_for_handlers(
+    shared: &Shared,
+    end: Option<Instant>,
+    interrupt: &Interrupt,
+    done: impl Fn() -> bool,
+) -> bool {
     let rest = &shared.engine.buffer.state.rest;
     let _listener = rest.listen();
     loop {
         let seen = rest.count();
-        if shared.engine.handler_flights().is_empty() {
+        if shared.engine.handler_flights().is_empty() && done() {
             return true;
         }
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));

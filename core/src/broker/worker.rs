@@ -55,7 +55,8 @@ impl Worker {
         }
     }
 
-    /// Ends the delivery as the handler says. What it says is written soon, together with what comes next.
+    /// Ends the delivery as the handler says. What it says is written soon, together with what comes next; where the disk
+    /// has no room for it, as soon as there is.
     ///
     /// # Errors
     /// `STALE_LEASE`, as a settle, and nothing has changed.
@@ -64,11 +65,11 @@ impl Worker {
         delivery: &Delivery,
         result: std::result::Result<(), HandlerError>,
     ) -> crate::Result<()> {
-        let end = delivery.finish_with(result);
+        let end = delivery.conclude(result);
         self.leave_handler();
         match end {
             Ok(end) => {
-                self.came_back(Some(end));
+                self.came_back(end);
                 Ok(())
             }
             Err(error) => {

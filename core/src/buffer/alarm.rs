@@ -87,6 +87,11 @@ impl Timer {
         }
     }
 
+    /// Something is due now.
+    pub(crate) fn due_now(&self) {
+        self.alarm.ring();
+    }
+
     /// The timekeeper is awake, and is about to look.
     pub(crate) fn awake(&self) {
         self.wakes_at.store(u64::MAX, Ordering::Release);

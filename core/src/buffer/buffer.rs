@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::entry::{Entry, kind};
+use super::flags::Flag;
 use super::plan::{Fate, Few, NewMessage, Plan, records};
 use super::queue::Queue;
 use super::settle::{Outcome, stale};
@@ -182,9 +183,15 @@ impl Buffer {
         self.journal.check()?;
         let state = &*self.state;
         while let Some((slot, mut guard)) = state.pop(queue) {
+            if guard.flags.has(Flag::Expires) && state.has_expired(slot) {
+                let id = guard.id();
+                state.unpop(slot, guard);
+                self.expire(slot, id)?;
+                continue;
+            }
             let lease = self.leases.fetch_add(1, Ordering::Relaxed);
             let token = token(self.journal.opens(), lease);
-            let (id, attempt) = (guard.id, guard.attempts + 1);
+            let (id, attempt) = (guard.id(), guard.attempts + 1);
             let spent = spent(guard.attempts, guard.crashes, limits);
             let hold = match spent {
                 Some(_) => NONE,
@@ -256,9 +263,10 @@ impl Buffer {
         let record = Record { kind: kind::MESSAGE, parts: &message.pieces(&head) };
         let appended = self.journal.append(Need::Grow, &[record], |position, pending| {
             let mut guard = state.slots.at(slot).lock();
-            guard.id = position;
+            guard.set_id(position);
             guard.key = NONE;
-            message.fill(&mut guard, position, false, message.level);
+            state.ids.insert(position, slot);
+            message.fill(state, slot, &mut guard, position, false, message.level);
             pending.at(message.level, message.shown(slot, position));
         });
         let appended = appended.inspect_err(|_| state.unclaim(slot))?;

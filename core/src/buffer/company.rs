@@ -62,13 +62,6 @@ impl Company {
         admitted
     }
 
-    /// What entered as a suspect was none any more: it was replaced meanwhile.
-    pub(crate) fn is_ordinary(&self) {
-        let mut air = lock(&self.air);
-        air.alone = false;
-        air.ordinary += 1;
-    }
-
     /// Such a message is in flight no more; answers whether others may have waited for that.
     pub(crate) fn leave(&self, suspect: bool) -> bool {
         if self.is_unneeded() {

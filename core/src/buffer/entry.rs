@@ -4,10 +4,12 @@
 //! record that held its content. So an entry about another version changes nothing, and replaying entries over a state
 //! that has some of them already ends in the same state.
 
-use super::slot::Data;
+use std::time::Duration;
+
+use super::flags::{Flag, Flags};
 use crate::clock::Moment;
 use crate::codec::{Reader, put_text};
-use crate::journal::{KIND_USER_MIN, Level};
+use crate::journal::KIND_USER_MIN;
 
 /// Kinds of records. The numbers are the format's.
 pub(crate) mod kind {
@@ -27,6 +29,8 @@ pub(crate) mod kind {
     pub(crate) const UNDEAD: u8 = KIND_USER_MIN + 5;
     /// A manual clock was advanced.
     pub(crate) const TIME: u8 = KIND_USER_MIN + 6;
+    /// A message was acked, and guards its key for a while.
+    pub(crate) const DONE: u8 = KIND_USER_MIN + 7;
 }
 
 /// The fixed part of a [`kind::MESSAGE`] record.
@@ -38,7 +42,8 @@ pub(crate) mod kind {
 ///     16      8  due
 ///     24      4  attempts that have ended and count
 ///     28      1  crashes
-///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync
+///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync, bit 2 = was handed
+///                out and came back, bit 3 = expires, bit 4 = guards its key when it is done
 ///     30      1  priority
 ///     31      1  bytes of the queue's name
 ///     32      2  bytes of the key, 0 = none
@@ -46,7 +51,8 @@ pub(crate) mod kind {
 ///     36      2  bytes of the content type, 0 = none
 ///     38      2  bytes of the group, 0 = none
 ///     40      4  bytes of the headers
-///     44         queue, key, correlation id, content type, group, headers; the rest is the body
+///     44         with bit 3: when it expires (8); with bit 4: for how many microseconds it guards its key (8); queue, key,
+///                correlation id, content type, group, headers; the rest is the body
 /// ```
 ///
 /// A header is the length of its name (1), the length of its value (2), name, value.
@@ -57,8 +63,7 @@ pub(crate) struct MessageHead {
     pub(crate) due: Moment,
     pub(crate) attempts: u32,
     pub(crate) crashes: u8,
-    pub(crate) behind: bool,
-    pub(crate) sync: bool,
+    pub(crate) flags: Flags,
     pub(crate) priority: u8,
     pub(crate) queue_len: u8,
     pub(crate) key_len: u16,
@@ -66,35 +71,62 @@ pub(crate) struct MessageHead {
     pub(crate) type_len: u16,
     pub(crate) group_len: u16,
     pub(crate) headers_len: u32,
+    pub(crate) expires: Option<Moment>,
+    pub(crate) window: Duration,
 }
 
-/// Bytes of a [`MessageHead`].
-pub(crate) const MESSAGE_HEAD_BYTES: usize = 44;
+/// Bytes of a [`MessageHead`] at least, and at most.
+const HEAD_BYTES: usize = 44;
+const HEAD_BYTES_MAX: usize = HEAD_BYTES + 16;
 
-const FLAG_BEHIND: u8 = 1;
-const FLAG_SYNC: u8 = 2;
+/// A [`MessageHead`] as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadBytes {
+    bytes: [u8; HEAD_BYTES_MAX],
+    len: usize,
+}
+
+impl HeadBytes {
+    fn put(&mut self, field: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + field.len()) {
+            place.copy_from_slice(field);
+            self.len += field.len();
+        }
+    }
+}
+
+impl std::ops::Deref for HeadBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
 
 impl MessageHead {
-    pub(crate) fn encode(&self) -> [u8; MESSAGE_HEAD_BYTES] {
-        let mut bytes = [0; MESSAGE_HEAD_BYTES];
-        let flags = [(self.behind, FLAG_BEHIND), (self.sync, FLAG_SYNC)];
-        let flags = flags.iter().map(|(set, flag)| if *set { *flag } else { 0 }).sum();
-        let mut rest = bytes.as_mut_slice();
-        let mut put = |field: &[u8]| {
-            let (place, after) = std::mem::take(&mut rest).split_at_mut(field.len());
-            place.copy_from_slice(field);
-            rest = after;
-        };
-        put(&self.id.to_le_bytes());
-        put(&self.enqueued_at.0.to_le_bytes());
-        put(&self.due.0.to_le_bytes());
-        put(&self.attempts.to_le_bytes());
-        put(&[self.crashes, flags, self.priority, self.queue_len]);
+    pub(crate) fn encode(&self) -> HeadBytes {
+        let flags = self
+            .flags
+            .stored()
+            .with(Flag::Expires, self.expires.is_some())
+            .with(Flag::Window, !self.window.is_zero());
+        let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: 0 };
+        out.put(&self.id.to_le_bytes());
+        out.put(&self.enqueued_at.0.to_le_bytes());
+        out.put(&self.due.0.to_le_bytes());
+        out.put(&self.attempts.to_le_bytes());
+        out.put(&[self.crashes, flags.0, self.priority, self.queue_len]);
         for length in [self.key_len, self.correlation_len, self.type_len, self.group_len] {
-            put(&length.to_le_bytes());
+            out.put(&length.to_le_bytes());
         }
-        put(&self.headers_len.to_le_bytes());
-        bytes
+        out.put(&self.headers_len.to_le_bytes());
+        if let Some(expires) = self.expires {
+            out.put(&expires.0.to_le_bytes());
+        }
+        if !self.window.is_zero() {
+            out.put(&u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX).to_le_bytes());
+        }
+        out
     }
 
     fn decode(reader: &mut Reader<'_>) -> Option<Self> {
@@ -104,19 +136,28 @@ impl MessageHead {
             due: Moment(reader.u64()?),
             attempts: reader.u32()?,
             crashes: reader.u8()?,
+            flags: Flags(reader.u8()?),
+            priority: reader.u8()?,
+            queue_len: reader.u8()?,
+            key_len: reader.u16()?,
+            correlation_len: reader.u16()?,
+            type_len: reader.u16()?,
+            group_len: reader.u16()?,
+            headers_len: reader.u32()?,
             ..Self::default()
         };
-        let flags = reader.u8()?;
-        head.behind = flags & FLAG_BEHIND != 0;
-        head.sync = flags & FLAG_SYNC != 0;
-        head.priority = reader.u8()?;
-        head.queue_len = reader.u8()?;
-        head.key_len = reader.u16()?;
-        head.correlation_len = reader.u16()?;
-        head.type_len = reader.u16()?;
-        head.group_len = reader.u16()?;
-        head.headers_len = reader.u32()?;
+        if head.flags.has(Flag::Expires) {
+            head.expires = Some(Moment(reader.u64()?));
+        }
+        if head.flags.has(Flag::Window) {
+            head.window = Duration::from_micros(reader.u64()?);
+        }
         Some(head)
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn len(expires: bool, window: bool) -> usize {
+        HEAD_BYTES + 8 * (usize::from(expires) + usize::from(window))
     }
 }
 
@@ -128,6 +169,7 @@ pub(crate) struct MessageEntry<'a> {
     pub(crate) key: Option<&'a str>,
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) content_type: Option<&'a str>,
+    pub(crate) group: Option<&'a str>,
     pub(crate) headers: &'a [u8],
     pub(crate) body: &'a [u8],
 }
@@ -144,9 +186,10 @@ impl<'a> MessageEntry<'a> {
         let key = option(head.key_len)?;
         let correlation_id = option(head.correlation_len)?;
         let content_type = option(head.type_len)?;
-        let _group = option(head.group_len)?;
+        let group = option(head.group_len)?;
         let headers = reader.bytes(usize::try_from(head.headers_len).ok()?)?;
-        Some(Self { head, queue, key, correlation_id, content_type, headers, body: reader.rest() })
+        let body = reader.rest();
+        Some(Self { head, queue, key, correlation_id, content_type, group, headers, body })
     }
 
     /// The headers, in the order they were given; ends early where they make no sense.
@@ -205,6 +248,13 @@ pub(crate) enum Entry {
     Time {
         at: Moment,
     },
+    Done {
+        id: u64,
+        version: u64,
+        /// Until when its key is guarded.
+        until: Moment,
+        at: Moment,
+    },
 }
 
 impl Entry {
@@ -216,6 +266,7 @@ impl Entry {
             Self::Dead { .. } => kind::DEAD,
             Self::Undead { .. } => kind::UNDEAD,
             Self::Time { .. } => kind::TIME,
+            Self::Done { .. } => kind::DONE,
         }
     }
 
@@ -240,6 +291,7 @@ impl Entry {
             }
             Self::Undead { id } => put(&[*id]),
             Self::Time { at } => put(&[at.0]),
+            Self::Done { id, version, until, at } => put(&[*id, *version, until.0, at.0]),
         }
     }
 
@@ -274,6 +326,12 @@ impl Entry {
             },
             kind::UNDEAD => Self::Undead { id: r.u64()? },
             kind::TIME => Self::Time { at: Moment(r.u64()?) },
+            kind::DONE => Self::Done {
+                id: r.u64()?,
+                version: r.u64()?,
+                until: Moment(r.u64()?),
+                at: Moment(r.u64()?),
+            },
             _ => return None,
         };
         reader.is_empty().then_some(entry)
@@ -288,57 +346,79 @@ pub(crate) struct Kept<'a> {
     pub(crate) due: Moment,
     pub(crate) attempts: u32,
     pub(crate) crashes: u8,
-    pub(crate) behind: bool,
-    pub(crate) sync: bool,
+    pub(crate) flags: Flags,
+    pub(crate) priority: u8,
+    /// Its group's number, or 0.
+    pub(crate) group: u64,
+    pub(crate) expires: Option<Moment>,
     pub(crate) queue: &'a str,
     pub(crate) key: Option<&'a str>,
 }
 
 impl<'a> Kept<'a> {
-    /// What there is to say of a slot's data.
-    pub(crate) fn of(data: &Data, queue: &'a str, key: Option<&'a str>) -> Self {
-        Self {
-            id: data.id,
-            version: data.version,
-            due: data.due,
-            attempts: data.attempts,
-            crashes: data.crashes,
-            behind: data.behind,
-            sync: data.level == Level::Sync,
-            queue,
-            key,
-        }
-    }
-
     /// Appends the entry: its tag, its fields, its texts; an empty key is none.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.push(TAG_KEPT);
-        for field in [self.id, self.version, self.due.0] {
+        for field in [self.id, self.version, self.due.0, self.group] {
             out.extend_from_slice(&field.to_le_bytes());
         }
         out.extend_from_slice(&self.attempts.to_le_bytes());
-        let flags = [(self.behind, FLAG_BEHIND), (self.sync, FLAG_SYNC)];
-        out.push(self.crashes);
-        out.push(flags.iter().map(|(set, bit)| if *set { *bit } else { 0 }).sum());
+        let flags = self.flags.stored().with(Flag::Expires, self.expires.is_some());
+        out.extend_from_slice(&[self.crashes, flags.0, self.priority]);
+        if let Some(expires) = self.expires {
+            out.extend_from_slice(&expires.0.to_le_bytes());
+        }
         put_text(out, self.queue);
         put_text(out, self.key.unwrap_or_default());
     }
 
     fn decode(reader: &mut Reader<'a>) -> Option<Self> {
         let (id, version, due) = (reader.u64()?, reader.u64()?, Moment(reader.u64()?));
-        let (attempts, crashes, flags) = (reader.u32()?, reader.u8()?, reader.u8()?);
+        let (group, attempts, crashes) = (reader.u64()?, reader.u32()?, reader.u8()?);
+        let (flags, priority) = (Flags(reader.u8()?), reader.u8()?);
+        let expires = match flags.has(Flag::Expires) {
+            true => Some(Moment(reader.u64()?)),
+            false => None,
+        };
         let (queue, key) = (reader.short_text()?, reader.short_text()?);
+        let key = Some(key).filter(|key| !key.is_empty());
         Some(Self {
             id,
             version,
             due,
             attempts,
             crashes,
-            behind: flags & FLAG_BEHIND != 0,
-            sync: flags & FLAG_SYNC != 0,
+            flags,
+            priority,
+            group,
+            expires,
             queue,
-            key: Some(key).filter(|key| !key.is_empty()),
+            key,
         })
+    }
+}
+
+/// A key that a message guards which is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guarded<'a> {
+    pub(crate) id: u64,
+    pub(crate) until: Moment,
+    pub(crate) queue: &'a str,
+    pub(crate) key: &'a str,
+}
+
+impl<'a> Guarded<'a> {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(TAG_GUARDED);
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.until.0.to_le_bytes());
+        put_text(out, self.queue);
+        put_text(out, self.key);
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Option<Self> {
+        let (id, until) = (reader.u64()?, Moment(reader.u64()?));
+        Some(Self { id, until, queue: reader.short_text()?, key: reader.short_text()? })
     }
 }
 
@@ -381,6 +461,7 @@ impl DeadLetterEntry {
 const TAG_TIME: u8 = 0;
 const TAG_KEPT: u8 = 1;
 const TAG_DEAD: u8 = 2;
+const TAG_GUARDED: u8 = 3;
 
 /// An entry of a snapshot.
 #[derive(Debug)]
@@ -388,6 +469,7 @@ pub(crate) enum SnapshotEntry<'a> {
     Time(Moment),
     Kept(Kept<'a>),
     Dead(DeadLetterEntry),
+    Guarded(Guarded<'a>),
 }
 
 impl<'a> SnapshotEntry<'a> {
@@ -403,6 +485,7 @@ impl<'a> SnapshotEntry<'a> {
             TAG_TIME => Self::Time(Moment(reader.u64()?)),
             TAG_KEPT => Self::Kept(Kept::decode(&mut reader)?),
             TAG_DEAD => Self::Dead(DeadLetterEntry::decode(&mut reader)?),
+            TAG_GUARDED => Self::Guarded(Guarded::decode(&mut reader)?),
             _ => return None,
         };
         reader.is_empty().then_some(entry)
@@ -430,6 +513,7 @@ mod tests {
             },
             Entry::Undead { id: 5 },
             Entry::Time { at },
+            Entry::Done { id: 1, version: 2, until: Moment(99), at },
         ]
     }
 
@@ -456,20 +540,27 @@ mod tests {
             due: Moment(7),
             attempts: 8,
             crashes: 1,
-            behind: true,
-            sync: true,
+            flags: Flags::default().with(Flag::Behind, true).with(Flag::Sync, true),
+            priority: 9,
             queue_len: 6,
             key_len: 1,
             type_len: 4,
+            group_len: 1,
             headers_len: headers.len().try_into().unwrap(),
+            expires: Some(Moment(9)),
+            window: Duration::from_secs(1),
             ..MessageHead::default()
         };
-        let bytes = [&head.encode()[..], b"ordersktext", &headers, b"body"].concat();
+        assert_eq!(head.encode().len(), MessageHead::len(true, true));
+        let bytes = [&head.encode()[..], b"ordersktextg", &headers, b"body"].concat();
         let entry = MessageEntry::decode(&bytes).unwrap();
         assert_eq!((entry.queue, entry.key, entry.correlation_id), ("orders", Some("k"), None));
         assert_eq!((entry.content_type, entry.body), (Some("text"), &b"body"[..]));
         assert_eq!(entry.headers().collect::<Vec<_>>(), [("a", "1"), ("bb", "")]);
-        assert!(entry.head.behind && entry.head.sync);
+        assert!(entry.head.flags.has(Flag::Behind) && entry.head.flags.has(Flag::Sync));
+        assert_eq!((entry.head.priority, entry.group), (9, Some("g")));
+        assert_eq!(entry.head.expires, Some(Moment(9)));
+        assert_eq!(entry.head.window, Duration::from_secs(1));
         assert_eq!((entry.head.id, entry.head.attempts, entry.head.crashes), (5, 8, 1));
     }
 
@@ -481,8 +572,10 @@ mod tests {
             due: Moment(3),
             attempts: 4,
             crashes: 5,
-            behind: true,
-            sync: true,
+            flags: Flags::default().with(Flag::Holds, true).with(Flag::Expires, true),
+            priority: 6,
+            group: 7,
+            expires: Some(Moment(8)),
             queue: "orders",
             key: Some("k"),
         };
@@ -490,6 +583,12 @@ mod tests {
         kept.encode(&mut out);
         assert!(
             matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Kept(found)) if found == kept)
+        );
+        let guarded = Guarded { id: 1, until: Moment(2), queue: "orders", key: "k" };
+        let mut out = Vec::new();
+        guarded.encode(&mut out);
+        assert!(
+            matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Guarded(found)) if found == guarded)
         );
         let dead = DeadLetterEntry {
             id: 1,

@@ -39,8 +39,9 @@ impl Holds {
             })
         };
         self.marks.set(number, mark).map_err(|cause| {
-            lock(&self.numbers).free.push(number);
-            Error::storage("extend the marks in", ":memory:", &cause)
+            // Those that were given before have their room, so they are given first.
+            lock(&self.numbers).free.insert(0, number);
+            Error::storage("make room for the marks in", self.marks.path(), &cause)
         })?;
         Ok(number)
     }
@@ -64,5 +65,25 @@ impl Holds {
     /// All numbers that were ever given.
     pub(crate) fn given(&self) -> std::ops::Range<u32> {
         0..lock(&self.numbers).fresh
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::storage::{DiskStorage, Storage};
+
+    /// The error named `:memory:`, whatever directory it was about.
+    #[test]
+    fn where_there_is_no_room_for_a_mark_the_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = DiskStorage::new(dir.path());
+        let holds = Holds::new(storage.marks(1).unwrap());
+        let mark = Mark { token: 1 << 40 | 1, id: 4096, attempt: 1 };
+        let error = (0..10_000).find_map(|_| holds.take(mark).err()).unwrap();
+        assert_eq!(error.path(), Some(dir.path().join("marks").as_path()));
+        assert!(holds.take(mark).is_err());
+        holds.give(7);
+        assert_eq!(holds.take(mark).unwrap(), 7, "there is room for that one");
     }
 }

@@ -4,12 +4,15 @@
 //! flight, that one is its *older*. A key's lock is held over decide and reserve of everything that concerns the key,
 //! so its entry always tells what was decided last, shown or not.
 //!
-//! Lock order: shards in ascending order, then slots, then the journal's tail.
+//! A key that nobody holds may be *guarded* by a message that is done, for the window that it was enqueued with.
+//!
+//! Lock order: shards in ascending order, then slots, then the journal's tail. The windows are locked last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use super::slot::NONE;
+use crate::clock::Moment;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// Few under loom, which models every lock.
@@ -32,11 +35,22 @@ pub(crate) struct Holders {
     pub(crate) older: u32,
 }
 
+/// A message that is done and guards its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guarding {
+    pub(crate) id: u64,
+    pub(crate) until: Moment,
+    /// The position of the record that says so, as far as it has not been synced for certain.
+    pub(crate) record: u64,
+}
+
 /// All keys of a broker.
 #[derive(Debug)]
 pub(crate) struct Keys {
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    /// The guarded keys, by the end of the guard and the guarding message's id.
+    windows: Mutex<BTreeMap<(Moment, u64), Arc<Name>>>,
 }
 
 /// A share of the keys under one lock.
@@ -46,11 +60,16 @@ pub(crate) struct Shard {
     /// By number; none is free.
     entries: Vec<Option<(Arc<Name>, Holders)>>,
     free: Vec<u32>,
+    guarded: HashMap<Arc<Name>, Guarding>,
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            windows: Mutex::default(),
+        }
     }
 
     /// The shard a key belongs to.
@@ -75,6 +94,42 @@ impl Keys {
         let shard = lock(self.shards.get(shard_of_number(number) as usize)?);
         let (name, holders) = shard.entries.get((number >> SHARD_BITS) as usize)?.as_ref()?;
         (holders.newest == slot || holders.older == slot).then(|| name.key.clone())
+    }
+
+    /// Forgets the guards that are over; answers when the next one will be.
+    pub(crate) fn forget_due(&self, now: Moment) -> Option<Moment> {
+        loop {
+            let ((_, id), name) = {
+                let mut windows = lock(&self.windows);
+                let first = windows.first_entry()?;
+                if first.key().0 > now {
+                    return Some(first.key().0);
+                }
+                first.remove_entry()
+            };
+            let mut shard = lock(self.shards.get(self.shard_of(name.queue, &name.key) as usize)?);
+            if shard.guarded.get(&name).is_some_and(|guarding| guarding.id == id) {
+                shard.guarded.remove(&name);
+            }
+        }
+    }
+
+    /// Calls `each` with the queue and the text of every guarded key.
+    pub(crate) fn each_guarded<E>(
+        &self,
+        mut each: impl FnMut(u32, &str, Guarding) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for shard in &self.shards {
+            let guarded: Vec<_> = lock(shard)
+                .guarded
+                .iter()
+                .map(|(name, guard)| (Arc::clone(name), *guard))
+                .collect();
+            for (name, guarding) in guarded {
+                each(name.queue, &name.key, guarding)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -146,6 +201,42 @@ impl LockedKeys<'_> {
         }
     }
 
+    /// The queue and the text of a key's number.
+    pub(crate) fn name(&mut self, number: u32) -> Option<(u32, Box<str>)> {
+        let shard = self.shard(shard_of_number(number))?;
+        let (name, _) = shard.entries.get((number >> SHARD_BITS) as usize)?.as_ref()?;
+        Some((name.queue, name.key.clone()))
+    }
+
+    /// What guards a key.
+    pub(crate) fn guarding(&mut self, queue: u32, key: &str) -> Option<Guarding> {
+        let shard_number = self.keys.shard_of(queue, key);
+        let shard = self.shard(shard_number)?;
+        // Nearly always there is none at all.
+        if shard.guarded.is_empty() {
+            return None;
+        }
+        shard.guarded.get(&Name { queue, key: key.into() }).copied()
+    }
+
+    /// Has a key guarded by this message, or by none.
+    pub(crate) fn set_guarding(&mut self, queue: u32, key: &str, guarding: Option<Guarding>) {
+        let name = Arc::new(Name { queue, key: key.into() });
+        let shard_number = self.keys.shard_of(queue, key);
+        let Some(shard) = self.shard(shard_number) else { return };
+        let before = match guarding {
+            Some(guarding) => shard.guarded.insert(Arc::clone(&name), guarding),
+            None => shard.guarded.remove(&name),
+        };
+        let mut windows = lock(&self.keys.windows);
+        if let Some(before) = before {
+            windows.remove(&(before.until, before.id));
+        }
+        if let Some(guarding) = guarding {
+            windows.insert((guarding.until, guarding.id), name);
+        }
+    }
+
     fn shard(&mut self, shard: u32) -> Option<&mut Shard> {
         let found = self.shards.iter_mut().find(|(number, _)| *number == shard);
         debug_assert!(found.is_some(), "shard {shard} is not locked");
@@ -187,6 +278,22 @@ mod tests {
         let second = locked.insert(2, "k", 20);
         assert_ne!(first, second);
         assert_eq!(locked.find(2, "k").map(|(_, holders)| holders.newest), Some(20));
+    }
+
+    #[test]
+    fn a_key_is_guarded_until_its_window_ends_or_it_is_taken() {
+        let keys = Keys::new();
+        let guarding = |id, until| Guarding { id, until: Moment(until), record: 0 };
+        let lock = || keys.lock((0..1 << SHARD_BITS).collect());
+        lock().set_guarding(1, "k", Some(guarding(5, 10)));
+        lock().set_guarding(1, "l", Some(guarding(6, 20)));
+        assert_eq!(lock().guarding(1, "k"), Some(guarding(5, 10)));
+        assert_eq!(lock().guarding(2, "k"), None);
+        assert_eq!(keys.forget_due(Moment(9)), Some(Moment(10)));
+        assert_eq!(keys.forget_due(Moment(10)), Some(Moment(20)));
+        assert_eq!(lock().guarding(1, "k"), None);
+        lock().set_guarding(1, "l", None);
+        assert_eq!(keys.forget_due(Moment(10)), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Lanes: the ready messages of a queue, in the order of their ids.
+//! Lanes: the ready messages of a queue, by priority and in the order of their ids.
 //!
-//! What comes in order, which is nearly everything, is linked through the slots and takes no memory of its own. What
+//! Each priority has a lane of its own. What comes in order, which is nearly everything, is linked through the slots and takes no memory of its own. What
 //! comes back out of order (a retry, a release, a delay that ran out, a replaced message) goes to a table beside the
 //! list, sorted by id, so that it finds its old place. Suspects stand apart, because they run alone.
 //!
@@ -12,9 +12,69 @@ use std::collections::BTreeMap;
 use super::slot::{Data, Linked, NONE, Slots};
 use crate::sync::atomic::Ordering;
 
+/// Priorities there are: 0 to 9.
+const PRIORITIES: usize = 10;
+
 /// The ready messages of one queue.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Lanes {
+    /// By priority.
+    lanes: [Lane; PRIORITIES],
+    /// The bit of a priority is set while something is linked in its lane.
+    occupied: u16,
+}
+
+impl Lanes {
+    pub(crate) fn new() -> Self {
+        Self { lanes: std::array::from_fn(|_| Lane::new()), occupied: 0 }
+    }
+
+    /// Whether nothing is linked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.occupied == 0
+    }
+
+    /// Links a slot at its place, if it is not there already.
+    pub(crate) fn link(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
+        if data.linked != Linked::Nowhere {
+            if data.linked != Linked::Turn && data.lane == data.priority {
+                return;
+            }
+            // It was replaced by a message of another priority.
+            self.unlink(slots, index, id, data);
+        }
+        if let Some(lane) = self.lanes.get_mut(usize::from(data.priority)) {
+            lane.link(slots, index, id, data);
+            data.lane = data.priority;
+            self.occupied |= 1 << data.priority;
+        }
+    }
+
+    /// Unlinks a slot, if it is linked.
+    pub(crate) fn unlink(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(data.lane)) {
+            lane.unlink(slots, index, id, data);
+            if lane.is_empty() {
+                self.occupied &= !(1 << data.lane);
+            }
+        }
+    }
+
+    /// The number of the first message, which may be stale, and whether it is a suspect.
+    pub(crate) fn first(&self) -> Option<(u32, bool)> {
+        let highest = self.occupied.checked_ilog2()?;
+        self.lanes.get(highest as usize)?.first()
+    }
+
+    /// The number of the first message of every priority.
+    pub(crate) fn firsts(&self) -> impl Iterator<Item = u32> {
+        self.lanes.iter().filter_map(|lane| lane.first()).map(|(index, _)| index)
+    }
+}
+
+/// The ready messages of one priority.
+#[derive(Debug)]
+struct Lane {
     head: u32,
     tail: u32,
     /// The id of the list's first message.
@@ -26,7 +86,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             head: NONE,
             tail: NONE,
@@ -38,48 +98,44 @@ impl Lane {
     }
 
     /// Whether nothing is linked.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.head == NONE && self.side.is_empty() && self.suspects.is_empty()
     }
 
-    /// Links a slot at its place, if it is not linked already.
-    pub(crate) fn link(&mut self, slots: &Slots, index: u32, data: &mut Data) {
-        if data.linked != Linked::Nowhere {
-            return;
-        }
+    /// Links a slot, which is linked nowhere, at its place.
+    fn link(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
         if data.is_suspect() {
             data.linked = Linked::Suspects;
-            self.suspects.insert(data.id, index);
-        } else if self.head != NONE && data.id < self.tail_id {
+            self.suspects.insert(id, index);
+        } else if self.head != NONE && id < self.tail_id {
             data.linked = Linked::Side;
-            self.side.insert(data.id, index);
+            self.side.insert(id, index);
         } else {
             data.linked = Linked::List;
             let slot = slots.at(index);
             // Relaxed: links are guarded by the lane's lock.
             slot.previous.store(self.tail, Ordering::Relaxed);
             slot.next.store(NONE, Ordering::Relaxed);
-            slot.place.store(data.id, Ordering::Relaxed);
             if self.tail == NONE {
                 self.head = index;
-                self.head_id = data.id;
+                self.head_id = id;
             } else {
                 slots.at(self.tail).next.store(index, Ordering::Relaxed);
             }
             self.tail = index;
-            self.tail_id = data.id;
+            self.tail_id = id;
         }
     }
 
     /// Unlinks a slot, if it is linked.
-    pub(crate) fn unlink(&mut self, slots: &Slots, index: u32, data: &mut Data) {
+    fn unlink(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
         match std::mem::take(&mut data.linked) {
-            Linked::Nowhere => {}
+            Linked::Nowhere | Linked::Turn => {}
             Linked::Side => {
-                self.side.remove(&data.id);
+                self.side.remove(&id);
             }
             Linked::Suspects => {
-                self.suspects.remove(&data.id);
+                self.suspects.remove(&id);
             }
             Linked::List => {
                 let slot = slots.at(index);
@@ -94,17 +150,17 @@ impl Lane {
                     _ => slots.at(next).previous.store(previous, Ordering::Relaxed),
                 }
                 if previous == NONE && next != NONE {
-                    self.head_id = slots.at(next).place.load(Ordering::Relaxed);
+                    self.head_id = slots.at(next).linked_id();
                 }
                 if next == NONE && previous != NONE {
-                    self.tail_id = slots.at(previous).place.load(Ordering::Relaxed);
+                    self.tail_id = slots.at(previous).linked_id();
                 }
             }
         }
     }
 
     /// The number of the first message, which may be stale, and whether it is a suspect.
-    pub(crate) fn first(&self) -> Option<(u32, bool)> {
+    fn first(&self) -> Option<(u32, bool)> {
         let list = (self.head != NONE).then_some((self.head_id, self.head, false));
         let side = self.side.first_key_value().map(|(id, index)| (*id, *index, false));
         let suspects = self.suspects.first_key_value().map(|(id, index)| (*id, *index, true));

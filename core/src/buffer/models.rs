@@ -22,6 +22,7 @@ use crate::sync::Arc;
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 const PLACES: usize = 4;
+const NOW: Moment = Moment(1_000_000);
 const LIMITS: Limits = Limits { max_retries: 5, max_crashes: 3 };
 
 fn open(storage: &Arc<dyn Storage>) -> Buffer {
@@ -31,7 +32,7 @@ fn open(storage: &Arc<dyn Storage>) -> Buffer {
     marks.clear_all();
     replayed.reopen(&[]);
     let source = Box::new(Arc::new(ManualClock::default()));
-    let clock = BrokerClock::start_at(source, Moment(1_000_000));
+    let clock = BrokerClock::start_at(source, NOW);
     let bounds = Bounds { slots: PLACES, capacity: PLACES, max_dead_letters: PLACES };
     let (state, _) = replayed.into_state(clock, marks, bounds).unwrap();
     let header = SegmentHeader { capacity: SEGMENT_BYTES, ..recovered.next };
@@ -50,16 +51,24 @@ fn queue(buffer: &Buffer) -> &Arc<Queue> {
 }
 
 fn enqueue(buffer: &Buffer, key: Option<&str>) -> Enqueued {
+    enqueue_due(buffer, key, NOW)
+}
+
+fn enqueue_due(buffer: &Buffer, key: Option<&str>, due: Moment) -> Enqueued {
     let message = NewMessage {
         queue: queue(buffer),
         key,
         keep: false,
         correlation_id: None,
         content_type: None,
+        group: None,
+        priority: 0,
+        expires: None,
+        window: Duration::ZERO,
         headers: Vec::new(),
         body: b"body",
-        enqueued_at: Moment(1_000_000),
-        due: Moment(1_000_000),
+        enqueued_at: NOW,
+        due,
         level: Level::Os,
     };
     buffer.enqueue(&[message], Duration::ZERO, &Interrupt::new()).unwrap()[0]
@@ -82,7 +91,7 @@ fn settle(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>) -> bool {
     }
 }
 
-const ACK: Outcome<'static> = Outcome::Ack { children: &[], places: 0 };
+const ACK: Outcome<'static> = Outcome::Ack { children: &[], places: 0, window: Duration::ZERO };
 const EXPIRY: Outcome<'static> = Outcome::Fail { due: Moment(0), max_retries: 5, error: "late" };
 
 /// The live messages by id, with where their content is and the attempts that have ended, and the dead letters.
@@ -91,7 +100,7 @@ fn state_of(buffer: &Buffer) -> (BTreeMap<u64, (u64, u32)>, Vec<u64>) {
     let live = state.slots.claimed().filter_map(|slot| {
         let guard = state.slots.find(slot)?.lock();
         let gone = matches!(guard.state(), SlotState::Free | SlotState::Settled);
-        (!gone).then(|| (guard.id, (guard.version, guard.attempts)))
+        (!gone).then(|| (guard.id(), (guard.version, guard.attempts)))
     });
     (live.collect(), state.dead_letters(None, 100, 0).iter().map(|letter| letter.id).collect())
 }
@@ -174,5 +183,45 @@ fn loom_replace_against_take() {
         let left = if replaced && taken.is_some() { 0 } else { 1 };
         assert_eq!(state_of(&buffer).0.len(), left);
         assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// A message is enqueued while the index of ids is made: the index has it afterwards.
+#[test]
+fn loom_index_of_ids_misses_none() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let Enqueued::Accepted(first) = enqueue(&buffer, None) else { panic!("it is new") };
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || enqueue(&buffer, None))
+        };
+        assert!(buffer.state.find(first).is_some());
+        let Enqueued::Accepted(second) = other.join().unwrap() else { panic!("it is new") };
+        assert!(buffer.state.find(second).is_some());
+    });
+}
+
+/// A delayed message is replaced by one that is due at the same moment, while somebody else commits, and so may show
+/// the new one before the old one's place in the schedule is given up. That gave up the new one's, which then never
+/// became ready.
+#[test]
+fn loom_replace_of_a_delayed_message_by_one_that_is_due_with_it() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let due = NOW.after(Duration::from_secs(10));
+        enqueue_due(&buffer, Some("k"), due);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || buffer.journal.write().unwrap())
+        };
+        assert!(matches!(enqueue_due(&buffer, Some("k"), due), Enqueued::Replaced(_)));
+        other.join().unwrap();
+        assert_eq!(buffer.state.run_due(NOW), Some(due));
+        assert_eq!(buffer.state.run_due(due), None);
+        let taken = take(&buffer);
+        assert!(settle(&buffer, &taken, ACK));
     });
 }

@@ -4,13 +4,17 @@
 //! keys as it goes, so that a later message of the same call sees what an earlier one did, and notes how to undo that.
 //! Logged, its changes stand; dropped, everything is as it was.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
-use super::entry::{MESSAGE_HEAD_BYTES, MessageHead, kind};
-use super::keys::{Holders, LockedKeys};
+use super::entry::{HeadBytes, MessageHead, kind};
+use super::flags::{Flag, Flags};
+use super::keys::{Guarding, Holders, LockedKeys};
 use super::queue::Queue;
 use super::slot::{Guard, NONE, State as SlotState};
 use super::state::{Effect, State};
+use super::turns::group_number;
 use crate::clock::Moment;
 use crate::error::Result;
 use crate::journal::{Level, Pending, Record, record_space};
@@ -28,6 +32,12 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) keep: bool,
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) content_type: Option<&'a str>,
+    pub(crate) group: Option<&'a str>,
+    pub(crate) priority: u8,
+    /// When it expires.
+    pub(crate) expires: Option<Moment>,
+    /// How long it guards its key when it is done.
+    pub(crate) window: Duration,
     /// As [`super::entry::put_header`] writes them.
     pub(crate) headers: Vec<u8>,
     pub(crate) body: &'a [u8],
@@ -37,47 +47,66 @@ pub(crate) struct NewMessage<'a> {
 }
 
 impl NewMessage<'_> {
-    /// The fixed part of its record.
-    pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> [u8; MESSAGE_HEAD_BYTES] {
+    /// The first part of its record.
+    pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> HeadBytes {
         let head = MessageHead {
             id,
             enqueued_at: self.enqueued_at,
             due: self.due,
-            behind,
-            sync: level == Level::Sync,
+            flags: flags(behind, level),
+            priority: self.priority,
             queue_len: short(self.queue.name.len()),
             key_len: text_len(self.key),
             correlation_len: text_len(self.correlation_id),
             type_len: text_len(self.content_type),
+            group_len: text_len(self.group),
             headers_len: u32::try_from(self.headers.len()).unwrap_or(u32::MAX),
+            expires: self.expires,
+            window: self.window,
             ..MessageHead::default()
         };
         head.encode()
     }
 
     /// The pieces of its record's body.
-    pub(super) fn pieces<'p>(&'p self, head: &'p [u8; MESSAGE_HEAD_BYTES]) -> Pieces<'p> {
+    pub(super) fn pieces<'p>(&'p self, head: &'p HeadBytes) -> Pieces<'p> {
         [
-            &head[..],
+            head,
             self.queue.name.as_bytes(),
             self.key.unwrap_or_default().as_bytes(),
             self.correlation_id.unwrap_or_default().as_bytes(),
             self.content_type.unwrap_or_default().as_bytes(),
+            self.group.unwrap_or_default().as_bytes(),
             &self.headers,
             self.body,
         ]
     }
 
     /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
-    pub(super) fn fill(&self, slot: &mut Guard<'_>, position: u64, behind: bool, level: Level) {
-        slot.queue = self.queue.number;
-        slot.version = position;
-        slot.due = self.due;
-        slot.attempts = 0;
-        slot.crashes = 0;
-        slot.behind = behind;
-        slot.level = level;
-        slot.set(SlotState::Pending);
+    pub(super) fn fill(
+        &self,
+        state: &State,
+        slot: u32,
+        guard: &mut Guard<'_>,
+        position: u64,
+        behind: bool,
+        level: Level,
+    ) {
+        if guard.flags.has(Flag::Expires) {
+            state.expiries.remove(slot, guard.id());
+        }
+        if let Some(moment) = self.expires {
+            state.expiries.set(slot, moment);
+        }
+        guard.queue = u16::try_from(self.queue.number).unwrap_or(u16::MAX);
+        guard.version = position;
+        guard.due = self.due;
+        guard.attempts = 0;
+        guard.crashes = 0;
+        guard.priority = self.priority;
+        guard.group = self.group.map_or(0, group_number);
+        guard.flags = flags(behind, level).with(Flag::Expires, self.expires.is_some());
+        guard.set(SlotState::Pending);
     }
 
     /// What its record does once it has reached its level.
@@ -85,6 +114,10 @@ impl NewMessage<'_> {
         let delayed = self.due > self.enqueued_at;
         Effect::Show { slot, queue: self.queue.number, version, delayed }
     }
+}
+
+fn flags(behind: bool, level: Level) -> Flags {
+    Flags::default().with(Flag::Behind, behind).with(Flag::Sync, level == Level::Sync)
 }
 
 /// What becomes of one message of a call.
@@ -131,6 +164,7 @@ struct Item {
 /// A message that left the schedule because it was replaced.
 #[derive(Debug)]
 struct Unscheduled {
+    slot: u32,
     queue: Arc<Queue>,
     due: Moment,
     id: u64,
@@ -141,6 +175,7 @@ struct Unscheduled {
 enum Undo {
     Insert(u32),
     Set(u32, Holders),
+    Guard(u32, Box<str>, Option<Guarding>),
 }
 
 /// What a call decides.
@@ -192,6 +227,10 @@ impl<'a> Plan<'a> {
         let fate = match message.key {
             None => self.accept(number, message, NONE, false)?,
             Some(key) => match self.keys.find(message.queue.number, key) {
+                Some((key, holders)) if holders.newest != NONE => {
+                    self.add_held(number, message, key, holders)?
+                }
+                _ if let Some(fate) = self.guarded(message, key) => fate,
                 None => {
                     let fate = self.accept(number, message, NONE, false)?;
                     let slot = self.items.last().map_or(NONE, |item| item.slot);
@@ -202,17 +241,45 @@ impl<'a> Plan<'a> {
                     }
                     fate
                 }
-                Some((key, holders)) if holders.newest == NONE => {
+                Some((key, holders)) => {
                     let fate = self.accept(number, message, key, false)?;
                     let newest = self.items.last().map_or(NONE, |item| item.slot);
                     self.set_holders(key, holders, Holders { newest, older: NONE });
                     fate
                 }
-                Some((key, holders)) => self.add_held(number, message, key, holders)?,
             },
         };
         self.fates.push(fate);
         Ok(())
+    }
+
+    /// What a guard of its key makes of a message that nobody else keeps from it; a guard that stops it not, ends.
+    fn guarded(&mut self, message: &NewMessage<'_>, key: &str) -> Option<Fate> {
+        let queue = message.queue.number;
+        let guarding = self.keys.guarding(queue, key)?;
+        if message.keep && guarding.until > self.state.clock.now() {
+            return Some(Fate::Duplicate { id: guarding.id, version: guarding.record });
+        }
+        self.set_guarding(queue, key, Some(guarding), None);
+        None
+    }
+
+    /// Has a key, which nobody holds any more, guarded by a message that is done.
+    pub(crate) fn guard_key(&mut self, key: u32, guarding: Guarding) {
+        if let Some((queue, key)) = self.keys.name(key) {
+            self.set_guarding(queue, &key, None, Some(guarding));
+        }
+    }
+
+    fn set_guarding(
+        &mut self,
+        queue: u32,
+        key: &str,
+        from: Option<Guarding>,
+        to: Option<Guarding>,
+    ) {
+        self.undo.push(Undo::Guard(queue, key.into(), from));
+        self.keys.set_guarding(queue, key, to);
     }
 
     /// Whether another message waits behind this one, which holds this key.
@@ -224,13 +291,13 @@ impl<'a> Plan<'a> {
     pub(crate) fn leave(&mut self, key: u32, slot: u32) -> Option<u64> {
         let holders = self.keys.holders(key)?;
         if holders.older != slot {
-            self.set_holders(key, holders, Holders { newest: NONE, older: NONE });
-            self.vacated = Some(key);
+            self.set_holders(key, holders, Holders { newest: holders.older, older: NONE });
+            self.vacated = Some(key).filter(|_| holders.older == NONE);
             return None;
         }
         self.set_holders(key, holders, Holders { newest: holders.newest, older: NONE });
         let guard = self.state.slots.at(holders.newest).lock();
-        let id = guard.id;
+        let id = guard.id();
         self.held.push((holders.newest, guard));
         self.freed = Some(holders.newest);
         Some(id)
@@ -245,7 +312,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn bodies<'m>(&self, messages: &'m [NewMessage<'m>]) -> Bodies<'m> {
         let body = |item: &Item| {
             let message = messages.get(item.message)?;
-            let id = if item.fresh { 0 } else { self.guard(item.slot)?.id };
+            let id = if item.fresh { 0 } else { self.guard(item.slot)?.id() };
             Some((message.head(id, item.behind, item.level), message))
         };
         Bodies { bodies: self.items.iter().filter_map(body).collect() }
@@ -263,8 +330,9 @@ impl<'a> Plan<'a> {
             let mut fresh;
             let guard = if item.fresh {
                 fresh = self.state.slots.at(item.slot).lock();
-                fresh.id = position;
+                fresh.set_id(position);
                 fresh.key = item.key;
+                self.state.ids.insert(position, item.slot);
                 &mut fresh
             } else {
                 match self.held.iter_mut().find(|(slot, _)| *slot == item.slot) {
@@ -276,18 +344,23 @@ impl<'a> Plan<'a> {
                 message.queue.figures.ready.down();
             }
             self.cleared += u32::from(!item.fresh && guard.is_suspect());
-            message.fill(guard, position, item.behind, item.level);
-            ids.push((guard.id, position));
+            let group = if item.fresh { 0 } else { guard.group };
+            message.fill(self.state, item.slot, guard, position, item.behind, item.level);
+            if group != 0 && group != guard.group {
+                let (slot, queue) = (item.slot, message.queue.number);
+                pending.at(item.level, Effect::LeftGroup { slot, queue, group });
+            }
+            ids.push((guard.id(), position));
             pending.at(item.level, message.shown(item.slot, position));
             position += bodies.space(message) as u64;
         }
         if let Some(slot) = self.freed
             && let Some((_, guard)) = self.held.iter_mut().find(|(held, _)| *held == slot)
         {
-            guard.behind = false;
+            guard.flags.set(Flag::Behind, false);
             if guard.state() == SlotState::Behind {
                 guard.set(SlotState::Pending);
-                let (queue, version) = (guard.queue, guard.version);
+                let (queue, version) = (guard.queue.into(), guard.version);
                 pending.at(Level::Os, Effect::Show { slot, queue, version, delayed: true });
             }
         }
@@ -323,9 +396,9 @@ impl<'a> Plan<'a> {
             // Its guard is held already: it was behind the message that is being settled.
             let Some(guard) = self.guard(newest) else { return Ok(Fate::DuplicateOf(0)) };
             if message.keep {
-                return Ok(Fate::Duplicate { id: guard.id, version: guard.version });
+                return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
             }
-            let level = guard.level.max(message.level);
+            let level = guard.level().max(message.level);
             self.items.push(Item {
                 message: number,
                 slot: newest,
@@ -338,7 +411,7 @@ impl<'a> Plan<'a> {
         }
         let guard = self.state.slots.at(newest).lock();
         if message.keep {
-            return Ok(Fate::Duplicate { id: guard.id, version: guard.version });
+            return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
         }
         if guard.state() == SlotState::Taken {
             drop(guard);
@@ -348,17 +421,17 @@ impl<'a> Plan<'a> {
             return Ok(fate);
         }
         if guard.state() == SlotState::Delayed {
-            let (due, id, attempts) = (guard.due, guard.id, guard.attempts);
+            let (due, id, attempts) = (guard.due, guard.id(), guard.attempts);
             let queue = Arc::clone(message.queue);
-            self.unscheduled.push(Unscheduled { queue, due, id, attempts });
+            self.unscheduled.push(Unscheduled { slot: newest, queue, due, id, attempts });
         }
         self.items.push(Item {
             message: number,
             slot: newest,
             fresh: false,
             key,
-            behind: guard.behind,
-            level: guard.level.max(message.level),
+            behind: guard.flags.has(Flag::Behind),
+            level: guard.level().max(message.level),
         });
         self.held.push((newest, guard));
         Ok(Fate::Replaced(self.items.len() - 1))
@@ -406,7 +479,8 @@ impl Drop for Plan<'_> {
                 self.keys.remove(key);
             }
             for gone in self.unscheduled.drain(..) {
-                self.state.unschedule(&gone.queue, gone.due, gone.id, gone.attempts);
+                let Unscheduled { slot, queue, due, id, attempts } = gone;
+                self.state.unschedule(slot, &queue, due, id, attempts);
             }
             (0..self.cleared).for_each(|_| self.state.cleared());
             return;
@@ -415,6 +489,7 @@ impl Drop for Plan<'_> {
             match undo {
                 Undo::Insert(key) => self.keys.remove(key),
                 Undo::Set(key, holders) => self.keys.set(key, holders),
+                Undo::Guard(queue, key, guarding) => self.keys.set_guarding(queue, &key, guarding),
             }
         }
         for item in self.items.iter().filter(|item| item.fresh) {
@@ -426,11 +501,11 @@ impl Drop for Plan<'_> {
 /// The bodies of a plan's records, in pieces that are gathered only in the journal.
 #[derive(Debug)]
 pub(crate) struct Bodies<'m> {
-    bodies: Few<([u8; MESSAGE_HEAD_BYTES], &'m NewMessage<'m>)>,
+    bodies: Few<(HeadBytes, &'m NewMessage<'m>)>,
 }
 
-/// The pieces of a body: head, queue, key, correlation id, content type, headers, body.
-pub(super) type Pieces<'p> = [&'p [u8]; 7];
+/// The pieces of a body: head, queue, key, correlation id, content type, group, headers, body.
+pub(super) type Pieces<'p> = [&'p [u8]; 8];
 
 impl Bodies<'_> {
     /// The pieces of every body, in order.
@@ -440,10 +515,10 @@ impl Bodies<'_> {
 
     /// Bytes that a message's record takes in the log.
     fn space(&self, message: &NewMessage<'_>) -> usize {
-        let texts = [message.key, message.correlation_id, message.content_type];
+        let texts = [message.key, message.correlation_id, message.content_type, message.group];
         let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
         let body = message.queue.name.len() + texts + message.headers.len() + message.body.len();
-        record_space(MESSAGE_HEAD_BYTES + body)
+        record_space(MessageHead::len(message.expires.is_some(), !message.window.is_zero()) + body)
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::doorbell::Doorbell;
-use super::lane::Lane;
+use super::lane::Lanes;
+use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,10 @@ pub(crate) struct Queue {
 /// What is ready, and how many wait for something to be.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub(crate) lane: Lane,
+    pub(crate) lanes: Lanes,
+    pub(crate) turns: Turns,
+    /// Nothing is handed out for now.
+    pub(crate) paused: bool,
     waiting: u32,
     /// How many of those have been woken and are not back yet.
     rung: u32,
@@ -40,7 +44,9 @@ impl Queue {
             name: name.into(),
             number,
             ready: Mutex::new(Ready {
-                lane: Lane::new(),
+                lanes: Lanes::new(),
+                turns: Turns::default(),
+                paused: false,
                 waiting: 0,
                 rung: 0,
                 doorbells: Vec::new(),
@@ -83,7 +89,7 @@ impl Queue {
     /// Wakes another one, by who was woken and cannot take what came.
     pub(crate) fn pass_on(&self) {
         let mut ready = self.ready();
-        if !ready.lane.is_empty() {
+        if !ready.lanes.is_empty() {
             self.ring(&mut ready);
         }
     }
@@ -95,6 +101,14 @@ impl Queue {
         ready.rung = ready.waiting;
         self.arrival.notify_all();
         ready.doorbells.iter().for_each(|doorbell| doorbell.ring());
+    }
+
+    /// Has nothing handed out, or things again.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.ready().paused = paused;
+        if !paused {
+            self.ring_all();
+        }
     }
 
     /// Waits until rung, at most for `time`.
@@ -210,6 +224,12 @@ impl Queues {
             let _ = place.set(queue);
         }
         Ok(self.numbered(number))
+    }
+
+    /// The queue of this name, if there is one.
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Queue>> {
+        let number = *self.read().get(name)?;
+        Some(self.numbered(number))
     }
 
     /// The queue that this thread named last, if it is that again.

@@ -4,16 +4,18 @@
 //! What was being handled when a process died is known to the marks; the next opening logs it, see
 //! [`Replayed::reopen`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
-use super::keys::Holders;
+use super::flags::{Flag, Flags};
+use super::keys::{Guarding, Holders};
 use super::slot::{Linked, NONE, State as SlotState};
 use super::state::{Bounds, State};
 use super::token::opening_of;
+use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Level, Replay};
+use crate::journal::Replay;
 use crate::storage::{Mark, Marks};
 use crate::sync::Arc;
 
@@ -26,10 +28,13 @@ struct Message {
     key: Option<Box<str>>,
     attempts: u32,
     crashes: u8,
-    behind: bool,
+    flags: Flags,
+    priority: u8,
+    /// Its group's number, or 0.
+    group: u64,
+    expires: Option<Moment>,
     /// It was being handled when the last opening ended.
     crashed: bool,
-    sync: bool,
 }
 
 /// What replay has come to.
@@ -37,6 +42,8 @@ struct Message {
 pub(crate) struct Replayed {
     messages: BTreeMap<u64, Message>,
     dead: BTreeMap<u64, DeadLetterEntry>,
+    /// The keys that messages guard which are done: the id, and until when.
+    guarded: HashMap<(u32, Box<str>), (u64, Moment)>,
     queues: Vec<Box<str>>,
     queue_numbers: HashMap<Box<str>, u32>,
     /// The latest moment seen.
@@ -94,7 +101,7 @@ impl Replayed {
     pub(crate) fn reopen(&mut self, held: &[u64]) {
         let mut behind: HashMap<(u32, Box<str>), u64> = HashMap::new();
         for (id, message) in &self.messages {
-            if let (true, Some(key)) = (message.behind, &message.key) {
+            if let (true, Some(key)) = (message.flags.has(Flag::Behind), &message.key) {
                 behind.insert((message.queue, key.clone()), *id);
             }
         }
@@ -106,12 +113,13 @@ impl Replayed {
         self.superseded =
             superseded.map(|(id, message)| (message.queue, held.contains(&id))).collect();
         for message in self.messages.values_mut() {
-            message.behind = false;
+            message.flags.set(Flag::Behind, false);
             message.crashed = false;
         }
         for id in held {
             if let Some(message) = self.messages.get_mut(id) {
                 message.crashed = true;
+                message.flags.set(Flag::Holds, true);
                 message.crashes = message.crashes.saturating_add(1);
             }
         }
@@ -136,7 +144,15 @@ impl Replayed {
         for name in &self.queues {
             state.queues.named(name)?;
         }
-        for (id, message) in self.messages {
+        let mut held_groups = HashSet::new();
+        for (id, mut message) in self.messages {
+            // A mark may outlive the records before it. Then more than one message of a group came back; the first is it.
+            if message.group != 0
+                && message.flags.has(Flag::Holds)
+                && !held_groups.insert((message.queue, message.group))
+            {
+                message.flags.set(Flag::Holds, false);
+            }
             let slot = state.slots.claim().ok_or_else(|| {
                 Error::new(
                     ErrorKind::Invalid,
@@ -162,19 +178,29 @@ impl Replayed {
             });
             {
                 let mut guard = state.slots.at(slot).lock();
-                guard.id = id;
+                guard.set_id(id);
                 guard.version = message.version;
                 guard.due = message.due;
-                guard.queue = message.queue;
+                guard.queue = u16::try_from(message.queue).unwrap_or(u16::MAX);
                 guard.key = key;
                 guard.attempts = message.attempts;
                 guard.crashes = message.crashes;
-                guard.behind = false;
-                guard.level = if message.sync { Level::Sync } else { Level::Os };
+                guard.flags = message.flags;
+                guard.priority = message.priority;
+                guard.group = message.group;
                 guard.linked = Linked::Nowhere;
+                if let Some(moment) = message.expires {
+                    state.expiries.set(slot, moment);
+                }
                 guard.set(SlotState::Pending);
             }
             state.show_waiting(slot, message.queue, message.version, true);
+        }
+        for ((queue, key), (id, until)) in self.guarded {
+            if until > state.clock.now() {
+                let mut keys = state.keys.lock(vec![state.keys.shard_of(queue, &key)]);
+                keys.set_guarding(queue, &key, Some(Guarding { id, until, record: 0 }));
+            }
         }
         for (queue, was_held) in self.superseded {
             let figures = &state.queues.numbered(queue).figures;
@@ -206,6 +232,10 @@ impl Replayed {
         let queue = self.queue(entry.queue);
         self.see(head.enqueued_at);
         self.dead.remove(&id);
+        // A new one; what was written again may be on its way back to the dead letters.
+        if let (0, Some(key)) = (head.id, entry.key) {
+            self.guarded.remove(&(queue, key.into()));
+        }
         self.messages.insert(
             id,
             Message {
@@ -215,9 +245,11 @@ impl Replayed {
                 key: entry.key.map(Into::into),
                 attempts: head.attempts,
                 crashes: head.crashes,
-                behind: head.behind,
+                flags: head.flags,
+                priority: head.priority,
+                group: entry.group.map_or(0, group_number),
+                expires: head.expires,
                 crashed: false,
-                sync: head.sync,
             },
         );
         Some(())
@@ -235,6 +267,7 @@ impl Replayed {
                 if let Some(message) = self.version(id, version) {
                     message.attempts = attempts;
                     message.due = due;
+                    message.flags.set(Flag::Holds, true);
                 }
             }
             Entry::Gone { id, version, next, at } => {
@@ -262,6 +295,14 @@ impl Replayed {
                 self.dead.remove(&id);
             }
             Entry::Time { at } => self.see(at),
+            Entry::Done { id, version, until, at } => {
+                self.see(at);
+                if self.version(id, version).is_some()
+                    && let Some(Message { queue, key: Some(key), .. }) = self.messages.remove(&id)
+                {
+                    self.guarded.insert((queue, key), (id, until));
+                }
+            }
         }
     }
 
@@ -271,7 +312,7 @@ impl Replayed {
 
     fn freed(&mut self, next: u64) {
         if let Some(message) = self.messages.get_mut(&next) {
-            message.behind = false;
+            message.flags.set(Flag::Behind, false);
         }
     }
 
@@ -295,11 +336,17 @@ impl Replay for Replayed {
                         key: kept.key.map(Into::into),
                         attempts: kept.attempts,
                         crashes: kept.crashes,
-                        behind: kept.behind,
+                        flags: kept.flags,
+                        priority: kept.priority,
+                        group: kept.group,
+                        expires: kept.expires,
                         crashed: false,
-                        sync: kept.sync,
                     },
                 );
+            }
+            SnapshotEntry::Guarded(guarded) => {
+                let queue = self.queue(guarded.queue);
+                self.guarded.insert((queue, guarded.key.into()), (guarded.id, guarded.until));
             }
             SnapshotEntry::Dead(letter) => {
                 self.dead.insert(letter.id, letter);

@@ -1,9 +1,13 @@
 //! Settling: the one end of a delivery, and what follows from it.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use super::buffer::{Buffer, Taken};
 use super::entry::{DeadLetterEntry, Entry};
+use super::flags::Flag;
+use super::keys::Guarding;
 use super::plan::{NewMessage, Plan, records};
 use super::queue::Queue;
 use super::slot::{NONE, State as SlotState};
@@ -20,6 +24,8 @@ pub(crate) enum Outcome<'a> {
         children: &'a [NewMessage<'a>],
         /// Places that were taken for the children, beside the message's own.
         places: usize,
+        /// How long the message guards its key from now on.
+        window: Duration,
     },
     /// Failed: tried again at `due`, or a dead letter if `max_retries` is used up.
     Fail { due: Moment, max_retries: u32, error: &'a str },
@@ -27,6 +33,8 @@ pub(crate) enum Outcome<'a> {
     Release { due: Moment },
     /// To the dead letters.
     Reject { reason: &'a str, error: &'a str },
+    /// It was cancelled, and did not end in an ack: dropped.
+    Drop,
     /// To the dead letters without another attempt, because its limits were used up.
     Spent { reason: &'a str, error: &'a str },
 }
@@ -55,7 +63,7 @@ impl Buffer {
         let state = &*self.state;
         let now = state.clock.recent();
         let (children, places) = match outcome {
-            Outcome::Ack { children, places } => (children, places),
+            Outcome::Ack { children, places, .. } => (children, places),
             _ => (&[][..], 0),
         };
         let keyed = children.iter().filter_map(|child| Some((child.queue.number, child.key?)));
@@ -69,11 +77,15 @@ impl Buffer {
         state.room.force(own);
         let mut plan = Plan::new(state, state.keys.lock(shards), places + own);
         let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
-            queue.figures.stale_settles.up();
             return Err(stale(taken));
         };
+        let outcome = match outcome {
+            Outcome::Ack { .. } | Outcome::Spent { .. } => outcome,
+            _ if guard.flags.has(Flag::Cancelled) => Outcome::Drop,
+            _ => outcome,
+        };
         let superseded = taken.key != NONE && plan.has_behind(taken.key, taken.slot);
-        let (id, version, attempts) = (guard.id, guard.version, guard.attempts);
+        let (id, version, attempts) = (guard.id(), guard.version, guard.attempts);
         let counted = attempts + 1;
         let waits = match outcome {
             Outcome::Fail { due, max_retries, .. } if !superseded && counted <= max_retries => {
@@ -102,6 +114,13 @@ impl Buffer {
                 Outcome::Fail { error, .. } if !superseded => dead(counted, "max_retries", error),
                 Outcome::Reject { reason, error } => dead(counted, reason, error),
                 Outcome::Spent { reason, error } => dead(attempts, reason, error),
+                Outcome::Ack { window, .. }
+                    if next == 0 && !window.is_zero() && taken.key != NONE =>
+                {
+                    let until = state.clock.now().after(window);
+                    plan.guard_key(taken.key, Guarding { id, until, record: 0 });
+                    Entry::Done { id, version, until, at: now }
+                }
                 _ => Entry::Gone { id, version, next, at: now },
             }
         };
@@ -120,6 +139,7 @@ impl Buffer {
                 Entry::Wait { attempts, due, .. } => {
                     guard.attempts = *attempts;
                     guard.due = *due;
+                    guard.flags.set(Flag::Holds, true);
                     guard.set(SlotState::Pending);
                     Effect::Show { slot, queue: queue.number, version, delayed: *due > now }
                 }
@@ -146,11 +166,17 @@ impl Buffer {
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);
+        if let Entry::Done { until, .. } = entry {
+            plan.guard_key(taken.key, Guarding { id, until, record: appended.start });
+        }
         let awaits_sync = plan.level() == Some(Level::Sync);
         for (fate, child) in plan.fates.iter().zip(children) {
             fate.count(child.queue);
         }
         drop(plan);
+        if let Entry::Done { until, .. } = entry {
+            state.timer.due_at(until);
+        }
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         count(queue, outcome, &entry, superseded);
         if queue.is_at_rest() {
@@ -175,6 +201,10 @@ fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
         Outcome::Fail { .. } => figures.retried.up(),
         Outcome::Release { .. } => figures.released.up(),
         Outcome::Reject { .. } => figures.rejected.up(),
+        Outcome::Drop => {
+            figures.retried.up();
+            figures.cancelled.up();
+        }
         Outcome::Spent { .. } => {}
     }
     if matches!(entry, Entry::Dead { .. }) {

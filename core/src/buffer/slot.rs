@@ -9,18 +9,20 @@
 //! |---|---|---|
 //! | free | no message | an enqueue that popped it from the free list |
 //! | pending | decided and logged, not shown yet | the show of its effect; a replace |
-//! | ready | shown, in its queue's lane | a take, a replace |
-//! | delayed | shown, in the schedule | the timekeeper, a replace |
-//! | behind | shown, waits behind the message in flight with its key | that one's settle, a replace |
+//! | ready | shown, in its queue's lane or waiting for its group's turn | a take, a replace, a removal |
+//! | delayed | shown, in the schedule | the timekeeper, a replace, a removal |
+//! | behind | shown, waits behind the message in flight with its key | that one's settle, a replace, a removal |
 //! | taken | leased under the lease number in the word | whoever settles under that number; the lease's end |
 //! | settled | decided and logged to be gone, not shown yet | the show of its effect |
 //!
 //! Ordering: the swap acquires and the guard's drop releases, so the data is only ever reached by who holds the bit.
-//! Inside a guard the journal's tail may be locked, or the count in `company`, and nothing else.
+//! Inside a guard the journal's tail may be locked, or what locks nothing itself: the count in `company`, the expiries,
+//! the index of ids.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use super::flags::{Flag, Flags};
 use crate::clock::Moment;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -78,49 +80,62 @@ pub(crate) enum Linked {
     Side,
     /// Among the lane's suspects.
     Suspects,
+    /// In no lane: it waits for its group's turn.
+    Turn,
 }
 
-/// What a slot knows of its message.
+/// What a slot knows of its message, beside its id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Data {
-    /// The message's id: the position of the record that brought it.
-    pub(crate) id: u64,
     /// The position of the record that holds its content now.
     pub(crate) version: u64,
     /// When it is or was due.
     pub(crate) due: Moment,
-    /// Its queue's number.
-    pub(crate) queue: u32,
+    /// Its group's number, or 0.
+    pub(crate) group: u64,
     /// Its key's number, or [`NONE`].
     pub(crate) key: u32,
     /// Counted attempts that have ended.
     pub(crate) attempts: u32,
+    /// Its queue's number.
+    pub(crate) queue: u16,
     /// Times the process died in its handler.
     pub(crate) crashes: u8,
-    /// It waits behind the message in flight with its key.
-    pub(crate) behind: bool,
-    /// The level its content was asked to reach.
-    pub(crate) level: Level,
+    pub(crate) priority: u8,
+    pub(crate) flags: Flags,
     pub(crate) linked: Linked,
+    /// The priority of the lane that it is linked in.
+    pub(crate) lane: u8,
 }
 
 impl Data {
     const EMPTY: Self = Self {
-        id: 0,
         version: 0,
         due: Moment(0),
-        queue: NONE,
+        group: 0,
         key: NONE,
         attempts: 0,
+        queue: u16::MAX,
         crashes: 0,
-        behind: false,
-        level: Level::Os,
+        priority: 0,
+        flags: Flags(0),
         linked: Linked::Nowhere,
+        lane: 0,
     };
 
     /// Whether the process died in its handler before, so that it runs alone from now on.
     pub(crate) fn is_suspect(&self) -> bool {
         self.crashes > 0
+    }
+
+    /// Whether it was ever handed out and did not come back unused.
+    pub(crate) fn was_attempted(&self) -> bool {
+        self.attempts > 0 || self.crashes > 0
+    }
+
+    /// The level its content was asked to reach.
+    pub(crate) fn level(&self) -> Level {
+        if self.flags.has(Flag::Sync) { Level::Sync } else { Level::Os }
     }
 }
 
@@ -130,9 +145,10 @@ pub(crate) struct Slot {
     /// The neighbours in a lane's list, guarded by the lane's lock; `next` links free slots too.
     pub(crate) previous: AtomicU32,
     pub(crate) next: AtomicU32,
-    /// The id under which the slot stands in a lane's list, guarded by the lane's lock: so that a neighbour can be
-    /// compared without being locked.
-    pub(crate) place: AtomicU64,
+    /// The message's id: the position of the record that brought it. Written by who holds the slot's guard, and never
+    /// while the slot is linked, so that a lane's list can compare neighbours without locking them. Relaxed: guarded by
+    /// the busy bit for who holds a guard, and by the lane's lock for the list.
+    id: AtomicU64,
     data: Cell<Data>,
 }
 
@@ -145,9 +161,14 @@ impl Slot {
             word: AtomicU64::new(State::Free.word(0)),
             previous: AtomicU32::new(NONE),
             next: AtomicU32::new(NONE),
-            place: AtomicU64::new(0),
+            id: AtomicU64::new(0),
             data: Cell::new(Data::EMPTY),
         }
+    }
+
+    /// The id of the message in a slot that is linked in a lane which the caller has locked.
+    pub(crate) fn linked_id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
     }
 
     /// Takes the slot, whatever its state.
@@ -205,6 +226,17 @@ impl Guard<'_> {
         State::of(self.word)
     }
 
+    /// The message's id.
+    pub(crate) fn id(&self) -> u64 {
+        self.slot.id.load(Ordering::Relaxed)
+    }
+
+    /// Gives the slot to a new message.
+    pub(crate) fn set_id(&mut self, id: u64) {
+        debug_assert_eq!(self.linked, Linked::Nowhere, "a linked slot keeps its message");
+        self.slot.id.store(id, Ordering::Relaxed);
+    }
+
     /// Sets the state the slot is given back in.
     pub(crate) fn set(&mut self, state: State) {
         self.word = state.word(0);
@@ -241,7 +273,7 @@ impl Drop for Guard<'_> {
 
 impl fmt::Debug for Guard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Guard({:?}, {:?})", self.state(), **self)
+        write!(f, "Guard({} {:?}, {:?})", self.id(), self.state(), **self)
     }
 }
 
@@ -296,9 +328,10 @@ impl Slots {
                 Err(found) => head = found,
             }
         }
+        // Acquire and release: see `claimed_for_good`.
         let fresh = self
             .fresh
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| {
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |fresh| {
                 ((fresh as usize) < self.slots.places()).then_some(fresh + 1)
             })
             .ok()?;
@@ -330,9 +363,20 @@ impl Slots {
         0..self.fresh.load(Ordering::Acquire)
     }
 
+    /// The numbers of all slots that were ever claimed. Whoever claims one beyond them sees what the caller did before:
+    /// each of the two changes the count, and the later one sees the earlier one's.
+    pub(crate) fn claimed_for_good(&self) -> impl Iterator<Item = u32> {
+        0..self.fresh.fetch_add(0, Ordering::AcqRel)
+    }
+
     /// The slot of this number, if its block was made.
     pub(crate) fn find(&self, index: u32) -> Option<&Slot> {
         self.slots.get(index)
+    }
+
+    /// The slot of this number, which was claimed, perhaps by somebody who is about to make its block.
+    pub(crate) fn visit(&self, index: u32) -> Option<&Slot> {
+        self.slots.get_or_make(index)
     }
 
     /// Bytes that the slots take.
@@ -411,8 +455,8 @@ mod tests {
                     for _ in 0..20_000 {
                         let index = slots.claim().unwrap();
                         let slot = slots.at(index);
-                        slot.lock().id = thread;
-                        assert_eq!(slot.lock().id, thread);
+                        slot.lock().version = thread;
+                        assert_eq!(slot.lock().version, thread);
                         slots.free(index);
                     }
                 });

@@ -9,10 +9,12 @@
 //! little again, so that one old message never pins the log.
 
 use super::buffer::Buffer;
-use super::entry::{DeadLetterEntry, Entry, Kept, MessageEntry, SnapshotEntry, kind};
+use super::entry::{DeadLetterEntry, Entry, Guarded, Kept, MessageEntry, SnapshotEntry, kind};
+use super::flags::Flag;
 use super::slot::{Data, NONE, State as SlotState};
+use crate::clock::Moment;
 use crate::error::Result;
-use crate::journal::{Bytes, Level, Need, Record, Segment, SnapshotHeader, SnapshotWriter};
+use crate::journal::{Bytes, Need, Record, Segment, SnapshotHeader, SnapshotWriter};
 use crate::sync::Arc;
 
 /// A segment is written again when less than this share of a segment's size lives in it.
@@ -60,15 +62,33 @@ impl Buffer {
         let now = state.clock.now();
         writer.entry(|out| SnapshotEntry::encode_time(now, out))?;
         for slot in state.slots.claimed() {
-            let Some(data) = self.copy_slot(slot) else { continue };
+            let Some((id, data, expires)) = self.copy_slot(slot) else { continue };
             if data.version < begin {
-                live.push((data.version, Owner::Slot { slot, id: data.id }));
+                live.push((data.version, Owner::Slot { slot, id }));
             }
-            let queue = state.queues.numbered(data.queue).name.clone();
+            let queue = &state.queues.numbered(data.queue.into()).name;
             let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
-            let kept = Kept::of(&data, &queue, key.as_deref());
+            let kept = Kept {
+                id,
+                version: data.version,
+                due: data.due,
+                attempts: data.attempts,
+                crashes: data.crashes,
+                flags: data.flags,
+                priority: data.priority,
+                group: data.group,
+                expires,
+                queue,
+                key: key.as_deref(),
+            };
             writer.entry(|out| kept.encode(out))?;
         }
+        // Behind the slots, as the dead letters: messages that are done guard their keys from before they leave theirs.
+        state.keys.each_guarded(|queue, key, guarding| {
+            let queue = &state.queues.numbered(queue).name;
+            let guarded = Guarded { id: guarding.id, until: guarding.until, queue, key };
+            writer.entry(|out| guarded.encode(out))
+        })?;
         for letter in state.dead_letters(None, usize::MAX, 0) {
             if letter.version < begin {
                 live.push((letter.version, Owner::DeadLetter(letter.id)));
@@ -76,39 +96,50 @@ impl Buffer {
             writer.entry(|out| letter.encode(out))?;
         }
         live.sort_unstable_by_key(|(version, _)| *version);
-        let end = self.journal.marks().reserved;
-        self.journal.commit(Level::Sync, end)?;
-        Ok(end)
+        self.journal.snapshot_end()
     }
 
-    fn copy_slot(&self, slot: u32) -> Option<Data> {
+    fn copy_slot(&self, slot: u32) -> Option<(u64, Data, Option<Moment>)> {
         let guard = self.state.slots.find(slot)?.lock();
-        (guard.state() != SlotState::Free).then(|| *guard)
+        let is_used = guard.state() != SlotState::Free;
+        is_used.then(|| (guard.id(), *guard, self.expires(slot, &guard)))
+    }
+
+    /// When the message in a slot expires, if it does.
+    fn expires(&self, slot: u32, data: &Data) -> Option<Moment> {
+        data.flags.has(Flag::Expires).then(|| self.state.expiries.of(slot)).flatten()
     }
 
     /// Frees the segments before `begin` that hold nothing or little of what lives.
     fn clean(&self, begin: u64, live: &[(u64, Owner)]) -> Result<()> {
-        let mut emptied: Vec<Arc<Segment>> = Vec::new();
-        let mut moved = false;
+        let mut inhabited = Vec::new();
         for segment in self.journal.space().before(begin) {
             let first = live.partition_point(|(version, _)| *version < segment.header.start);
             let end = live.partition_point(|(version, _)| *version < segment.end());
             let owners = live.get(first..end).unwrap_or_default();
             if owners.is_empty() {
-                emptied.push(segment);
-            } else if self.is_thin(owners)? && self.write_again(owners)? {
-                moved = true;
+                self.discard(&segment);
+            } else {
+                inhabited.push((segment, owners));
+            }
+        }
+        // Only now: what is written again may need the room that the others have made.
+        let mut emptied = Vec::new();
+        for (segment, owners) in inhabited {
+            if self.is_thin(owners)? && self.write_again(owners)? {
                 emptied.push(segment);
             }
         }
-        if moved {
+        if !emptied.is_empty() {
             self.journal.sync()?;
         }
-        for segment in emptied {
-            // What cannot be removed now is found and removed after the next snapshot or at the next open.
-            let _ = self.journal.space().discard(&segment);
-        }
+        emptied.iter().for_each(|segment| self.discard(segment));
         Ok(())
+    }
+
+    fn discard(&self, segment: &Arc<Segment>) {
+        // What cannot be removed now is removed after the first snapshot of the next opening.
+        let _ = self.journal.space().discard(segment);
     }
 
     /// Whether so little lives in a segment that it is written again: judged by the mean of some of its contents.
@@ -151,14 +182,14 @@ impl Buffer {
         }
         let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
         let mut head = entry.head;
-        head.id = guard.id;
+        head.id = guard.id();
         head.due = guard.due;
         head.attempts = guard.attempts;
         head.crashes = guard.crashes;
-        head.behind = guard.behind;
+        head.flags = guard.flags;
         let head = head.encode();
         let rest = content.get(head.len()..).unwrap_or_default();
-        let record = Record { kind: kind::MESSAGE, parts: &[&head, rest] };
+        let record = Record { kind: kind::MESSAGE, parts: &[&head[..], rest] };
         self.journal.append(Need::Settle, &[record], |position, _| guard.version = position)?;
         Ok(true)
     }
@@ -177,7 +208,7 @@ impl Buffer {
         head.id = id;
         let head = head.encode();
         let rest = content.get(head.len()..).unwrap_or_default();
-        let message = Record { kind: kind::MESSAGE, parts: &[&head, rest] };
+        let message = Record { kind: kind::MESSAGE, parts: &[&head[..], rest] };
         // The group's second record names the position of the first, which is not known yet: it says 0 for "the
         // record before this one".
         let dead = Entry::Dead {

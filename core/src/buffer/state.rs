@@ -9,12 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;
 use super::entry::DeadLetterEntry;
+use super::expiries::Expiries;
+use super::flags::Flag;
 use super::holds::Holds;
+use super::ids::Ids;
 use super::keys::Keys;
 use super::queue::{Queue, Queues, Ready};
 use super::room::Room;
 use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
+use super::turns::Admission;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Show;
@@ -28,6 +32,8 @@ pub(crate) enum Effect {
     /// The message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since. Known to be
     /// due unless `delayed`.
     Show { slot: u32, queue: u32, version: u64, delayed: bool },
+    /// The message was replaced by one that is not of this group.
+    LeftGroup { slot: u32, queue: u32, group: u64 },
     /// The message is gone.
     Gone { slot: u32 },
     /// The message is a dead letter.
@@ -54,6 +60,8 @@ pub(crate) struct State {
     pub(crate) keys: Keys,
     pub(crate) room: Room,
     pub(crate) holds: Holds,
+    pub(crate) expiries: Expiries,
+    pub(crate) ids: Ids,
     schedule: Mutex<Schedule>,
     dead: Mutex<BTreeMap<u64, Arc<DeadLetterEntry>>>,
     /// Beyond that many dead letters each further one is parked: it keeps its place among the live messages.
@@ -84,6 +92,8 @@ impl State {
             keys: Keys::new(),
             room: Room::new(bounds.capacity),
             holds: Holds::new(marks),
+            expiries: Expiries::default(),
+            ids: Ids::default(),
             schedule: Mutex::default(),
             dead: Mutex::default(),
             max_dead_letters: bounds.max_dead_letters,
@@ -102,27 +112,41 @@ impl State {
     /// flight no more, see [`State::landed`].
     pub(crate) fn pop(&self, queue: &Queue) -> Option<(u32, Guard<'_>)> {
         let mut ready = queue.ready();
+        if ready.paused {
+            return None;
+        }
         loop {
-            let (index, suspect) = ready.lane.first()?;
+            let (index, suspect) = ready.lanes.first()?;
             if !self.company.enter(suspect) {
                 return None;
             }
             let mut guard = self.slots.at(index).lock();
-            ready.lane.unlink(&self.slots, index, &mut guard);
+            let id = guard.id();
+            ready.lanes.unlink(&self.slots, index, id, &mut guard);
             if guard.state() == SlotState::Ready {
-                if suspect && !guard.is_suspect() {
-                    self.company.is_ordinary();
+                if suspect == guard.is_suspect() {
+                    if guard.group != 0 {
+                        ready.turns.take(guard.group, index);
+                    }
+                    return Some((index, guard));
                 }
-                return Some((index, guard));
+                // Replaced meanwhile by a message that is no suspect, it has its place among the others.
+                ready.lanes.link(&self.slots, index, id, &mut guard);
             }
             drop(guard);
-            self.company.leave(suspect);
+            if self.company.leave(suspect) {
+                // Somebody may have met with what was counted here for a moment.
+                drop(ready);
+                self.ring_everywhere();
+                ready = queue.ready();
+            }
         }
     }
 
     /// Whether a queue has a message that may run now; asked under the queue's lock.
     pub(crate) fn has_ready(&self, ready: &Ready) -> bool {
-        ready.lane.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
+        !ready.paused
+            && ready.lanes.first().is_some_and(|(_, suspect)| self.company.admits(suspect))
     }
 
     /// A message is in flight no more; `stays` if it will be tried again.
@@ -152,59 +176,88 @@ impl State {
     /// How long the first ready message of a queue has been ready.
     pub(crate) fn oldest_ready_age(&self, queue: &Queue) -> Option<std::time::Duration> {
         let ready = queue.ready();
-        let (index, _) = ready.lane.first()?;
-        let due = self.slots.at(index).lock().due;
+        let due = ready.lanes.firsts().map(|index| self.slots.at(index).lock().due).min()?;
         Some(self.clock.now().since(due))
+    }
+
+    /// Whether the moment of a message that expires has come.
+    pub(crate) fn has_expired(&self, index: u32) -> bool {
+        self.expiries.of(index).is_some_and(|moment| moment <= self.clock.now())
+    }
+
+    /// The slot of a live message, by the time of the answer perhaps not any more.
+    pub(crate) fn find(&self, id: u64) -> Option<u32> {
+        self.ids.find(id, || {
+            for index in self.slots.claimed_for_good() {
+                let Some(slot) = self.slots.visit(index) else { continue };
+                let guard = slot.lock();
+                if guard.state() != SlotState::Free {
+                    self.ids.insert(guard.id(), index);
+                }
+            }
+        })
     }
 
     /// Puts a message back that was popped and not taken after all.
     pub(crate) fn unpop(&self, index: u32, guard: Guard<'_>) {
-        let queue = Arc::clone(self.queues.numbered(guard.queue));
+        let queue = Arc::clone(self.queues.numbered(guard.queue.into()));
         let suspect = guard.is_suspect();
         drop(guard);
         {
             let mut ready = queue.ready();
-            let mut guard = self.slots.at(index).lock();
+            let guard = self.slots.at(index).lock();
             if guard.state() == SlotState::Ready {
-                ready.lane.link(&self.slots, index, &mut guard);
-                queue.ring(&mut ready);
+                self.admit(&queue, &mut ready, index, guard);
             }
         }
         self.landed(suspect, true);
     }
 
-    /// Makes what is due ready; answers when the next message is due.
+    /// Makes what is due ready, and forgets guards that are over; answers when the next of all that is due.
     pub(crate) fn run_due(&self, now: Moment) -> Option<Moment> {
         loop {
             let (id, index) = {
                 let mut schedule = lock(&self.schedule);
                 match schedule.pop_due(now) {
                     Some(found) => found,
-                    None => return schedule.next(),
+                    None => return earliest(schedule.next(), self.keys.forget_due(now)),
                 }
             };
             let queue = {
                 let guard = self.slots.at(index).lock();
-                if guard.state() != SlotState::Delayed || guard.id != id || guard.due > now {
+                if guard.state() != SlotState::Delayed || guard.id() != id || guard.due > now {
                     continue;
                 }
-                Arc::clone(self.queues.numbered(guard.queue))
+                Arc::clone(self.queues.numbered(guard.queue.into()))
             };
             let mut ready = queue.ready();
             let mut guard = self.slots.at(index).lock();
-            if guard.state() == SlotState::Delayed && guard.id == id && guard.due <= now {
+            if guard.state() == SlotState::Delayed && guard.id() == id && guard.due <= now {
                 guard.set(SlotState::Ready);
                 queue.figures.ready.up();
                 self.left_schedule(&queue, guard.attempts);
-                ready.lane.link(&self.slots, index, &mut guard);
-                queue.ring(&mut ready);
+                self.admit(&queue, &mut ready, index, guard);
             }
         }
     }
 
-    /// Forgets that a message was delayed until then.
-    pub(crate) fn unschedule(&self, queue: &Queue, due: Moment, id: u64, attempts: u32) {
-        lock(&self.schedule).remove(due, id);
+    /// Forgets that a message was delayed until then, before it was replaced.
+    pub(crate) fn unschedule(
+        &self,
+        index: u32,
+        queue: &Queue,
+        due: Moment,
+        id: u64,
+        attempts: u32,
+    ) {
+        {
+            let mut schedule = lock(&self.schedule);
+            let guard = self.slots.at(index).lock();
+            // What replaced it may be shown already, and due at the same moment: then the entry is its own.
+            if guard.state() != SlotState::Delayed || guard.id() != id || guard.due != due {
+                schedule.remove(due, id);
+            }
+        }
         self.left_schedule(queue, attempts);
     }
 
@@ -277,7 +330,17 @@ impl State {
             // Replaced, or a slot of another message by now: the effect of that record will do it.
             return;
         }
-        if guard.behind {
+        if guard.flags.has(Flag::Expires)
+            && let Some(moment) = self.expiries.arm(index, guard.id())
+        {
+            // A manual clock, which stands still, may stand at that moment or beyond.
+            if moment <= self.clock.now() {
+                self.timer.due_now();
+            } else {
+                self.timer.due_at(moment);
+            }
+        }
+        if guard.flags.has(Flag::Behind) {
             guard.set(SlotState::Behind);
         } else if let Some(schedule) = schedule.as_mut().filter(|_| guard.due > self.clock.now()) {
             guard.set(SlotState::Delayed);
@@ -286,28 +349,124 @@ impl State {
                 self.retries.fetch_add(1, Ordering::Relaxed);
             }
             let due = guard.due;
-            schedule.insert(due, guard.id, index);
-            drop(guard);
+            schedule.insert(due, guard.id(), index);
+            self.put_off(queue, &mut ready, index, guard);
             self.timer.due_at(due);
         } else {
             guard.set(SlotState::Ready);
             queue.figures.ready.up();
-            ready.lane.link(&self.slots, index, &mut guard);
-            queue.ring(&mut ready);
+            self.admit(queue, &mut ready, index, guard);
         }
+    }
+
+    /// Puts a message that is ready into its lane, unless its group has another one first.
+    fn admit(&self, queue: &Queue, ready: &mut Ready, index: u32, mut guard: Guard<'_>) {
+        let id = guard.id();
+        if guard.group == 0 {
+            ready.lanes.link(&self.slots, index, id, &mut guard);
+            return queue.ring(ready);
+        }
+        let holds = guard.flags.has(Flag::Holds);
+        match ready.turns.admit(guard.group, id, index, holds) {
+            Admission::Runs => {
+                ready.lanes.link(&self.slots, index, id, &mut guard);
+                queue.ring(ready);
+            }
+            Admission::Displaces(head) => {
+                ready.lanes.link(&self.slots, index, id, &mut guard);
+                drop(guard);
+                self.displace(ready, head);
+                queue.ring(ready);
+            }
+            Admission::Waits => {
+                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                guard.linked = Linked::Turn;
+            }
+            Admission::Yields(next) => {
+                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                guard.linked = Linked::Turn;
+                drop(guard);
+                self.promote(queue, ready, next);
+            }
+        }
+    }
+
+    /// Sets the turns of its group right for a message that waits for its moment.
+    fn put_off(&self, queue: &Queue, ready: &mut Ready, index: u32, guard: Guard<'_>) {
+        let (group, id, holds) = (guard.group, guard.id(), guard.flags.has(Flag::Holds));
+        drop(guard);
+        if group == 0 {
+            return;
+        }
+        if !holds {
+            self.leave_group(queue, ready, group, id, index);
+        } else if let Some(head) = ready.turns.hold(group, index) {
+            self.displace(ready, head);
+        }
+    }
+
+    /// Takes a message out of its lane, for its group has another one first.
+    fn displace(&self, ready: &mut Ready, index: u32) {
+        let mut guard = self.slots.at(index).lock();
+        let id = guard.id();
+        ready.lanes.unlink(&self.slots, index, id, &mut guard);
+        guard.linked = Linked::Turn;
+    }
+
+    /// A message is no more in line in this group.
+    fn leave_group(&self, queue: &Queue, ready: &mut Ready, group: u64, id: u64, index: u32) {
+        if let Some(next) = ready.turns.leave(group, id, index) {
+            self.promote(queue, ready, next);
+        }
+    }
+
+    /// Puts the next message of a group into its lane. One that is not ready is about to be shown again or gone, and
+    /// its place in the group is set right then.
+    fn promote(&self, queue: &Queue, ready: &mut Ready, index: u32) {
+        let mut guard = self.slots.at(index).lock();
+        if guard.state() == SlotState::Ready {
+            let id = guard.id();
+            ready.lanes.link(&self.slots, index, id, &mut guard);
+            queue.ring(ready);
+        }
+    }
+
+    /// A message was replaced by one that is not of this group.
+    fn show_left_group(&self, index: u32, queue: u32, group: u64) {
+        let queue = self.queues.numbered(queue);
+        let mut ready = queue.ready();
+        let id = {
+            let mut guard = self.slots.at(index).lock();
+            if guard.linked == Linked::Turn {
+                guard.linked = Linked::Nowhere;
+            }
+            guard.id()
+        };
+        self.leave_group(queue, &mut ready, group, id, index);
     }
 
     /// Frees the slot of a message that is gone.
     fn free(&self, index: u32) {
         let mut guard = self.slots.at(index).lock();
-        if guard.linked != Linked::Nowhere {
-            // Still linked under its old state, which takes the lane's lock, and that comes first.
-            let queue = self.queues.numbered(guard.queue);
+        if guard.linked != Linked::Nowhere || guard.group != 0 {
+            // Still linked under its old state, or in its group's line: that takes the lock of the lanes, which comes
+            // first.
+            let queue = self.queues.numbered(guard.queue.into());
             drop(guard);
             let mut ready = queue.ready();
             guard = self.slots.at(index).lock();
-            ready.lane.unlink(&self.slots, index, &mut guard);
+            let (id, group) = (guard.id(), guard.group);
+            ready.lanes.unlink(&self.slots, index, id, &mut guard);
+            if group != 0 {
+                drop(guard);
+                self.leave_group(queue, &mut ready, group, id, index);
+                guard = self.slots.at(index).lock();
+            }
         }
+        if guard.flags.has(Flag::Expires) {
+            self.expiries.remove(index, guard.id());
+        }
+        self.ids.remove(guard.id());
         guard.set(SlotState::Free);
         drop(guard);
         self.slots.free(index);
@@ -356,6 +515,11 @@ impl State {
     }
 }
 
+/// The earlier of two moments that may not come.
+pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    [one, other].into_iter().flatten().min()
+}
+
 fn full() -> Error {
     Error::new(ErrorKind::Full, "the broker is full: capacity messages are live")
 }
@@ -368,6 +532,9 @@ impl Show for State {
             match effect {
                 Effect::Show { slot, queue, version, delayed } => {
                     self.show_waiting(slot, queue, version, delayed);
+                }
+                Effect::LeftGroup { slot, queue, group } => {
+                    self.show_left_group(slot, queue, group);
                 }
                 Effect::Gone { slot } => {
                     self.free(slot);
@@ -391,5 +558,103 @@ impl Show for State {
 
     fn unsynced(&self) {
         self.sync_wish.ask(&self.disk);
+    }
+
+    fn poisoned(&self) {
+        self.ring_everywhere();
+        self.rest.ring();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{Broker, Message, Options};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Opens a broker with two suspects in the queue `suspects`.
+    fn with_suspects(dir: &std::path::Path) -> Broker {
+        let broker = Broker::open(dir, Options::new()).unwrap();
+        broker.enqueue(Message::new("suspects", "first").dedup_key("k")).unwrap();
+        broker.enqueue(Message::new("suspects", "second")).unwrap();
+        let held = broker.receive_batch("suspects", 2, None, None).unwrap();
+        assert_eq!(held.len(), 2);
+        drop(broker);
+        drop(held);
+        let broker = Broker::open(dir, Options::new()).unwrap();
+        assert_eq!(broker.recovery().suspects, 2);
+        broker
+    }
+
+    /// The state behind a broker, by way of a delivery.
+    fn state_of(broker: &Broker) -> Arc<State> {
+        broker.enqueue(Message::new("aside", "")).unwrap();
+        let delivery = broker.receive("aside", None, None).unwrap().unwrap();
+        let state = Arc::clone(&delivery.shared.engine.buffer.state);
+        delivery.ack().unwrap();
+        state
+    }
+
+    fn until(done: impl Fn() -> bool) {
+        let end = Instant::now() + LONG;
+        while !done() {
+            assert!(Instant::now() < end, "it did not come");
+            std::thread::yield_now();
+        }
+    }
+
+    /// A message that had been replaced was met in its lane, and counted as in flight until that was seen. A suspect that
+    /// was asked for in that moment had to wait, and nobody told it that the moment was over.
+    #[test]
+    fn a_suspect_that_waits_for_a_message_which_is_none_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = with_suspects(dir.path());
+        let state = state_of(&broker);
+        broker.enqueue(Message::new("ordinary", "")).unwrap();
+        let index = state.queues.named("ordinary").unwrap().ready().lanes.first().unwrap().0;
+        let mut guard = state.slots.at(index).lock();
+        std::thread::scope(|scope| {
+            let ordinary = scope.spawn(|| broker.receive("ordinary", Duration::ZERO, None));
+            until(|| !state.company.admits(true));
+            let suspect = scope.spawn(|| broker.receive("suspects", LONG, None));
+            until(|| !state.company.admits(false));
+            std::thread::sleep(Duration::from_millis(50));
+            // As a replace leaves it until it is shown.
+            guard.set(SlotState::Pending);
+            drop(guard);
+            assert!(ordinary.join().unwrap().unwrap().is_none());
+            let began = Instant::now();
+            assert!(suspect.join().unwrap().unwrap().is_some());
+            assert!(began.elapsed() < LONG / 2, "woken by its timeout alone");
+        });
+    }
+
+    /// A suspect that was replaced keeps its place among the suspects. Met there, it held up everything else in the
+    /// broker until it was seen to be none, and nobody told those who had met with that.
+    #[test]
+    fn what_waits_for_a_suspect_that_is_none_any_more_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = with_suspects(dir.path());
+        let state = state_of(&broker);
+        broker.enqueue(Message::new("ordinary", "")).unwrap();
+        broker.enqueue(Message::new("suspects", "new").dedup_key("k")).unwrap();
+        let index = state.queues.named("suspects").unwrap().ready().lanes.first().unwrap().0;
+        let guard = state.slots.at(index).lock();
+        std::thread::scope(|scope| {
+            let replaced = scope.spawn(|| broker.receive("suspects", Duration::ZERO, None));
+            until(|| !state.company.admits(false));
+            let ordinary = scope.spawn(|| broker.receive("ordinary", LONG, None));
+            std::thread::sleep(Duration::from_millis(50));
+            drop(guard);
+            let replaced = replaced.join().unwrap().unwrap().unwrap();
+            let began = Instant::now();
+            assert!(ordinary.join().unwrap().unwrap().is_some());
+            assert!(began.elapsed() < LONG / 2, "woken by its timeout alone");
+            assert_eq!(replaced.body(), b"new");
+        });
     }
 }

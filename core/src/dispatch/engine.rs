@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::flight::Flight;
 use super::flights::Flights;
 use super::lease::{CancelReason, Lease};
+use super::owed::{End, Owed};
 use super::station::Station;
 use crate::broker::Backoff;
-use crate::buffer::{Buffer, Limits, Outcome, Queue, Settled};
+use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, earliest};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
@@ -16,8 +17,8 @@ use crate::journal::Level;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
-/// How long until a lease is taken away that could not be for want of room on the disk.
-const LOSE_AGAIN: Duration = Duration::from_secs(1);
+/// How long until what is due is tried again that could not be done for want of room on the disk.
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the engine needs of the broker's options.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub(crate) struct Engine {
     pub(crate) buffer: Buffer,
     pub(crate) options: EngineOptions,
     flights: Flights,
+    owed: Owed,
     /// How a delivery is tried again that no handler's settings say anything about.
     defaults: Arc<Retries>,
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
@@ -59,6 +61,7 @@ impl Engine {
     pub(crate) fn new(buffer: Buffer, options: EngineOptions) -> Self {
         Self {
             flights: Flights::new(options.capacity),
+            owed: Owed::default(),
             defaults: Arc::new(options.default_retries.clone()),
             buffer,
             options,
@@ -165,12 +168,46 @@ impl Engine {
     /// # Errors
     /// `STALE_LEASE`.
     pub(crate) fn settle(&self, flight: &Flight, outcome: Outcome<'_>) -> Result<Settled> {
-        let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome)?;
+        let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome);
+        let settled = settled.inspect_err(|error| {
+            if error.kind() == ErrorKind::StaleLease {
+                flight.queue.figures.stale_settles.up();
+            }
+        })?;
         self.ended(flight, None);
         if settled.awaits_sync {
             self.buffer.state.disk.ring();
         }
         Ok(settled)
+    }
+
+    /// Keeps the end of a flight that the disk has no room for, until it has.
+    pub(crate) fn owe(&self, flight: &Flight, end: End) {
+        flight.lease.conclude();
+        self.owed.add(end);
+        self.buffer.state.disk.ring();
+        if self.is_closed() {
+            // Whoever closed it may have forgotten what was owed before this was.
+            self.owed.clear();
+        }
+    }
+
+    /// Whether there are ends that the disk had no room for.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Tries again what the disk had no room for.
+    pub(crate) fn settle_owed(&self) {
+        if let Some(end) = self.owed.settle() {
+            // A failure poisons the journal, and everybody hears of it from there.
+            let _ = self.buffer.journal.commit(Level::Os, end);
+        }
+    }
+
+    /// Forgets what is owed; the broker was closed.
+    pub(crate) fn forget_owed(&self) {
+        self.owed.clear();
     }
 
     /// How a failed attempt of this flight ends.
@@ -221,10 +258,12 @@ impl Engine {
     pub(crate) fn run_due(self: &Arc<Self>) -> Option<Moment> {
         let now = self.now();
         let delayed = self.buffer.state.run_due(now);
+        let expiry = self.buffer.run_expired(now).unwrap_or_else(|_| Some(now.after(TRY_AGAIN)));
+        let waiting = earliest(delayed, expiry);
         loop {
             let (due, next) = self.flights.due(self.buffer.state.holds.given(), now);
             if due.is_empty() {
-                return [delayed, next].into_iter().flatten().min();
+                return earliest(waiting, next);
             }
             for flight in due {
                 self.flight_due(&flight, now);
@@ -246,9 +285,12 @@ impl Engine {
 
     /// Cancels a flight and sets the end of its grace.
     pub(crate) fn cancel(&self, flight: &Arc<Flight>, reason: CancelReason) {
-        let grace =
-            flight.station.as_ref().map_or(Duration::ZERO, |station| station.settings.cancel_grace);
-        let grace_ends = self.now().after(grace);
+        let grace_ends = match &flight.station {
+            Some(station) => self.now().after(station.settings.cancel_grace),
+            // Whoever pulled it is not told, and may ack as long as the lease was given for.
+            None if reason == CancelReason::Cancelled => flight.lease.term().deadline,
+            None => self.now(),
+        };
         if flight.lease.cancel(reason, grace_ends) {
             self.buffer.state.timer.due_at(grace_ends);
             if let Some(station) = &flight.station {
@@ -267,6 +309,27 @@ impl Engine {
         }
     }
 
+    /// Ends a message: one that waits is gone, one that somebody holds is cancelled. Answers whether there is one.
+    ///
+    /// # Errors
+    /// What the log answers.
+    pub(crate) fn cancel_message(&self, id: u64) -> Result<bool> {
+        loop {
+            match self.buffer.cancel(id)? {
+                Removed::Gone(_) => return Ok(true),
+                Removed::Nothing | Removed::Pending => return Ok(false),
+                Removed::InFlight => {}
+            }
+            let flights = self.all_flights();
+            if let Some(flight) = flights.iter().find(|flight| flight.taken.id == id) {
+                self.cancel(flight, CancelReason::Cancelled);
+                return Ok(true);
+            }
+            // It was taken a moment ago, and its flight is about to be there; or it has just ended.
+            std::thread::yield_now();
+        }
+    }
+
     /// Takes a flight's lease away: given back uncounted, or failed. Answers whether it did; not if the message was
     /// settled first.
     pub(crate) fn lose(&self, flight: &Flight, outcome: Outcome<'_>) -> bool {
@@ -282,7 +345,7 @@ impl Engine {
                 match error.kind() {
                     ErrorKind::StaleLease => flight.lease.end(None),
                     _ => {
-                        let again = self.now().after(LOSE_AGAIN);
+                        let again = self.now().after(TRY_AGAIN);
                         flight.lease.postpone(again);
                         self.buffer.state.timer.due_at(again);
                     }

@@ -3,14 +3,14 @@
 //! - The *timekeeper* sleeps until the next message or flight is due.
 //! - The *keeper of the disk* syncs what was written within `sync_interval`, and at once where messages wait for a sync
 //!   that nobody else asks for; it writes what handlers have acked and nobody has written yet; and it makes the next
-//!   spare segment.
+//!   spare segment. While the disk has no room for what handlers have answered, it asks again every second.
 //! - The *keeper of snapshots* takes them when they are due.
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.
 
 use std::time::{Duration, Instant};
 
-use super::engine::Engine;
+use super::engine::{Engine, TRY_AGAIN};
 use crate::buffer::Alarm;
 use crate::error::Result;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -112,9 +112,11 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
             return;
         }
         if !options.time_moves {
-            // Whoever advances the clock does what is due.
+            // Whoever advances the clock does what is due then. What has expired already when it comes back rings.
             timer.stand_still();
             timer.alarm.wait(seen, None);
+            // A failure poisons the journal, and everybody hears of it from there; without room, the next ring helps.
+            let _ = engine.buffer.run_expired(engine.now());
             continue;
         }
         timer.awake();
@@ -128,7 +130,11 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
 pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Snapshots) {
     let state = &engine.buffer.state;
     let journal = &engine.buffer.journal;
-    let (mut sync_by, mut write_by): (Option<Instant>, Option<Instant>) = (None, None);
+    let (mut sync_by, mut write_by, mut owed_by): (
+        Option<Instant>,
+        Option<Instant>,
+        Option<Instant>,
+    ) = (None, None, None);
     loop {
         let seen = state.disk.count();
         if engine.is_closed() {
@@ -160,7 +166,15 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
         if state.write_wish.is_asked() {
             write_by.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
         }
-        let next = [sync_by, write_by].into_iter().flatten().min();
+        match owed_by {
+            _ if !engine.owes() => owed_by = None,
+            Some(by) if now < by => {}
+            _ => {
+                engine.settle_owed();
+                owed_by = engine.owes().then(|| Instant::now() + TRY_AGAIN);
+            }
+        }
+        let next = [sync_by, write_by, owed_by].into_iter().flatten().min();
         state.disk.wait(seen, next.map(|next| next.saturating_duration_since(Instant::now())));
     }
 }

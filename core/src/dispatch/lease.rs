@@ -51,6 +51,8 @@ pub(crate) struct Term {
     grace_ends: Option<Moment>,
     /// It is being taken away, and cannot be extended any more.
     expired: bool,
+    /// Its end is decided, and has only to find room on the disk.
+    concluded: bool,
     over: bool,
     /// Its handler's code is running.
     running: bool,
@@ -61,7 +63,7 @@ pub(crate) struct Term {
 impl Term {
     /// When something is due next; none once it is over.
     pub(crate) fn due(&self) -> Option<Moment> {
-        (!self.over).then(|| self.grace_ends.unwrap_or(self.deadline))
+        (!self.over && !self.concluded).then(|| self.grace_ends.unwrap_or(self.deadline))
     }
 }
 
@@ -72,6 +74,7 @@ impl Lease {
             reason: None,
             grace_ends: None,
             expired: false,
+            concluded: false,
             over: false,
             running: false,
             overrun: false,
@@ -114,6 +117,11 @@ impl Lease {
     /// Could not be taken away now: tried again then.
     pub(crate) fn postpone(&self, moment: Moment) {
         lock(&self.term).grace_ends = Some(moment);
+    }
+
+    /// Its end is decided, and has only to find room on the disk: from now on nothing is due, and nothing is cancelled.
+    pub(crate) fn conclude(&self) {
+        lock(&self.term).concluded = true;
     }
 
     /// Notes that the message is held no more, and why if it was taken away; whoever still sleeps in it wakes.
@@ -164,7 +172,7 @@ impl Lease {
         wanted: impl FnOnce(&Term) -> bool,
     ) -> bool {
         let mut term = lock(&self.term);
-        let cancels = !term.over && term.reason.is_none() && wanted(&term);
+        let cancels = !term.over && !term.concluded && term.reason.is_none() && wanted(&term);
         if cancels {
             term.reason = Some(reason);
             term.grace_ends = Some(grace_ends);

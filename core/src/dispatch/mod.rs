@@ -5,6 +5,7 @@ mod flight;
 mod flights;
 mod keeper;
 mod lease;
+mod owed;
 mod station;
 mod worker;
 

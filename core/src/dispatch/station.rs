@@ -2,7 +2,8 @@
 //!
 //! A message is taken under a *permit*, of which there are `max_parallelism`, and gives it back when its flight is over,
 //! which may be long after its handler has returned. While there may be more workers, one that has taken a message sees
-//! to it that another one looks for the next. A worker whose handler is stuck beyond its grace is replaced by a
+//! to it that another one looks for the next. One that finds nothing to do for a while leaves, if another one goes on
+//! looking and `min_parallelism` of them stay. A worker whose handler is stuck beyond its grace is replaced by a
 //! substitute, at most `max_parallelism` of them; when the stuck one comes back, it leaves.
 //!
 //! Whose threads the workers run on is not decided here: each new [`Worker`] is handed to the station's `hire`.
@@ -49,6 +50,8 @@ struct Crew {
     workers: u32,
     /// Those of them that have not decided to leave.
     serving: u32,
+    /// `max_parallelism`, as it is now.
+    most: u32,
     /// Permits in use: flights that are not over, and workers about to take a message.
     permits: u32,
     /// Handlers that run on after their lease was lost.
@@ -68,12 +71,13 @@ impl Station {
         if let Some(doorbell) = &doorbell {
             queue.tell(doorbell);
         }
+        let crew = Crew { most: settings.max_parallelism, ..Crew::default() };
         Self {
             queue,
             settings,
             hire: Mutex::new(Some(hire)),
             doorbell,
-            crew: Mutex::default(),
+            crew: Mutex::new(crew),
             changed: Bell::new(),
             looking: AtomicU32::new(0),
         }
@@ -83,11 +87,25 @@ impl Station {
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
         crew.open = true;
-        let wanted = self.settings.min_parallelism.clamp(1, self.settings.max_parallelism);
+        let wanted = self.settings.min_parallelism.clamp(1, crew.most);
         let missing = (wanted + crew.stuck).saturating_sub(crew.serving);
         let hired: Vec<Worker> = (0..missing).map(|_| self.hired(&mut crew, engine)).collect();
         drop(crew);
         hired.into_iter().for_each(|worker| self.put_to_work(worker));
+    }
+
+    /// How many handlers run at once from now on. Those that run already, run on.
+    pub(crate) fn scale(self: &Arc<Self>, engine: &Arc<Engine>, most: u32) {
+        let mut crew = lock(&self.crew);
+        crew.most = most;
+        self.queue.figures.parallelism.set(most.into());
+        let missed = std::mem::take(&mut crew.permit_missed);
+        if self.looking.load(Ordering::Relaxed) == 0 {
+            self.hire_if_allowed(crew, engine);
+        } else {
+            drop(crew);
+        }
+        self.tell_of_permits(missed);
     }
 
     /// Takes no more messages. Handlers that run, run on.
@@ -97,12 +115,19 @@ impl Station {
         self.queue.ring_all();
     }
 
-    /// Waits until every worker has left.
+    /// Waits until every worker has left, but for those that are stuck.
     pub(crate) fn join(&self) {
         let mut crew = lock(&self.crew);
         while crew.workers > crew.stuck {
             crew = self.changed.wait(crew, None);
         }
+    }
+
+    /// Whether no handler's code runs, but for those that are stuck. Where it seems to run though it does not, its worker
+    /// is just leaving, and rings when it has left.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let crew = lock(&self.crew);
+        crew.workers <= crew.stuck + self.looking.load(Ordering::Relaxed)
     }
 
     /// Lets go of the handler.
@@ -136,6 +161,7 @@ impl Station {
         self.queue.figures.stuck.up();
         self.hire_if_allowed(crew, engine);
         self.changed.ring();
+        engine.buffer.state.rest.ring_if_heard();
     }
 
     /// A worker has taken a message: if nobody looks for the next one, somebody has to.
@@ -150,9 +176,32 @@ impl Station {
         self.looking.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A worker leaves; `serving` unless it had been told to.
-    pub(super) fn worker_leaves(&self, serving: bool) {
-        self.looking.fetch_sub(1, Ordering::Relaxed);
+    /// Whether there are more workers than stay when there is nothing to do.
+    pub(super) fn has_spare_workers(&self) -> bool {
+        self.is_spare(&lock(&self.crew))
+    }
+
+    fn is_spare(&self, crew: &Crew) -> bool {
+        crew.serving > self.settings.min_parallelism.clamp(1, crew.most)
+    }
+
+    /// Whether a worker that found nothing to do for a while may leave, which then does not look any more.
+    pub(super) fn may_leave(&self) -> bool {
+        let mut crew = lock(&self.crew);
+        let may = self.is_spare(&crew)
+            && self
+                .looking
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |looking| {
+                    (looking > 1).then(|| looking - 1)
+                })
+                .is_ok();
+        crew.serving -= u32::from(may);
+        may
+    }
+
+    /// A worker leaves; `looks` if it was looking until now, `serving` unless it had been told to leave.
+    pub(super) fn worker_leaves(&self, looks: bool, serving: bool) {
+        self.looking.fetch_sub(looks.into(), Ordering::Relaxed);
         let mut crew = lock(&self.crew);
         crew.workers -= 1;
         crew.serving -= u32::from(serving);
@@ -162,7 +211,7 @@ impl Station {
 
     /// Hires another worker, as far as that is allowed.
     fn hire_if_allowed(self: &Arc<Self>, mut crew: MutexGuard<'_, Crew>, engine: &Arc<Engine>) {
-        let most = self.settings.max_parallelism + crew.stuck.min(self.settings.max_parallelism);
+        let most = crew.most + crew.stuck.min(crew.most);
         if crew.open && crew.serving < most {
             let worker = self.hired(&mut crew, engine);
             drop(crew);
@@ -194,7 +243,7 @@ impl Station {
     pub(super) fn is_needed_after_all(&self) -> bool {
         let mut crew = lock(&self.crew);
         crew.stuck -= 1;
-        let needed = crew.serving <= self.settings.max_parallelism;
+        let needed = crew.serving <= crew.most;
         crew.serving -= u32::from(!needed);
         needed
     }
@@ -204,7 +253,7 @@ impl Station {
     pub(super) fn take_permit(&self, mut idle: impl FnMut()) -> bool {
         let mut crew = lock(&self.crew);
         while crew.open {
-            if crew.permits < self.settings.max_parallelism {
+            if crew.permits < crew.most {
                 crew.permits += 1;
                 return true;
             }
@@ -213,7 +262,7 @@ impl Station {
             // This worker may have been woken for a message that it cannot take; somebody else may.
             self.queue.pass_on();
             crew = lock(&self.crew);
-            if crew.open && crew.permits >= self.settings.max_parallelism {
+            if crew.open && crew.permits >= crew.most {
                 crew = self.changed.wait(crew, None);
             }
         }
@@ -228,7 +277,7 @@ impl Station {
             crew.serving -= 1;
             return Permit::Shut;
         }
-        if crew.permits >= self.settings.max_parallelism {
+        if crew.permits >= crew.most {
             crew.permit_missed = true;
             return Permit::None;
         }
@@ -246,6 +295,11 @@ impl Station {
         crew.permits -= 1;
         let missed = std::mem::take(&mut crew.permit_missed);
         drop(crew);
+        self.tell_of_permits(missed);
+    }
+
+    /// Wakes those who wait for a permit; `missed` if one that cannot wait has looked for one.
+    fn tell_of_permits(&self, missed: bool) {
         self.changed.ring();
         if let (true, Some(doorbell)) = (missed, &self.doorbell) {
             doorbell.ring();

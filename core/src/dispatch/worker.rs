@@ -8,7 +8,7 @@
 //! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
 //! the keeper of the disk writes it soon, should the worker be busy in its next call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
@@ -19,6 +19,9 @@ use crate::sync::Arc;
 
 /// How long a worker waits before it asks again for room on the disk.
 const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a worker finds nothing to do before it leaves.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 /// Settles that a worker leaves unwritten at most.
 const OWED_MAX: u32 = 64;
@@ -41,12 +44,22 @@ pub(crate) struct Worker {
     flight: Option<Arc<Flight>>,
     /// It has not been told to leave.
     serving: bool,
+    /// It counts among those that look for a message while it runs no handler.
+    looks: bool,
 }
 
 impl Worker {
     pub(super) fn new(station: Arc<Station>, engine: Arc<Engine>) -> Self {
         let taker = Taker::Handler(Arc::clone(&station));
-        Self { station, engine, taker, owed: Owed::default(), flight: None, serving: true }
+        Self {
+            station,
+            engine,
+            taker,
+            owed: Owed::default(),
+            flight: None,
+            serving: true,
+            looks: true,
+        }
     }
 
     /// Waits for the next message; none when it is time to leave.
@@ -139,16 +152,26 @@ impl Worker {
         if let Some(end) = end {
             self.owed.add(&self.engine, end);
         }
-        self.station.worker_looks();
         if flight.lease.leave() {
             self.serving = self.station.is_needed_after_all();
         }
+        self.station.worker_looks();
     }
 
-    fn wait_for_message(&self) {
-        let ready = self.station.queue.ready();
-        if self.station.is_open() && !self.engine.buffer.state.has_ready(&ready) {
-            drop(self.station.queue.wait(ready, None));
+    /// Waits for something to take; in vain for a while, it leaves if it may.
+    fn wait_for_message(&mut self) {
+        let state = &self.engine.buffer.state;
+        let began = Instant::now();
+        let time = self.station.has_spare_workers().then_some(IDLE_TIME);
+        let mut ready = self.station.queue.ready();
+        if !self.station.is_open() || state.has_ready(&ready) {
+            return;
+        }
+        ready = self.station.queue.wait(ready, time);
+        let in_vain = !state.has_ready(&ready) && began.elapsed() >= IDLE_TIME;
+        drop(ready);
+        if in_vain && self.station.may_leave() {
+            (self.serving, self.looks) = (false, false);
         }
     }
 }
@@ -157,7 +180,9 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.came_back(None);
         self.owed.write(&self.engine);
-        self.station.worker_leaves(self.serving);
+        self.station.worker_leaves(self.looks, self.serving);
+        // Who stops the broker waits for that.
+        self.engine.buffer.state.rest.ring_if_heard();
     }
 }
 
@@ -229,5 +254,59 @@ impl Owed {
             let _ = engine.buffer.journal.commit(Level::Os, self.end);
         }
         owed
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::sync::lock;
+    use crate::{Broker, HandlerOptions, Message, Options};
+
+    /// A worker gave a message back that it had taken while its station was shut, but the journal refused. The flight was
+    /// due once more a second later, was not cancelled and had not reached its timeout: the timekeeper found it due again
+    /// and again, and never came to anything else.
+    #[test]
+    fn what_could_not_be_given_back_does_not_keep_the_timekeeper() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), Options::new()).unwrap();
+        broker.enqueue(Message::new("aside", "")).unwrap();
+        let aside = broker.receive("aside", None, None).unwrap().unwrap();
+        let engine = Arc::clone(&aside.shared.engine);
+        broker.enqueue(Message::new("jobs", "")).unwrap();
+        broker.handle("jobs", HandlerOptions::new(), |_| Ok(())).unwrap();
+        let queue = Arc::clone(engine.buffer.state.queues.named("jobs").unwrap());
+        let station = Arc::clone(&lock(&engine.stations)[&queue.number]);
+        let index = queue.ready().lanes.first().unwrap().0;
+        let guard = engine.buffer.state.slots.at(index).lock();
+        broker.start().unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        let until = |done: &dyn Fn() -> bool| {
+            while !done() {
+                assert!(Instant::now() < end, "it did not come");
+                std::thread::yield_now();
+            }
+        };
+        std::thread::scope(|scope| {
+            // Time to come to the message; where that was too short, the test shows less, and nothing false.
+            std::thread::sleep(Duration::from_millis(50));
+            scope.spawn(|| station.shut());
+            until(&|| !station.is_open());
+            scope.spawn(|| engine.buffer.journal.poison(Error::closed()));
+            until(&|| engine.buffer.journal.poisoned().is_some());
+            drop(guard);
+        });
+        station.join();
+        std::thread::sleep(Duration::from_millis(1100));
+        let (told, done) = mpsc::channel();
+        std::thread::spawn(move || {
+            engine.run_due();
+            let _ = told.send(());
+        });
+        assert!(done.recv_timeout(Duration::from_secs(20)).is_ok(), "it never ends");
     }
 }

@@ -96,11 +96,12 @@ impl Gate {
         }
         let mut state = lock(&self.state);
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
-            }
+            // First: what was reached before a failure was reached.
             if self.reached() >= target {
                 return Ok(false);
+            }
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
             }
             if self.lead.fetch_or(LED | ATTENTION, Ordering::Acquire) & LED == 0 {
                 return Ok(true);
@@ -236,6 +237,17 @@ mod tests {
         let lead = std::panic::AssertUnwindSafe(|| gate.reach(5, || panic!("a bug")));
         assert!(std::panic::catch_unwind(lead).is_err());
         assert_eq!(gate.reach(5, || Ok(9)).unwrap_err().kind(), ErrorKind::Panic);
+    }
+
+    /// Whoever slept until a round was over, and woke only after the gate had been failed too, as by a close right after
+    /// the last sync, was told of the failure: `CLOSED`, which means "not enqueued", though it was.
+    #[test]
+    fn what_was_reached_before_a_failure_was_reached() {
+        let gate = Gate::new(0, 0);
+        gate.reach(5, || Ok(5)).unwrap();
+        gate.fail(Error::closed());
+        assert!(!gate.wait_to_lead(5).unwrap(), "as who is woken after both looks again");
+        assert_eq!(gate.wait_to_lead(6).unwrap_err().kind(), ErrorKind::Closed);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub(crate) trait Show: Send + Sync {
 
     /// Something was written that no sync covers.
     fn unsynced(&self);
+
+    /// Nothing will be shown any more.
+    fn poisoned(&self);
 }
 
 /// Collects the effects of an append.

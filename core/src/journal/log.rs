@@ -221,7 +221,11 @@ impl<S: Show> Journal<S> {
                 return Ok(Appended { start, end: start + bytes });
             }
             match tail.spare.take() {
-                Some(next) => tail.roll(next, self.durable.reached(), &self.space),
+                Some(next) => {
+                    tail.roll(next, self.durable.reached(), &self.space);
+                    // Should nothing be appended after all, the roll is to be written all the same.
+                    self.reserved.store(tail.position, Ordering::Release);
+                }
                 None => {
                     drop(tail);
                     self.make_spare(bytes)?;
@@ -232,10 +236,16 @@ impl<S: Show> Journal<S> {
 
     /// Returns when everything below `position` has reached the level.
     pub(crate) fn commit(&self, level: Level, position: u64) -> Result<()> {
-        match level {
+        let reached = match level {
             Level::Os => self.written.reach(position, || self.write_round()),
             Level::Sync => self.durable.reach(position, || self.sync_round()),
-        }
+        };
+        reached.inspect_err(|failure| {
+            // Else a round whose leader panicked would be known to those alone who commit.
+            if !self.is_poisoned.load(Ordering::Acquire) {
+                self.poison(failure.clone());
+            }
+        })
     }
 
     /// Writes everything there is.
@@ -255,6 +265,21 @@ impl<S: Show> Journal<S> {
     /// How far the log is synced.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.reached()
+    }
+
+    /// Where a snapshot may end that has seen all effects there are. Everything below it is synced when this returns.
+    ///
+    /// # Errors
+    /// `CLOSED` where the log has ended meanwhile: a snapshot that ends behind the records which close the log would be
+    /// taken for a sign that the log has lost its end.
+    pub(crate) fn snapshot_end(&self) -> Result<u64> {
+        let end = {
+            let tail = lock(&self.tail);
+            tail.check()?;
+            tail.position
+        };
+        self.commit(Level::Sync, end)?;
+        Ok(end)
     }
 
     pub(crate) fn marks(&self) -> Marks {
@@ -355,6 +380,7 @@ impl<S: Show> Journal<S> {
         self.is_poisoned.store(true, Ordering::Release);
         self.written.fail(cause.clone());
         self.durable.fail(cause);
+        self.show.poisoned();
     }
 
     /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
@@ -461,5 +487,57 @@ impl<S: Show> Journal<S> {
         let error = Error::io(doing, path, cause).with_kind(ErrorKind::Poisoned);
         self.poison(error.clone());
         error
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    /// Panics when it is to show something.
+    struct Faulty;
+
+    impl Show for Faulty {
+        type Effect = ();
+
+        fn show(&self, effects: &mut Vec<()>) {
+            assert!(effects.is_empty(), "a bug");
+        }
+
+        fn shown(&self) {}
+
+        fn unsynced(&self) {}
+
+        fn poisoned(&self) {}
+    }
+
+    /// A panic of who led a commit failed all commits to come, but nobody looked at those before a message was handed
+    /// out: a queue would have been worked off whose ends nobody could write.
+    #[test]
+    fn a_commit_that_panicked_poisons_the_journal() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let header = SegmentHeader {
+            salt: 7,
+            broker: [1; 16],
+            number: 1,
+            start: 0,
+            capacity: 64 << 10,
+            opens: 1,
+            previous: 0,
+            previous_end: None,
+        };
+        let segment = Segment::create(&*storage, header).unwrap();
+        let options = JournalOptions { segment_bytes: 64 << 10, cache_bytes: 0 };
+        let journal = Journal::begin(storage, Arc::new(Faulty), options, Vec::new(), segment);
+        let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
+        let append =
+            || journal.append(Need::Settle, &[record], |_, pending| pending.at(Level::Os, ()));
+        append().unwrap();
+        let commit = std::panic::AssertUnwindSafe(|| journal.write());
+        assert!(std::panic::catch_unwind(commit).is_err());
+        assert_eq!(journal.write().unwrap_err().kind(), ErrorKind::Panic);
+        assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Panic);
+        assert_eq!(append().unwrap_err().kind(), ErrorKind::Panic);
     }
 }

@@ -32,6 +32,8 @@ impl Show for Witness {
     fn unsynced(&self) {}
 
     fn shown(&self) {}
+
+    fn poisoned(&self) {}
 }
 
 fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {

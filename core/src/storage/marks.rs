@@ -21,6 +21,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,21 +53,26 @@ pub struct Mark {
 
 /// A table of marks by number. Who sets and clears a mark is the only one to use its number.
 pub struct Marks {
+    path: PathBuf,
     chunks: Box<[OnceLock<MarkMemory>]>,
     grow: Grow,
 }
 
 impl Marks {
-    /// A table of at most `count` marks, which `grow` gives memory, chunk by chunk; the first `there` chunks have been
-    /// there before.
+    /// A table of at most `count` marks, which `grow` gives memory, chunk by chunk; the first `there` chunks are made at
+    /// once. `path` is what errors name.
     pub(super) fn new(
+        path: impl Into<PathBuf>,
         count: usize,
         there: usize,
         grow: impl Fn(usize) -> io::Result<MarkMemory> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let chunks = count.div_ceil(CHUNK_MARKS).max(there);
-        let marks =
-            Self { chunks: (0..chunks).map(|_| OnceLock::new()).collect(), grow: Box::new(grow) };
+        let marks = Self {
+            path: path.into(),
+            chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
+            grow: Box::new(grow),
+        };
         for number in 0..there {
             marks.chunk(number)?;
         }
@@ -75,11 +81,17 @@ impl Marks {
 
     /// A table of at most `count` marks in plain memory.
     pub fn in_memory(count: usize) -> io::Result<Self> {
-        Self::new(count, 0, |_| {
+        Self::new(":memory:", count, 0, |_| {
             let words: Vec<AtomicU64> =
                 (0..CHUNK_MARKS * MARK_WORDS).map(|_| AtomicU64::new(0)).collect();
             Ok(Box::new(words))
         })
+    }
+
+    /// The file, for error texts.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Sets a mark. In order: whoever reads the table after the death of this process finds it set.

@@ -156,6 +156,22 @@ impl Player {
                 let receipt = answer(step, replayed)?;
                 self.receipts(step, receipt.as_slice(), &[("as", "expect.status", "expect.id")])
             }
+            "scale" => {
+                let most = step.parse("n")?.unwrap_or(0);
+                answer(step, broker.scale(step.need("queue")?, most)).map(|_| ())
+            }
+            "pause" => answer(step, broker.pause(step.need("queue")?)).map(|_| ()),
+            "resume" => answer(step, broker.resume(step.need("queue")?)).map(|_| ()),
+            "cancel" => {
+                let id = self.id(step.need("id")?)?;
+                match answer(step, broker.cancel(id))? {
+                    Some(existed) => {
+                        same("existed", existed, step.parse("expect.existed")?.unwrap_or(true))
+                    }
+                    None => Ok(()),
+                }
+            }
+            "purge" => expect_count(step, broker.purge(step.need("queue")?)),
             "replay_all" => expect_count(step, broker.dead_letters().replay_all(step.get("queue"))),
             "purge_dead" => expect_count(step, broker.dead_letters().purge(step.get("queue"))),
             "recovery" => {

@@ -10,6 +10,7 @@ from typing_extensions import disjoint_base
 
 __all__ = [
     "Backoff",
+    "Bell",
     "Broker",
     "Context",
     "DeadLetter",
@@ -407,6 +408,31 @@ class Broker:
     def snapshot(self) -> None:
         """Takes a snapshot now."""
 
+    def scale(self, queue: str, n: int) -> None:
+        """Sets how many of a queue's handler run at once, 1 to 1024, until its next registration.
+
+        Those that run already, run on. Raises InvalidError out of range, NotFoundError for a queue without a handler.
+        """
+
+    def pause(self, queue: str) -> None:
+        """Has nothing handed out from a queue, to its handler or to a receive, until `resume` or the close.
+
+        What is in flight is not touched; an enqueue goes on. Raises NotFoundError for a queue that there is not.
+        """
+
+    def resume(self, queue: str) -> None:
+        """Ends a pause, if there is one. Raises NotFoundError for a queue that there is not."""
+
+    def cancel(self, id: int) -> bool:
+        """Ends a message: one that waits is gone, one that somebody holds is cancelled.
+
+        A cancelled attempt does not come back, unless it is acked all the same. Answers whether there was such a
+        message; dead letters are none.
+        """
+
+    def purge(self, queue: str) -> int:
+        """Removes all messages of a queue that nobody holds; answers how many. Dead letters stay."""
+
     def advance(self, seconds: _Duration) -> None:
         """Moves a manual clock, and does what is due then. InvalidError on a system clock."""
 
@@ -427,6 +453,17 @@ class Broker:
     def _metrics(self) -> dict[str, Any]: ...
     def _recovery(self) -> dict[str, Any]: ...
     def _unsupported(self, what: str) -> NoReturn: ...
+
+@final
+class Bell:
+    """Rung once, and for all who wait."""
+
+    def __new__(cls) -> Self: ...
+    def ring(self) -> None:
+        """Ends all waits, and those to come."""
+
+    def wait(self) -> None:
+        """Waits until it is rung, or a signal's handler raises."""
 
 @final
 class Foreman:

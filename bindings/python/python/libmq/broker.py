@@ -103,10 +103,8 @@ class Broker(_native.Broker):
             TimeoutError: Handlers had to be cancelled; stopped all the same.
             Error: `DEADLOCK` in a handler.
         """
-        try:
+        with self._run.ending():
             self._stop(timeout)
-        finally:
-            self._run.ended()
 
     def close(self, timeout: Duration = 25) -> None:
         """Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
@@ -116,9 +114,8 @@ class Broker(_native.Broker):
             PoisonedError: The last sync failed.
             Error: `DEADLOCK` in a handler.
         """
-        self._close(timeout)
-        self._dismiss()
-        self._run.ended()
+        with self._run.ending():
+            self._close(timeout)
 
     def run(
         self,
@@ -151,26 +148,6 @@ class Broker(_native.Broker):
     def recovery(self) -> Recovery:
         """What opening found."""
         return Recovery(**self._recovery())
-
-    def scale(self, queue: str, n: int) -> None:
-        """Sets a handler's `max_parallelism`. Not supported by this version."""
-        self._unsupported("scale")
-
-    def pause(self, queue: str) -> None:
-        """Stops handlers and receives of a queue until `resume` or close. Not supported by this version."""
-        self._unsupported("pause")
-
-    def resume(self, queue: str) -> None:
-        """Ends a pause. Not supported by this version."""
-        self._unsupported("resume")
-
-    def cancel(self, id: int) -> bool:
-        """Removes a waiting message, or cancels the attempt of one in flight. Not supported by this version."""
-        self._unsupported("cancel")
-
-    def purge(self, queue: str) -> int:
-        """Removes all of a queue that is not in flight. Not supported by this version."""
-        self._unsupported("purge")
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copies the broker into another directory. Not supported by this version."""

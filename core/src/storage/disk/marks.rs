@@ -28,7 +28,7 @@ const CHUNK: u64 = CHUNK_BYTES as u64;
 /// Opens a directory's marks, and makes the file where there is none.
 pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
     let path = directory.join(FILE_NAME);
-    let refused = |cause: io::Error| Error::io("open", &path, &cause);
+    let refused = |cause: io::Error| Error::storage("open", &path, &cause);
     let file = match open_file(&path, &mut OpenOptions::new()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make(directory).map_err(refused)?
@@ -37,13 +37,14 @@ pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
     };
     check(&path, &file)?;
     let there = file.metadata().map_err(refused)?.len().saturating_sub(CHUNK) / CHUNK;
-    let there = usize::try_from(there).unwrap_or(usize::MAX);
-    Marks::new(count, there, move |number| {
+    // The first of them have their room from the beginning: what is there is handed out on a full disk, too.
+    let there = usize::try_from(there).unwrap_or(usize::MAX).max(1);
+    Marks::new(&path, count, there, move |number| {
         let offset = (number as u64 + 1) * CHUNK;
         sys::extend(&file, offset, CHUNK)?;
         Ok(Box::new(Mapping::new(&file, offset, CHUNK_BYTES)?))
     })
-    .map_err(refused)
+    .map_err(|cause| Error::storage("make room for the marks in", &path, &cause))
 }
 
 fn make(directory: &Path) -> io::Result<File> {
@@ -93,6 +94,8 @@ fn check(path: &Path, file: &File) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::storage::Mark;
     use crate::storage::marks::CHUNK_MARKS;
@@ -111,6 +114,17 @@ mod tests {
         assert_eq!(marks.all(), [MARK, Mark { id: 7, ..MARK }]);
         marks.clear_all();
         assert_eq!(open(dir.path(), 1).unwrap().all(), []);
+    }
+
+    /// The room for the first marks was asked for when the first message was handed out. On a disk that had become full
+    /// meanwhile nothing could be handed out, so nothing could be settled, and it stayed full.
+    #[test]
+    fn the_first_marks_have_their_room_from_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), 10_000).unwrap());
+        let file = fs::metadata(dir.path().join(FILE_NAME)).unwrap();
+        assert_eq!(file.len(), 2 * CHUNK);
+        assert!(file.blocks() * 512 >= CHUNK, "{} blocks", file.blocks());
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! Expiries: until when messages that expire may wait.
+//!
+//! Locked last, and locks nothing itself.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::clock::Moment;
+use crate::sync::{Mutex, lock};
+
+/// The messages that expire, by slot and by moment.
+#[derive(Debug, Default)]
+pub(crate) struct Expiries(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    of: HashMap<u32, Moment>,
+    /// Those that the timekeeper looks at, by moment and id.
+    armed: BTreeMap<(Moment, u64), u32>,
+}
+
+impl Expiries {
+    /// The message in this slot expires at `moment`.
+    pub(crate) fn set(&self, slot: u32, moment: Moment) {
+        lock(&self.0).of.insert(slot, moment);
+    }
+
+    /// The message in this slot expires no more.
+    pub(crate) fn remove(&self, slot: u32, id: u64) {
+        let mut entries = lock(&self.0);
+        if let Some(moment) = entries.of.remove(&slot) {
+            entries.armed.remove(&(moment, id));
+        }
+    }
+
+    /// When the message in this slot expires.
+    pub(crate) fn of(&self, slot: u32) -> Option<Moment> {
+        lock(&self.0).of.get(&slot).copied()
+    }
+
+    /// The message in this slot waits: it is found by [`Expiries::pop_due`] when its moment has come, which is answered.
+    pub(crate) fn arm(&self, slot: u32, id: u64) -> Option<Moment> {
+        let mut entries = lock(&self.0);
+        let moment = *entries.of.get(&slot)?;
+        entries.armed.insert((moment, id), slot);
+        Some(moment)
+    }
+
+    /// Takes out the first message whose moment has come; else answers when the next one's will.
+    pub(crate) fn pop_due(&self, now: Moment) -> Result<(u64, u32), Option<Moment>> {
+        let mut entries = lock(&self.0);
+        match entries.armed.first_entry() {
+            Some(first) if first.key().0 <= now => {
+                let ((_, id), slot) = first.remove_entry();
+                Ok((id, slot))
+            }
+            Some(first) => Err(Some(first.key().0)),
+            None => Err(None),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_found_when_its_moment_has_come() {
+        let expiries = Expiries::default();
+        expiries.set(1, Moment(10));
+        expiries.set(2, Moment(5));
+        assert_eq!(expiries.pop_due(Moment(99)), Err(None), "nothing waits");
+        assert_eq!(expiries.arm(1, 100), Some(Moment(10)));
+        assert_eq!(expiries.arm(2, 200), Some(Moment(5)));
+        assert_eq!(expiries.arm(3, 300), None);
+        assert_eq!(expiries.pop_due(Moment(4)), Err(Some(Moment(5))));
+        assert_eq!(expiries.pop_due(Moment(5)), Ok((200, 2)));
+        assert_eq!(expiries.of(2), Some(Moment(5)), "it may wait again");
+        expiries.remove(1, 100);
+        assert_eq!(expiries.pop_due(Moment(99)), Err(None));
+    }
+}

@@ -1,0 +1,195 @@
+//! Removal: the end of a message that nobody holds. It has expired, was cancelled, or its queue is purged.
+
+use super::buffer::Buffer;
+use super::entry::{DeadLetterEntry, Entry};
+use super::flags::Flag;
+use super::keys::shard_of_number;
+use super::plan::Plan;
+use super::queue::Queue;
+use super::slot::{NONE, State as SlotState};
+use super::state::Effect;
+use crate::clock::Moment;
+use crate::error::Result;
+use crate::journal::{Level, Need, Record};
+
+/// Removals that are written together.
+const REMOVED_TOGETHER: u64 = 1000;
+
+/// Why a message is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    Expired,
+    Cancelled,
+    Purged,
+}
+
+/// What became of an attempt to remove a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// It is gone when the log is written up to here.
+    Gone(u64),
+    /// Somebody holds it; if it was to be cancelled, it does not come back from there.
+    InFlight,
+    /// Its record, or the record of what happened to it last, is not shown yet.
+    Pending,
+    /// There is no such message, or nothing to remove it for.
+    Nothing,
+}
+
+impl Buffer {
+    /// Removes the messages that have expired; answers when the next one will.
+    ///
+    /// # Errors
+    /// What the log answers. The message that could not be removed is found by the next call.
+    pub(crate) fn run_expired(&self, now: Moment) -> Result<Option<Moment>> {
+        let mut end = 0;
+        loop {
+            let (id, slot) = match self.state.expiries.pop_due(now) {
+                Ok(found) => found,
+                Err(next) => {
+                    self.journal.commit(Level::Os, end)?;
+                    return Ok(next);
+                }
+            };
+            let removed = self.remove(slot, id, Removal::Expired);
+            let removed = removed.inspect_err(|_| _ = self.state.expiries.arm(slot, id))?;
+            if let Removed::Gone(position) = removed {
+                end = position;
+            }
+        }
+    }
+
+    /// Removes a message that was found to have expired.
+    pub(super) fn expire(&self, slot: u32, id: u64) -> Result<()> {
+        match self.remove(slot, id, Removal::Expired)? {
+            Removed::Gone(end) => self.journal.commit(Level::Os, end),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a message that nobody holds, and is back when that is written.
+    pub(crate) fn cancel(&self, id: u64) -> Result<Removed> {
+        let Some(slot) = self.state.find(id) else { return Ok(Removed::Nothing) };
+        loop {
+            match self.remove(slot, id, Removal::Cancelled)? {
+                Removed::Gone(end) => {
+                    self.journal.commit(Level::Os, end)?;
+                    return Ok(Removed::Gone(end));
+                }
+                // Once everything that there is has been shown, so has that.
+                Removed::Pending => {
+                    self.journal.commit(Level::Sync, self.journal.marks().reserved)?
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Removes all messages of a queue that nobody holds; answers how many.
+    pub(crate) fn purge(&self, queue: &Queue) -> Result<u64> {
+        // What was settled or enqueued before is shown.
+        self.journal.commit(Level::Os, self.journal.marks().reserved)?;
+        let (mut purged, mut end) = (0, 0);
+        for index in self.state.slots.claimed() {
+            let Some(slot) = self.state.slots.find(index) else { continue };
+            let id = {
+                let guard = slot.lock();
+                let is_here = u32::from(guard.queue) == queue.number;
+                if !is_here || guard.state() == SlotState::Free {
+                    continue;
+                }
+                guard.id()
+            };
+            if let Removed::Gone(position) = self.remove(index, id, Removal::Purged)? {
+                end = position;
+                purged += 1;
+                if purged % REMOVED_TOGETHER == 0 {
+                    self.journal.commit(Level::Os, end)?;
+                }
+            }
+        }
+        self.journal.commit(Level::Os, end)?;
+        Ok(purged)
+    }
+
+    /// Ends a message if it is in this slot and nobody holds it.
+    fn remove(&self, slot: u32, id: u64, why: Removal) -> Result<Removed> {
+        self.journal.check()?;
+        self.journal.relieve()?;
+        let state = &*self.state;
+        let key = state.slots.at(slot).lock().key;
+        let shards = if key == NONE { Vec::new() } else { vec![shard_of_number(key)] };
+        let mut plan = Plan::new(state, state.keys.lock(shards), 0);
+        let mut guard = state.slots.at(slot).lock();
+        if guard.id() != id || guard.key != key {
+            return Ok(Removed::Nothing);
+        }
+        let was = guard.state();
+        match was {
+            SlotState::Ready | SlotState::Delayed | SlotState::Behind => {}
+            SlotState::Pending => return Ok(Removed::Pending),
+            SlotState::Taken => {
+                if why == Removal::Cancelled {
+                    guard.flags.set(Flag::Cancelled, true);
+                }
+                return Ok(Removed::InFlight);
+            }
+            SlotState::Free | SlotState::Settled => return Ok(Removed::Nothing),
+        }
+        let expired = why == Removal::Expired;
+        if expired && !(guard.flags.has(Flag::Expires) && state.has_expired(slot)) {
+            return Ok(Removed::Nothing);
+        }
+        let queue = state.queues.numbered(guard.queue.into());
+        let (version, now) = (guard.version, state.clock.recent());
+        let attempts = guard.attempts + u32::from(guard.crashes);
+        if key != NONE {
+            plan.leave(key, slot);
+        }
+        let entry = if expired && guard.was_attempted() {
+            let (reason, error) = (String::from("expired"), String::new());
+            Entry::Dead { id, version, next: 0, attempts, at: now, reason, error }
+        } else {
+            Entry::Gone { id, version, next: 0, at: now }
+        };
+        let mut body = Vec::with_capacity(64);
+        entry.encode(&mut body);
+        let record = Record { kind: entry.kind(), parts: &[&body] };
+        let bodies = plan.bodies(&[]);
+        let appended = self.journal.append(Need::Settle, &[record], |position, pending| {
+            guard.set(SlotState::Settled);
+            let effect = match &entry {
+                Entry::Dead { at, reason, error, .. } => {
+                    let (reason, error) = (reason.clone(), error.clone());
+                    let (queue, at) = (queue.name.to_string(), *at);
+                    let letter =
+                        DeadLetterEntry { id, version, queue, attempts, at, reason, error };
+                    Effect::Dead { slot, letter: Box::new(letter) }
+                }
+                _ => Effect::Gone { slot },
+            };
+            pending.at(Level::Os, effect);
+            plan.log(position + record.space() as u64, &bodies, pending);
+        })?;
+        let (due, waited, suspect) = (guard.due, guard.attempts, guard.is_suspect());
+        drop(guard);
+        drop(plan);
+        match was {
+            SlotState::Ready => queue.figures.ready.down(),
+            SlotState::Delayed => state.unschedule(slot, queue, due, id, waited),
+            _ => {}
+        }
+        if suspect {
+            state.cleared();
+        }
+        match why {
+            Removal::Expired => queue.figures.expired.up(),
+            Removal::Cancelled | Removal::Purged => queue.figures.cancelled.up(),
+        }
+        if matches!(entry, Entry::Dead { .. }) {
+            queue.figures.dead_lettered.up();
+        }
+        state.rest.ring_if_heard();
+        Ok(Removed::Gone(appended.end))
+    }
+}

@@ -70,7 +70,7 @@ class Handler {
         this.#log?.('error', 'take_failed', { queue: this.#queue, error: translated(error) });
         break;
       }
-      const [count, again, cancelled, stale] = numbers;
+      const { 0: count, 1: again, 2: cancelled, 3: stale } = numbers;
       if (stale > 0) this.#tellStale();
       if (count === 1) {
         this.#run(numbers[FIRST], ids[0], numbers[FIRST + 1], found);
@@ -82,7 +82,8 @@ class Handler {
       this.#turn += count;
       if (again >= 0) setTimeout(() => this.#rung(), again).unref();
       if (cancelled) this.#tellCancelled();
-      if (count === 0) break;
+      // What did not fit is acked by another turn.
+      if (count === 0 && this.#acked.length === 0) break;
     }
     this.#isLooking = false;
     if (this.#whenIdle !== undefined) {

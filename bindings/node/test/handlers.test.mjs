@@ -384,3 +384,43 @@ test('handlers that never wait leave the loop its turns', async (t) => {
   await until(() => queue.metrics().acked === 5000);
   assert.ok(timers > 10, `${timers} turns`);
 });
+
+test('scale, pause and resume reach a handler on the loop', async (t) => {
+  const queue = await broker(t);
+  let now = 0;
+  let letGo;
+  const held = new Promise((resolve) => (letGo = resolve));
+  queue.handle('q', async () => {
+    now++;
+    await held;
+  });
+  await queue.enqueueMany('q', [1, 2, 3, 4, 5]);
+  await queue.start();
+  await until(() => now === 1);
+  queue.scale('q', 3);
+  await until(() => now === 3);
+  queue.pause('q');
+  letGo();
+  await until(() => queue.metrics().acked === 3);
+  assert.equal(queue.metrics().ready, 2);
+  queue.resume('q');
+  await until(() => queue.metrics().acked === 5);
+});
+
+test('a cancelled message aborts the signal of its handler, and is gone', async (t) => {
+  const queue = await broker(t);
+  let reason;
+  queue.handle('q', async (_, ctx) => {
+    await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
+    reason = ctx.signal.reason.reason;
+    throw ctx.signal.reason;
+  });
+  const { id } = await queue.enqueue('q', 1);
+  await queue.start();
+  await until(() => queue.metrics().inFlight === 1);
+  assert.equal(await queue.cancel(id), true);
+  await until(() => queue.metrics().inFlight === 0);
+  assert.equal(reason, 'cancelled');
+  assert.equal(queue.metrics().ready, 0);
+  assert.equal(queue.metrics().cancelled, 1);
+});

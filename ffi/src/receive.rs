@@ -16,7 +16,8 @@ use crate::status::libmq_status;
 /// `lease_ms` (0: 30,000), which is not renewed by itself: when it runs out, that is a failed attempt.
 ///
 /// Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID`,
-/// `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`. On failure `*out` is NULL.
+/// `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`; `LIBMQ_E_STORAGE_FULL` where the disk has no room
+/// to note one more message in flight. On failure `*out` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_receive(

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use libmq::storage::{Marks, Storage, StorageFile};
@@ -332,11 +332,17 @@ fn what_is_received_while_the_broker_closes_is_no_suspect() {
     }
 }
 
-/// A disk on which there is no room for a whole segment any more, once that is said.
+/// A disk that has room for so many segments, and for whatever else there is.
 #[derive(Debug)]
 struct Crowded {
     disk: SimDisk,
-    is_full: AtomicBool,
+    segments_max: AtomicUsize,
+}
+
+impl Crowded {
+    fn new(disk: &SimDisk, segments_max: usize) -> Arc<Self> {
+        Arc::new(Self { disk: disk.clone(), segments_max: AtomicUsize::new(segments_max) })
+    }
 }
 
 impl Storage for Crowded {
@@ -361,7 +367,8 @@ impl Storage for Crowded {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-        if bytes > 0 && self.is_full.load(Ordering::SeqCst) {
+        let segments = self.list()?.iter().filter(|name| name.ends_with(".segment")).count();
+        if bytes > 0 && segments >= self.segments_max.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         self.disk.create(name, bytes)
@@ -389,7 +396,7 @@ impl Storage for Crowded {
 #[test]
 fn segments_in_which_nothing_lives_go_first() {
     let disk = SimDisk::default();
-    let storage = Arc::new(Crowded { disk: disk.clone(), is_full: AtomicBool::new(false) });
+    let storage = Crowded::new(&disk, usize::MAX);
     let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options()).unwrap();
     let garbage = |bytes: usize| {
         broker.enqueue(Message::new("mail", vec![1; bytes])).unwrap();
@@ -403,11 +410,11 @@ fn segments_in_which_nothing_lives_go_first() {
     garbage(50_000);
     let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
     assert!(has("00000004.segment") && has("00000005.segment"));
-    storage.is_full.store(true, Ordering::SeqCst);
+    storage.segments_max.store(0, Ordering::SeqCst);
     assert_eq!(broker.snapshot().unwrap_err().kind(), ErrorKind::StorageFull);
     assert!(has("00000003.segment"), "what lives there has no other place yet");
     assert!(!has("00000004.segment"), "nothing lives there");
-    storage.is_full.store(false, Ordering::SeqCst);
+    storage.segments_max.store(usize::MAX, Ordering::SeqCst);
     broker.snapshot().unwrap();
     assert!(!has("00000003.segment"));
     drop(broker);
@@ -540,4 +547,188 @@ fn a_delivery_that_the_full_disk_did_not_let_settle_is_given_back_when_there_is_
     disk.mend();
     again.settle(Ok(())).unwrap();
     assert_eq!(broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().body(), b"child");
+}
+
+/// Where nobody had looked yet whether there is room for the next spare, enqueues filled the last segment to its end, and
+/// nothing was left for settles: the disk was full and could not be drained.
+#[test]
+fn a_full_disk_keeps_room_for_settles() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
+    let message = || Message::new("jobs", vec![1; 500]).durability(Durability::Os);
+    let enqueued = (0..1000).take_while(|_| broker.enqueue(message()).is_ok()).count();
+    assert_eq!(broker.enqueue(message()).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert!(enqueued > 100, "{enqueued}");
+    for _ in 0..enqueued {
+        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+    }
+}
+
+/// Segments whose messages were all done went with the next snapshot, but none was due for that the disk was full. So it
+/// stayed full after everything had been acked, until enough else was written, for which there was no room.
+#[test]
+fn a_full_disk_has_room_again_when_what_filled_it_is_done() {
+    let disk = SimDisk::default();
+    let storage = Crowded::new(&disk, 4);
+    let options = options().sync_interval(Duration::from_millis(5));
+    let broker = Broker::open_on(storage, options).unwrap();
+    let message = || Message::new("jobs", vec![1; 5000]).durability(Durability::Os);
+    let enqueued = (0..1000).take_while(|_| broker.enqueue(message()).is_ok()).count();
+    assert!(enqueued > 30, "{enqueued}");
+    for _ in 0..enqueued {
+        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+    }
+    wait_until(|| broker.enqueue(message()).is_ok());
+}
+
+/// A snapshot after which not everything could be cleaned was not counted as taken. The next one was due at the next
+/// sync, and so on: the whole state was written again and again.
+#[test]
+fn a_snapshot_counts_though_not_all_could_be_cleaned() {
+    // In four segments lives a message of 7000 bytes each, and the disk has no room for another segment.
+    let fill = |threshold: u64, records: usize| {
+        let disk = SimDisk::default();
+        let storage = Crowded::new(&disk, usize::MAX);
+        let options = options().sync_interval(Duration::from_millis(5));
+        let options = options.snapshot_threshold(threshold);
+        let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options).unwrap();
+        for _ in 0..4 {
+            broker.enqueue(Message::new("old", vec![2; 7_000])).unwrap();
+            broker.enqueue(Message::new("mail", vec![1; 50_000])).unwrap();
+            broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+        }
+        wait_until(|| broker.metrics().unwrap().segments == 4);
+        storage.segments_max.store(0, Ordering::SeqCst);
+        let done = (0..records).take_while(|_| broker.advance(Duration::ZERO).is_ok()).count();
+        (disk, broker, done)
+    };
+    let (.., most) = fill(u64::MAX, usize::MAX);
+    // There is room for forty records, and for none of the messages.
+    let (disk, broker, _) = fill(most as u64 - 40, most - 40);
+    let snapshots = || {
+        let is_one = |op: &&Op| matches!(op, Op::Rename { to, .. } if to.ends_with(".snapshot"));
+        disk.trace().iter().filter(is_one).count()
+    };
+    wait_until(|| snapshots() > 0);
+    let began = Instant::now();
+    for _ in 0..10 {
+        broker.advance(Duration::ZERO).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // That the disk is full is a reason for another one, once a second.
+    let most = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(snapshots() <= most, "{} snapshots", snapshots());
+}
+
+/// A wrong path was locked before anybody looked what is there: a file named `lock` was left behind, and one of somebody
+/// else's was overwritten.
+#[test]
+fn a_directory_of_somebody_else_is_left_as_it_was() {
+    let files = |dir: &Path| -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<_> = entries
+            .map(|entry| {
+                (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let lock_of_ours = "pid=7\ncommand=x\nsince_ms=1\ninstance=0123456789abcdef\n";
+    for (theirs, is_ours) in [
+        (vec![("readme", "hi")], false),
+        (vec![("lock", "precious")], false),
+        (vec![("readme", "hi"), ("lock", "precious")], false),
+        (vec![("readme", "hi"), ("lock", lock_of_ours)], false),
+        (vec![("lock", lock_of_ours)], true),
+        (vec![("lock", "")], true),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in &theirs {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let before = files(dir.path());
+        match Broker::open(dir.path(), libmq::Options::new()) {
+            Ok(_) => assert!(is_ours, "{theirs:?}"),
+            Err(error) => {
+                assert!(!is_ours, "{theirs:?}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+                assert_eq!(files(dir.path()), before);
+            }
+        }
+    }
+}
+
+/// Every opening left one more segment: a program that ran for a moment, again and again, came to as many files as it had
+/// runs, and could not open them all one day.
+#[test]
+fn a_program_that_comes_and_goes_leaves_few_segments() {
+    let disk = SimDisk::default();
+    let segments = || disk.contents().iter().filter(|(name, _)| name.ends_with(".segment")).count();
+    for run in 0..30 {
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        broker.enqueue(Message::new("jobs", "one")).unwrap();
+        if run == 0 {
+            broker.enqueue(Message::new("kept", "kept")).unwrap();
+        }
+        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
+        broker.close(Duration::ZERO).unwrap();
+        assert!(segments() <= 3, "{} after run {run}", segments());
+    }
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.receive("kept", Duration::ZERO, None).unwrap().unwrap().body(), b"kept");
+}
+
+/// As above where the broker is never closed, but snapshots are taken: what they have freed goes at the next open.
+#[test]
+fn an_open_removes_segments_in_which_nothing_lives() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("kept", vec![1; 40_000])).unwrap();
+    for _ in 0..3 {
+        broker.enqueue(Message::new("mail", vec![1; 50_000])).unwrap();
+    }
+    let held = broker.receive_batch("mail", 10, Duration::ZERO, None).unwrap();
+    broker.snapshot().unwrap();
+    held.into_iter().for_each(|delivery| delivery.ack().unwrap());
+    drop(broker);
+    drop(Broker::open_on(disk.storage(), options()).unwrap());
+    let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
+    assert!(has("00000001.segment"), "a message lives there");
+    assert!(!has("00000002.segment") && !has("00000003.segment"), "nothing lives there");
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 1);
+}
+
+/// Each open that was refused for something after it had made its segment left that one behind.
+#[test]
+fn an_open_that_is_refused_leaves_no_segment() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    drop(broker);
+    let names = |disk: &SimDisk| -> Vec<String> {
+        let names = disk.contents().into_iter().map(|(name, _)| name);
+        names.filter(|name| name.ends_with(".segment")).collect()
+    };
+    let before = names(&disk);
+    let mut refused = 0;
+    for at in 0.. {
+        let disk = SimDisk::new(disk.platter());
+        disk.fail_at(at, libc::EIO, Times::Once);
+        let opened = Broker::open_on(disk.storage(), options());
+        let faulted = disk.faulted();
+        if faulted.is_empty() {
+            break;
+        }
+        if let Err(error) = opened {
+            refused += 1;
+            assert_eq!(names(&disk), before, "{error} at {faulted:?}");
+            disk.mend();
+            let broker = Broker::open_on(disk.storage(), options()).unwrap();
+            assert_eq!(broker.recovery().messages, 1);
+        }
+    }
+    assert!(refused > 5, "{refused}");
 }

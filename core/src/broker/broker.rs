@@ -408,7 +408,8 @@ impl Broker {
     /// is held for `lease`, absent 30 s, which is not renewed by itself.
     ///
     /// # Errors
-    /// `INVALID`, `CLOSED`, `FORKED`, `POISONED`.
+    /// `INVALID`, `CLOSED`, `FORKED`, `POISONED`; `STORAGE_FULL` where the disk has no room to note one more message in
+    /// flight; `CORRUPT` or `IO` where its bytes cannot be read any more.
     pub fn receive(
         &self,
         queue: &str,

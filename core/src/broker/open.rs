@@ -9,15 +9,19 @@ use crate::buffer::{Bounds, Buffer, Replayed};
 use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
 use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, start};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Journal, JournalOptions, Recovered, Segment, recover};
+use crate::journal::{Journal, JournalOptions, Recovered, Segment, recover, refuse_foreign};
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
+
+/// How the names of files end that are being made.
+const TEMPORARY: &str = ".tmp";
 
 /// Opens the broker on a storage.
 pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Shared>> {
     options.check()?;
     refuse_unsupported(&options)?;
     storage.prepare()?;
+    refuse_foreign(&*storage)?;
     let owner_lock = storage.lock(options.lock_timeout)?;
     let started = Instant::now();
 
@@ -32,33 +36,17 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let (clock, manual_clock) = clock(&options, replayed.last_seen());
     let bounds =
         Bounds { slots, capacity: options.capacity, max_dead_letters: options.max_dead_letters };
+    let (needed, useless) = part(&recovered, &replayed);
     let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds)?;
     let state = Arc::new(state);
 
     let journal_options =
         JournalOptions { segment_bytes: options.segment_bytes, cache_bytes: options.cache_bytes };
     let first = begin_segment(&storage, &options, &recovered)?;
-    let segments = recovered.segments.clone();
     let journal =
-        Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, segments, first);
-    let buffer = Buffer::new(state, journal);
-    // There is no broker yet that could be closed and opened again: the disk has refused.
-    buffer.log_open(held).map_err(|error| match error.kind() {
-        ErrorKind::Poisoned => error.with_kind(ErrorKind::Io),
-        _ => error,
-    })?;
-    // Logged; and nothing is held yet in this opening.
-    marks.clear_all();
-    // Without room for a spare the broker can still settle; enqueues will say that there is none.
-    let spare = buffer.journal.make_spare(0);
-    if let Err(error) = spare
-        && error.kind() != ErrorKind::StorageFull
-    {
-        return Err(error);
-    }
-
+        Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, needed, first);
     let engine = Arc::new(Engine::new(
-        buffer,
+        Buffer::new(state, journal),
         EngineOptions {
             capacity: slots,
             default_retries: Retries {
@@ -68,8 +56,6 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
             max_crashes: options.max_crashes,
         },
     ));
-    // What came due or expired while nobody had it open has done so by the time anybody looks.
-    engine.run_due();
     let keeper_options = KeeperOptions {
         sync_interval: options.sync_interval,
         snapshot_interval: options.snapshot_interval,
@@ -77,8 +63,20 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         time_moves: options.clock == ClockMode::System,
     };
     let snapshots = Arc::new(Snapshots::new(keeper_options, 0));
-    let keepers = start(&engine, &snapshots, keeper_options)
-        .map_err(|cause| Error::io("start the threads of", storage.path(), &cause))?;
+    let keepers = begin(&engine, held)
+        .and_then(|()| {
+            start(&engine, &snapshots, keeper_options)
+                .map_err(|cause| Error::io("start the threads of", storage.path(), &cause))
+        })
+        .inspect_err(|_| {
+            // As if nobody had tried.
+            engine.buffer.journal.poison(Error::closed());
+            engine.buffer.journal.rest();
+            engine.buffer.journal.take_back();
+        })?;
+    // Logged; and nothing is held yet in this opening.
+    marks.clear_all();
+    clear_away(&*storage, &recovered, &useless);
     let recovery = Recovery {
         messages: found.messages,
         dead_letters: found.dead_letters,
@@ -100,6 +98,24 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         keepers: Mutex::new(keepers),
         turn: Mutex::new(()),
     }))
+}
+
+/// Logs the opening, makes the spare, and does what came due or expired while nobody had it open: that has been done by the
+/// time anybody looks.
+fn begin(engine: &Arc<Engine>, held: Vec<u64>) -> Result<()> {
+    let buffer = &engine.buffer;
+    // There is no broker yet that could be closed and opened again: the disk has refused.
+    buffer.log_open(held).map_err(|error| match error.kind() {
+        ErrorKind::Poisoned => error.with_kind(ErrorKind::Io),
+        _ => error,
+    })?;
+    // Without room for a spare the broker can still settle; enqueues will say that there is none.
+    match buffer.journal.make_spare(0) {
+        Err(error) if error.kind() != ErrorKind::StorageFull => return Err(error),
+        _ => {}
+    }
+    engine.run_due();
+    Ok(())
 }
 
 fn refuse_unsupported(options: &Options) -> Result<()> {
@@ -150,7 +166,22 @@ fn clock(options: &Options, last_seen: Moment) -> (BrokerClock, Option<Arc<Manua
     }
 }
 
-/// Makes the segment of this opening durable, and then clears away what recovery left behind.
+/// Parts the segments into those that hold something, and the names of those that lie before the snapshot and in which
+/// nothing lives any more.
+fn part(recovered: &Recovered, replayed: &Replayed) -> (Vec<Arc<Segment>>, Vec<String>) {
+    let begin = recovered.snapshot.map_or(0, |snapshot| snapshot.begin);
+    let mut versions: Vec<u64> = replayed.versions().filter(|version| *version < begin).collect();
+    versions.sort_unstable();
+    let is_needed = |segment: &Arc<Segment>| {
+        let first = versions.partition_point(|version| *version < segment.header.start);
+        segment.end() > begin || versions.get(first).is_some_and(|version| *version < segment.end())
+    };
+    let (needed, useless): (Vec<_>, Vec<_>) =
+        recovered.segments.iter().cloned().partition(is_needed);
+    (needed, useless.iter().map(|segment| segment.name()).collect())
+}
+
+/// Makes the segment of this opening durable.
 fn begin_segment(
     storage: &Arc<dyn Storage>,
     options: &Options,
@@ -170,12 +201,21 @@ fn begin_segment(
     let header =
         crate::journal::SegmentHeader { capacity: options.segment_bytes, ..recovered.next };
     let first = Segment::create(&**storage, header)?;
-    // From here on the new segment says where the log before it ends, so all this can be done again after a crash.
-    if let Some((last, end)) = &recovered.end {
-        let _ = last.file.truncate(last.offset(*end));
-    }
-    for name in &recovered.leftovers {
+    // Whatever was being made is nobody's; whoever works here from now on uses these names.
+    for name in recovered.leftovers.iter().filter(|name| name.ends_with(TEMPORARY)) {
         let _ = storage.remove(name);
     }
     Ok(first)
+}
+
+/// Clears away what recovery has left behind: the broker is open, and its segment says where the log before it ends. So all
+/// this can be done again after a crash.
+fn clear_away(storage: &dyn Storage, recovered: &Recovered, useless: &[String]) {
+    if let Some((last, end)) = &recovered.end {
+        let _ = last.file.truncate(last.offset(*end));
+    }
+    let left = recovered.leftovers.iter().filter(|name| !name.ends_with(TEMPORARY));
+    for name in left.chain(useless) {
+        let _ = storage.remove(name);
+    }
 }

@@ -192,6 +192,10 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     for keeper in lock(&shared.keepers).drain(..) {
         let _ = keeper.join();
     }
+    if engine.buffer.has_much_to_free() {
+        // Else a program that comes and goes would leave one segment more each time. Without room for it, so be it.
+        let _ = shared.snapshots.take(engine);
+    }
     let ended = engine.buffer.journal.close();
     engine.buffer.journal.poison(Error::closed());
     // What the journal could not be told to have been given back is in nobody's hands all the same.

@@ -41,6 +41,11 @@ impl Room {
         self.waiting.load(Ordering::SeqCst) == 0 && self.try_take(places)
     }
 
+    /// Places that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+
     /// Takes places whether they are there or not: for what recovery finds.
     pub(crate) fn force(&self, places: usize) {
         self.taken.fetch_add(places, Ordering::SeqCst);

@@ -23,6 +23,10 @@ const LIVE_SHARE: u64 = 2;
 /// Contents of a segment that are measured to tell how much lives in it.
 const SAMPLES: usize = 64;
 
+/// What a snapshot has of a message, roughly, and what part of the full segments it may be to be called small.
+const ENTRY_BYTES: u64 = 100;
+const SMALL_SHARE: u64 = 8;
+
 /// What lives in old segments: the version, and who has it.
 type Live = Vec<(u64, Owner)>;
 
@@ -34,8 +38,8 @@ enum Owner {
 }
 
 impl Buffer {
-    /// Takes a snapshot and frees the segments it makes free; answers its bytes.
-    pub(crate) fn snapshot(&self) -> Result<u64> {
+    /// Takes a snapshot and frees the segments it makes free; answers its bytes, and what came of the freeing.
+    pub(crate) fn snapshot(&self) -> Result<(u64, Result<()>)> {
         // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
         self.journal.check()?;
         let begin = self.journal.marks().shown;
@@ -53,8 +57,19 @@ impl Buffer {
             }
         };
         self.journal.forget_snapshots_before(end);
-        self.clean(begin, &live)?;
-        Ok(bytes)
+        Ok((bytes, self.clean(begin, &live)))
+    }
+
+    /// Whether a snapshot is worth its while for what it may free: it is small beside the segments that are full.
+    pub(crate) fn has_much_to_free(&self) -> bool {
+        let old = self.journal.space().before(u64::MAX);
+        let bytes: u64 = old.iter().map(|segment| segment.header.capacity).sum();
+        let live = self.state.room.taken() as u64 + self.state.dead_count() as u64;
+        match old.len() {
+            0 => false,
+            1 => live == 0,
+            _ => live * ENTRY_BYTES <= bytes / SMALL_SHARE,
+        }
     }
 
     fn copy_state(&self, writer: &mut SnapshotWriter, begin: u64, live: &mut Live) -> Result<u64> {

@@ -8,6 +8,7 @@
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.
 
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, TRY_AGAIN};
@@ -18,6 +19,11 @@ use crate::sync::{Arc, Mutex, lock};
 
 /// What nobody waits to see written is written within this time.
 const WRITE_DELAY: Duration = Duration::from_millis(5);
+
+/// As long as the disk is full, a snapshot is taken that may make room: after this time, and at most for one part in so many
+/// of the time.
+const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
+const NO_ROOM_SHARE: u32 = 20;
 
 /// When snapshots and syncs are due.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +39,7 @@ pub(crate) struct KeeperOptions {
 #[derive(Clone, Copy, Debug)]
 struct LastSnapshot {
     at: Instant,
+    took: Duration,
     records: u64,
     position: u64,
     bytes: u64,
@@ -53,7 +60,13 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// `bytes` is the size of the snapshot that recovery found.
     pub(crate) fn new(options: KeeperOptions, bytes: u64) -> Self {
-        let last = LastSnapshot { at: Instant::now(), records: 0, position: 0, bytes };
+        let last = LastSnapshot {
+            at: Instant::now(),
+            took: Duration::ZERO,
+            records: 0,
+            position: 0,
+            bytes,
+        };
         Self {
             options,
             taking: Mutex::new(()),
@@ -72,15 +85,21 @@ impl Snapshots {
         lock(&self.last).bytes
     }
 
-    /// Takes a snapshot now.
+    /// Takes a snapshot now. What could not be cleaned after it is tried again with the next one.
     pub(crate) fn take(&self, engine: &Engine) -> Result<()> {
         let _turn = lock(&self.taking);
-        let (records, marks) = (engine.buffer.journal.records(), engine.buffer.journal.marks());
-        let bytes = engine.buffer.snapshot()?;
+        let journal = &engine.buffer.journal;
+        let (began, records, position) =
+            (Instant::now(), journal.records(), journal.marks().reserved);
+        let (bytes, cleaned) = engine.buffer.snapshot()?;
         *lock(&self.last) =
-            LastSnapshot { at: Instant::now(), records, position: marks.reserved, bytes };
+            LastSnapshot { at: Instant::now(), took: began.elapsed(), records, position, bytes };
         self.taken.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        if journal.lacks_room() {
+            // There may be some now.
+            engine.buffer.state.disk.ring();
+        }
+        cleaned
     }
 
     /// Returns when nobody takes one any more. The journal was poisoned, so nobody begins to.
@@ -93,7 +112,11 @@ impl Snapshots {
         let last = *lock(&self.last);
         let records = engine.buffer.journal.records().saturating_sub(last.records);
         let bytes = engine.buffer.journal.marks().reserved.saturating_sub(last.position);
-        if records == 0 || bytes < last.bytes {
+        if records > 0 && engine.buffer.journal.lacks_room() {
+            // It may make some. Soon, but not all the time.
+            let pause = NO_ROOM_PAUSE.max(last.took.saturating_mul(NO_ROOM_SHARE));
+            Some(pause.saturating_sub(last.at.elapsed()))
+        } else if records == 0 || bytes < last.bytes {
             None
         } else if records >= self.options.snapshot_threshold {
             Some(Duration::ZERO)
@@ -141,8 +164,11 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
             return;
         }
         if journal.lacks_spare() {
-            // No room: it is tried again when room is asked for.
+            // No room: it is tried again when room is asked for, or was made.
             let _ = journal.make_spare(0);
+            if journal.lacks_room() {
+                snapshots.alarm.ring_if_heard();
+            }
         }
         let now = Instant::now();
         let is_due = |by: Option<Instant>| by.is_some_and(|by| by <= now);
@@ -210,16 +236,84 @@ pub(crate) fn start(
     engine: &Arc<Engine>,
     snapshots: &Arc<Snapshots>,
     options: KeeperOptions,
-) -> std::io::Result<Vec<std::thread::JoinHandle<()>>> {
-    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    start_by(engine, snapshots, options, |name, run| {
         std::thread::Builder::new().name(name.into()).spawn(run)
-    };
+    })
+}
+
+/// What a keeper does.
+type Keep = Box<dyn FnOnce() + Send>;
+
+/// Starts the keepers on threads that `spawn` makes: all, or none that goes on.
+fn start_by(
+    engine: &Arc<Engine>,
+    snapshots: &Arc<Snapshots>,
+    options: KeeperOptions,
+    spawn: impl Fn(&str, Keep) -> std::io::Result<JoinHandle<()>>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
     let time = Arc::clone(engine);
     let (disk, disk_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
-    let (snapshot, snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
-    Ok(vec![
-        spawn("libmq-time", Box::new(move || keep_time(&time, options)))?,
-        spawn("libmq-disk", Box::new(move || keep_disk(&disk, options, &disk_snapshots)))?,
-        spawn("libmq-snapshot", Box::new(move || keep_snapshots(&snapshot, &snapshots)))?,
-    ])
+    let (snapshot, snapshot_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
+    let keep: [(&str, Keep); 3] = [
+        ("libmq-time", Box::new(move || keep_time(&time, options))),
+        ("libmq-disk", Box::new(move || keep_disk(&disk, options, &disk_snapshots))),
+        ("libmq-snapshot", Box::new(move || keep_snapshots(&snapshot, &snapshot_snapshots))),
+    ];
+    let mut keepers = Vec::new();
+    for (name, run) in keep {
+        match spawn(name, run) {
+            Ok(keeper) => keepers.push(keeper),
+            Err(cause) => {
+                engine.closed.store(true, Ordering::Release);
+                dismiss(engine, snapshots);
+                for keeper in keepers {
+                    let _ = keeper.join();
+                }
+                return Err(cause);
+            }
+        }
+    }
+    Ok(keepers)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::{Broker, Message, Options};
+
+    /// Where the system had no more threads, those that had been started went on for ever, with the directory.
+    #[test]
+    fn keepers_go_where_one_of_them_cannot_be_started() {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let options = KeeperOptions {
+            sync_interval: Duration::MAX,
+            snapshot_interval: Duration::MAX,
+            snapshot_threshold: u64::MAX,
+            time_moves: true,
+        };
+        for most in 0..3 {
+            ended.store(0, Ordering::SeqCst);
+            let broker = Broker::open(":memory:", Options::new()).unwrap();
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+            let held = broker.receive("jobs", None, None).unwrap().unwrap();
+            let shared = &held.shared;
+            let started = AtomicUsize::new(0);
+            let outcome = start_by(&shared.engine, &shared.snapshots, options, |_, run| {
+                if started.fetch_add(1, Ordering::SeqCst) == most {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let ended = Arc::clone(&ended);
+                Ok(std::thread::spawn(move || {
+                    run();
+                    ended.fetch_add(1, Ordering::SeqCst);
+                }))
+            });
+            assert!(outcome.is_err());
+            assert_eq!(ended.load(Ordering::SeqCst), most);
+        }
+    }
 }

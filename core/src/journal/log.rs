@@ -202,7 +202,10 @@ impl<S: Show> Journal<S> {
         loop {
             let mut tail = lock(&self.tail);
             tail.check()?;
-            if need == Need::Grow && tail.spare.is_none() && tail.spare_refused {
+            if need == Need::Grow
+                && tail.spare.is_none()
+                && (tail.spare_refused || tail.is_nearly_full(bytes))
+            {
                 drop(tail);
                 self.make_spare(0)?;
                 continue;
@@ -364,7 +367,7 @@ impl<S: Show> Journal<S> {
         let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
         let at_hand = match &tail.spare {
             Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
-            None => fits && !tail.spare_refused,
+            None => fits && !tail.spare_refused && !tail.is_nearly_full(bytes),
         };
         at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
     }
@@ -372,6 +375,12 @@ impl<S: Show> Journal<S> {
     pub(crate) fn lacks_spare(&self) -> bool {
         let tail = lock(&self.tail);
         tail.spare.is_none() && !tail.closed && tail.poison.is_none()
+    }
+
+    /// Whether the disk had no room for the next spare when it was last asked.
+    pub(crate) fn lacks_room(&self) -> bool {
+        let tail = lock(&self.tail);
+        tail.spare.is_none() && tail.spare_refused && !tail.closed && tail.poison.is_none()
     }
 
     /// Refuses everything from now on.
@@ -432,6 +441,16 @@ impl<S: Show> Journal<S> {
             let _ = self.space.discard(&spare);
         }
         Ok(())
+    }
+
+    /// Removes the segments of this opening, of which nobody was told: the directory is as it was found. It was poisoned, and
+    /// nobody writes any more.
+    pub(crate) fn take_back(&self) {
+        let spare = lock(&self.tail).spare.take();
+        // The newest first: whatever is left of them, should the process die meanwhile, is a log.
+        for segment in spare.into_iter().chain(self.space.made_in(self.opens).into_iter().rev()) {
+            let _ = self.space.discard(&segment);
+        }
     }
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.

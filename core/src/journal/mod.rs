@@ -18,6 +18,6 @@ pub(crate) use chunk::Bytes;
 pub(crate) use effects::{Level, Pending, Show};
 pub(crate) use log::{Journal, JournalOptions, Need};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
-pub(crate) use recovery::{Recovered, Replay, recover};
+pub(crate) use recovery::{Recovered, Replay, recover, refuse_foreign};
 pub(crate) use segment::{Segment, SegmentHeader};
 pub(crate) use snapshot::{SnapshotHeader, SnapshotWriter};

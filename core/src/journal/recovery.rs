@@ -101,9 +101,43 @@ pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<
     Ok(Recovered { segments: kept, leftovers, end, snapshot, records, dropped_bytes, next })
 }
 
+/// Refuses a directory of somebody else, before anything is made or written there.
+///
+/// # Errors
+/// `INVALID`, `IO`.
+pub(crate) fn refuse_foreign(storage: &dyn Storage) -> Result<()> {
+    let names = storage.list().map_err(|cause| Error::io("list", storage.path(), &cause))?;
+    let has_lock = names.iter().any(|name| name == LOCK);
+    let files = Files::sort(storage, names)?;
+    if files.is_ours || !has_lock {
+        return Ok(());
+    }
+    // Nothing but that. Whoever makes it, writes its lines only when it is locked.
+    let path = storage.path().join(LOCK);
+    let mut bytes = [0; LOCK_BYTES_MAX];
+    let read = storage.open(LOCK).and_then(|file| file.read_at(&mut bytes, 0));
+    let read = read.map_err(|cause| Error::io("open", &path, &cause))?;
+    let text = String::from_utf8_lossy(bytes.get(..read).unwrap_or_default());
+    let mut lines = text.lines();
+    let ours =
+        LOCK_LINES.iter().all(|name| lines.next().is_some_and(|line| line.starts_with(name)));
+    if text.is_empty() || ours && lines.next().is_none() {
+        return Ok(());
+    }
+    let text = format!("{} is not of libmq, and it is in the way", path.display());
+    Err(Error::invalid(text).at(path))
+}
+
+/// The file that the owner locks, and what it writes there.
+const LOCK: &str = "lock";
+const LOCK_LINES: [&str; 4] = ["pid=", "command=", "since_ms=", "instance="];
+const LOCK_BYTES_MAX: usize = 1024;
+
 /// The entries of a directory, by what they are.
 #[derive(Debug, Default)]
 struct Files {
+    /// Something is ours beside the lock.
+    is_ours: bool,
     segments: Vec<String>,
     /// Oldest first: their names sort by their ends.
     snapshots: Vec<String>,
@@ -113,7 +147,7 @@ struct Files {
 impl Files {
     fn sort(storage: &dyn Storage, names: Vec<String>) -> Result<Self> {
         let mut files = Self::default();
-        let (mut ours, mut foreign) = (false, None);
+        let mut foreign = None;
         for name in names {
             let is_ours = match name.rsplit_once('.') {
                 Some((number, "segment")) if is_number(number, 10) => {
@@ -131,18 +165,18 @@ impl Files {
                     true
                 }
                 None if name == "marks" => true,
-                _ if name == "lock" => continue,
+                _ if name == LOCK => continue,
                 _ => {
                     foreign.get_or_insert(name);
                     false
                 }
             };
-            ours |= is_ours;
+            files.is_ours |= is_ours;
         }
         files.segments.sort_by_key(|name| (name.len(), name.clone()));
         files.snapshots.sort();
         match foreign {
-            Some(name) if !ours => Err(Error::invalid(format!(
+            Some(name) if !files.is_ours => Err(Error::invalid(format!(
                 "{} is not a libmq directory: it holds {name:?} and nothing of libmq",
                 storage.path().display()
             ))

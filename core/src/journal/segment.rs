@@ -65,7 +65,8 @@ impl Segment {
     pub(crate) fn create(storage: &dyn Storage, header: SegmentHeader) -> Result<Arc<Self>> {
         let name = file_name(header.number);
         let temporary = format!("{name}.tmp");
-        let made = || -> io::Result<Arc<dyn StorageFile>> {
+        let mut named = false;
+        let mut made = || -> io::Result<Arc<dyn StorageFile>> {
             let file = match storage.create(&temporary, header.capacity) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     storage.remove(&temporary)?;
@@ -76,14 +77,15 @@ impl Segment {
             file.write_at(&header.encode(), 0)?;
             file.sync()?;
             storage.rename(&temporary, &name)?;
+            named = true;
             storage.sync_dir()?;
             Ok(file)
         };
         match made() {
             Ok(file) => Ok(Arc::new(Self { header, file })),
             Err(cause) => {
-                // The temporary file is removed at the next open if it cannot be now.
-                let _ = storage.remove(&temporary);
+                // What cannot be removed now is removed at the next open.
+                let _ = storage.remove(if named { &name } else { &temporary });
                 Err(Error::storage("make", storage.path().join(&name), &cause))
             }
         }

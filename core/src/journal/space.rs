@@ -96,6 +96,12 @@ impl Space {
         segments.iter().take(sealed).filter(|segment| segment.end() <= position).cloned().collect()
     }
 
+    /// The segments that this opening has made, oldest first.
+    pub(crate) fn made_in(&self, opens: u64) -> Vec<Arc<Segment>> {
+        let segments = lock(&self.segments);
+        segments.iter().filter(|segment| segment.header.opens == opens).cloned().collect()
+    }
+
     /// Removes a segment that nothing refers to any more. A reader that has it open keeps its bytes.
     pub(crate) fn discard(&self, segment: &Arc<Segment>) -> io::Result<()> {
         lock(&self.segments).retain(|other| !Arc::ptr_eq(other, segment));

@@ -72,6 +72,12 @@ impl<E> Tail<E> {
         }
     }
 
+    /// Whether so many bytes more would begin the last quarter of the segment. Without a spare that quarter is for what
+    /// settles: somebody has to see first whether there is room for a spare.
+    pub(super) fn is_nearly_full(&self, bytes: u64) -> bool {
+        self.position + bytes > self.segment.end() - self.segment.header.capacity / 4
+    }
+
     /// Copies records to the end of the log, for which the segment has room.
     pub(super) fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
         let bytes: usize = records.iter().map(Record::space).sum();

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_for};
@@ -39,6 +40,20 @@ impl Room {
     /// Takes places if there are that many, and nobody waits for some.
     pub(crate) fn take(&self, places: usize) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0 && self.try_take(places)
+    }
+
+    /// What is answered where there is no room.
+    pub(crate) fn full(&self) -> Error {
+        let (taken, capacity) = (self.taken.load(Ordering::SeqCst), self.capacity);
+        let live = if taken == capacity {
+            "which is its capacity".into()
+        } else {
+            format!("and its capacity is {capacity}")
+        };
+        Error::new(
+            ErrorKind::Full,
+            format!("the broker is full: {taken} messages are live, {live}"),
+        )
     }
 
     /// Takes places whether they are there or not: for what recovery finds.

@@ -154,7 +154,10 @@ impl<T> Slab<T> {
         if !self.inherited && slot.forks.load(Ordering::Relaxed) != forks() {
             return Err(Error::new(
                 ErrorKind::Forked,
-                format!("this handle of {} belongs to the parent of this process", self.name),
+                format!(
+                    "this handle of {} is of the process that this one was forked from",
+                    self.name
+                ),
             ));
         }
         Ok((slot, generation))

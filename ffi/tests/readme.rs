@@ -13,7 +13,16 @@ fn the_c_program_of_the_readme_is_linked_statically_as_it_says_and_runs() {
     fs::write(directory.join("orders.c"), program()).unwrap();
     let built = std::env::current_exe().unwrap().with_file_name("libmq.a");
     let mut command = Command::new("cc");
-    command.args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "orders.c", "-o", "orders"]);
+    command.args([
+        "-std=c11",
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Werror",
+        "orders.c",
+        "-o",
+        "orders",
+    ]);
     command.arg("-I").arg(package().join("../include")).arg(built).args(libraries());
     ran(command.current_dir(&directory));
     let output = ran(Command::new(directory.join("orders")).current_dir(&directory));

@@ -66,6 +66,8 @@ pub unsafe extern "C" fn libmq_broker_start(
 
 /// Stops calling handlers and waits for those that run, and for deliveries they deferred. After `timeout_ms` (-1: never)
 /// they are cancelled with "shutdown", and after their grace what they hold is given back. `libmq_broker_start` may follow.
+/// The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
+/// then, as this does.
 ///
 /// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same;
 /// `LIBMQ_E_DEADLOCK` in a callback; `LIBMQ_E_CLOSED`.

@@ -165,7 +165,7 @@ mod tests {
 
     fn open() -> *mut libmq_broker {
         let broker = Broker::open(":memory:", Options::new()).unwrap();
-        libmq_broker::give(OpenBroker { broker, backoff: BackoffParts::default() }).unwrap()
+        libmq_broker::give(OpenBroker::new(broker, BackoffParts::default())).unwrap()
     }
 
     fn enqueue(broker: *mut libmq_broker) -> libmq_status {

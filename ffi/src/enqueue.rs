@@ -29,7 +29,9 @@ pub unsafe extern "C" fn libmq_enqueue(
         let queue = c.queue(queue)?;
         let message = c.structure("message", message)?;
         let out = out?;
-        let receipt = open.broker.enqueue(message.read(&c, queue)?)?;
+        let message = message.read(&c, queue)?;
+        let receipt = open.broker.enqueue_until(message, &open.freed);
+        let receipt = receipt.map_err(|error| open.unless_freed(error))?;
         if let Some(out) = out {
             out.write(receipt.into());
         }
@@ -62,7 +64,8 @@ pub unsafe extern "C" fn libmq_enqueue_batch(
         let structs = c.structures("messages", messages, n)?;
         let out = out?;
         let messages: Result<Vec<_>> = structs.iter().map(|each| each.read(&c, queue)).collect();
-        let receipts = open.broker.enqueue_batch(&messages?)?;
+        let receipts = open.broker.enqueue_batch_until(&messages?, &open.freed);
+        let receipts = receipts.map_err(|error| open.unless_freed(error))?;
         if let Some(out) = out {
             for (index, receipt) in receipts.into_iter().enumerate() {
                 out.write_at(index, receipt.into());

@@ -10,8 +10,8 @@ use crate::from_c::{Extensible, FromC, from_c};
 use crate::handles::{libmq_broker, libmq_error};
 use crate::status::libmq_status;
 
-/// The figures of a queue, or of the whole broker: six gauges, then counters since the open. Set `struct_size` and leave
-/// the rest.
+/// The figures of a queue, or of the whole broker: six gauges, then counters since the open. Begin with
+/// `LIBMQ_METRICS_INIT`, which sets `struct_size`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct libmq_metrics {

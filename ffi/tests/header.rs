@@ -33,7 +33,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("delivery", ""),
     ("settle", ""),
     ("admin", ""),
-    ("metrics", ""),
+    ("metrics", METRICS_INIT),
     ("dead_letters", ""),
 ];
 
@@ -46,6 +46,13 @@ const MESSAGE_INIT: &str = "
 const HANDLER_INIT: &str = "
 /** Begins a `libmq_handler`. */
 #define LIBMQ_HANDLER_INIT { (uint32_t)sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+";
+
+const METRICS_INIT: &str = "
+/** Begins a `libmq_metrics`. */
+#define LIBMQ_METRICS_INIT \\
+  { (uint32_t)sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \\
+    0, 0, 0 }
 ";
 
 #[test]
@@ -81,7 +88,8 @@ fn header_compiles_without_a_word() {
     fs::write(directory.join("libmq.h"), header()).unwrap();
     // Twice, so that the guard is tried, and each initialiser once.
     let program = "#include <libmq.h>\n#include <libmq.h>\n\
-        libmq_message message = LIBMQ_MESSAGE_INIT;\nlibmq_handler handler = LIBMQ_HANDLER_INIT;\n";
+        libmq_message message = LIBMQ_MESSAGE_INIT;\nlibmq_handler handler = LIBMQ_HANDLER_INIT;\n\
+        libmq_metrics metrics = LIBMQ_METRICS_INIT;\n";
     for (compiler, standard, name) in [
         ("gcc", "-std=c11", "c"),
         ("g++", "-std=c++17", "cpp"),
@@ -225,7 +233,7 @@ fn compact(made: &str) -> String {
         } else {
             let between = line.starts_with("#define");
             let place = lines.len().saturating_sub(2);
-            lines.push(line.trim_end().to_owned());
+            lines.push(parenthesized(line.trim_end()));
             let follows =
                 place >= 1 && lines[place].is_empty() && lines[place - 1].starts_with("#define");
             if between && follows {
@@ -234,6 +242,14 @@ fn compact(made: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// A constant below zero in parentheses, so that it is one number wherever it is written.
+fn parenthesized(line: &str) -> String {
+    match line.rsplit_once(" -") {
+        Some((before, number)) if before.starts_with("#define") => format!("{before} (-{number})"),
+        _ => line.to_owned(),
+    }
 }
 
 fn skip(reason: &str) {

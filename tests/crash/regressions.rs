@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use libmq::storage::{Marks, Storage, StorageFile};
-use libmq::{Broker, Dedup, Durability, ErrorKind, HandlerOptions, Message};
+use libmq::{Broker, Dedup, Durability, ErrorKind, HandlerOptions, Message, OnFull};
 use libmq_suite::{Call, Op, Platter, SimDisk, Times};
 
 use crate::model::MAX_CRASHES;
@@ -731,4 +731,38 @@ fn an_open_that_is_refused_leaves_no_segment() {
         }
     }
     assert!(refused > 5, "{refused}");
+}
+
+/// An enqueue that waited for room did not hear that the broker was poisoned: it waited on, and was answered `FULL`.
+#[test]
+fn an_enqueue_that_waits_for_room_hears_that_the_broker_is_poisoned() {
+    let disk = SimDisk::default();
+    let options = options().capacity(1).on_full(OnFull::Block);
+    let broker =
+        Broker::open_on(disk.storage(), options.block_timeout(Duration::from_secs(60))).unwrap();
+    broker.enqueue(Message::new("jobs", "one")).unwrap();
+    let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| broker.enqueue(Message::new("jobs", "two")));
+        // Time to begin its wait; where that was too short, the test shows less, and nothing false.
+        std::thread::sleep(Duration::from_millis(50));
+        disk.fail_at(disk.calls(), libc::EIO, Times::Once);
+        assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::Poisoned);
+        let began = Instant::now();
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Poisoned);
+        assert!(began.elapsed() < Duration::from_secs(20));
+    });
+}
+
+/// A `run_at` in a thousand years was taken, where a `delay` of as long is refused.
+#[test]
+fn run_at_goes_as_far_as_delay() {
+    let broker = Broker::open(":memory:", libmq::Options::new()).unwrap();
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let at = |years: u32| Message::new("jobs", "").run_at(SystemTime::now() + year * years);
+    let error = broker.enqueue(at(11)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("run_at"), "{error}");
+    broker.enqueue(at(9)).unwrap();
+    broker.enqueue(Message::new("jobs", "").run_at(SystemTime::UNIX_EPOCH)).unwrap();
 }

@@ -176,7 +176,7 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Not before this moment; in the past means now. Excludes `delay`.
+    /// Not before this moment, at most ten years from now; in the past means now. Excludes `delay`.
     pub fn run_at(mut self, moment: SystemTime) -> Self {
         self.run_at = Some(moment);
         self

@@ -10,6 +10,7 @@ use crate::clock::{ManualClock, Moment};
 use crate::dispatch::{Engine, Snapshots, dismiss};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Level;
+use crate::limits;
 use crate::storage::forks;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, Mutex, lock};
@@ -50,6 +51,11 @@ impl Shared {
     /// Refuses a message that is out of range.
     pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<()> {
         message.check(self.options.max_message_bytes)?;
+        if let Some(moment) = message.run_at
+            && Moment::from_system(moment) > self.engine.now().after(limits::DURATION_MAX)
+        {
+            return Err(Error::invalid("run_at is more than ten years from now"));
+        }
         if let Some(time) = message.expires_in {
             let now = self.engine.now();
             if now.after(time) <= self.due(message, now) {

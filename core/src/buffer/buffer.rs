@@ -164,11 +164,11 @@ impl Buffer {
                     // Each message may need a place; those it turns out not to need are given back at once.
                     drop(plan);
                     if !self.state.room.wait(messages.len(), wait, interrupt) {
-                        return Err(if self.state.room.is_closed() {
-                            Error::closed()
-                        } else {
-                            full
-                        });
+                        if self.state.room.is_closed() {
+                            return Err(Error::closed());
+                        }
+                        self.journal.check()?;
+                        return Err(full);
                     }
                     places = messages.len();
                 }

@@ -17,6 +17,8 @@ pub(crate) struct Room {
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
     closed: AtomicBool,
+    /// Nobody gives a place back any more.
+    dead: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,7 @@ impl Room {
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(VecDeque::new()),
             closed: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
         }
     }
 
@@ -79,7 +82,8 @@ impl Room {
         let end = Instant::now() + timeout;
         let mut granted = lock(&waiter.granted);
         while !*granted {
-            if self.closed.load(Ordering::SeqCst) || interrupt.is_set() {
+            let over = [&self.closed, &self.dead].iter().any(|over| over.load(Ordering::SeqCst));
+            if over || interrupt.is_set() {
                 drop(granted);
                 return self.leave(&waiter);
             }
@@ -96,6 +100,12 @@ impl Room {
     /// Ends all waits, and those to come.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Ends all waits, and those to come: the journal is poisoned, so nobody gives a place back any more.
+    pub(crate) fn poison(&self) {
+        self.dead.store(true, Ordering::SeqCst);
         self.ring();
     }
 

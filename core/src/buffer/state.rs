@@ -559,6 +559,7 @@ impl Show for State {
     fn poisoned(&self) {
         self.ring_everywhere();
         self.rest.ring();
+        self.room.poison();
     }
 }
 

@@ -476,10 +476,13 @@ impl<'a> Window<'a> {
     fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
         let salt = self.segment.header.salt;
         let mut position = from;
-        // A header may lie across two windows, so each window begins with the last places of the one before.
-        while let Some(window) = self.window(position)? {
+        // A header may lie across two windows, so each window begins with the last places of the one before. None begins
+        // in what never was written, because its first word is not zero.
+        while let Some(data) = self.data_from(position)? {
+            position = data;
+            let Some(window) = self.window(position)? else { break };
             let places = (window.len() - HEADER_BYTES) / ALIGNMENT + 1;
-            let untouched = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+            let untouched = |page: &[u8]| page.iter().fold(0, |sum, byte| sum | byte) == 0;
             for (page, bytes) in window.chunks(PAGE_BYTES).enumerate() {
                 // Nearly everything behind a gap is zeros, which are passed over a page at a time.
                 if untouched(bytes) {
@@ -500,6 +503,14 @@ impl<'a> Window<'a> {
             position += (places * ALIGNMENT) as u64;
         }
         Ok(())
+    }
+
+    /// The first place at `position` or behind it where a record may begin that was ever written.
+    fn data_from(&self, position: u64) -> Result<Option<u64>> {
+        let offset = self.segment.offset(position);
+        let data = self.segment.file.data_from(offset);
+        let data = data.map_err(|cause| Error::io("look through", self.path(), &cause))?;
+        Ok(data.map(|data| position + (data - offset) / ALIGNMENT as u64 * ALIGNMENT as u64))
     }
 
     /// As many bytes from `position` on as are read at once; none at the file's end.

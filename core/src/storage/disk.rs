@@ -132,6 +132,10 @@ impl StorageFile for DiskFile {
         Ok(filled)
     }
 
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(sys::data_from(&self.file, offset))
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         // Carries on after interrupted and short writes; a write of nothing is an error of kind WriteZero.
         self.file.write_all_at(bytes, offset)
@@ -284,6 +288,19 @@ mod tests {
         assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 0);
         assert_eq!(file.read_at(&mut buffer, 1 << 40).unwrap(), 0);
         assert_eq!(file.read_at(&mut [], 0).unwrap(), 0);
+    }
+
+    /// Whether the file system tells or not, what was written is never passed over.
+    #[test]
+    fn data_is_found_behind_what_was_never_written() {
+        let (_dir, storage) = storage();
+        let file = storage.create("file", 8 << 20).unwrap();
+        file.write_at(b"x", (5 << 20) + 77).unwrap();
+        let from = file.data_from(1 << 20).unwrap().unwrap();
+        assert!((1 << 20..=(5 << 20) + 77).contains(&from), "{from}");
+        let last = file.data_from((5 << 20) + 77).unwrap().unwrap();
+        assert_eq!(last, (5 << 20) + 77);
+        assert_eq!(file.data_from(8 << 20).unwrap(), None);
     }
 
     #[test]

@@ -55,6 +55,12 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Reads into `buffer` from `offset`; fewer bytes than asked for only at the file's end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// From where on, at `offset` or behind it, there may be bytes that are not zero; none where there are none up to the
+    /// file's end. What never was written is passed over without being read, where the storage knows of it.
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
+
     /// Writes all of `bytes` at `offset`, however many calls that takes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 

@@ -87,6 +87,26 @@ pub(super) fn extend(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// From where on, at `offset` or behind it, the file may hold bytes that are not zero; none up to its end. A file system that
+/// does not tell what was never written says that everything was.
+#[cfg(target_os = "linux")]
+pub(super) fn data_from(file: &File, offset: u64) -> Option<u64> {
+    let Ok(from) = libc::off_t::try_from(offset) else { return Some(offset) };
+    // SAFETY: lseek(2) takes no pointer; the descriptor is open because `file` is borrowed, and nobody uses its place.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_DATA) };
+    match u64::try_from(found) {
+        Ok(found) => Some(found.max(offset)),
+        Err(_) if io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO) => None,
+        Err(_) => Some(offset),
+    }
+}
+
+/// Everything may hold bytes that are not zero.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn data_from(_: &File, offset: u64) -> Option<u64> {
+    Some(offset)
+}
+
 fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }

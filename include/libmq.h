@@ -714,8 +714,9 @@ libmq_status libmq_delivery_enqueue(libmq_delivery *delivery,
  * Done. What was enqueued with the delivery is enqueued by the same record. Returns when that is in the kernel.
  *
  * Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed.
- * `LIBMQ_E_STORAGE_FULL`: nothing changed, and the message is held until its lease runs out. `LIBMQ_E_POISONED`: unknown.
- * The handle is gone in any case, and `LIBMQ_E_BAD_HANDLE` is what a delivery answers that was settled before.
+ * `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has.
+ * `LIBMQ_E_POISONED`: unknown. The handle is gone in any case, and `LIBMQ_E_BAD_HANDLE` is what a delivery answers that was
+ * settled before.
  */
 libmq_status libmq_delivery_ack(libmq_delivery *delivery,
                                 libmq_error **err);

@@ -206,8 +206,10 @@ impl<S: Show> Journal<S> {
                 && tail.spare.is_none()
                 && (tail.spare_refused || tail.is_nearly_full(bytes))
             {
+                // A spare that the records do not fit into would be used up by them for nothing.
+                let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
                 drop(tail);
-                self.make_spare(0)?;
+                self.make_spare(if fits { 0 } else { bytes })?;
                 continue;
             }
             if tail.position + bytes + FOOTER_BYTES <= tail.segment.end() {

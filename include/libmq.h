@@ -78,7 +78,11 @@ typedef int32_t libmq_status;
 #define LIBMQ_E_NOT_FOUND (-3)
 /** The handle is NULL, was freed, is of another type, or never was one. */
 #define LIBMQ_E_BAD_HANDLE (-4)
-/** Memory for this call could not be had; nothing was changed. */
+
+/**
+ * Memory for the records of this call, or for one more handle, could not be had; nothing was changed. Other memory that
+ * cannot be had aborts the process.
+ */
 #define LIBMQ_E_NO_MEMORY (-5)
 /** This build, file or situation does not support what was asked. */
 #define LIBMQ_E_UNSUPPORTED (-6)
@@ -422,7 +426,7 @@ typedef void (*libmq_enqueued_fn)(void *ctx, libmq_status status, libmq_receipt 
  * Enqueues a message, and returns when it has reached its durability.
  *
  * Any thread. `out` may be NULL. Answers `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_UNSUPPORTED`, `LIBMQ_E_FULL`,
- * `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
+ * `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_NO_MEMORY`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
  */
 libmq_status libmq_enqueue(libmq_broker *broker,
                            const char *queue,

@@ -13,7 +13,7 @@ use crate::status::libmq_status;
 /// Enqueues a message, and returns when it has reached its durability.
 ///
 /// Any thread. `out` may be NULL. Answers `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_UNSUPPORTED`, `LIBMQ_E_FULL`,
-/// `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
+/// `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_NO_MEMORY`, `LIBMQ_E_CLOSED`: not enqueued. `LIBMQ_E_POISONED`: unknown.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_enqueue(

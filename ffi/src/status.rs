@@ -15,7 +15,8 @@ pub const LIBMQ_E_CLOSED: libmq_status = -2;
 pub const LIBMQ_E_NOT_FOUND: libmq_status = -3;
 /// The handle is NULL, was freed, is of another type, or never was one.
 pub const LIBMQ_E_BAD_HANDLE: libmq_status = -4;
-/// Memory for this call could not be had; nothing was changed.
+/// Memory for the records of this call, or for one more handle, could not be had; nothing was changed. Other memory that
+/// cannot be had aborts the process.
 pub const LIBMQ_E_NO_MEMORY: libmq_status = -5;
 /// This build, file or situation does not support what was asked.
 pub const LIBMQ_E_UNSUPPORTED: libmq_status = -6;

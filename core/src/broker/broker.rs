@@ -82,7 +82,7 @@ impl Broker {
     /// Enqueues a message, and returns when it has reached its durability.
     ///
     /// # Errors
-    /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
+    /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
         self.enqueue_until(message, &Interrupt::new())

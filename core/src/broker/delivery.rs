@@ -470,9 +470,9 @@ impl std::ops::Deref for Context {
     }
 }
 
-/// Whether the disk had no room, which can change.
+/// Whether there was no room for it, on the disk or in memory, which can change.
 fn is_no_room(error: &Error) -> bool {
-    error.kind() == ErrorKind::StorageFull
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::NoMemory)
 }
 
 fn check_delay(delay: Duration) -> Result<()> {

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::error::{ErrorKind, Result};
 use crate::sync::{Mutex, lock};
 
-/// Ends a delivery; answers what has still to be written. Called again as long as it answers `STORAGE_FULL`.
+/// Ends a delivery; answers what has still to be written. Called again as long as it answers `STORAGE_FULL` or `NO_MEMORY`.
 pub(crate) type End = Box<dyn Fn() -> Result<u64> + Send>;
 
 /// The ends that are owed, oldest first.
@@ -37,7 +37,9 @@ impl Owed {
             let Some(end) = next else { return written };
             match end() {
                 Ok(end) => written = written.max(Some(end)),
-                Err(error) if error.kind() == ErrorKind::StorageFull => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::NoMemory) =>
+                {
                     lock(&self.ends).push_front(end);
                     return written;
                 }

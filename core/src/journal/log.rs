@@ -188,7 +188,7 @@ impl<S: Show> Journal<S> {
     /// under the tail's lock. Shows nothing, so it may be called under any lock but the tail's.
     ///
     /// # Errors
-    /// `STORAGE_FULL`, `POISONED`, `CLOSED`: then nothing was appended and `finish` did not run.
+    /// `STORAGE_FULL`, `NO_MEMORY`, `POISONED`, `CLOSED`: then nothing was appended and `finish` did not run.
     pub(crate) fn append(
         &self,
         need: Need,
@@ -197,7 +197,7 @@ impl<S: Show> Journal<S> {
     ) -> Result<Appended> {
         let bytes: usize = records.iter().map(Record::space).sum();
         let is_long = bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX;
-        let prepared = is_long.then(|| Prepared::new(records, bytes));
+        let prepared = is_long.then(|| Prepared::new(records, bytes)).transpose()?;
         let bytes = bytes as u64;
         loop {
             let mut tail = lock(&self.tail);

@@ -1,6 +1,7 @@
 //! Large or many records on their way into the journal: made ready outside the tail's lock.
 
 use super::record::Record;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Records, copied and checksummed before the tail is locked for them; only their headers are still missing.
 #[derive(Debug)]
@@ -11,8 +12,16 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Copies these records, which take `space` bytes together.
-    pub(super) fn new(records: &[Record<'_>], space: usize) -> Self {
-        let mut bytes = vec![0; space];
+    ///
+    /// # Errors
+    /// `NO_MEMORY`: it is the one piece of memory that is as large as a caller likes.
+    pub(super) fn new(records: &[Record<'_>], space: usize) -> Result<Self> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(space).map_err(|_| {
+            let text = format!("there is no memory for {space} bytes of the journal");
+            Error::new(ErrorKind::NoMemory, text)
+        })?;
+        bytes.resize(space, 0);
         let mut rest = bytes.as_mut_slice();
         let mut body_crcs = Vec::with_capacity(records.len());
         for record in records {
@@ -20,7 +29,7 @@ impl Prepared {
             body_crcs.push(record.copy_body(place));
             rest = after;
         }
-        Self { bytes, body_crcs }
+        Ok(Self { bytes, body_crcs })
     }
 
     /// Gives the records their headers, now that their place is known; answers their bytes.
@@ -41,5 +50,18 @@ impl Prepared {
             rest = after;
         }
         self.bytes
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// An allocation that fails ends the process, unless it is asked for in a way that can be refused.
+    #[test]
+    fn without_memory_for_it_nothing_is_prepared() {
+        let refused = Prepared::new(&[], usize::MAX / 2).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NoMemory);
+        assert!(refused.is_retryable());
     }
 }

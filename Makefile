@@ -6,13 +6,13 @@
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
 
-demo: build ## real webhooks through C and Rust handlers, killed on the way, nothing lost
+demo: build ## real webhooks through Node, Python and C, killed on the way, nothing lost
 	@scripts/demo.sh
 
 test: build ## build, check, and every test that fits in a quarter of an hour
 	@scripts/test.sh
 
-build: ## target/release/libmq.so and libmq.a, and the Python package in .venv
+build: ## target/release/libmq.so and libmq.a, the Python package in .venv, and the Node package in bindings/node
 	@scripts/build.sh
 
 check: ## formatting, lints, documentation, and the header against the code

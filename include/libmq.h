@@ -20,7 +20,10 @@
  * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
  *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
  *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
- *           in `out`, in any order; freeing twice does nothing. On failure such an `out` is NULL.
+ *           in `out`, in any order; freeing twice does nothing.
+ *
+ * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
+ *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
  *
  * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
  *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.
@@ -60,7 +63,7 @@ extern "C" {
 /* Statuses: what a call answers. ---------------------------------------------------------------------------------- */
 
 /** In a struct's field or a call's argument, where 0 is the default: zero, or none. */
-#define LIBMQ_NONE -1
+#define LIBMQ_NONE (-1)
 
 /** What a call answers: `LIBMQ_OK`, or a negative number that never changes its meaning. */
 typedef int32_t libmq_status;
@@ -68,47 +71,47 @@ typedef int32_t libmq_status;
 /** Done. */
 #define LIBMQ_OK 0
 /** An argument is out of its range; the message names it. Nothing was changed. */
-#define LIBMQ_E_INVALID -1
+#define LIBMQ_E_INVALID (-1)
 /** The broker is closed. */
-#define LIBMQ_E_CLOSED -2
+#define LIBMQ_E_CLOSED (-2)
 /** There is no message, dead letter or queue of that name or id. */
-#define LIBMQ_E_NOT_FOUND -3
+#define LIBMQ_E_NOT_FOUND (-3)
 /** The handle is NULL, was freed, is of another type, or never was one. */
-#define LIBMQ_E_BAD_HANDLE -4
+#define LIBMQ_E_BAD_HANDLE (-4)
 
 /**
  * Memory for the records of this call, or for one more handle, could not be had; nothing was changed. Other memory that
  * cannot be had aborts the process.
  */
-#define LIBMQ_E_NO_MEMORY -5
+#define LIBMQ_E_NO_MEMORY (-5)
 /** This build, file or situation does not support what was asked. */
-#define LIBMQ_E_UNSUPPORTED -6
+#define LIBMQ_E_UNSUPPORTED (-6)
 /** The operating system refused a file operation; `libmq_error_os_code` has its number. */
-#define LIBMQ_E_IO -100
+#define LIBMQ_E_IO (-100)
 /** Bytes that were durable are damaged or missing; the files were left alone. */
-#define LIBMQ_E_CORRUPT -101
+#define LIBMQ_E_CORRUPT (-101)
 /** Another broker owns the directory; the message names the owner. */
-#define LIBMQ_E_LOCKED -102
+#define LIBMQ_E_LOCKED (-102)
 /** An earlier write or sync failed, or a bug was caught: free, and open again. */
-#define LIBMQ_E_POISONED -103
+#define LIBMQ_E_POISONED (-103)
 /** The disk has no room for the next segment; asked again, it is tried again. */
-#define LIBMQ_E_STORAGE_FULL -104
+#define LIBMQ_E_STORAGE_FULL (-104)
 /** `capacity` live messages are in the broker. */
-#define LIBMQ_E_FULL -200
+#define LIBMQ_E_FULL (-200)
 /** A body with its headers, or a batch's bytes, are beyond their limit. */
-#define LIBMQ_E_TOO_LARGE -201
+#define LIBMQ_E_TOO_LARGE (-201)
 /** The time given to `stop`, `close` or `wait_idle` ran out. */
-#define LIBMQ_E_TIMEOUT -202
+#define LIBMQ_E_TIMEOUT (-202)
 /** The delivery's lease was lost; nothing was changed. */
-#define LIBMQ_E_STALE_LEASE -203
+#define LIBMQ_E_STALE_LEASE (-203)
 /** Nothing came in time. */
-#define LIBMQ_E_EMPTY -204
+#define LIBMQ_E_EMPTY (-204)
 /** A bug inside libmq was caught; the broker is poisoned. */
-#define LIBMQ_E_PANIC -300
+#define LIBMQ_E_PANIC (-300)
 /** The process was forked; a child cannot use its parent's broker. */
-#define LIBMQ_E_FORKED -301
+#define LIBMQ_E_FORKED (-301)
 /** The call would wait for itself, as `close` in a handler. */
-#define LIBMQ_E_DEADLOCK -302
+#define LIBMQ_E_DEADLOCK (-302)
 
 /**
  * The version of the library that is loaded, such as "0.1.0"; `LIBMQ_VERSION` is that of the header.
@@ -172,7 +175,8 @@ const char *libmq_error_path(const libmq_error *error);
 int32_t libmq_error_os_code(const libmq_error *error);
 
 /**
- * Whether the same call can succeed later without anything being mended.
+ * Whether the same call can succeed later without anything being mended. Not after `LIBMQ_E_TIMEOUT`: a stop or close is
+ * done all the same, and of `libmq_broker_wait_idle` it is the answer.
  *
  * Any thread.
  */
@@ -225,7 +229,7 @@ void libmq_options_free(libmq_options *options);
  * | `snapshot_interval_ms` | 30,000 | from 1 |
  * | `snapshot_threshold` | 100,000 | operations, from 1 |
  * | `segment_bytes` | 64 MiB | 64 KiB to 1 GiB |
- * | `cache_bytes` | 64 MiB | recent journal kept in memory |
+ * | `cache_bytes` | 64 MiB | recent journal kept in memory, up to 1 TiB |
  * | `sync_interval_ms` | 50 | what is written is synced by then; from 1 |
  * | `default_timeout_ms` | 120,000 | how long an attempt may run; from 1 |
  * | `default_max_retries` | 5 | after the first attempt, up to 1,000,000 |
@@ -237,7 +241,8 @@ void libmq_options_free(libmq_options *options);
  * | `lock_timeout_ms` | 0 | how long `open` waits for another owner to leave |
  *
  * Times go up to ten years. Any thread. Answers `LIBMQ_E_INVALID` for an unknown name, naming it, and for a number below
- * zero; what else is out of range is answered by `libmq_broker_open`.
+ * zero or beyond 32 bits where no larger one is in the range; what else is out of range is answered by
+ * `libmq_broker_open`.
  */
 libmq_status libmq_options_set_int(libmq_options *options,
                                    const char *name,
@@ -292,6 +297,8 @@ libmq_status libmq_broker_start(libmq_broker *broker,
 /**
  * Stops calling handlers and waits for those that run, and for deliveries they deferred. After `timeout_ms` (-1: never)
  * they are cancelled with "shutdown", and after their grace what they hold is given back. `libmq_broker_start` may follow.
+ * The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
+ * then, as this does.
  *
  * Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same;
  * `LIBMQ_E_DEADLOCK` in a callback; `LIBMQ_E_CLOSED`.
@@ -323,7 +330,8 @@ libmq_status libmq_broker_wait_idle(libmq_broker *broker, int64_t timeout_ms, li
  * Frees a broker. Without a close before it this is a crash, on purpose: what is durable is recovered by the next open.
  * What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
  *
- * Any thread. Calls of other threads that are under way end first; those that wait should be ended by a close.
+ * Any thread. Calls of other threads that are under way end first: those that wait for a message, for room or for idleness
+ * end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up.
  */
 void libmq_broker_free(libmq_broker *broker);
 
@@ -396,9 +404,9 @@ typedef struct {
 
 /** What became of an enqueue. */
 typedef struct {
-  /** The message's id: of the new message, or of the one that was replaced or kept. */
+  /** The message's id: of the new message, or of the one that was replaced or kept. 0 on failure. */
   uint64_t id;
-  /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. */
+  /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. 0 on failure. */
   int32_t status;
 } libmq_receipt;
 
@@ -461,7 +469,12 @@ libmq_status libmq_enqueue_async(libmq_broker *broker,
 #define LIBMQ_RETRY 2
 /** A handler's answer: to the dead letters, with the reason "rejected". */
 #define LIBMQ_REJECT 3
-/** A handler's answer: given back, ready again at once, not counted as an attempt. */
+
+/**
+ * A handler's answer: given back, ready again at once, not counted as an attempt. A handler that answers this while
+ * something is not there is called again and again without a pause: use `libmq_delivery_release` with a delay, and
+ * `LIBMQ_DEFER`.
+ */
 #define LIBMQ_RELEASE 4
 
 /**
@@ -534,9 +547,11 @@ libmq_status libmq_handle(libmq_broker *broker,
  * Takes the next message of a queue, waiting for one at most for `timeout_ms` (0: looks once, -1: for ever). It is held for
  * `lease_ms` (0: 30,000), which is not renewed by itself: when it runs out, that is a failed attempt.
  *
- * Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID`,
- * `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`; `LIBMQ_E_STORAGE_FULL` where the disk has no room
- * to note one more message in flight. On failure `*out` is NULL.
+ * Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID` for a
+ * name that is none, or a time out of range; `LIBMQ_E_CLOSED`, also to who waits when the broker is closed or freed;
+ * `LIBMQ_E_STORAGE_FULL` where the disk has no room for what handing out has to write; `LIBMQ_E_CORRUPT` or
+ * `LIBMQ_E_IO` where its bytes are damaged or cannot be read, which poisons the broker; `LIBMQ_E_POISONED`. On failure
+ * `*out` is NULL.
  */
 libmq_status libmq_receive(libmq_broker *broker,
                            const char *queue,
@@ -682,18 +697,17 @@ const char *libmq_delivery_cancel_reason(const libmq_delivery *delivery);
 /**
  * Moves the deadline to `ms` milliseconds from now, if that is later; up to 24 hours. The handle stays.
  *
- * Any thread. Answers `LIBMQ_E_STALE_LEASE` once the lease is lost, `LIBMQ_E_UNSUPPORTED` where the handler does not allow
- * it, `LIBMQ_E_INVALID`, `LIBMQ_E_CLOSED`.
+ * Any thread. Answers `LIBMQ_E_STALE_LEASE` once the lease is lost, or the attempt was cancelled with "shutdown";
+ * `LIBMQ_E_UNSUPPORTED` where the handler does not allow it; `LIBMQ_E_INVALID` out of range; `LIBMQ_E_CLOSED`.
  */
-libmq_status libmq_delivery_extend(libmq_delivery *delivery,
-                                   int64_t ms,
-                                   libmq_error **err);
+libmq_status libmq_delivery_extend(libmq_delivery *delivery, int64_t ms, libmq_error **err);
 
 /**
  * Enqueues a message together with the ack of this one, or not at all. It inherits the correlation id and the header
  * `traceparent` unless it has its own. The handle stays; everything is checked, and room taken, now.
  *
- * Any thread. Answers as `libmq_enqueue`, without waiting for room.
+ * Any thread. Answers as `libmq_enqueue_batch` for all of them together, without waiting for room;
+ * `LIBMQ_E_STALE_LEASE` once the lease is lost.
  */
 libmq_status libmq_delivery_enqueue(libmq_delivery *delivery,
                                     const char *queue,
@@ -703,11 +717,13 @@ libmq_status libmq_delivery_enqueue(libmq_delivery *delivery,
 /**
  * Done. What was enqueued with the delivery is enqueued by the same record. Returns when that is in the kernel.
  *
- * Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed;
- * `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has;
- * `LIBMQ_E_POISONED`: unknown. The handle is gone in any case.
+ * Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed.
+ * `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has.
+ * `LIBMQ_E_POISONED`: unknown. The handle is gone in any case, and `LIBMQ_E_BAD_HANDLE` is what a delivery answers that was
+ * settled before.
  */
-libmq_status libmq_delivery_ack(libmq_delivery *delivery, libmq_error **err);
+libmq_status libmq_delivery_ack(libmq_delivery *delivery,
+                                libmq_error **err);
 
 /**
  * Failed: tried again after `delay_ms` (0: now, `LIBMQ_NONE`: the backoff), up to `max_retries` times; then a dead letter
@@ -728,11 +744,14 @@ libmq_status libmq_delivery_retry(libmq_delivery *delivery,
 libmq_status libmq_delivery_reject(libmq_delivery *delivery, const char *why, libmq_error **err);
 
 /**
- * Given back, and ready again after `delay_ms` (0 or `LIBMQ_NONE`: at once); not counted as an attempt.
+ * Given back, and ready again after `delay_ms` (0 or `LIBMQ_NONE`: at once); not counted as an attempt. Whoever releases
+ * without a delay what cannot be done yet is handed it again at once, as fast as the machine goes: give a delay then.
  *
  * Any thread. Answers as `libmq_delivery_ack`; for a delay out of range `LIBMQ_E_INVALID`, and it is ready at once.
  */
-libmq_status libmq_delivery_release(libmq_delivery *delivery, int64_t delay_ms, libmq_error **err);
+libmq_status libmq_delivery_release(libmq_delivery *delivery,
+                                    int64_t delay_ms,
+                                    libmq_error **err);
 
 /**
  * Frees a delivery; one that was not settled is released. In its own handler this does nothing: there the answer settles.
@@ -756,16 +775,20 @@ libmq_status libmq_scale(libmq_broker *broker, const char *queue, int32_t n, lib
  * Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
  * flight is not touched; an enqueue goes on.
  *
- * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
+ * Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
  */
-libmq_status libmq_pause(libmq_broker *broker, const char *queue, libmq_error **err);
+libmq_status libmq_pause(libmq_broker *broker,
+                         const char *queue,
+                         libmq_error **err);
 
 /**
  * Ends a `libmq_pause`, if there is one.
  *
- * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
+ * Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
  */
-libmq_status libmq_resume(libmq_broker *broker, const char *queue, libmq_error **err);
+libmq_status libmq_resume(libmq_broker *broker,
+                          const char *queue,
+                          libmq_error **err);
 
 /**
  * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is
@@ -776,9 +799,10 @@ libmq_status libmq_resume(libmq_broker *broker, const char *queue, libmq_error *
 libmq_status libmq_cancel(libmq_broker *broker, uint64_t id, libmq_error **err);
 
 /**
- * Removes all messages of a queue that nobody holds; `out_n` is how many. Dead letters stay.
+ * Removes all messages of a queue that nobody holds; `*out_n` is how many, 0 on failure. Dead letters stay.
  *
- * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_POISONED`, `LIBMQ_E_STORAGE_FULL`.
+ * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_POISONED`,
+ * `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`; a name that nobody has used is an empty queue.
  */
 libmq_status libmq_purge(libmq_broker *broker, const char *queue, uint64_t *out_n, libmq_error **err);
 
@@ -815,8 +839,8 @@ libmq_status libmq_advance(libmq_broker *broker, int64_t ms, libmq_error **err);
 /* Metrics: what a broker counts, and what its opening found. ------------------------------------------------------ */
 
 /**
- * The figures of a queue, or of the whole broker: six gauges, then counters since the open. Set `struct_size` and leave
- * the rest.
+ * The figures of a queue, or of the whole broker: six gauges, then counters since the open. Begin with
+ * `LIBMQ_METRICS_INIT`, which sets `struct_size`.
  */
 typedef struct {
   /** `sizeof(libmq_metrics)`. */
@@ -890,8 +914,8 @@ typedef struct {
 /**
  * Reads the figures of a queue, or with NULL the sums of all.
  *
- * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` where
- * `out->struct_size` is not set; `LIBMQ_E_CLOSED`.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` for a
+ * name that is none and where `out->struct_size` is not set; `LIBMQ_E_CLOSED`. On failure all figures are those of nothing.
  */
 libmq_status libmq_metrics_read(libmq_broker *broker,
                                 const char *queue_or_null,
@@ -923,14 +947,19 @@ libmq_status libmq_recovery_json(libmq_broker *broker,
  */
 void libmq_string_free(char *string);
 
+/** Begins a `libmq_metrics`. */
+#define LIBMQ_METRICS_INIT \
+  { (uint32_t)sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+    0, 0, 0 }
+
 /* Dead letters: messages that will not be tried again. ------------------------------------------------------------ */
 
 /**
  * Lists up to `limit` dead letters of a queue, or with NULL of all, with ids above `after_id` (0: from the first), in the
  * order of their ids.
  *
- * Any thread. The caller frees the list, which is a copy: it stays as it is. Answers `LIBMQ_E_CLOSED`, `LIBMQ_E_IO`,
- * `LIBMQ_E_CORRUPT`. On failure `*out` is NULL.
+ * Any thread. The caller frees the list, which is a copy: it stays as it is. Answers `LIBMQ_E_INVALID` for a name that is
+ * none, `LIBMQ_E_CLOSED`, `LIBMQ_E_IO`, `LIBMQ_E_CORRUPT`. On failure `*out` is NULL.
  */
 libmq_status libmq_dead_letters_list(libmq_broker *broker,
                                      const char *queue_or_null,
@@ -1040,9 +1069,11 @@ libmq_status libmq_dead_letter_replay(libmq_broker *broker,
                                       libmq_error **err);
 
 /**
- * Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more.
+ * Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more, 0 on
+ * failure.
  *
- * Any thread. `out_n` may be NULL. Answers as `libmq_dead_letter_replay`; what was replayed before a failure stays so.
+ * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, and as
+ * `libmq_dead_letter_replay`; what was replayed before a failure stays so.
  */
 libmq_status libmq_dead_letters_replay_all(libmq_broker *broker,
                                            const char *queue_or_null,
@@ -1050,9 +1081,10 @@ libmq_status libmq_dead_letters_replay_all(libmq_broker *broker,
                                            libmq_error **err);
 
 /**
- * Removes the dead letters of a queue, or with NULL all; `*out_n` is how many.
+ * Removes the dead letters of a queue, or with NULL all; `*out_n` is how many, 0 on failure.
  *
- * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
+ * Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_STORAGE_FULL`,
+ * `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
  */
 libmq_status libmq_dead_letters_purge(libmq_broker *broker,
                                       const char *queue_or_null,

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds what is shipped: the library for C, shared and static, and the Python package. `build.sh c` builds the former
-# alone.
+# Builds what is shipped: the library for C, shared and static, and the packages for Python and Node. `build.sh c` builds
+# the library alone.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -9,4 +9,6 @@ cargo build --release --package libmq-ffi
 # Programs linked with it ask for the library by the name of its interface.
 ln -sf libmq.so "$target/release/libmq.so.0"
 ls -l "$target/release/libmq.so" "$target/release/libmq.a" | awk '{ printf "%9d bytes  %s\n", $5, $NF }'
-[ "${1:-all}" = c ] || scripts/build-python.sh
+[ "${1:-all}" != c ] || exit 0
+scripts/build-python.sh
+scripts/build-node.sh

@@ -20,6 +20,7 @@ say "the header is what the code declares"
 cargo test --package libmq-ffi --quiet header
 
 say "Python: formatting, lints, types"
+export RUFF_CACHE_DIR="$target/ruff" MYPY_CACHE_DIR="$target/mypy"
 if python_tool ruff "ruff>=0.17,<0.18"; then
 	.venv/bin/ruff format --quiet --check --config bindings/python/pyproject.toml bindings/python examples tests benches
 	.venv/bin/ruff check --quiet --config bindings/python/pyproject.toml bindings/python examples tests benches
@@ -28,7 +29,9 @@ else
 fi
 if python_tool mypy "mypy>=2,<3" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	(cd bindings/python && ../../.venv/bin/mypy python/libmq tests)
-	.venv/bin/python -m mypy.stubtest libmq._native
+	# It leaves a cache where it is run.
+	venv=$PWD/.venv
+	(cd "$target" && "$venv/bin/python" -m mypy.stubtest libmq._native)
 else
 	skip "types of Python: mypy cannot be installed, or make build has not been run"
 fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The demo: real webhooks through a C and a Rust program over one directory, with SIGKILL on the way.
+# The demo: real webhooks through a Node, a Python and a C program over one directory, with SIGKILL on the way.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -9,11 +9,11 @@ source=examples/webhooks
 broker="$demo/broker"
 began=$(date +%s)
 
-# Runs the C program and shows what it prints; kills it, if a line is named, as soon as that line is printed.
+# Runs the Node program and shows what it prints; kills it, if a line is named, as soon as that line is printed.
 ingest() {
 	rm -f "$demo/pipe"
 	mkfifo "$demo/pipe"
-	"$demo/ingest" "$broker" "$demo/index.tsv" >"$demo/pipe" &
+	node $source/ingest.mjs "$broker" "$demo/index.tsv" >"$demo/pipe" &
 	pid=$!
 	while read -r line; do
 		echo "$line"
@@ -39,23 +39,26 @@ if [ ! -s "$demo/package/api.github.com/index.json" ]; then
 	(cd "$demo/fetch" && npm pack --silent "$package" >/dev/null) || die "npm could not fetch $package"
 	tar -xzf "$demo"/fetch/*.tgz -C "$demo"
 fi
-need python3 python3 || die "Python 3 is needed to read the payloads"
-python3 $source/prepare.py "$demo/package/api.github.com/index.json" "$demo"
+[ -x .venv/bin/python ] || die "Python 3.11 or later is needed for the second program"
+[ -e bindings/node/libmq.node ] || die "Node 20 or later is needed for the first program"
+.venv/bin/python $source/prepare.py "$demo/package/api.github.com/index.json" "$demo"
 
-say "2  the programs: ingest.c and ledger.rs"
-cc -std=c11 -O2 -Wall -Wextra -Iinclude $source/ingest.c -o "$demo/ingest" \
-	-L"$target/release" -Wl,-rpath,"$target/release" -lmq -pthread
-cargo build --release --quiet --example ledger
+say "2  the programs: ingest.mjs, events.py, drain.c"
+cc -std=c11 -O2 -Wall -Wextra -Iinclude $source/drain.c -o "$demo/drain" \
+	-L"$target/release" -Wl,-rpath,"$target/release" -lmq
 rm -rf "$broker"
 
-say "3  C: webhooks in, routed to events; killed twice"
+say "3  Node: webhooks in, signatures verified, routed to events; killed twice"
 killed_at "ingest: sent 120 "
 killed_at "ingest: sent 240 "
 ingest
 
-say "4  Rust: events into ledger lines, with failures and a replay"
-"$target/release/examples/ledger" "$broker" "$demo/ledger.tsv"
+say "4  Python: events into ledger lines, with failures, dead letters and a replay"
+.venv/bin/python $source/events.py "$broker"
 
-say "5  the ledger against the dataset"
-python3 $source/check.py "$demo/expected.tsv" "$demo/ledger.tsv"
+say "5  C: the ledger drained"
+"$demo/drain" "$broker" "$demo/ledger.tsv"
+
+say "6  the ledger against the dataset"
+.venv/bin/python $source/check.py "$demo/expected.tsv" "$demo/ledger.tsv"
 echo "    in $(($(date +%s) - began)) s; the directory is $broker"

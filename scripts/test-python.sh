@@ -10,14 +10,5 @@ python_tool pytest "pytest>=8" || { skip "Python: pytest cannot be installed"; e
 .venv/bin/python examples/orders/orders.py >"$target/orders-py.log" 2>&1 || { cat "$target/orders-py.log"; die "orders.py failed"; }
 tail -n 1 "$target/orders-py.log" | sed "s|^|orders-py: |"
 
-# The scenarios and the kill rounds are driven from Rust, as for every language; run here by the name of a test each.
-# driven TARGET VARIABLE COMMAND
-driven() {
-	log="$target/$1-python.log"
-	env "$2=$3" cargo test --quiet --package libmq-suite --test "$1" another_language -- --nocapture >"$log" 2>&1 ||
-		{ cat "$log"; die "$1 in Python failed"; }
-	grep -q '1 passed' "$log" || { cat "$log"; die "$1 in Python was not run"; }
-	echo "$1: passed in Python"
-}
-driven conformance LIBMQ_PLAYER "python .venv/bin/python tests/conformance/python/play.py"
-driven kill LIBMQ_KILL_WORKER "Python .venv/bin/python tests/kill/worker.py"
+driven Python conformance LIBMQ_PLAYER "python .venv/bin/python tests/conformance/python/play.py"
+driven Python kill LIBMQ_KILL_WORKER "Python .venv/bin/python tests/kill/worker.py"

@@ -34,6 +34,12 @@ scripts/test-c.sh
 say "Python"
 scripts/test-python.sh
 
+say "Node"
+scripts/test-node.sh
+
+say "languages in turns"
+scripts/test-turns.sh
+
 skipped=$(wc -l <"$LIBMQ_SKIPS")
 sed 's/^/SKIPPED: /' "$LIBMQ_SKIPS"
 say "all passed in $(($(date +%s) - began)) s, $((skipped)) skipped"

@@ -146,10 +146,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;
-        matches!(
-            self.0.kind,
-            K::Full | K::StorageFull | K::Timeout | K::Empty | K::Locked | K::NoMemory
-        )
+        matches!(self.0.kind, K::Full | K::StorageFull | K::Empty | K::Locked | K::NoMemory)
     }
 
     /// Whether this broker is beyond use and has to be opened again.
@@ -195,6 +192,10 @@ impl Error {
             format!("{} is damaged at offset {offset}: {what}", path.display()),
         )
         .at(path)
+    }
+
+    pub(crate) fn stale_lease() -> Self {
+        Self::new(ErrorKind::StaleLease, "the delivery was settled before, or its lease was lost")
     }
 
     pub(crate) fn at(mut self, path: impl Into<PathBuf>) -> Self {

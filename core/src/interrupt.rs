@@ -28,7 +28,9 @@ impl Interrupt {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) fn is_set(&self) -> bool {
+    /// Whether it is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

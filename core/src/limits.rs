@@ -32,12 +32,16 @@ pub const PARALLELISM_MAX: u32 = 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// The largest segment one may ask for.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The largest cache of recent journal one may ask for.
+pub const CACHE_BYTES_MAX: u64 = 1 << 40;
 /// Live messages a broker may be sized for: slots are numbered in 32 bits, and the last number means "none".
 pub const CAPACITY_MAX: usize = 1 << 30;
 /// The largest body with its headers that `max_message_bytes` may allow.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Retries that an option may allow.
 pub const RETRIES_MAX: u32 = 1_000_000;
+/// Crashes that `max_crashes` may allow.
+pub const CRASHES_MAX: u32 = 100;
 /// Bytes kept of a failure's text or of a reason; what is longer is cut at a character.
 pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Deliveries that one `receive_batch` may ask for.

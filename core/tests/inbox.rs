@@ -310,10 +310,10 @@ fn an_enqueue_that_has_begun_is_in_order_and_reaches_its_durability() {
     let safe = broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().unwrap();
     let quick = Message::new("q", "2").durability(Durability::Os);
     let quick = broker.begin_enqueue(&[quick]).unwrap().unwrap();
-    assert!(!safe.is_soon_reached());
+    assert!(!safe.needs_no_sync());
     assert!(broker.receive("q", Duration::ZERO, None).unwrap().is_none(), "shown too early");
     safe.reach().unwrap();
-    assert!(safe.is_soon_reached());
+    assert!(safe.needs_no_sync());
     quick.reach().unwrap();
     let ids: Vec<u64> =
         [&safe, &quick].iter().map(|begun| begun.receipts().next().unwrap().id).collect();

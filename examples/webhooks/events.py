@@ -1,4 +1,4 @@
-"""Turns routed events into the lines of a ledger: the Python part of the demo, in place of `ledger.rs`.
+"""Turns routed events into the lines of a ledger: the Python part of the demo.
 
 Usage: events.py DIRECTORY
 

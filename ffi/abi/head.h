@@ -20,7 +20,10 @@
  * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
  *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
  *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
- *           in `out`, in any order; freeing twice does nothing. On failure such an `out` is NULL.
+ *           in `out`, in any order; freeing twice does nothing.
+ *
+ * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
+ *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
  *
  * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
  *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.

@@ -35,7 +35,7 @@ pub unsafe extern "C" fn libmq_scale(
 /// Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
 /// flight is not touched; an enqueue goes on.
 ///
-/// Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
+/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_pause(
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn libmq_pause(
 
 /// Ends a `libmq_pause`, if there is one.
 ///
-/// Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that there is not.
+/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_resume(
@@ -80,9 +80,10 @@ pub unsafe extern "C" fn libmq_cancel(
     })
 }
 
-/// Removes all messages of a queue that nobody holds; `out_n` is how many. Dead letters stay.
+/// Removes all messages of a queue that nobody holds; `*out_n` is how many, 0 on failure. Dead letters stay.
 ///
-/// Any thread. `out_n` may be NULL. Answers `LIBMQ_E_POISONED`, `LIBMQ_E_STORAGE_FULL`.
+/// Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_POISONED`,
+/// `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_CLOSED`; a name that nobody has used is an empty queue.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_purge(
@@ -92,11 +93,12 @@ pub unsafe extern "C" fn libmq_purge(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out_n = c.optional_emptied("out_n", out_n, 0);
     boundary::broker(&c, broker, err, |open| {
-        let out = c.optional_out("out_n", out_n)?;
+        let out_n = out_n?;
         let purged = open.broker.purge(c.queue(queue)?)?;
-        if let Some(out) = out {
-            out.write(purged);
+        if let Some(out_n) = out_n {
+            out_n.write(purged);
         }
         Ok(())
     })
@@ -126,7 +128,7 @@ pub unsafe extern "C" fn libmq_backup(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "backup", || {
+    boundary::unsupported(&c, broker, err, "backup", |_| {
         c.required_text("to", to, PATH_BYTES_MAX).map(drop)
     })
 }
@@ -143,8 +145,9 @@ pub unsafe extern "C" fn libmq_verify(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out_report_json", out_report_json, ptr::null_mut());
     boundary::plain(&c, err, || {
-        c.out("out_report_json", out_report_json)?.write(ptr::null_mut());
+        let _nothing_to_report = out?;
         c.required_text("path", path, PATH_BYTES_MAX)?;
         Err(boundary::not_yet("verify"))
     })

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libmq::{Delivery, Error, ErrorKind, Result};
+use libmq::{Broker, Delivery, Error, ErrorKind, Result};
 
 use crate::error;
 use crate::from_c::FromC;
@@ -43,11 +43,11 @@ pub(crate) fn unsupported(
     handle: *const libmq_broker,
     err: *mut *mut libmq_error,
     call: &str,
-    check: impl FnOnce() -> Result<()>,
+    check: impl FnOnce(&Broker) -> Result<()>,
 ) -> libmq_status {
     broker(c, handle, err, |open| {
         open.broker.check_open()?;
-        check()?;
+        check(&open.broker)?;
         Err(not_yet(call))
     })
 }
@@ -155,7 +155,7 @@ mod tests {
     use std::ptr;
     use std::time::Duration;
 
-    use libmq::{Broker, Message, Options};
+    use libmq::{Message, Options};
 
     use super::*;
     use crate::error::{libmq_error_code, libmq_error_free};
@@ -165,7 +165,7 @@ mod tests {
 
     fn open() -> *mut libmq_broker {
         let broker = Broker::open(":memory:", Options::new()).unwrap();
-        libmq_broker::give(OpenBroker { broker, backoff: BackoffParts::default() }).unwrap()
+        libmq_broker::give(OpenBroker::new(broker, BackoffParts::default())).unwrap()
     }
 
     fn enqueue(broker: *mut libmq_broker) -> libmq_status {

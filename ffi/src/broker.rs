@@ -5,13 +5,13 @@ use std::ptr;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use libmq::{Broker, Error, ErrorKind, Result};
+use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
 
 use crate::boundary;
 use crate::callback::refuse_in_drop;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{Handle, OpenBroker, libmq_broker, libmq_error, libmq_options};
-use crate::options::Settings;
+use crate::options::{BackoffParts, Settings};
 use crate::status::{LIBMQ_NONE, libmq_status};
 
 /// Bytes of a path.
@@ -33,6 +33,7 @@ pub unsafe extern "C" fn libmq_broker_open(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::plain(&c, err, || {
         let settings = if options.is_null() {
             Settings::default()
@@ -40,11 +41,10 @@ pub unsafe extern "C" fn libmq_broker_open(
             let settings = libmq_options::find(options)?;
             settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         let path = c.required_text("path", path, PATH_BYTES_MAX)?;
         let broker = Broker::open(path, settings.to_options())?;
-        out.write(libmq_broker::give(OpenBroker { broker, backoff: settings.backoff })?);
+        out.write(libmq_broker::give(OpenBroker::new(broker, settings.backoff))?);
         Ok(())
     })
 }
@@ -66,6 +66,8 @@ pub unsafe extern "C" fn libmq_broker_start(
 
 /// Stops calling handlers and waits for those that run, and for deliveries they deferred. After `timeout_ms` (-1: never)
 /// they are cancelled with "shutdown", and after their grace what they hold is given back. `libmq_broker_start` may follow.
+/// The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
+/// then, as this does.
 ///
 /// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same;
 /// `LIBMQ_E_DEADLOCK` in a callback; `LIBMQ_E_CLOSED`.
@@ -113,9 +115,11 @@ pub unsafe extern "C" fn libmq_broker_wait_idle(
 ) -> libmq_status {
     boundary::broker(&from_c!(), broker, err, |open| {
         refuse_in_drop("wait_idle")?;
-        if open.broker.wait_idle(waiting("timeout_ms", timeout_ms)?)? {
+        let timeout = waiting("timeout_ms", timeout_ms)?;
+        if open.broker.wait_idle_until(timeout, &open.freed)? {
             return Ok(());
         }
+        open.check_not_freed()?;
         let text = format!("the broker was not idle within {timeout_ms} ms");
         Err(Error::new(ErrorKind::Timeout, text))
     })
@@ -124,10 +128,40 @@ pub unsafe extern "C" fn libmq_broker_wait_idle(
 /// Frees a broker. Without a close before it this is a crash, on purpose: what is durable is recovered by the next open.
 /// What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
 ///
-/// Any thread. Calls of other threads that are under way end first; those that wait should be ended by a close.
+/// Any thread. Calls of other threads that are under way end first: those that wait for a message, for room or for idleness
+/// end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up.
 #[unsafe(no_mangle)]
 pub extern "C" fn libmq_broker_free(broker: *mut libmq_broker) {
+    if let Ok(open) = libmq_broker::find(broker) {
+        let ended = || {
+            open.broker.interrupt(&open.freed);
+            Ok(())
+        };
+        let _ = boundary::guarded(ended, || {});
+    }
     boundary::free(broker);
+}
+
+impl OpenBroker {
+    pub(crate) fn new(broker: Broker, backoff: BackoffParts) -> Self {
+        Self { broker, freed: Interrupt::new(), backoff }
+    }
+
+    /// Says that the broker was freed, to a call whose wait that has ended.
+    pub(crate) fn check_not_freed(&self) -> Result<()> {
+        if !self.freed.is_set() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Closed, "the broker was freed while this call was waiting"))
+    }
+
+    /// As [`OpenBroker::check_not_freed`], of a call that found no room.
+    pub(crate) fn unless_freed(&self, error: Error) -> Error {
+        match self.check_not_freed() {
+            Err(freed) if error.kind() == ErrorKind::Full => freed,
+            _ => error,
+        }
+    }
 }
 
 /// How long a call waits: none for ever.

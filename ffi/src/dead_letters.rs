@@ -17,8 +17,8 @@ use crate::texts::Texts;
 /// Lists up to `limit` dead letters of a queue, or with NULL of all, with ids above `after_id` (0: from the first), in the
 /// order of their ids.
 ///
-/// Any thread. The caller frees the list, which is a copy: it stays as it is. Answers `LIBMQ_E_CLOSED`, `LIBMQ_E_IO`,
-/// `LIBMQ_E_CORRUPT`. On failure `*out` is NULL.
+/// Any thread. The caller frees the list, which is a copy: it stays as it is. Answers `LIBMQ_E_INVALID` for a name that is
+/// none, `LIBMQ_E_CLOSED`, `LIBMQ_E_IO`, `LIBMQ_E_CORRUPT`. On failure `*out` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_dead_letters_list(
@@ -30,9 +30,9 @@ pub unsafe extern "C" fn libmq_dead_letters_list(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::broker(&c, broker, err, |open| {
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         let queue = c.queue_or_all(queue_or_null)?;
         let letters = open.broker.dead_letters().list(queue, limit, Some(after_id))?;
         out.write(libmq_dead_letters::give(listed(letters))?);
@@ -150,9 +150,9 @@ pub unsafe extern "C" fn libmq_dead_letters_get(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::broker(&c, broker, err, |open| {
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         let letter = open.broker.dead_letters().get(id)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}"))
         })?;
@@ -204,8 +204,9 @@ pub unsafe extern "C" fn libmq_dead_letter_replay(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.optional_emptied("out", out, libmq_receipt::NONE);
     boundary::broker(&c, broker, err, |open| {
-        let out = c.optional_out("out", out)?;
+        let out = out?;
         let receipt = open.broker.dead_letters().replay(id)?;
         if let Some(out) = out {
             out.write(receipt.into());
@@ -214,9 +215,11 @@ pub unsafe extern "C" fn libmq_dead_letter_replay(
     })
 }
 
-/// Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more.
+/// Replays the dead letters of a queue, or with NULL all; `*out_n` is how many are dead letters no more, 0 on
+/// failure.
 ///
-/// Any thread. `out_n` may be NULL. Answers as `libmq_dead_letter_replay`; what was replayed before a failure stays so.
+/// Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, and as
+/// `libmq_dead_letter_replay`; what was replayed before a failure stays so.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_dead_letters_replay_all(
@@ -226,8 +229,9 @@ pub unsafe extern "C" fn libmq_dead_letters_replay_all(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out_n = c.optional_emptied("out_n", out_n, 0);
     boundary::broker(&c, broker, err, |open| {
-        let out_n = c.optional_out("out_n", out_n)?;
+        let out_n = out_n?;
         let replayed = open.broker.dead_letters().replay_all(c.queue_or_all(queue_or_null)?)?;
         if let Some(out_n) = out_n {
             out_n.write(replayed);
@@ -236,9 +240,10 @@ pub unsafe extern "C" fn libmq_dead_letters_replay_all(
     })
 }
 
-/// Removes the dead letters of a queue, or with NULL all; `*out_n` is how many.
+/// Removes the dead letters of a queue, or with NULL all; `*out_n` is how many, 0 on failure.
 ///
-/// Any thread. `out_n` may be NULL. Answers `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
+/// Any thread. `out_n` may be NULL. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_STORAGE_FULL`,
+/// `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_dead_letters_purge(
@@ -248,8 +253,9 @@ pub unsafe extern "C" fn libmq_dead_letters_purge(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out_n = c.optional_emptied("out_n", out_n, 0);
     boundary::broker(&c, broker, err, |open| {
-        let out_n = c.optional_out("out_n", out_n)?;
+        let out_n = out_n?;
         let purged = open.broker.dead_letters().purge(c.queue_or_all(queue_or_null)?)?;
         if let Some(out_n) = out_n {
             out_n.write(purged);

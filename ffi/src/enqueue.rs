@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 
-use libmq::Result;
+use libmq::{Result, limits};
 
 use crate::boundary;
 use crate::from_c::{from_c, invalid};
@@ -24,11 +24,14 @@ pub unsafe extern "C" fn libmq_enqueue(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.optional_emptied("out", out, libmq_receipt::NONE);
     boundary::broker(&c, broker, err, |open| {
         let queue = c.queue(queue)?;
         let message = c.structure("message", message)?;
-        let out = c.optional_out("out", out)?;
-        let receipt = open.broker.enqueue(message.read(&c, queue)?)?;
+        let out = out?;
+        let message = message.read(&c, queue)?;
+        let receipt = open.broker.enqueue_until(message, &open.freed);
+        let receipt = receipt.map_err(|error| open.unless_freed(error))?;
         if let Some(out) = out {
             out.write(receipt.into());
         }
@@ -52,12 +55,17 @@ pub unsafe extern "C" fn libmq_enqueue_batch(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let most = limits::BATCH_MESSAGES_MAX;
+    let out = c.optional_emptied_array("out", out, n, most, libmq_receipt::NONE);
     boundary::broker(&c, broker, err, |open| {
         let queue = c.queue(queue)?;
+        // A batch of nothing names a queue all the same.
+        open.broker.check_queue(queue)?;
         let structs = c.structures("messages", messages, n)?;
-        let out = c.optional_out("out", out)?;
+        let out = out?;
         let messages: Result<Vec<_>> = structs.iter().map(|each| each.read(&c, queue)).collect();
-        let receipts = open.broker.enqueue_batch(&messages?)?;
+        let receipts = open.broker.enqueue_batch_until(&messages?, &open.freed);
+        let receipts = receipts.map_err(|error| open.unless_freed(error))?;
         if let Some(out) = out {
             for (index, receipt) in receipts.into_iter().enumerate() {
                 out.write_at(index, receipt.into());
@@ -87,9 +95,10 @@ pub unsafe extern "C" fn libmq_enqueue_async(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "enqueue_async", || {
+    boundary::unsupported(&c, broker, err, "enqueue_async", |broker| {
         let _kept_by_nobody = ctx;
         let queue = c.queue(queue)?;
+        broker.check_queue(queue)?;
         let _checked = c.structure("message", message)?.read(&c, queue)?;
         if done.is_none() {
             return Err(invalid("done is NULL".into()));

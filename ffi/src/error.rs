@@ -42,7 +42,8 @@ pub extern "C" fn libmq_error_os_code(error: *const libmq_error) -> i32 {
     boundary::value(error, 0, |reported| reported.error.os_code())
 }
 
-/// Whether the same call can succeed later without anything being mended.
+/// Whether the same call can succeed later without anything being mended. Not after `LIBMQ_E_TIMEOUT`: a stop or close is
+/// done all the same, and of `libmq_broker_wait_idle` it is the answer.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

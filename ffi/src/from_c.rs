@@ -197,15 +197,45 @@ impl FromC {
         Ok(size)
     }
 
+    /// A place that must be there, in which a call leaves something. It says that there is nothing from now on: made before
+    /// the handle is looked at, it does so whatever the call fails of.
+    pub(crate) fn emptied<T>(&self, name: &str, place: *mut T, nothing: T) -> Result<Out<'_, T>> {
+        let out = self.out(name, place)?;
+        out.write(nothing);
+        Ok(out)
+    }
+
+    /// As [`FromC::emptied`], of a place that may be null.
+    pub(crate) fn optional_emptied<T>(
+        &self,
+        name: &str,
+        place: *mut T,
+        nothing: T,
+    ) -> Result<Option<Out<'_, T>>> {
+        if place.is_null() { Ok(None) } else { self.emptied(name, place, nothing).map(Some) }
+    }
+
+    /// As [`FromC::optional_emptied`], of an array with room for `len`, of which `len_max` are used at most.
+    pub(crate) fn optional_emptied_array<T: Copy>(
+        &self,
+        name: &str,
+        place: *mut T,
+        len: usize,
+        len_max: usize,
+        nothing: T,
+    ) -> Result<Option<Out<'_, T>>> {
+        if place.is_null() {
+            return Ok(None);
+        }
+        let out = self.out(name, place)?;
+        (0..len.min(len_max)).for_each(|index| out.write_at(index, nothing));
+        Ok(Some(out))
+    }
+
     /// A place that must be there.
     pub(crate) fn out<T>(&self, name: &str, place: *mut T) -> Result<Out<'_, T>> {
         check_address(name, place)?;
         Ok(Out { place, call: PhantomData })
-    }
-
-    /// A place that may be null.
-    pub(crate) fn optional_out<T>(&self, name: &str, place: *mut T) -> Result<Option<Out<'_, T>>> {
-        if place.is_null() { Ok(None) } else { self.out(name, place).map(Some) }
     }
 
     /// Writes a struct as far as its reader knows it, and zero where a newer reader knows more.
@@ -388,7 +418,7 @@ mod tests {
                 witness().structure("known", address).unwrap_err().kind(),
                 ErrorKind::Invalid
             );
-            assert!(witness().out("known", address.cast_mut()).is_err());
+            assert!(witness().emptied("known", address.cast_mut(), read(&words).unwrap()).is_err());
         }
         assert!(witness().bytes("body", ptr::null(), 1, 10).is_err());
         assert!(witness().bytes("body", ptr::null(), 0, 10).unwrap().is_empty());

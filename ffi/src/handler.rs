@@ -18,7 +18,9 @@ pub const LIBMQ_ACK: i32 = 1;
 pub const LIBMQ_RETRY: i32 = 2;
 /// A handler's answer: to the dead letters, with the reason "rejected".
 pub const LIBMQ_REJECT: i32 = 3;
-/// A handler's answer: given back, ready again at once, not counted as an attempt.
+/// A handler's answer: given back, ready again at once, not counted as an attempt. A handler that answers this while
+/// something is not there is called again and again without a pause: use `libmq_delivery_release` with a delay, and
+/// `LIBMQ_DEFER`.
 pub const LIBMQ_RELEASE: i32 = 4;
 /// A handler's answer: the delivery is settled already, or will be, from any thread. Until then it takes one of the
 /// `max_parallelism` places, and its timeout runs. So: `libmq_delivery_retry(d, 5000, "why", NULL); return LIBMQ_DEFER;`.
@@ -161,6 +163,10 @@ impl libmq_handler {
     fn options(&self, open: &OpenBroker) -> Result<HandlerOptions> {
         let mut options =
             HandlerOptions::new().lease_extension_enabled(self.no_lease_extension == 0);
+        if self.max_parallelism < 0 {
+            let given = self.max_parallelism;
+            return Err(invalid(format!("max_parallelism is {given}, but goes from 1 to 1024")));
+        }
         if let Some(most) = count("max_parallelism", self.max_parallelism)? {
             options = options.max_parallelism(most);
         }
@@ -169,6 +175,13 @@ impl libmq_handler {
         }
         if let Some(retries) = count("max_retries", self.max_retries)? {
             options = options.max_retries(retries);
+        }
+        if self.timeout_ms < 0 {
+            return Err(invalid(format!("timeout_ms is {}, but goes from 1", self.timeout_ms)));
+        }
+        if self.backoff_factor_permille < 0 {
+            let given = self.backoff_factor_permille;
+            return Err(invalid(format!("backoff_factor_permille is {given}, but goes from 1000")));
         }
         if self.timeout_ms != 0 {
             options = options.timeout(time("timeout_ms", self.timeout_ms)?.unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use libmq::{Broker, DeadLetter, Delivery, Error, Result};
+use libmq::{Broker, DeadLetter, Delivery, Error, Interrupt, Result};
 
 use crate::options::{BackoffParts, Settings};
 use crate::slab::Slab;
@@ -38,17 +38,19 @@ pub struct libmq_dead_letters {
     _private: [u8; 0],
 }
 
-pub(crate) static BROKERS: Slab<OpenBroker> = Slab::new(1, "broker");
-pub(crate) static DELIVERIES: Slab<HeldDelivery> = Slab::new(2, "delivery");
-pub(crate) static ERRORS: Slab<ReportedError> = Slab::inherited(3, "error");
+pub(crate) static BROKERS: Slab<OpenBroker> = Slab::new(1, "a broker");
+pub(crate) static DELIVERIES: Slab<HeldDelivery> = Slab::new(2, "a delivery");
+pub(crate) static ERRORS: Slab<ReportedError> = Slab::inherited(3, "an error");
 pub(crate) static OPTIONS: Slab<Mutex<Settings>> = Slab::inherited(4, "options");
 pub(crate) static DEAD_LETTERS: Slab<Vec<ListedLetter>> =
-    Slab::inherited(5, "list of dead letters");
+    Slab::inherited(5, "a list of dead letters");
 
 /// What a broker's handle stands for.
 #[derive(Debug)]
 pub(crate) struct OpenBroker {
     pub(crate) broker: Broker,
+    /// Set when the handle is freed: ends the waits of calls that are under way.
+    pub(crate) freed: Interrupt,
     /// What a handler takes where it names a part of a backoff alone.
     pub(crate) backoff: BackoffParts,
 }

@@ -81,14 +81,19 @@ pub struct libmq_message {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct libmq_receipt {
-    /// The message's id: of the new message, or of the one that was replaced or kept.
+    /// The message's id: of the new message, or of the one that was replaced or kept. 0 on failure.
     pub id: u64,
-    /// `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`.
+    /// `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. 0 on failure.
     pub status: i32,
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers and addresses may have any bits.
 unsafe impl Extensible for libmq_message {}
+
+impl libmq_receipt {
+    /// The receipt for nothing.
+    pub(crate) const NONE: Self = Self { id: 0, status: 0 };
+}
 
 impl libmq_header {
     pub(crate) const NONE: Self = Self { name: ptr::null(), value: ptr::null() };

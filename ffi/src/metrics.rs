@@ -3,15 +3,15 @@
 use std::ffi::{CString, c_char};
 use std::ptr;
 
-use libmq::{Error, ErrorKind, Metrics, QueueMetrics, Recovery};
+use libmq::{Error, ErrorKind, Metrics, QueueMetrics, Recovery, Result};
 
 use crate::boundary;
-use crate::from_c::{Extensible, from_c};
+use crate::from_c::{Extensible, FromC, from_c};
 use crate::handles::{libmq_broker, libmq_error};
 use crate::status::libmq_status;
 
-/// The figures of a queue, or of the whole broker: six gauges, then counters since the open. Set `struct_size` and leave
-/// the rest.
+/// The figures of a queue, or of the whole broker: six gauges, then counters since the open. Begin with
+/// `LIBMQ_METRICS_INIT`, which sets `struct_size`.
 #[repr(C)]
 #[derive(Debug)]
 pub struct libmq_metrics {
@@ -88,8 +88,8 @@ unsafe impl Extensible for libmq_metrics {}
 
 /// Reads the figures of a queue, or with NULL the sums of all.
 ///
-/// Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` where
-/// `out->struct_size` is not set; `LIBMQ_E_CLOSED`.
+/// Any thread. Answers `LIBMQ_E_NOT_FOUND` for a queue that had no enqueue, handler or receive yet; `LIBMQ_E_INVALID` for a
+/// name that is none and where `out->struct_size` is not set; `LIBMQ_E_CLOSED`. On failure all figures are those of nothing.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_metrics_read(
@@ -99,17 +99,17 @@ pub unsafe extern "C" fn libmq_metrics_read(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let size = libmq_metrics::empty(&c, out);
     boundary::broker(&c, broker, err, |open| {
-        let size = c.struct_size("out", out)?;
+        let size = size?;
         let metrics = open.broker.metrics()?;
-        let size = u32::try_from(size).unwrap_or_default();
         let figures = match c.queue_or_all(queue_or_null)? {
             None => libmq_metrics::of_broker(&metrics, size),
-            Some(queue) => metrics
-                .queues
-                .get(queue)
-                .map(|figures| libmq_metrics::of(figures, size))
-                .ok_or_else(|| not_found(queue))?,
+            Some(queue) => {
+                open.broker.check_queue(queue)?;
+                let figures = metrics.queues.get(queue).ok_or_else(|| not_found(queue))?;
+                libmq_metrics::of(figures, size)
+            }
         };
         c.write_structure("out", out, &figures)
     })
@@ -126,10 +126,8 @@ pub unsafe extern "C" fn libmq_metrics_text(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "metrics_text", || {
-        c.out("out_prometheus", out_prometheus)?.write(ptr::null_mut());
-        Ok(())
-    })
+    let out = c.emptied("out_prometheus", out_prometheus, ptr::null_mut());
+    boundary::unsupported(&c, broker, err, "metrics_text", |_| out.map(drop))
 }
 
 /// What opening found, as a JSON object of numbers: `messages` live, `dead_letters`, `suspects` (in hand when the last
@@ -145,9 +143,9 @@ pub unsafe extern "C" fn libmq_recovery_json(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::broker(&c, broker, err, |open| {
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         open.broker.check_open()?;
         let json = CString::new(json(open.broker.recovery())).unwrap_or_default();
         out.write(json.into_raw());
@@ -168,6 +166,13 @@ pub unsafe extern "C" fn libmq_string_free(string: *mut c_char) {
 }
 
 impl libmq_metrics {
+    /// Clears the figures; answers the size that they have for whoever asks.
+    fn empty(c: &FromC, out: *mut Self) -> Result<u32> {
+        let size = u32::try_from(c.struct_size("out", out)?).unwrap_or_default();
+        c.write_structure("out", out, &Self::of(&QueueMetrics::default(), size))?;
+        Ok(size)
+    }
+
     fn of(figures: &QueueMetrics, struct_size: u32) -> Self {
         let age = figures.oldest_ready_age.map(|age| i64::try_from(age.as_millis()));
         Self {

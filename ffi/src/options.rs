@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libmq::{
-    Backoff, ClockMode, Durability, Error, ErrorKind, OnCorruption, OnFull, Options, Result,
+    Backoff, ClockMode, Durability, Error, ErrorKind, OnCorruption, OnFull, Options, Result, limits,
 };
 
 use crate::boundary;
@@ -16,6 +16,11 @@ use crate::status::{LIBMQ_NONE, libmq_status};
 
 /// Bytes of an option's name, and of a text given to it.
 const TEXT_BYTES_MAX: usize = 256;
+
+/// The largest factor of a backoff, in thousandths.
+const FACTOR_PERMILLE_MAX: u32 = 1_000_000;
+/// The whole of a wait, in thousandths.
+const JITTER_PERMILLE_MAX: u32 = 1_000;
 
 /// A log hook: `level` is 1 for an error, 2 a warning, 3 information, 4 detail; `fields_json` is a JSON object.
 pub type libmq_log_fn = Option<
@@ -57,7 +62,7 @@ pub extern "C" fn libmq_options_free(options: *mut libmq_options) {
 /// | `snapshot_interval_ms` | 30,000 | from 1 |
 /// | `snapshot_threshold` | 100,000 | operations, from 1 |
 /// | `segment_bytes` | 64 MiB | 64 KiB to 1 GiB |
-/// | `cache_bytes` | 64 MiB | recent journal kept in memory |
+/// | `cache_bytes` | 64 MiB | recent journal kept in memory, up to 1 TiB |
 /// | `sync_interval_ms` | 50 | what is written is synced by then; from 1 |
 /// | `default_timeout_ms` | 120,000 | how long an attempt may run; from 1 |
 /// | `default_max_retries` | 5 | after the first attempt, up to 1,000,000 |
@@ -69,7 +74,8 @@ pub extern "C" fn libmq_options_free(options: *mut libmq_options) {
 /// | `lock_timeout_ms` | 0 | how long `open` waits for another owner to leave |
 ///
 /// Times go up to ten years. Any thread. Answers `LIBMQ_E_INVALID` for an unknown name, naming it, and for a number below
-/// zero; what else is out of range is answered by `libmq_broker_open`.
+/// zero or beyond 32 bits where no larger one is in the range; what else is out of range is answered by
+/// `libmq_broker_open`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_options_set_int(
@@ -157,7 +163,10 @@ impl Settings {
             .map_err(|_| invalid(format!("{name} is {value}, but goes from 0")))?;
         let time = Duration::from_millis(number);
         let count = usize::try_from(number).unwrap_or(usize::MAX);
-        let small = u32::try_from(number).unwrap_or(u32::MAX);
+        let small = |most: u32| match u32::try_from(number) {
+            Ok(small) => Ok(small),
+            Err(_) => Err(invalid(format!("{name} is {value}, but goes up to {most}"))),
+        };
         match name {
             "capacity" => self.change(|options| options.capacity(count)),
             "max_bytes" => self.change(|options| options.max_bytes(number)),
@@ -171,16 +180,24 @@ impl Settings {
             "cache_bytes" => self.change(|options| options.cache_bytes(number)),
             "sync_interval_ms" => self.change(|options| options.sync_interval(time)),
             "default_timeout_ms" => self.change(|options| options.default_timeout(time)),
-            "default_max_retries" => self.change(|options| options.default_max_retries(small)),
-            "max_crashes" => self.change(|options| options.max_crashes(small)),
+            "default_max_retries" => {
+                let retries = small(limits::RETRIES_MAX)?;
+                self.change(|options| options.default_max_retries(retries))
+            }
+            "max_crashes" => {
+                let crashes = small(limits::CRASHES_MAX)?;
+                self.change(|options| options.max_crashes(crashes))
+            }
             "lock_timeout_ms" => self.change(|options| options.lock_timeout(time)),
             "default_backoff_base_ms" => self.change_backoff(|backoff| backoff.base_ms = number),
             "default_backoff_cap_ms" => self.change_backoff(|backoff| backoff.cap_ms = number),
             "default_backoff_factor_permille" => {
-                self.change_backoff(|backoff| backoff.factor_permille = small)
+                let factor = small(FACTOR_PERMILLE_MAX)?;
+                self.change_backoff(|backoff| backoff.factor_permille = factor)
             }
             "default_backoff_jitter_permille" => {
-                self.change_backoff(|backoff| backoff.jitter_permille = small)
+                let jitter = small(JITTER_PERMILLE_MAX)?;
+                self.change_backoff(|backoff| backoff.jitter_permille = jitter)
             }
             _ => Err(unknown(name, "a number")),
         }
@@ -285,5 +302,9 @@ mod tests {
         let error = settings.set_int("capacity", -1).unwrap_err();
         assert!(error.to_string().contains("capacity is -1"), "{error}");
         settings.set_int("max_bytes", -1).unwrap();
+        for name in ["default_max_retries", "max_crashes", "default_backoff_factor_permille"] {
+            let error = settings.set_int(name, i64::MAX).unwrap_err();
+            assert!(error.to_string().contains("is 9223372036854775807"), "{error}");
+        }
     }
 }

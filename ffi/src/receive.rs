@@ -9,15 +9,17 @@ use libmq::{Error, ErrorKind, Result};
 use crate::boundary;
 use crate::broker::waiting;
 use crate::from_c::{from_c, invalid};
-use crate::handles::{Handle, HeldDelivery, libmq_broker, libmq_delivery, libmq_error};
+use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
 use crate::status::libmq_status;
 
 /// Takes the next message of a queue, waiting for one at most for `timeout_ms` (0: looks once, -1: for ever). It is held for
 /// `lease_ms` (0: 30,000), which is not renewed by itself: when it runs out, that is a failed attempt.
 ///
-/// Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID`,
-/// `LIBMQ_E_CLOSED` (also to who waits during a close), `LIBMQ_E_POISONED`; `LIBMQ_E_STORAGE_FULL` where the disk has no room
-/// to note one more message in flight. On failure `*out` is NULL.
+/// Any thread. The caller settles or frees the delivery. Answers `LIBMQ_E_EMPTY` when nothing came; `LIBMQ_E_INVALID` for a
+/// name that is none, or a time out of range; `LIBMQ_E_CLOSED`, also to who waits when the broker is closed or freed;
+/// `LIBMQ_E_STORAGE_FULL` where the disk has no room for what handing out has to write; `LIBMQ_E_CORRUPT` or
+/// `LIBMQ_E_IO` where its bytes are damaged or cannot be read, which poisons the broker; `LIBMQ_E_POISONED`. On failure
+/// `*out` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_receive(
@@ -29,12 +31,15 @@ pub unsafe extern "C" fn libmq_receive(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out = c.emptied("out", out, ptr::null_mut());
     boundary::broker(&c, broker, err, |open| {
-        let out = c.out("out", out)?;
-        out.write(ptr::null_mut());
+        let out = out?;
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
-        let delivery = open.broker.receive(queue, timeout, lease(lease_ms)?)?.ok_or_else(empty)?;
+        let lease = lease(lease_ms)?;
+        let mut deliveries =
+            open.broker.receive_batch_until(queue, 1, timeout, lease, &open.freed)?;
+        let Some(delivery) = deliveries.pop() else { return Err(empty(open)) };
         out.write(libmq_delivery::give(HeldDelivery::new(delivery))?);
         Ok(())
     })
@@ -56,15 +61,17 @@ pub unsafe extern "C" fn libmq_receive_batch(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
+    let out_n = c.emptied("out_n", out_n, 0);
     boundary::broker(&c, broker, err, |open| {
-        let out_n = c.out("out_n", out_n)?;
-        out_n.write(0);
+        let out_n = out_n?;
         let out = c.out("out", out)?;
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
-        let deliveries = open.broker.receive_batch(queue, max, timeout, lease(lease_ms)?)?;
+        let lease = lease(lease_ms)?;
+        let deliveries =
+            open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed)?;
         if deliveries.is_empty() {
-            return Err(empty());
+            return Err(empty(open));
         }
         for (index, delivery) in deliveries.into_iter().enumerate() {
             match libmq_delivery::give(HeldDelivery::new(delivery)) {
@@ -92,9 +99,10 @@ pub unsafe extern "C" fn libmq_wakeup_open(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "wakeup_open", || {
-        c.out("out_fd", out_fd)?.write(-1);
-        c.queue(queue).map(drop)
+    let out_fd = c.emptied("out_fd", out_fd, -1);
+    boundary::unsupported(&c, broker, err, "wakeup_open", |broker| {
+        let _nothing_to_open = out_fd?;
+        broker.check_queue(c.queue(queue)?)
     })
 }
 
@@ -108,7 +116,7 @@ pub unsafe extern "C" fn libmq_wakeup_close(
     fd: c_int,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    boundary::unsupported(&from_c!(), broker, err, "wakeup_close", || {
+    boundary::unsupported(&from_c!(), broker, err, "wakeup_close", |_| {
         if fd < 0 { Err(invalid(format!("fd is {fd}"))) } else { Ok(()) }
     })
 }
@@ -123,6 +131,7 @@ fn lease(ms: i64) -> Result<Option<Duration>> {
 }
 
 #[cold]
-fn empty() -> Error {
-    Error::new(ErrorKind::Empty, "nothing came in time")
+fn empty(open: &OpenBroker) -> Error {
+    let freed = open.check_not_freed().err();
+    freed.unwrap_or_else(|| Error::new(ErrorKind::Empty, "nothing came in time"))
 }

@@ -14,8 +14,8 @@ use crate::status::{LIBMQ_NONE, libmq_status};
 
 /// Moves the deadline to `ms` milliseconds from now, if that is later; up to 24 hours. The handle stays.
 ///
-/// Any thread. Answers `LIBMQ_E_STALE_LEASE` once the lease is lost, `LIBMQ_E_UNSUPPORTED` where the handler does not allow
-/// it, `LIBMQ_E_INVALID`, `LIBMQ_E_CLOSED`.
+/// Any thread. Answers `LIBMQ_E_STALE_LEASE` once the lease is lost, or the attempt was cancelled with "shutdown";
+/// `LIBMQ_E_UNSUPPORTED` where the handler does not allow it; `LIBMQ_E_INVALID` out of range; `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_delivery_extend(
@@ -32,7 +32,8 @@ pub unsafe extern "C" fn libmq_delivery_extend(
 /// Enqueues a message together with the ack of this one, or not at all. It inherits the correlation id and the header
 /// `traceparent` unless it has its own. The handle stays; everything is checked, and room taken, now.
 ///
-/// Any thread. Answers as `libmq_enqueue`, without waiting for room.
+/// Any thread. Answers as `libmq_enqueue_batch` for all of them together, without waiting for room;
+/// `LIBMQ_E_STALE_LEASE` once the lease is lost.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_delivery_enqueue(
@@ -51,9 +52,10 @@ pub unsafe extern "C" fn libmq_delivery_enqueue(
 
 /// Done. What was enqueued with the delivery is enqueued by the same record. Returns when that is in the kernel.
 ///
-/// Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed;
-/// `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has;
-/// `LIBMQ_E_POISONED`: unknown. The handle is gone in any case.
+/// Any thread. Answers `LIBMQ_E_STALE_LEASE` if the lease was lost, `LIBMQ_E_CLOSED`: nothing changed.
+/// `LIBMQ_E_STORAGE_FULL`: the disk has no room for the record, and the message is released when it has.
+/// `LIBMQ_E_POISONED`: unknown. The handle is gone in any case, and `LIBMQ_E_BAD_HANDLE` is what a delivery answers that was
+/// settled before.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_delivery_ack(
@@ -98,7 +100,8 @@ pub unsafe extern "C" fn libmq_delivery_reject(
     })
 }
 
-/// Given back, and ready again after `delay_ms` (0 or `LIBMQ_NONE`: at once); not counted as an attempt.
+/// Given back, and ready again after `delay_ms` (0 or `LIBMQ_NONE`: at once); not counted as an attempt. Whoever releases
+/// without a delay what cannot be done yet is handed it again at once, as fast as the machine goes: give a delay then.
 ///
 /// Any thread. Answers as `libmq_delivery_ack`; for a delay out of range `LIBMQ_E_INVALID`, and it is ready at once.
 // SAFETY: the caller keeps what the head of the header asks.

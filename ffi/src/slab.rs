@@ -40,7 +40,7 @@ const _: () = assert!(SLOTS_MAX < 1 << SLOT_BITS);
 pub(crate) struct Slab<T> {
     /// The type's number, 1 to 14.
     kind: u8,
-    /// What a handle of the type is called in an error.
+    /// What a handle of the type stands for, in an error.
     name: &'static str,
     /// Whether a forked child may use what it inherits.
     inherited: bool,
@@ -154,7 +154,10 @@ impl<T> Slab<T> {
         if !self.inherited && slot.forks.load(Ordering::Relaxed) != forks() {
             return Err(Error::new(
                 ErrorKind::Forked,
-                format!("this {} belongs to the process that this one was forked from", self.name),
+                format!(
+                    "this handle of {} is of the process that this one was forked from",
+                    self.name
+                ),
             ));
         }
         Ok((slot, generation))
@@ -227,13 +230,16 @@ impl<T> Slab<T> {
 
     #[cold]
     fn bad(&self, handle: usize) -> Error {
-        let what = if handle == 0 { "NULL" } else { "freed, settled, of another type, or made up" };
-        Error::new(ErrorKind::BadHandle, format!("the {} is {what}", self.name))
+        let why = match handle {
+            0 => "it is NULL",
+            _ => "it was freed or settled, is of another type, or was made up",
+        };
+        Error::new(ErrorKind::BadHandle, format!("this is no handle of {}: {why}", self.name))
     }
 
     #[cold]
     fn no_memory(&self) -> Error {
-        Error::new(ErrorKind::NoMemory, format!("there are {SLOTS_MAX} handles of a {}", self.name))
+        Error::new(ErrorKind::NoMemory, format!("there are {SLOTS_MAX} handles of {}", self.name))
     }
 }
 
@@ -284,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_handle_leads_to_its_value_until_it_is_taken() {
-        let slab = Slab::new(1, "thing");
+        let slab = Slab::new(1, "a thing");
         let handle = slab.insert(Arc::new(7)).unwrap();
         assert_eq!(*slab.find(handle).unwrap(), 7);
         assert_eq!(*slab.take(handle).unwrap(), 7);
@@ -294,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_used_slot_gives_another_handle() {
-        let slab = Slab::new(1, "thing");
+        let slab = Slab::new(1, "a thing");
         let first = slab.insert(Arc::new(1)).unwrap();
         slab.take(first).unwrap();
         let second = slab.insert(Arc::new(2)).unwrap();
@@ -306,8 +312,8 @@ mod tests {
 
     #[test]
     fn made_up_and_foreign_handles_are_refused() {
-        let slab = Slab::new(1, "thing");
-        let other = Slab::new(2, "other");
+        let slab = Slab::new(1, "a thing");
+        let other = Slab::new(2, "another");
         let handle = slab.insert(Arc::new(1)).unwrap();
         other.insert(Arc::new(1)).unwrap();
         let odd = [0, 1, usize::MAX, usize::MAX / 2, handle ^ 1, handle ^ (1 << SLOT_BITS)];
@@ -321,14 +327,14 @@ mod tests {
     #[test]
     fn a_handle_is_no_address() {
         for kind in [1, 14] {
-            let handle = Slab::new(kind, "thing").insert(Arc::new(())).unwrap();
+            let handle = Slab::new(kind, "a thing").insert(Arc::new(())).unwrap();
             assert!(!matches!(handle >> 60, 0 | 15));
         }
     }
 
     #[test]
     fn many_values_keep_their_handles() {
-        let slab = Slab::new(3, "thing");
+        let slab = Slab::new(3, "a thing");
         let handles: Vec<usize> = (0..10_000).map(|i| slab.insert(Arc::new(i)).unwrap()).collect();
         for (i, handle) in handles.iter().enumerate() {
             assert_eq!(*slab.find(*handle).unwrap(), i);
@@ -352,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_not_used_beyond_its_last_generation() {
-        let slab = Slab::new(1, "thing");
+        let slab = Slab::new(1, "a thing");
         let handle = slab.insert(Arc::new(1)).unwrap();
         slab.take(handle).unwrap();
         let number = slab.number(handle);
@@ -366,7 +372,7 @@ mod tests {
 
     #[test]
     fn values_go_when_they_are_taken_and_no_longer_used() {
-        let slab = Slab::new(1, "thing");
+        let slab = Slab::new(1, "a thing");
         let value = Arc::new(5);
         let handle = slab.insert(Arc::clone(&value)).unwrap();
         let used = slab.find(handle).unwrap();
@@ -378,7 +384,7 @@ mod tests {
 
     #[test]
     fn threads_share_a_slab() {
-        let slab = Slab::new(1, "thing");
+        let slab = Slab::new(1, "a thing");
         let shared = slab.insert(Arc::new(usize::MAX)).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -404,7 +410,7 @@ mod tests {
 
     #[test]
     fn of_many_takers_one_gets_it() {
-        let slab = Slab::new(1, "thing");
+        let slab = Slab::new(1, "a thing");
         for _ in 0..500 {
             let handle = slab.insert(Arc::new(())).unwrap();
             let got = AtomicUsize::new(0);

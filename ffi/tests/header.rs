@@ -33,7 +33,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("delivery", ""),
     ("settle", ""),
     ("admin", ""),
-    ("metrics", ""),
+    ("metrics", METRICS_INIT),
     ("dead_letters", ""),
 ];
 
@@ -46,6 +46,13 @@ const MESSAGE_INIT: &str = "
 const HANDLER_INIT: &str = "
 /** Begins a `libmq_handler`. */
 #define LIBMQ_HANDLER_INIT { (uint32_t)sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+";
+
+const METRICS_INIT: &str = "
+/** Begins a `libmq_metrics`. */
+#define LIBMQ_METRICS_INIT \\
+  { (uint32_t)sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \\
+    0, 0, 0 }
 ";
 
 #[test]
@@ -81,7 +88,8 @@ fn header_compiles_without_a_word() {
     fs::write(directory.join("libmq.h"), header()).unwrap();
     // Twice, so that the guard is tried, and each initialiser once.
     let program = "#include <libmq.h>\n#include <libmq.h>\n\
-        libmq_message message = LIBMQ_MESSAGE_INIT;\nlibmq_handler handler = LIBMQ_HANDLER_INIT;\n";
+        libmq_message message = LIBMQ_MESSAGE_INIT;\nlibmq_handler handler = LIBMQ_HANDLER_INIT;\n\
+        libmq_metrics metrics = LIBMQ_METRICS_INIT;\n";
     for (compiler, standard, name) in [
         ("gcc", "-std=c11", "c"),
         ("g++", "-std=c++17", "cpp"),
@@ -131,6 +139,23 @@ fn header_speaks_of_threads_at_every_function() {
         complaints.is_empty(),
         "these do not say on which threads they may be called:\n{complaints}"
     );
+}
+
+/// What a call leaves when it fails is the business of `tests/c/outputs.c`, of every call that leaves something.
+#[test]
+fn every_function_of_the_header_with_an_output_is_tried_without_one() {
+    let header = header();
+    let tried = fs::read_to_string(root().join("tests/c/outputs.c")).unwrap();
+    let mut outputs = 0;
+    for declaration in header.split("libmq_status libmq_").skip(1) {
+        let Some((name, rest)) = declaration.split_once('(') else { continue };
+        let arguments = rest.split(';').next().unwrap();
+        if arguments.contains("*out") {
+            outputs += 1;
+            assert!(tried.contains(&format!("libmq_{name}(")), "libmq_{name} is not tried");
+        }
+    }
+    assert!(outputs > 15, "only {outputs} functions with an output were found");
 }
 
 /// The header as the code declares it.
@@ -208,7 +233,7 @@ fn compact(made: &str) -> String {
         } else {
             let between = line.starts_with("#define");
             let place = lines.len().saturating_sub(2);
-            lines.push(line.trim_end().to_owned());
+            lines.push(parenthesized(line.trim_end()));
             let follows =
                 place >= 1 && lines[place].is_empty() && lines[place - 1].starts_with("#define");
             if between && follows {
@@ -217,6 +242,14 @@ fn compact(made: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// A constant below zero in parentheses, so that it is one number wherever it is written.
+fn parenthesized(line: &str) -> String {
+    match line.rsplit_once(" -") {
+        Some((before, number)) if before.starts_with("#define") => format!("{before} (-{number})"),
+        _ => line.to_owned(),
+    }
 }
 
 fn skip(reason: &str) {

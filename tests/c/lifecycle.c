@@ -243,6 +243,39 @@ static void a_close_ends_those_who_wait(void) {
   libmq_broker_free(broker);
 }
 
+static void *wait_for_rest_for_ever(void *broker) {
+  CHECK_STATUS(libmq_broker_wait_idle(broker, -1, NULL), LIBMQ_E_CLOSED);
+  return NULL;
+}
+
+static void *enqueue_into_no_room(void *broker) {
+  libmq_message message = message_of("too many");
+  CHECK_STATUS(libmq_enqueue(broker, "q", &message, NULL, NULL), LIBMQ_E_CLOSED);
+  return NULL;
+}
+
+/* A receive without an end was not woken by a free, and kept the directory for ever. */
+static void a_free_ends_those_who_wait(void) {
+  libmq_options *options = libmq_options_new();
+  CHECK_OK(libmq_options_set_int(options, "capacity", 1, NULL));
+  CHECK_OK(libmq_options_set_str(options, "on_full", "block", NULL));
+  CHECK_OK(libmq_options_set_int(options, "block_timeout_ms", 10 * LONG_MS, NULL));
+  libmq_broker *broker = NULL, *next = NULL;
+  CHECK_OK(libmq_broker_open("freed", options, &broker, NULL));
+  enqueue_text(broker, "other", "held");
+  libmq_delivery *held = receive_now(broker, "other");
+  void *(*waits[])(void *) = {receive_for_ever, wait_for_rest_for_ever, enqueue_into_no_room};
+  pthread_t threads[3];
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, waits[i], broker) == 0);
+  sleep_ms(50);
+  libmq_broker_free(broker);
+  for (int i = 0; i < 3; i++) CHECK(pthread_join(threads[i], NULL) == 0);
+  CHECK_STATUS(libmq_delivery_ack(held, NULL), LIBMQ_E_CLOSED);
+  CHECK_OK(libmq_broker_open("freed", options, &next, NULL));
+  libmq_options_free(options);
+  close_and_free(next);
+}
+
 static void waiting_for_rest_can_run_out(void) {
   libmq_broker *broker = open_memory();
   CHECK_OK(libmq_broker_wait_idle(broker, 0, NULL));
@@ -273,6 +306,7 @@ int main(void) {
   RUN(a_manual_clock_alone_can_be_advanced);
   RUN(what_was_given_may_be_freed_in_any_order);
   RUN(a_close_ends_those_who_wait);
+  RUN(a_free_ends_those_who_wait);
   RUN(waiting_for_rest_can_run_out);
   return finished();
 }

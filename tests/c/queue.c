@@ -396,6 +396,7 @@ static void figures_count_and_unknown_queues_are_not_found(void) {
   CHECK_OK(libmq_metrics_read(broker, NULL, &later.known, NULL));
   CHECK(later.known.struct_size == sizeof later && later.known.stuck == 0 && later.unknown == 0);
   /* What the broker alone has. */
+  metrics = metrics_of(broker, NULL);
   CHECK(metrics.segments > 0 && metrics.journal_bytes > 0 && metrics.memory_bytes > 0 && metrics.snapshots == 0);
   CHECK(metrics.lsn_reserved >= metrics.lsn_written && metrics.lsn_written >= metrics.lsn_durable);
   CHECK(metrics_of(broker, "q").segments == 0 && metrics_of(broker, "q").lsn_reserved == 0);

@@ -104,6 +104,8 @@ impl Broker {
         items: &Bound<'_, PyAny>,
     ) -> PyResult<Vec<Receipt>> {
         let queue = text("queue", queue)?;
+        // A batch of nothing names a queue all the same.
+        self.inner.check_queue(queue).or_raise(py)?;
         let items: Vec<Bound<'_, PyAny>> = items.try_iter()?.collect::<PyResult<_>>()?;
         let mut parts = Vec::with_capacity(items.len());
         for item in &items {

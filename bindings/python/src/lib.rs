@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod bell;
 mod body;
 mod broker;
 mod context;
@@ -31,6 +32,8 @@ mod worker;
 mod _native {
     #[pymodule_export]
     use super::backoff::Backoff;
+    #[pymodule_export]
+    use super::bell::Bell;
     #[pymodule_export]
     use super::broker::Broker;
     #[pymodule_export]

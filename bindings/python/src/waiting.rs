@@ -19,36 +19,46 @@ use crate::error::OrRaise;
 /// What the thread writes that ran the call; no signal has this number.
 const DONE: u8 = 0;
 
-/// Runs a call that may wait. A signal whose handler raises ends it as its interrupt does, and what it then answers is
-/// dropped.
+/// Runs a call of a broker that may wait. A signal whose handler raises ends it as its interrupt does, and what it then
+/// answers is dropped.
 pub(crate) fn waiting<R: Send>(
     py: Python<'_>,
     broker: &Broker,
     call: impl FnOnce(&Interrupt) -> Result<R> + Send,
 ) -> PyResult<R> {
     let interrupt = Interrupt::new();
+    let answer = attended(py, || call(&interrupt), || broker.interrupt(&interrupt))?;
+    let answer = answer.unwrap_or_else(|| {
+        broker.poison("a bug in libmq was caught");
+        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))
+    });
+    answer.or_raise(py)
+}
+
+/// Runs something that may wait, and attends to signals meanwhile; `interrupt` is called if one of their handlers
+/// raises. None if it panicked.
+pub(crate) fn attended<R: Send>(
+    py: Python<'_>,
+    call: impl FnOnce() -> R + Send,
+    interrupt: impl Fn(),
+) -> PyResult<Option<R>> {
     if !is_main_thread(py)? {
-        return py.detach(|| call(&interrupt)).or_raise(py);
+        return Ok(Some(py.detach(call)));
     }
     let mut signals = Signals::listen(py)?;
     let done = signals.writer.try_clone()?;
     let ended = thread::scope(|scope| {
         let call = || {
             let _done = Done(done);
-            call(&interrupt)
+            call()
         };
         let thread = thread::Builder::new().name("libmq-wait".into()).spawn_scoped(scope, call)?;
-        let raised = signals.until_done(py, || broker.interrupt(&interrupt));
+        let raised = signals.until_done(py, interrupt);
         let answer = py.detach(|| thread.join());
-        raised.map(|()| answer)
+        raised.map(|()| answer.ok())
     });
     signals.restore(py)?;
-    let answer = ended?;
-    let panicked = |_| {
-        broker.poison("a bug in libmq was caught");
-        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))
-    };
-    answer.unwrap_or_else(panicked).or_raise(py)
+    ended
 }
 
 /// Tells the main thread that the call has ended, however it did.

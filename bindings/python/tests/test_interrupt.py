@@ -188,6 +188,25 @@ def test_run_ends_with_a_signal(program: Program, number: str) -> None:
     )
 
 
+def test_run_misses_no_signal(program: Program) -> None:
+    """One that came just before `run` fell asleep used to be noticed with the next one only."""
+    program(
+        START
+        + """
+    broker = libmq.open(":memory:")
+    @broker.handler("q")
+    def handle(seconds):
+        time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+    for round in range(2000):
+        broker.enqueue("q", (round % 200) / 4_000_000)
+        broker.run()
+    assert broker.metrics().acked == 2000
+    broker.close()
+    """
+    )
+
+
 def test_a_second_signal_ends_the_drain_of_run(program: Program) -> None:
     program(
         START

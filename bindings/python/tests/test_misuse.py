@@ -181,6 +181,10 @@ def test_queues(broker: libmq.Broker, delivery: libmq.Delivery) -> None:
             lambda queue=queue: delivery.enqueue(queue, 1),
         ):
             refused(error, call, queue)
+        for of_letters in (broker.dead_letters.list, broker.dead_letters.replay_all, broker.dead_letters.purge):
+            # None means all queues.
+            if queue is not None:
+                refused(error, lambda queue=queue, call=of_letters: call(queue), queue)
     assert list(broker.metrics().queues) == ["held"]
 
 
@@ -284,7 +288,7 @@ def test_other_arguments(broker: libmq.Broker, delivery: libmq.Delivery) -> None
             lambda bad=bad: libmq.Retry(error=bad),
         ):
             refused(TypeError, call, bad)
-    assert letters.list("no such queue") == []
+    assert letters.list("no-such-queue") == []
     delivery.reject("\ud800 is not UTF-8, but a reason all the same")
     assert letters.list()[0].reason.endswith("all the same")
     broker.enqueue("q", 1)

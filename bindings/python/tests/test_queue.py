@@ -110,7 +110,7 @@ def test_what_a_batch_refuses_it_refuses_whole(broker: libmq.Broker) -> None:
         ([1, {2, 3}], TypeError),
         ([1, float("inf")], libmq.InvalidError),
         ([1, libmq.Message(2, dedup_key="")], libmq.InvalidError),
-        ([1, libmq.Message(2, group="g")], libmq.Error),
+        ([1, libmq.Message(2, group="")], libmq.InvalidError),
         (7, TypeError),
         ([0] * 10_001, libmq.InvalidError),
     ):

@@ -20,10 +20,10 @@ impl Begun {
         Self { shared, inner }
     }
 
-    /// Whether [`Begun::reach`] need not wait for a sync, neither its own nor one that holds up its write.
+    /// Whether [`Begun::reach`] is at most a write, and waits for no sync.
     #[must_use]
-    pub fn is_soon_reached(&self) -> bool {
-        self.shared.engine.buffer.is_soon_reached(self.inner.owed)
+    pub fn needs_no_sync(&self) -> bool {
+        self.shared.engine.buffer.needs_no_sync(self.inner.owed)
     }
 
     /// Returns when the messages have reached their durability.

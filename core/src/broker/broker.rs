@@ -85,7 +85,16 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        let enqueued = self.enqueue_all(std::slice::from_ref(&message), &Interrupt::new())?;
+        self.enqueue_until(message, &Interrupt::new())
+    }
+
+    /// As [`Broker::enqueue`], with a wait for room that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`]; `FULL` when it was ended.
+    #[doc(hidden)]
+    pub fn enqueue_until(&self, message: Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
+        let enqueued = self.enqueue_all(std::slice::from_ref(&message), interrupt)?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -189,6 +198,9 @@ impl Broker {
     /// of the broker, up to `max_parallelism` of them at once. Returning `Ok` acks; an error or a panic is a failed
     /// attempt, unless the error says otherwise. A second handler for a queue replaces the first when its calls have
     /// ended.
+    ///
+    /// A handler that owns a clone of the [`Broker`] keeps it open: it is dropped with the broker only by
+    /// [`Broker::close`], or when another one replaces it. What a handler enqueues goes through its [`Context`].
     ///
     /// # Errors
     /// `INVALID`, `CLOSED`, `FORKED`; inside a handler `DEADLOCK` where it would replace another, or while another thread
@@ -315,7 +327,8 @@ impl Broker {
     }
 
     /// Stops calling handlers and waits for those that run; after `timeout` they are cancelled with `shutdown`, and
-    /// after their grace what they hold is given back. [`Broker::start`] may follow.
+    /// after their grace what they hold is given back. [`Broker::start`] may follow. The time runs from the call on, also
+    /// while another thread replaces a handler, stops or closes: that comes to its end then, as this does.
     ///
     /// # Errors
     /// `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` inside a handler.
@@ -601,6 +614,14 @@ impl Broker {
     #[doc(hidden)]
     pub fn check_open(&self) -> Result<()> {
         self.shared.check_open()
+    }
+
+    /// As [`Broker::check_open`], and refuses a queue's name that is none: for the bindings, where a call names a queue and
+    /// nothing that is in one.
+    #[doc(hidden)]
+    pub fn check_queue(&self, queue: &str) -> Result<()> {
+        self.shared.check_open()?;
+        check_queue_name(queue)
     }
 
     /// Refuses everything from now on: a bug was caught that may have left things half done.

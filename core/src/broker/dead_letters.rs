@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::message::{Receipt, ReceiptStatus};
+use super::message::{Receipt, ReceiptStatus, check_queue_name};
 use super::shared::Shared;
 use crate::buffer::{DeadLetterEntry, Enqueued, MessageEntry, NewMessage};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,14 +26,14 @@ impl DeadLetters<'_> {
     /// Up to `limit` dead letters of a queue, or of all, with ids above `after`, in the order of their ids.
     ///
     /// # Errors
-    /// `CLOSED`, `FORKED`, `IO`, `CORRUPT`.
+    /// `INVALID` for a name that is none, `CLOSED`, `FORKED`, `IO`, `CORRUPT`.
     pub fn list(
         &self,
         queue: Option<&str>,
         limit: usize,
         after: Option<u64>,
     ) -> Result<Vec<DeadLetter>> {
-        self.shared.check_open()?;
+        self.check(queue)?;
         let letters =
             self.shared.engine.buffer.state.dead_letters(queue, limit, after.unwrap_or(0));
         letters.into_iter().map(|entry| self.load(entry)).collect()
@@ -89,9 +89,9 @@ impl DeadLetters<'_> {
     /// Replays the dead letters of a queue, or all; answers how many are dead letters no more.
     ///
     /// # Errors
-    /// As [`DeadLetters::replay`]; what was replayed before stays so.
+    /// `INVALID` for a name that is none, and as [`DeadLetters::replay`]; what was replayed before stays so.
     pub fn replay_all(&self, queue: Option<&str>) -> Result<u64> {
-        self.shared.check_open()?;
+        self.check(queue)?;
         let mut replayed = 0;
         for letter in self.shared.engine.buffer.state.dead_letters(queue, usize::MAX, 0) {
             match self.replay(letter.id) {
@@ -108,9 +108,9 @@ impl DeadLetters<'_> {
     /// Removes the dead letters of a queue, or all; answers how many.
     ///
     /// # Errors
-    /// `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
+    /// `INVALID` for a name that is none, `CLOSED`, `FORKED`, `POISONED`, `STORAGE_FULL`.
     pub fn purge(&self, queue: Option<&str>) -> Result<u64> {
-        self.shared.check_open()?;
+        self.check(queue)?;
         self.shared.engine.buffer.purge_dead(queue)
     }
 
@@ -121,6 +121,11 @@ impl DeadLetters<'_> {
     pub fn count(&self) -> Result<u64> {
         self.shared.check_open()?;
         Ok(self.shared.engine.buffer.state.dead_count() as u64)
+    }
+
+    fn check(&self, queue: Option<&str>) -> Result<()> {
+        self.shared.check_open()?;
+        queue.map_or(Ok(()), check_queue_name)
     }
 
     fn load(&self, entry: Arc<DeadLetterEntry>) -> Result<DeadLetter> {

@@ -33,6 +33,8 @@ pub struct Delivery {
 #[derive(Debug, Default)]
 struct Children {
     messages: Vec<Message<'static>>,
+    /// Of their bodies and headers.
+    bytes: usize,
     /// Places taken for them, beside the message's own.
     places: usize,
     /// There was no room for one.
@@ -138,7 +140,8 @@ impl Delivery {
     /// Moves the deadline to `time` from now, if that is later; at most 24 hours.
     ///
     /// # Errors
-    /// `STALE_LEASE` once the lease is lost, `UNSUPPORTED` where the handler does not allow it, `INVALID`.
+    /// `STALE_LEASE` once the lease is lost, or the attempt was cancelled with [`CancelReason::Shutdown`]; `UNSUPPORTED`
+    /// where the handler does not allow it, `INVALID`, `CLOSED`, `FORKED`.
     pub fn extend(&self, time: Duration) -> Result<()> {
         self.shared.check_open()?;
         self.shared.engine.extend(&self.flight, time)
@@ -148,7 +151,8 @@ impl Delivery {
     /// `traceparent` unless it has its own.
     ///
     /// # Errors
-    /// What `enqueue` answers, at once; `FULL` does not wait for room here.
+    /// What [`Broker::enqueue_batch`](crate::Broker::enqueue_batch) answers for all of them together, at once; `FULL` does
+    /// not wait for room here. `STALE_LEASE` once the delivery was settled or its lease was lost.
     pub fn enqueue(&self, message: Message<'_>) -> Result<()> {
         self.shared.check_open()?;
         self.shared.check_message(&message)?;
@@ -162,23 +166,31 @@ impl Delivery {
             message = message.header("traceparent", parent.to_owned());
         }
         let mut children = lock(&self.children);
-        if children.over {
-            return Err(Error::new(ErrorKind::StaleLease, "the delivery was settled before"));
+        if children.over || !self.flight.lease.is_held() {
+            return Err(Error::stale_lease());
         }
         if children.messages.len() >= limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid("a delivery enqueues at most 10000 messages"));
+        }
+        let bytes = children.bytes.saturating_add(message.size());
+        let most = self.shared.options.max_batch_bytes;
+        if !children.messages.is_empty() && bytes > most {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "what is enqueued with the ack is {bytes} bytes, but max_batch_bytes is {most}"
+                ),
+            ));
         }
         // The first child takes the message's own place.
         if !children.messages.is_empty() {
             if !self.shared.engine.buffer.state.room.take(1) {
                 children.refused = true;
-                return Err(Error::new(
-                    ErrorKind::Full,
-                    "the broker is full: capacity messages are live",
-                ));
+                return Err(self.shared.engine.buffer.state.room.full());
             }
             children.places += 1;
         }
+        children.bytes = bytes;
         children.messages.push(message);
         Ok(())
     }
@@ -302,7 +314,8 @@ impl Delivery {
         self.give_up(self.take_children());
     }
 
-    /// Given back, and ready again after `delay`; not counted as an attempt.
+    /// Given back, and ready again after `delay`; not counted as an attempt. Without a delay it is handed out again at
+    /// once, as fast as the machine goes: give one where something is not there yet.
     ///
     /// # Errors
     /// As [`Delivery::ack`].

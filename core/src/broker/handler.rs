@@ -166,7 +166,8 @@ impl HandlerError {
         Self(Failure::Failed { delay, error: error.into(), asked: true })
     }
 
-    /// Given back, and ready again after this time; not counted as an attempt.
+    /// Given back, and ready again after this time; not counted as an attempt. With none the handler is called again at
+    /// once, as fast as the machine goes.
     pub fn release(delay: Duration) -> Self {
         Self(Failure::Released { delay })
     }

@@ -301,10 +301,12 @@ pub(crate) fn check_queue_name(name: &str) -> Result<()> {
     if is_token(name, limits::QUEUE_NAME_BYTES_MAX) {
         Ok(())
     } else {
-        Err(Error::invalid(format!(
-            "queue takes 1 to 128 of A-Z a-z 0-9 . _ -, but got {} bytes that are not",
-            name.len()
-        )))
+        let wrong = match name.chars().find(|char| !is_token_char(*char)) {
+            Some(char) => format!("has {char:?} in it"),
+            None if name.is_empty() => "is empty".into(),
+            None => format!("is {} bytes long", name.len()),
+        };
+        Err(Error::invalid(format!("queue {wrong}, but takes 1 to 128 of A-Z a-z 0-9 . _ -")))
     }
 }
 
@@ -332,8 +334,9 @@ fn check_header(name: &str, value: &str) -> Result<()> {
 }
 
 fn is_token(name: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    (1..=bytes_max).contains(&name.len()) && name.chars().all(is_token_char)
+}
+
+fn is_token_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')
 }

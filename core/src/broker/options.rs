@@ -175,7 +175,7 @@ impl Options {
         self
     }
 
-    /// Bytes of recent journal kept in memory for handlers to read from. Default 64 MiB.
+    /// Bytes of recent journal kept in memory for handlers to read from. Default 64 MiB, at most 1 TiB.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
@@ -264,6 +264,7 @@ impl Options {
             limits::SEGMENT_BYTES_MIN,
             limits::SEGMENT_BYTES_MAX,
         )?;
+        range("cache_bytes", self.cache_bytes, 0, limits::CACHE_BYTES_MAX)?;
         range("snapshot_threshold", self.snapshot_threshold, 1, u64::MAX)?;
         range(
             "default_max_retries",
@@ -271,7 +272,7 @@ impl Options {
             0,
             limits::RETRIES_MAX.into(),
         )?;
-        range("max_crashes", self.max_crashes.into(), 1, 100)?;
+        range("max_crashes", self.max_crashes.into(), 1, limits::CRASHES_MAX.into())?;
         duration("block_timeout", self.block_timeout, Duration::ZERO)?;
         duration("snapshot_interval", self.snapshot_interval, millisecond)?;
         duration("sync_interval", self.sync_interval, millisecond)?;

@@ -62,10 +62,12 @@ pub(crate) fn register_station(
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
     if let Some(before) = before {
         before.shut();
-        before.join();
+        if !wait_until(shared, None, || is_hurried(shared), || before.has_left()) {
+            cut_off(shared, std::slice::from_ref(&before));
+        }
         before.drop_handler();
     }
-    if shared.engine.running.load(Ordering::Acquire) {
+    if shared.engine.running.load(Ordering::Acquire) && !is_hurried(shared) {
         station.open(&shared.engine);
     }
     shared.engine.buffer.state.rest.ring_if_heard();
@@ -118,8 +120,10 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
 
 /// Stops all handlers.
 pub(crate) fn stop(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
-    let _turn = lock(&shared.turn);
-    stop_in_turn(shared, timeout, interrupt)
+    let end = Instant::now().checked_add(timeout);
+    let (_turn, mut in_time) = turn_by(shared, end, interrupt);
+    in_time &= stop_in_turn(shared, end, interrupt);
+    if in_time { Ok(()) } else { Err(had_to_cancel("stopped")) }
 }
 
 /// Takes no more messages, and writes what was settled.
@@ -129,53 +133,77 @@ pub(crate) fn shut(shared: &Shared) {
     let _ = shared.engine.buffer.journal.write();
 }
 
-fn stop_in_turn(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
+/// Answers whether the handlers came to an end by themselves.
+fn stop_in_turn(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) -> bool {
     let engine = &shared.engine;
     if !engine.running.swap(false, Ordering::AcqRel) {
-        return Ok(());
+        return true;
     }
     let stations = stations(shared);
     stations.iter().for_each(|station| station.shut());
     engine.settle_owed();
-    let end = Instant::now().checked_add(timeout);
-    let is_quiet = || stations.iter().all(|station| station.is_quiet());
-    let in_time = wait_for_handlers(shared, end, interrupt, is_quiet);
-    if !in_time {
-        for flight in engine.handler_flights() {
-            engine.cancel(&flight, CancelReason::Shutdown);
-        }
-        let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
-        let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
-        wait_for_handlers(shared, grace_ends, &Interrupt::new(), || true);
-        engine.settle_owed();
-        for flight in engine.handler_flights() {
-            let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
-            if let (true, Some(station)) = (lost, &flight.station) {
-                station.overrun(engine, &flight);
-            }
-        }
-        // What somebody else was ending at the same moment has ended when this returns, too.
-        if engine.buffer.journal.write().is_ok() {
-            let end = Instant::now().checked_add(ENDING_TIME_MAX);
-            wait_for_handlers(shared, end, &Interrupt::new(), || true);
-        }
-        return Err(Error::new(
-            ErrorKind::Timeout,
-            "handlers had to be cancelled; the broker is stopped all the same",
-        ));
+    let is_over = || interrupt.is_set() || is_hurried(shared);
+    let is_quiet =
+        || engine.handler_flights().is_empty() && stations.iter().all(|station| station.is_quiet());
+    let in_time = wait_until(shared, end, is_over, is_quiet);
+    if in_time {
+        stations.iter().for_each(|station| station.join());
+    } else {
+        cut_off(shared, &stations);
     }
-    stations.iter().for_each(|station| station.join());
-    Ok(())
+    in_time
+}
+
+/// Cancels the handlers that run, and takes what they still hold when their grace is over. With them those that were
+/// replaced and have deferred their deliveries: whoever replaces one waits for no more than its calls, and cancels no
+/// other's.
+fn cut_off(shared: &Shared, stations: &[Arc<Station>]) {
+    let engine = &shared.engine;
+    engine.cut_offs.fetch_add(1, Ordering::Relaxed);
+    let stops = !engine.running.load(Ordering::Acquire);
+    let flights = || {
+        let mut flights = engine.handler_flights();
+        flights.retain(|flight| {
+            let of_these = |station| stations.iter().any(|these| Arc::ptr_eq(these, station));
+            stops || flight.station.as_ref().is_some_and(of_these)
+        });
+        flights
+    };
+    for flight in flights() {
+        engine.cancel(&flight, CancelReason::Shutdown);
+    }
+    let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
+    let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
+    wait_until(shared, grace_ends, || false, || flights().is_empty());
+    engine.settle_owed();
+    for flight in flights() {
+        let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
+        if let (true, Some(station)) = (lost, &flight.station) {
+            station.overrun(engine, &flight);
+        }
+    }
+    // What somebody else was ending at the same moment has ended when this returns, too.
+    if engine.buffer.journal.write().is_ok() {
+        let end = Instant::now().checked_add(ENDING_TIME_MAX);
+        wait_until(shared, end, || false, || flights().is_empty());
+    }
+}
+
+fn had_to_cancel(done: &str) -> Error {
+    let text = format!("handlers had to be cancelled; the broker is {done} all the same");
+    Error::new(ErrorKind::Timeout, text)
 }
 
 /// Closes the broker.
 pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -> Result<()> {
-    let _turn = lock(&shared.turn);
+    let end = Instant::now().checked_add(timeout);
+    let (_turn, mut in_time) = turn_by(shared, end, interrupt);
     let engine = &shared.engine;
+    let answer = |in_time| if in_time { Ok(()) } else { Err(had_to_cancel("closed")) };
     if engine.is_closed() {
-        return Ok(());
+        return answer(in_time);
     }
-    let stopped = stop_in_turn(shared, timeout, interrupt);
+    in_time &= stop_in_turn(shared, end, interrupt);
     engine.closed.store(true, Ordering::Release);
     engine.buffer.state.room.close();
     for queue in engine.buffer.state.queues.all() {
@@ -202,21 +230,85 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     engine.buffer.state.holds.unmark_all();
     engine.buffer.state.rest.ring();
     shared.leave();
-    ended.and(stopped)
+    ended.and(answer(in_time))
 }
 
 /// Waits for one's turn; a handler, and a loop that runs them, does not: whoever has the turn may be waiting for it to end.
-fn turn<'a>(shared: &'a Shared, call: &str, may_wait: bool) -> Result<MutexGuard<'a, ()>> {
+fn turn<'a>(shared: &'a Shared, call: &str, may_wait: bool) -> Result<Turn<'a>> {
     if may_wait {
-        return Ok(lock(&shared.turn));
+        return Ok(Turn::wait(shared));
     }
-    match shared.turn.try_lock() {
-        Ok(turn) => Ok(turn),
-        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => Err(Error::new(
+    Turn::now(shared).ok_or_else(|| {
+        Error::new(
             ErrorKind::Deadlock,
             format!("{call} inside a handler would wait for a stop that may be waiting for it"),
-        )),
+        )
+    })
+}
+
+/// Waits for one's turn to stop handlers. When the time for that is over before it has come, they are cancelled all the
+/// same, and whoever has the turn does not wait for them any longer than for their grace. Answers whether nobody had to be
+/// cancelled.
+fn turn_by<'a>(
+    shared: &'a Shared,
+    end: Option<Instant>,
+    interrupt: &Interrupt,
+) -> (Turn<'a>, bool) {
+    let engine = &shared.engine;
+    let mut turn = None;
+    wait_until(
+        shared,
+        end,
+        || interrupt.is_set(),
+        || {
+            turn = Turn::now(shared);
+            turn.is_some()
+        },
+    );
+    if let Some(turn) = turn {
+        return (turn, true);
+    }
+    let cut_offs = engine.cut_offs.load(Ordering::Relaxed);
+    engine.hurried.fetch_add(1, Ordering::SeqCst);
+    engine.buffer.state.rest.ring();
+    stations(shared).iter().for_each(|station| station.shut());
+    let flights = engine.handler_flights();
+    flights.iter().for_each(|flight| engine.cancel(flight, CancelReason::Shutdown));
+    let turn = Turn::wait(shared);
+    engine.hurried.fetch_sub(1, Ordering::SeqCst);
+    (turn, flights.is_empty() && engine.cut_offs.load(Ordering::Relaxed) == cut_offs)
+}
+
+/// Whether somebody whose time is over waits for the turn.
+fn is_hurried(shared: &Shared) -> bool {
+    shared.engine.hurried.load(Ordering::SeqCst) > 0
+}
+
+/// The turn of whoever starts, stops or closes, or registers a handler.
+struct Turn<'a> {
+    shared: &'a Shared,
+    guard: Option<MutexGuard<'a, ()>>,
+}
+
+impl<'a> Turn<'a> {
+    fn wait(shared: &'a Shared) -> Self {
+        Self { shared, guard: Some(lock(&shared.turn)) }
+    }
+
+    fn now(shared: &'a Shared) -> Option<Self> {
+        let guard = match shared.turn.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Self { shared, guard: Some(guard) })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        self.shared.engine.buffer.state.rest.ring_if_heard();
     }
 }
 
@@ -224,23 +316,23 @@ fn stations(shared: &Shared) -> Vec<Arc<Station>> {
     lock(&shared.engine.stations).values().cloned().collect()
 }
 
-/// Waits until no handler holds a message and `done` says so too, which is asked again when a worker leaves; answers
-/// whether that was so in time, and before an interrupt.
-fn wait_for_handlers(
+/// Waits until `done`, which is asked again when a worker leaves, a handler's message ends during a stop, or a turn is
+/// over; answers whether that was so in time, and before what else ends the wait.
+fn wait_until(
     shared: &Shared,
     end: Option<Instant>,
-    interrupt: &Interrupt,
-    done: impl Fn() -> bool,
+    is_over: impl Fn() -> bool,
+    mut done: impl FnMut() -> bool,
 ) -> bool {
     let rest = &shared.engine.buffer.state.rest;
     let _listener = rest.listen();
     loop {
         let seen = rest.count();
-        if shared.engine.handler_flights().is_empty() && done() {
+        if done() {
             return true;
         }
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        if interrupt.is_set() || left.is_some_and(|left| left.is_zero()) {
+        if is_over() || left.is_some_and(|left| left.is_zero()) {
             return false;
         }
         rest.wait(seen, left);

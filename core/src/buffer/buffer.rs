@@ -119,10 +119,9 @@ impl Buffer {
         Ok(begun.enqueued)
     }
 
-    /// Whether that much is reached without a sync, nor a write that one may hold up.
-    pub(crate) fn is_soon_reached(&self, owed: Owed) -> bool {
-        let (written, durable) = self.journal.reached();
-        owed.synced <= durable && (owed.written <= written || !self.journal.is_syncing())
+    /// Whether that much is reached without a sync.
+    pub(crate) fn needs_no_sync(&self, owed: Owed) -> bool {
+        owed.synced <= self.journal.durable()
     }
 
     /// Returns when this much is written and synced.

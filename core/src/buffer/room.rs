@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::error::{Error, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, lock, wait_for};
@@ -47,6 +48,20 @@ impl Room {
     /// Places that are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::SeqCst)
+    }
+
+    /// What is answered where there is no room.
+    pub(crate) fn full(&self) -> Error {
+        let (taken, capacity) = (self.taken.load(Ordering::SeqCst), self.capacity);
+        let live = if taken == capacity {
+            "which is its capacity".into()
+        } else {
+            format!("and its capacity is {capacity}")
+        };
+        Error::new(
+            ErrorKind::Full,
+            format!("the broker is full: {taken} messages are live, {live}"),
+        )
     }
 
     /// Takes places whether they are there or not: for what recovery finds.

@@ -20,7 +20,7 @@ use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
 use super::turns::Admission;
 use crate::clock::{BrokerClock, Moment};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::journal::Show;
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -303,14 +303,14 @@ impl State {
     /// # Errors
     /// `FULL`.
     pub(crate) fn claim(&self) -> Result<u32> {
-        if self.room.take(1) { self.claim_in_place() } else { Err(full()) }
+        if self.room.take(1) { self.claim_in_place() } else { Err(self.room.full()) }
     }
 
     /// A slot for a new message, whose place was taken already.
     pub(crate) fn claim_in_place(&self) -> Result<u32> {
         self.slots.claim().ok_or_else(|| {
             self.room.free(1);
-            full()
+            self.room.full()
         })
     }
 
@@ -518,10 +518,6 @@ impl State {
 /// The earlier of two moments that may not come.
 pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
     [one, other].into_iter().flatten().min()
-}
-
-fn full() -> Error {
-    Error::new(ErrorKind::Full, "the broker is full: capacity messages are live")
 }
 
 impl Show for State {

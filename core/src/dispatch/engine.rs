@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::journal::Level;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// How long until what is due is tried again that could not be done for want of room on the disk.
@@ -55,6 +55,10 @@ pub(crate) struct Engine {
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
     pub(crate) running: AtomicBool,
     pub(crate) closed: AtomicBool,
+    /// Calls of stop and close whose time ran out while somebody else had the turn, who is to come to an end for them.
+    pub(crate) hurried: AtomicU32,
+    /// How often handlers were cut off. Changed and read by who has the turn, or waits for it: the turn orders it.
+    pub(crate) cut_offs: AtomicU64,
 }
 
 impl Engine {
@@ -68,6 +72,8 @@ impl Engine {
             stations: Mutex::default(),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            hurried: AtomicU32::new(0),
+            cut_offs: AtomicU64::new(0),
         }
     }
 
@@ -232,7 +238,7 @@ impl Engine {
     /// Moves a flight's deadline out.
     ///
     /// # Errors
-    /// `STALE_LEASE` once the lease is lost, `UNSUPPORTED` where the handler does not allow it.
+    /// `STALE_LEASE` once the lease is lost or the broker stops, `UNSUPPORTED` where the handler does not allow it.
     pub(crate) fn extend(&self, flight: &Arc<Flight>, time: Duration) -> Result<()> {
         if time > crate::limits::EXTEND_MAX {
             return Err(Error::invalid("extend takes at most 24 hours"));
@@ -244,14 +250,7 @@ impl Engine {
             ));
         }
         let deadline = self.now().after(time);
-        if flight.lease.extend(deadline) {
-            Ok(())
-        } else {
-            Err(Error::new(
-                ErrorKind::StaleLease,
-                "the delivery was settled before, or its lease was lost",
-            ))
-        }
+        if flight.lease.extend(deadline) { Ok(()) } else { Err(Error::stale_lease()) }
     }
 
     /// Does what is due; answers when something is due next.

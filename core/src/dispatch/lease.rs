@@ -65,6 +65,10 @@ impl Term {
     pub(crate) fn due(&self) -> Option<Moment> {
         (!self.over && !self.concluded).then(|| self.grace_ends.unwrap_or(self.deadline))
     }
+
+    fn is_held(&self) -> bool {
+        !self.over && !self.expired
+    }
 }
 
 impl Lease {
@@ -86,14 +90,21 @@ impl Lease {
         *lock(&self.term)
     }
 
-    /// Moves the deadline out, if that is later; false once the lease is lost.
+    /// Whether it is not lost, and not being taken away.
+    pub(crate) fn is_held(&self) -> bool {
+        self.term().is_held()
+    }
+
+    /// Moves the deadline out, if that is later; false once the lease is lost, or is to be lost because the broker stops.
+    /// What was cancelled stays so, and is held until then as well.
     pub(crate) fn extend(&self, deadline: Moment) -> bool {
         let mut term = lock(&self.term);
-        let held = !term.over && !term.expired;
-        if held {
+        let may = term.is_held() && term.reason != Some(CancelReason::Shutdown);
+        if may {
             term.deadline = term.deadline.max(deadline);
+            term.grace_ends = term.grace_ends.map(|ends| ends.max(deadline));
         }
-        held
+        may
     }
 
     /// Cancels the attempt, if it was not cancelled before; answers whether this did it.
@@ -209,6 +220,26 @@ mod tests {
         assert!(!lease.cancel(CancelReason::Shutdown, at(99)));
         assert_eq!(lease.term().reason, Some(CancelReason::Timeout));
         assert_eq!(lease.term().due(), Some(at(15)));
+    }
+
+    /// An extension in the grace was answered as if it had been given, and the lease was lost at the end of the grace.
+    #[test]
+    fn what_was_cancelled_is_extended_unless_the_broker_stops() {
+        let lease = Lease::until(at(10));
+        assert!(lease.time_out(at(10), at(15)));
+        assert!(lease.extend(at(30)));
+        let term = lease.term();
+        assert_eq!(
+            (term.deadline, term.due(), term.reason),
+            (at(30), Some(at(30)), Some(CancelReason::Timeout))
+        );
+        assert!(lease.extend(at(20)) && lease.term().due() == Some(at(30)), "never moved back");
+        assert!(lease.expire(at(30)) && !lease.extend(at(40)));
+        let lease = Lease::until(at(10));
+        assert!(lease.cancel(CancelReason::Shutdown, at(15)));
+        assert!(!lease.extend(at(30)));
+        assert_eq!((lease.term().deadline, lease.term().due()), (at(10), Some(at(15))));
+        assert!(lease.is_held(), "until the grace is over");
     }
 
     #[test]

@@ -115,7 +115,13 @@ impl Station {
         self.queue.ring_all();
     }
 
-    /// Waits until every worker has left, but for those that are stuck.
+    /// Whether every worker has left, but for those that are stuck. Each rings the broker's rest when it has.
+    pub(crate) fn has_left(&self) -> bool {
+        let crew = lock(&self.crew);
+        crew.workers <= crew.stuck
+    }
+
+    /// Waits until that is so.
     pub(crate) fn join(&self) {
         let mut crew = lock(&self.crew);
         while crew.workers > crew.stuck {

@@ -120,8 +120,10 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            // SAFETY: `Shared` is made by `Journal::read` alone, for records below the written mark; that mark is
-            // stored after the fill, and read before the value is made.
+            // SAFETY: `Shared` is made by `Journal::read` alone, for records that are filled. Of one below the written
+            // mark that is known by the mark, which is stored after the fill and read before. Content that was written
+            // again may be read above it: where it is now is read under the guard of its slot or of the dead letters,
+            // under which it was put there after the fill.
             Self::Shared(chunk, range) => unsafe { chunk.bytes(range.clone()) },
             Self::Owned(bytes) => bytes,
         }

@@ -65,11 +65,6 @@ impl Gate {
         self.reached.load(Ordering::Acquire)
     }
 
-    /// Whether a round is under way.
-    pub(crate) fn is_led(&self) -> bool {
-        self.lead.load(Ordering::Relaxed) & LED != 0
-    }
-
     /// Returns when the mark is at `target` or beyond. `work` does what moves the mark for everything there is, and
     /// answers how far that was; it may call [`Gate::cover`] once it knows.
     pub(crate) fn reach(&self, target: u64, work: impl FnOnce() -> Result<u64>) -> Result<()> {

@@ -206,8 +206,10 @@ impl<S: Show> Journal<S> {
                 && tail.spare.is_none()
                 && (tail.spare_refused || tail.is_nearly_full(bytes))
             {
+                // A spare that the records do not fit into would be used up by them for nothing.
+                let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
                 drop(tail);
-                self.make_spare(0)?;
+                self.make_spare(if fits { 0 } else { bytes })?;
                 continue;
             }
             if tail.position + bytes + FOOTER_BYTES <= tail.segment.end() {
@@ -265,9 +267,9 @@ impl<S: Show> Journal<S> {
         self.reserved.load(Ordering::Acquire)
     }
 
-    /// How far the log is written, and how far synced.
-    pub(crate) fn reached(&self) -> (u64, u64) {
-        (self.written.reached(), self.durable.reached())
+    /// How far the log is synced.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.reached()
     }
 
     /// Where a snapshot may end that has seen all effects there are. Everything below it is synced when this returns.
@@ -370,11 +372,6 @@ impl<S: Show> Journal<S> {
             None => fits && !tail.spare_refused && !tail.is_nearly_full(bytes),
         };
         at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
-    }
-
-    /// Whether a sync is under way, behind which the kernel may hold up a write.
-    pub(crate) fn is_syncing(&self) -> bool {
-        self.durable.is_led()
     }
 
     pub(crate) fn lacks_spare(&self) -> bool {

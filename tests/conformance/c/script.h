@@ -22,6 +22,7 @@ struct field {
 /* A line of the script. */
 struct fields {
   struct field *list;
+  struct field **sorted; /* by key, to be found */
   size_t len;
 };
 
@@ -65,9 +66,13 @@ static void unescape(char *value) {
   *to = 0;
 }
 
+static int by_key(const void *one, const void *other) {
+  return strcmp((*(struct field *const *)one)->key, (*(struct field *const *)other)->key);
+}
+
 /* Reads a line, which is changed and kept. */
 static struct fields fields_of(char *line) {
-  struct fields fields = {NULL, 0};
+  struct fields fields = {NULL, NULL, 0};
   size_t most = 1;
   for (const char *c = line; *c != 0; c++) most += *c == '\t';
   fields.list = allocate(most, sizeof *fields.list);
@@ -81,18 +86,26 @@ static struct fields fields_of(char *line) {
     unescape(equals + 1);
     fields.list[fields.len++] = (struct field){pair, equals + 1, false};
   }
+  fields.sorted = allocate(fields.len, sizeof *fields.sorted);
+  for (size_t i = 0; i < fields.len; i++) fields.sorted[i] = &fields.list[i];
+  qsort(fields.sorted, fields.len, sizeof *fields.sorted, by_key);
   return fields;
 }
 
 /* The value of a key, a path in parts that are joined; NULL where there is none. */
 static const char *get_in(const struct fields *fields, const char *path, const char *name) {
   size_t path_len = strlen(path);
-  for (size_t i = 0; i < fields->len; i++) {
-    struct field *field = &fields->list[i];
-    if (strncmp(field->key, path, path_len) == 0 && strcmp(field->key + path_len, name) == 0) {
+  for (size_t low = 0, high = fields->len; low < high;) {
+    size_t middle = low + (high - low) / 2;
+    struct field *field = fields->sorted[middle];
+    int order = strncmp(field->key, path, path_len);
+    if (order == 0) order = strcmp(field->key + path_len, name);
+    if (order == 0) {
       field->used = true;
       return field->value;
     }
+    if (order < 0) low = middle + 1;
+    else high = middle;
   }
   return NULL;
 }

@@ -10,6 +10,7 @@ from typing_extensions import disjoint_base
 
 __all__ = [
     "Backoff",
+    "Bell",
     "Broker",
     "Context",
     "DeadLetter",
@@ -452,6 +453,17 @@ class Broker:
     def _metrics(self) -> dict[str, Any]: ...
     def _recovery(self) -> dict[str, Any]: ...
     def _unsupported(self, what: str) -> NoReturn: ...
+
+@final
+class Bell:
+    """Rung once, and for all who wait."""
+
+    def __new__(cls) -> Self: ...
+    def ring(self) -> None:
+        """Ends all waits, and those to come."""
+
+    def wait(self) -> None:
+        """Waits until it is rung, or a signal's handler raises."""
 
 @final
 class Foreman:

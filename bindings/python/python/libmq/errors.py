@@ -60,7 +60,6 @@ class TimeoutError(Error, builtins.TimeoutError):
     """Handlers had to be cancelled for a stop or close, which was done all the same."""
 
     code = "TIMEOUT"
-    retryable = True
 
 
 class StaleLeaseError(Error):

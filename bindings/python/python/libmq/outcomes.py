@@ -28,7 +28,10 @@ class Reject(Exception):
 
 
 class Release(Exception):
-    """Raised in a handler: given back, and ready again after `delay` seconds. Not counted as an attempt."""
+    """Raised in a handler: given back, and ready again after `delay` seconds. Not counted as an attempt.
+
+    Without a delay the handler is called again at once, as fast as the machine goes.
+    """
 
     def __init__(self, delay: float | timedelta = 0) -> None:
         check_duration("delay", delay)

@@ -1,6 +1,5 @@
 """A broker that is the program's purpose: started, and stopped by a signal."""
 
-import queue
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +8,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, Protocol
 
-from libmq._native import check_duration
+from libmq._native import Bell, check_duration
 from libmq.errors import Error, InvalidError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -29,12 +28,12 @@ class Run:
     """Whoever is in `run`, and what ends it."""
 
     def __init__(self) -> None:
-        self._waiting: list[queue.SimpleQueue[None]] = []
+        self._waiting: list[Bell] = []
 
     def ended(self) -> None:
         """The broker was stopped: whoever runs it has nothing to wait for."""
         for end in tuple(self._waiting):
-            end.put(None)
+            end.ring()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
@@ -66,10 +65,10 @@ class Run:
         if until_idle:
             broker.wait_idle()
             return
-        end: queue.SimpleQueue[None] = queue.SimpleQueue()
+        end = Bell()
         self._waiting.append(end)
         try:
-            end.get()
+            end.wait()
         finally:
             self._waiting.remove(end)
 

@@ -1,8 +1,8 @@
 //! A part of a file as memory shared with the kernel.
 //!
 //! Stores into it are in the kernel's pages at once and survive the process. The file's space is allocated before it is
-//! mapped, so a store cannot run out of space; a file that somebody cuts short meanwhile would make it a SIGBUS, as it
-//! would for any program that maps files.
+//! mapped, so a store cannot run out of space, where the file system can allocate; where it cannot, a full disk makes a
+//! store a SIGBUS. So does a file that somebody cuts short meanwhile, as for any program that maps files.
 
 use std::fs::File;
 use std::io;

@@ -1,0 +1,391 @@
+'use strict';
+
+// The broker: an open directory.
+
+const { DeadLetters } = require('./dead_letters.js');
+const { Delivery } = require('./delivery.js');
+const { desk, environment, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
+const { LibmqError, calling, closed, translated } = require('./errors.js');
+const { Handler } = require('./handler.js');
+const { Receipt, partsOf, partsOfItem } = require('./message.js');
+const { idOf, kinds, optionsOf, queueOf, wrongType } = require('./options.js');
+const { Receivers } = require('./receivers.js');
+
+// What an enqueue answers; the third is that it has begun.
+const HANDED_ON = 0;
+const REACHED = 2;
+const STATUSES = ['accepted', 'replaced', 'duplicate'];
+
+// How long a stop and a close wait for handlers.
+const STOP_TIMEOUT = 25_000;
+
+class Broker {
+  #native;
+  #log;
+  #receivers;
+  #handlers = new Map();
+  // Registrations that wait for a handler to end, or for a stop; the last one of each queue.
+  #waiting = new Map();
+  #turn = Promise.resolve();
+  #turns = 0;
+  #started = false;
+  #wantsRef = true;
+  #holds = false;
+  #closing;
+  #closed = false;
+
+  constructor(native, log) {
+    this.#native = native;
+    this.#log = log;
+    const check = () => this.#check();
+    this.#receivers = new Receivers(native, check);
+    this.path = native.path;
+    this.recovery = Object.freeze(native.recovery());
+    this.deadLetters = new DeadLetters(native, check);
+  }
+
+  async enqueue(queue, body, options) {
+    queueOf(queue);
+    const parts = partsOf(body, options);
+    this.#check();
+    const promise = nextPromise();
+    let state;
+    try {
+      state = this.#native.enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
+    } catch (error) {
+      throw translated(error);
+    }
+    if (state === HANDED_ON) {
+      const [id, status] = await waitFor(promise);
+      return new Receipt(id, status);
+    }
+    const receipt = new Receipt(desk.ids[desk.RECEIPT], STATUSES[desk.numbers[desk.STATUS]]);
+    if (state !== REACHED) await waitFor(promise);
+    return receipt;
+  }
+
+  async enqueueMany(queue, items) {
+    queueOf(queue);
+    if (typeof items?.[Symbol.iterator] !== 'function' || typeof items === 'string') {
+      throw wrongType('items', 'a list');
+    }
+    const parts = Array.from(items, partsOfItem);
+    this.#check();
+    const promise = nextPromise();
+    const answer = calling(() =>
+      this.#native.enqueueMany(
+        promise,
+        queue,
+        parts.map((part) => part.body),
+        parts.map((part) => part.contentType),
+        parts.map((part) => part.extra),
+      ),
+    );
+    const reached = answer.length > 0 && answer.pop();
+    if (reached) return receiptsOf(answer);
+    const receipts = await waitFor(promise);
+    return receiptsOf(answer.length > 0 ? answer : receipts);
+  }
+
+  handle(queue, handler, options) {
+    queueOf(queue);
+    if (typeof handler !== 'function') throw wrongType('handler', 'a function');
+    const { schema, ...init } = optionsOf('handler', options);
+    this.#check();
+    if (isClass(handler)) throw unsupported('a handler that is a class');
+    if (schema !== undefined) throw unsupported('schema');
+    try {
+      this.#register(queue, handler, init);
+    } catch (error) {
+      // The arguments are good, but one that is there has to end first, or a stop that may wait for it.
+      const isWaiting = this.#handlers.has(queue) || this.#turns > 0;
+      if (!(error instanceof LibmqError && error.code === 'DEADLOCK' && isWaiting)) throw error;
+      this.#waiting.set(queue, { handler, init });
+      this.#replace(queue);
+    }
+  }
+
+  async start() {
+    this.#check();
+    await this.#inTurn(() => promised((promise) => this.#native.start(promise)));
+    this.#started = !this.#closed;
+    this.#keep();
+  }
+
+  async stop(options) {
+    const { timeout = STOP_TIMEOUT } = optionsOf('wait', options);
+    this.#check();
+    refuseInHandler('stop');
+    try {
+      await this.#inTurn(() => promised((promise) => this.#native.stop(promise, timeout)));
+    } finally {
+      this.#started = false;
+      this.#keep();
+    }
+  }
+
+  async close(options) {
+    const { timeout = STOP_TIMEOUT } = optionsOf('wait', options);
+    if (this.#closing === undefined) {
+      refuseInHandler('close');
+      this.#closing = this.#inTurn(() => this.#close(timeout));
+    }
+    await this.#closing;
+  }
+
+  async [Symbol.asyncDispose]() {
+    await this.close();
+  }
+
+  async waitIdle(options) {
+    const { timeout = -1 } = optionsOf('wait', options);
+    this.#check();
+    refuseInHandler('waitIdle');
+    return promised((promise) => this.#native.waitIdle(promise, timeout));
+  }
+
+  async receive(queue, options) {
+    const [delivery] = await this.receiveMany(queue, 1, options);
+    return delivery ?? null;
+  }
+
+  async receiveMany(queue, max, options) {
+    queueOf(queue);
+    kinds.count('max', max);
+    const init = optionsOf('receive', options);
+    this.#check();
+    return this.#receivers.receive(queue, max, init);
+  }
+
+  async *deliveries(queue, options) {
+    const { lease, signal } = optionsOf('deliveries', options);
+    while (!signal?.aborted) {
+      let delivery;
+      try {
+        delivery = await this.receive(queue, { lease, signal });
+      } catch (error) {
+        if (signal?.aborted && error === signal.reason) return;
+        throw error;
+      }
+      if (delivery === null) continue;
+      try {
+        yield delivery;
+      } finally {
+        if (!delivery.settled) await endUnsettled(delivery);
+      }
+    }
+  }
+
+  async snapshot() {
+    this.#check();
+    await promised((promise) => this.#native.snapshot(promise));
+  }
+
+  metrics() {
+    this.#check();
+    return calling(() => this.#native.metrics());
+  }
+
+  advance(ms) {
+    kinds.time('advance', ms);
+    this.#check();
+    calling(() => this.#native.advance(ms));
+  }
+
+  ref() {
+    this.#wantsRef = true;
+    this.#keep();
+  }
+
+  unref() {
+    this.#wantsRef = false;
+    this.#keep();
+  }
+
+  scale(queue, parallelism) {
+    queueOf(queue);
+    kinds.count('parallelism', parallelism);
+    this.#check();
+    calling(() => this.#native.scale(queue, parallelism));
+  }
+
+  pause(queue) {
+    queueOf(queue);
+    this.#check();
+    calling(() => this.#native.pause(queue));
+  }
+
+  resume(queue) {
+    queueOf(queue);
+    this.#check();
+    calling(() => this.#native.resume(queue));
+  }
+
+  prometheus() {
+    this.#unsupported('prometheus');
+  }
+
+  async cancel(id) {
+    const number = idOf(id);
+    this.#check();
+    return promised((promise) => this.#native.cancel(promise, number));
+  }
+
+  async purge(queue) {
+    queueOf(queue);
+    this.#check();
+    return promised((promise) => this.#native.purge(promise, queue));
+  }
+
+  async backup(path) {
+    kinds.text('path', path);
+    this.#unsupported('backup');
+  }
+
+  #check() {
+    if (this.#closed) throw closed();
+  }
+
+  #unsupported(call) {
+    this.#check();
+    calling(() => this.#native.unsupported(call));
+  }
+
+  #register(queue, handler, init) {
+    const ear = calling(() => this.#native.handle(queue, init));
+    this.#handlers.set(queue, new Handler(ear, queue, handler, this.#log, () => this.#check()));
+  }
+
+  // Has the waiting registration of a queue follow once the handler that is there has ended.
+  #replace(queue) {
+    if (this.#turns > 0) return;
+    const before = this.#handlers.get(queue);
+    const register = () => {
+      const next = this.#waiting.get(queue);
+      this.#waiting.delete(queue);
+      before?.leave();
+      this.#handlers.delete(queue);
+      if (next === undefined || this.#closed) return;
+      try {
+        this.#register(queue, next.handler, next.init);
+      } catch (error) {
+        this.#log?.('error', 'handle_failed', { queue, error });
+      }
+    };
+    if (before === undefined) register();
+    else before.retire(register);
+  }
+
+  // One after another: starts, stops, and the close.
+  #inTurn(call) {
+    this.#turns++;
+    const turn = this.#turn.then(call).finally(() => {
+      this.#turns--;
+      if (this.#turns === 0) for (const queue of [...this.#waiting.keys()]) this.#replace(queue);
+    });
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  async #close(timeout) {
+    try {
+      if (this.#native.isShared()) await this.#withdraw(timeout);
+      await promised((promise) => this.#native.close(promise, timeout));
+    } finally {
+      this.#closed = true;
+      this.#started = false;
+      this.#keep();
+      this.#receivers.end(closed());
+      for (const handler of this.#handlers.values()) handler.leave();
+      environment.giveBack(this.#native.number);
+    }
+  }
+
+  // Leaves to the others that have the broker open what this environment handles.
+  async #withdraw(timeout) {
+    const ends = [...this.#handlers.values()].map((handler) => new Promise((resolve) => handler.retire(resolve)));
+    let timer;
+    const end = new Promise((resolve) => {
+      timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
+    });
+    await Promise.race([Promise.all(ends), end]);
+    clearTimeout(timer);
+  }
+
+  // Started, it keeps the loop alive, unless told not to.
+  #keep() {
+    const holds = this.#started && this.#wantsRef;
+    if (holds === this.#holds) return;
+    this.#holds = holds;
+    if (holds) hold();
+    else letGo();
+  }
+}
+
+let watchesExit = false;
+
+async function open(path, options) {
+  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
+  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  const { log, scope, ...init } = optionsOf('broker', options);
+  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
+  if (scope !== undefined) throw unsupported('scope');
+  if (!watchesExit) {
+    watchesExit = true;
+    process.on('exit', () => environment.shut());
+  }
+  const text = JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
+  const number = await promised((promise) => environment.open(promise, path, init, text));
+  const broker = new Broker(
+    calling(() => environment.broker(number)),
+    guardedLog(log),
+  );
+  guardedLog(log)?.('info', 'opened', { path: broker.path, ...broker.recovery });
+  return broker;
+}
+
+async function verify(path) {
+  kinds.text('path', path);
+  throw unsupported('verify');
+}
+
+function receiptsOf(flat) {
+  const receipts = [];
+  for (let i = 0; i < flat.length; i += 2) receipts.push(new Receipt(flat[i], flat[i + 1]));
+  return receipts;
+}
+
+// A log hook that throws is nobody's concern but its own.
+function guardedLog(log) {
+  if (log === undefined) return undefined;
+  return (level, event, fields) => {
+    try {
+      log(level, event, fields);
+    } catch {
+      // There is nowhere left to say it.
+    }
+  };
+}
+
+function isClass(value) {
+  return /^class\b/.test(Function.prototype.toString.call(value));
+}
+
+function refuseInHandler(call) {
+  if (Handler.isRunning) throw new LibmqError('DEADLOCK', `${call} inside a handler would wait for itself`);
+}
+
+async function endUnsettled(delivery) {
+  try {
+    await Delivery.letGo(delivery);
+  } catch (error) {
+    // Lost or closed meanwhile: it is given back already.
+    if (error.code !== 'STALE_LEASE' && error.code !== 'CLOSED') throw error;
+  }
+}
+
+function unsupported(what) {
+  return new LibmqError('UNSUPPORTED', `${what} is not supported by this version`);
+}
+
+module.exports = { Broker, open, verify };

@@ -1,0 +1,110 @@
+'use strict';
+
+// The loop's side of the native environment: promises by their numbers, listeners by what rings for them, and whether
+// the loop is kept alive.
+
+const native = require('./native.js');
+const { errorOf, translated } = require('./errors.js');
+
+const promises = new Map();
+const listeners = new Map();
+let lastPromise = 0;
+
+// Called when there is something to collect. Nothing may escape from here: it would end the program.
+function wake() {
+  const [done, rung] = environment.collect();
+  for (let i = 0; i < done.length; i += 3) settle(done[i], done[i + 1], done[i + 2]);
+  for (const ear of rung) listeners.get(ear)?.();
+}
+
+// What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies
+// where.
+const TAKE_MAX = 256;
+const FIRST = 5;
+const ACKED = FIRST + 2 * TAKE_MAX;
+const desk = {
+  numbers: new Float64Array(ACKED + TAKE_MAX),
+  ids: new BigUint64Array(TAKE_MAX + 1),
+  STATUS: 4,
+  FIRST,
+  ACKED,
+  RECEIPT: TAKE_MAX,
+};
+
+const environment = native.connect(wake, desk.numbers, desk.ids);
+
+function settle(number, error, value) {
+  const promise = promises.get(number);
+  if (promise === undefined) return;
+  promises.delete(number);
+  letGo();
+  if (error === null) promise.resolve(value);
+  else promise.reject(errorOf(error));
+}
+
+// A promise that the native half keeps under the number that `start` is given.
+function promised(start) {
+  return new Promise((resolve, reject) => {
+    const number = ++lastPromise;
+    promises.set(number, { resolve, reject });
+    hold();
+    try {
+      start(number);
+    } catch (error) {
+      promises.delete(number);
+      letGo();
+      reject(translated(error));
+    }
+  });
+}
+
+// For a call that is mostly done when it returns: its number, to be waited for if it is not.
+function nextPromise() {
+  return ++lastPromise;
+}
+
+function waitFor(number) {
+  return new Promise((resolve, reject) => {
+    promises.set(number, { resolve, reject });
+    hold();
+  });
+}
+
+// Has `listener` called when an ear rings, until it is forgotten.
+function listen(ear, listener) {
+  listeners.set(ear, listener);
+}
+
+function forget(ear) {
+  listeners.delete(ear);
+  environment.forget(ear);
+}
+
+// Promises that are open, and brokers that are started, keep the loop alive; native threads never do.
+const TIMER_MAX = 2 ** 31 - 1;
+let holders = 0;
+let timer;
+
+function hold() {
+  if (++holders > 1) return;
+  timer ??= setInterval(() => {}, TIMER_MAX);
+  timer.ref();
+}
+
+function letGo() {
+  if (--holders === 0) timer.unref();
+}
+
+module.exports = {
+  desk,
+  environment,
+  forget,
+  hold,
+  letGo,
+  listen,
+  nextPromise,
+  promised,
+  waitFor,
+  TAKE_MAX,
+  TIMER_MAX,
+};

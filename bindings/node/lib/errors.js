@@ -1,0 +1,123 @@
+'use strict';
+
+// What goes wrong, and what a handler throws to say how its attempt ends.
+
+const native = require('./native.js');
+
+// Between the parts of a native error's text: code, path, message.
+const SEPARATOR = '\u0001';
+
+const retryable = new Map(
+  native.errorKinds().map((kind) => {
+    const [code, word] = kind.split(' ');
+    return [code, word === 'retryable'];
+  }),
+);
+
+class LibmqError extends Error {
+  constructor(code, message, path) {
+    super(message);
+    this.code = code;
+    this.retryable = retryable.get(code) ?? false;
+    if (path) this.path = path;
+  }
+
+  get name() {
+    return 'LibmqError';
+  }
+}
+
+// What a handler's signal is aborted with.
+class CancelledError extends Error {
+  constructor(reason) {
+    super(`the attempt was cancelled: ${reason}`);
+    this.reason = reason;
+  }
+
+  get name() {
+    return 'CancelledError';
+  }
+}
+
+class RetryError extends Error {
+  constructor(delay, message = 'the handler asked for a retry') {
+    super(message);
+    this.delay = checkDelay(delay);
+  }
+
+  get name() {
+    return 'RetryError';
+  }
+}
+
+class RejectError extends Error {
+  constructor(reason = 'rejected') {
+    if (typeof reason !== 'string') throw new TypeError('reason takes a string');
+    super(reason);
+  }
+
+  get name() {
+    return 'RejectError';
+  }
+}
+
+class ReleaseError extends Error {
+  constructor(delay) {
+    super('the handler gave the message back');
+    this.delay = checkDelay(delay);
+  }
+
+  get name() {
+    return 'ReleaseError';
+  }
+}
+
+function checkDelay(delay) {
+  if (delay === undefined || delay === null) return undefined;
+  if (typeof delay !== 'number') throw new TypeError('delay takes a number of milliseconds');
+  if (!(delay >= 0)) throw invalid('delay', delay, 'zero or more milliseconds');
+  return delay;
+}
+
+function invalid(name, value, wanted) {
+  return new LibmqError('INVALID', `${name} is ${String(value)}, but takes ${wanted}`);
+}
+
+function closed() {
+  return new LibmqError('CLOSED', 'the broker is closed');
+}
+
+// The error that a native one stands for.
+function errorOf(text) {
+  const [code, path, ...message] = text.split(SEPARATOR);
+  return new LibmqError(code, message.join(SEPARATOR), path);
+}
+
+// Of what a native call threw: the error that it stands for, or itself.
+function translated(error) {
+  const text = error?.message;
+  return typeof text === 'string' && text.includes(SEPARATOR) ? errorOf(text) : error;
+}
+
+// Runs a native call.
+function calling(call) {
+  try {
+    return call();
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+module.exports = {
+  CancelledError,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  calling,
+  checkDelay,
+  closed,
+  errorOf,
+  invalid,
+  translated,
+};

@@ -1,0 +1,216 @@
+'use strict';
+
+// Handlers: the loop looks into their inbox when it was rung, calls them, and finishes each delivery with what came of
+// it.
+
+const { describe } = require('./body.js');
+const { Context } = require('./context.js');
+const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
+const { RejectError, ReleaseError, RetryError, translated } = require('./errors.js');
+
+const now = Promise.resolve();
+
+// How many handlers' code is running on this loop right now, up to its first await.
+let running = 0;
+
+class Handler {
+  #ear;
+  #queue;
+  #call;
+  #log;
+  #check;
+  // Of calls that have not ended when they returned.
+  #contexts = new Map();
+  // Deliveries that have ended well and are acked when the loop looks next.
+  #acked = [];
+  #turn = 0;
+  #isLooking = false;
+  #lookNow = () => this.#look();
+  #whenIdle;
+
+  constructor(ear, queue, call, log, check) {
+    this.#ear = ear;
+    this.#queue = queue;
+    this.#call = call;
+    this.#log = log;
+    this.#check = check;
+    listen(ear, () => this.#rung());
+  }
+
+  // Whether a handler's code is running: what waits for handlers would wait for itself.
+  static get isRunning() {
+    return running > 0;
+  }
+
+  // Takes nothing more, and calls back when all its calls have ended, now or then.
+  retire(whenIdle) {
+    this.#whenIdle = whenIdle;
+    this.#lookSoon();
+  }
+
+  // Gives the queue up, whatever still runs.
+  leave() {
+    this.#ackAll();
+    forget(this.#ear);
+  }
+
+  #rung() {
+    this.#turn = 0;
+    if (!this.#isLooking) this.#look();
+  }
+
+  #look() {
+    this.#isLooking = true;
+    const { numbers, ids, FIRST } = desk;
+    while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
+      let found;
+      try {
+        found = environment.take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
+      } catch (error) {
+        this.#log?.('error', 'take_failed', { queue: this.#queue, error: translated(error) });
+        break;
+      }
+      const { 0: count, 1: again, 2: cancelled, 3: stale } = numbers;
+      if (stale > 0) this.#tellStale();
+      if (count === 1) {
+        this.#run(numbers[FIRST], ids[0], numbers[FIRST + 1], found);
+      } else {
+        for (let i = 0; i < count; i++) {
+          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], found[i]);
+        }
+      }
+      this.#turn += count;
+      if (again >= 0) setTimeout(() => this.#rung(), again).unref();
+      if (cancelled) this.#tellCancelled();
+      // What did not fit is acked by another turn.
+      if (count === 0 && this.#acked.length === 0) break;
+    }
+    this.#isLooking = false;
+    if (this.#whenIdle !== undefined) {
+      this.#ackAll();
+      if (this.#contexts.size === 0) {
+        const whenIdle = this.#whenIdle;
+        this.#whenIdle = () => {};
+        whenIdle();
+      }
+    } else if (this.#turn >= TAKE_MAX) {
+      // Everything else on the loop has its turn.
+      this.#isLooking = true;
+      setImmediate(() => {
+        this.#isLooking = false;
+        this.#tellCancelled();
+        this.#rung();
+      });
+    }
+  }
+
+  // Looks again once what is under way now has ended. A promise of its own, since `queueMicrotask` is far more than
+  // that.
+  #lookSoon() {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    now.then(this.#lookNow);
+  }
+
+  #tellCancelled() {
+    const cancelled = environment.cancelled(this.#ear);
+    for (let i = 0; i < cancelled.length; i += 2) {
+      const context = this.#contexts.get(cancelled[i]);
+      if (context === undefined) continue;
+      this.#log?.('warn', 'cancelled', { queue: this.#queue, id: context.id, reason: cancelled[i + 1] });
+      Context.cancel(context, cancelled[i + 1]);
+    }
+  }
+
+  #run(number, id, attempt, body) {
+    const context = new Context(number, this.#queue, id, attempt, this.#check);
+    let message = body;
+    if (typeof body === 'string') {
+      try {
+        message = JSON.parse(body);
+      } catch (error) {
+        return this.#finish(number, 'decode', describe(error));
+      }
+    } else if (body === null) {
+      return this.#finish(number, 'decode', 'the body is not UTF-8');
+    }
+    let result;
+    running++;
+    try {
+      result = this.#call(message, context);
+    } catch (error) {
+      running--;
+      return this.#fail(number, context, error);
+    }
+    running--;
+    if ((typeof result === 'object' && result !== null) || typeof result === 'function') {
+      this.#await(number, context, result);
+    } else {
+      this.#finish(number, '', '');
+    }
+  }
+
+  async #await(number, context, result) {
+    this.#contexts.set(number, context);
+    try {
+      await result;
+    } catch (error) {
+      this.#contexts.delete(number);
+      return this.#fail(number, context, error);
+    }
+    this.#contexts.delete(number);
+    this.#finish(number, '', '');
+  }
+
+  #fail(number, context, error) {
+    const { outcome, text, delay } = endOf(error);
+    if (outcome === 'fail') {
+      this.#log?.('warn', 'handler_error', { queue: this.#queue, id: context.id, attempt: context.attempt, error });
+    }
+    this.#finish(number, outcome, text, delay);
+  }
+
+  #finish(number, outcome, text, delay = -1) {
+    if (outcome === '') this.#acked.push(number);
+    else this.#settle(() => environment.finish(number, outcome, text, delay));
+    this.#lookSoon();
+  }
+
+  // Puts what is to be acked on the desk; answers how many. What does not fit is acked with the next ones.
+  #putAcked() {
+    const acked = this.#acked;
+    const count = Math.min(acked.length, TAKE_MAX);
+    for (let i = 0; i < count; i++) desk.numbers[desk.ACKED + i] = acked.pop();
+    return count;
+  }
+
+  #ackAll() {
+    for (const number of this.#acked.splice(0)) this.#settle(() => environment.finish(number, '', '', -1));
+  }
+
+  #settle(end) {
+    try {
+      if (!end()) this.#tellStale();
+    } catch (error) {
+      this.#log?.('error', 'settle_failed', { queue: this.#queue, error: translated(error) });
+    }
+  }
+
+  #tellStale() {
+    this.#log?.('warn', 'stale_lease', { queue: this.#queue });
+  }
+}
+
+// How an attempt ends that threw this.
+function endOf(error) {
+  try {
+    if (error instanceof RetryError) return { outcome: 'retry', text: error.message, delay: error.delay };
+    if (error instanceof RejectError) return { outcome: 'reject', text: error.message };
+    if (error instanceof ReleaseError) return { outcome: 'release', text: '', delay: error.delay };
+  } catch {
+    // A proxy that throws when it is looked at is no error of ours.
+  }
+  return { outcome: 'fail', text: describe(error) };
+}
+
+module.exports = { Handler };

@@ -1,0 +1,461 @@
+/**
+ * libmq: an embedded, persistent message queue. One directory is a broker; this package opens it inside your process.
+ *
+ * Durations are milliseconds, moments are `Date`s, ids are `bigint`s that `JSON.stringify` writes as decimal text.
+ * Whatever may touch the disk answers a promise. A function that is given the wrong type says `TypeError`; everything
+ * else that goes wrong is a {@link LibmqError} with a stable code.
+ */
+
+/** A broker's options. An unknown one is refused by its name. */
+export interface BrokerOptions {
+  /**
+   * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are
+   * in the kernel; `memory`, for a whole broker without files.
+   */
+  durability?: 'sync' | 'os' | 'memory';
+  /** Live messages at most. 1 to 2^30, default 1,000,000. */
+  capacity?: number;
+  /** Bytes that the directory may take. Default none. Not there yet: `UNSUPPORTED`. */
+  maxBytes?: number;
+  /** Bytes of one body with its headers. Default 16 MiB, at most 1 GiB. */
+  maxMessageBytes?: number;
+  /** Bytes of one batch. Default 64 MiB. */
+  maxBatchBytes?: number;
+  /** Dead letters kept. Default 100,000. */
+  maxDeadLetters?: number;
+  /** What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. */
+  onFull?: 'fail' | 'block';
+  /** How long `block` waits. Default 30,000. */
+  blockTimeout?: number;
+  /** A snapshot is due this long after the last one, if enough was written. Default 30,000. */
+  snapshotInterval?: number;
+  /** A snapshot is due after this many operations, if enough was written. Default 100,000. */
+  snapshotThreshold?: number;
+  /** Bytes of a journal segment. 64 KiB to 1 GiB, default 64 MiB. */
+  segmentBytes?: number;
+  /** Bytes of recent journal kept in memory. Default 64 MiB. */
+  cacheBytes?: number;
+  /** What is written is synced within this time. Default 50, at least 1. */
+  syncInterval?: number;
+  /** How long a handler may run that has no `timeout` of its own. Default 120,000. */
+  defaultTimeout?: number;
+  /** Retries after the first attempt. Default 5. */
+  defaultMaxRetries?: number;
+  /** Times the process may die in a message's handler before it is a dead letter `crashed`. 1 to 100, default 3. */
+  maxCrashes?: number;
+  /** The wait before a retry. Default exponential from 1,000, doubled, at most 600,000, full jitter. */
+  defaultBackoff?: Backoff;
+  /** What recovery does with one damaged body. Default `refuse`. `quarantine` is not there yet: `UNSUPPORTED`. */
+  onCorruption?: 'refuse' | 'quarantine';
+  /** How long `open` waits for another owner to leave. Default 0. */
+  lockTimeout?: number;
+  /** `manual`: time moves by {@link Broker.advance} alone; for tests. Default `system`. */
+  clock?: 'system' | 'manual';
+  /** Makes a scope for each attempt. Not there yet: `UNSUPPORTED`. */
+  scope?: (ctx: Context) => Scope | Promise<Scope>;
+  /** Hears what happens that no call answers. What it throws is ignored. */
+  log?: (level: 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>) => void;
+}
+
+/** What a handler that is a class is made by. */
+export interface Scope {
+  resolve<T>(of: new (...args: never[]) => T): T | Promise<T>;
+  [Symbol.asyncDispose]?(): Promise<void>;
+}
+
+/** The wait before a retry: always the same, one after another, or `base · factor^n` up to `cap`, with jitter 0 to 1. */
+export type Backoff = number | number[] | { base?: number; factor?: number; cap?: number; jitter?: number };
+
+/** Options of a message. */
+export interface MessageOptions {
+  /** Makes the message one of its kind in its queue. 1 to 256 bytes. */
+  dedupKey?: string;
+  /** What happens when the key is taken: the new one takes the waiting one's place (default), or the old one stays. */
+  dedup?: 'replace' | 'keep';
+  /** How many milliseconds after its ack the message still guards its key against `keep`. Default 0. */
+  dedupWindow?: number;
+  /** Follows the work from message to message; `ctx.enqueue` inherits it. 1 to 256 bytes. */
+  correlationId?: string;
+  /** At most 64; names `[A-Za-z0-9._-]{1,64}`, values up to 4 KiB. A list gives a name more than once. */
+  headers?: Record<string, string | string[]>;
+  /** What the body is. Default `application/octet-stream` for bytes, else `application/json`. */
+  contentType?: string;
+  /** Not before this much time has passed. Excludes `runAt`. */
+  delay?: number;
+  /** Not before this moment; in the past is now. */
+  runAt?: Date | number;
+  /**
+   * No attempt begins after so many milliseconds: never attempted it is dropped, else it is a dead letter `expired`.
+   * Beyond `delay` or `runAt`. Default never.
+   */
+  expiresIn?: number;
+  /** 0 to 9, higher first. Default 0. */
+  priority?: number;
+  /** One message of a group at a time, in order. 1 to 256 bytes. Default none. */
+  group?: string;
+  /** `sync` or `os` for this message. Default the broker's. */
+  durability?: 'sync' | 'os';
+}
+
+/** A body with options of its own, for {@link Broker.enqueueMany}. */
+export interface MessageInit<T = unknown> extends MessageOptions {
+  body: T;
+}
+
+/** Builds a message. Needed where a body itself looks like a {@link MessageInit}. */
+export function message<T>(body: T, options?: MessageOptions): Readonly<MessageInit<T>>;
+
+/** What became of an enqueue. */
+export interface Receipt {
+  /** Of the new message, or of the one that was replaced or kept. */
+  readonly id: bigint;
+  readonly status: 'accepted' | 'replaced' | 'duplicate';
+  /** The same with the id as decimal text. */
+  toJSON(): { id: string; status: string };
+}
+
+/** How a handler is run. What is not set is the broker's default. */
+export interface HandlerOptions {
+  /** How many run at once on this loop. 1 to 1024, default 1. */
+  maxParallelism?: number;
+  /** Without meaning on a loop; checked as everywhere. At most `maxParallelism`. */
+  minParallelism?: number;
+  /** How long an attempt may run before its signal is aborted. */
+  timeout?: number;
+  /** Retries after the first attempt. */
+  maxRetries?: number;
+  /** The wait before a retry. */
+  backoff?: Backoff;
+  /** From the abort to the loss of the lease. Default 5,000. */
+  cancelGrace?: number;
+  /** Whether the handler may extend its lease. Default true. */
+  leaseExtensionEnabled?: boolean;
+  /** Any Standard Schema that bodies are checked with. Not there yet: `UNSUPPORTED`. */
+  schema?: unknown;
+}
+
+/** What a handler knows of its message, and can do beside returning. Of use until the handler has ended. */
+export interface Context {
+  readonly id: bigint;
+  readonly queue: string;
+  /** From 1. */
+  readonly attempt: number;
+  readonly maxRetries: number;
+  /** Larger for every later lease, for fencing outside effects. */
+  readonly token: bigint;
+  /** Until when the message is held. */
+  readonly deadline: Date;
+  /** The first value of each name. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly contentType: string;
+  readonly correlationId: string | null;
+  readonly enqueuedAt: Date;
+  /** The body as it was enqueued. */
+  readonly raw: Buffer;
+  /** Aborted with a {@link CancelledError} when the attempt is cancelled. Made when it is first read. */
+  readonly signal: AbortSignal;
+  /**
+   * Moves the deadline to this long from now, if that is later; at most 24 hours.
+   * @throws LibmqError `STALE_LEASE` once the lease is lost, `UNSUPPORTED` where it is not allowed, `INVALID`.
+   */
+  extend(ms: number): void;
+  /**
+   * Enqueues a message together with this one's ack, or not at all.
+   * @throws What {@link Broker.enqueue} rejects with, at once.
+   */
+  enqueue(queue: string, body: unknown, options?: MessageOptions): void;
+  toJSON(): { id: string; queue: string; attempt: number };
+}
+
+/**
+ * Called for every message of a queue, with its body: parsed where it is JSON, else bytes. Returning, or resolving,
+ * acks; throwing, or rejecting, is a failed attempt, unless it is one of the errors below.
+ */
+export type HandlerFunction<T = unknown> = (body: T, ctx: Context) => unknown;
+
+/** A handler that is made by the scope. Not there yet: `UNSUPPORTED`. */
+export type HandlerClass<T = unknown> = new (...args: never[]) => { handle: HandlerFunction<T> };
+
+/** A message that was received, held until it is settled or its lease runs out. */
+export interface Delivery<T = unknown> {
+  readonly id: bigint;
+  readonly queue: string;
+  /** Parsed where it is JSON, else bytes. Where it says it is JSON and is not, reading it throws `INVALID`. */
+  readonly body: T;
+  readonly attempt: number;
+  readonly maxRetries: number;
+  readonly token: bigint;
+  readonly deadline: Date;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly contentType: string;
+  readonly correlationId: string | null;
+  readonly enqueuedAt: Date;
+  readonly raw: Buffer;
+  /** Whether one of the four ends below was called and did not refuse its arguments. */
+  readonly settled: boolean;
+  /** Done. Rejects with `STALE_LEASE` if it was settled before or its lease was lost: then nothing has changed. */
+  ack(): Promise<void>;
+  /** Failed: again after `delay`, or after the backoff. `error` is kept with a dead letter. */
+  retry(options?: { delay?: number; error?: string }): Promise<void>;
+  /** To the dead letters. */
+  reject(reason?: string): Promise<void>;
+  /** Given back, not counted. */
+  release(options?: { delay?: number }): Promise<void>;
+  /** As {@link Context.extend}. */
+  extend(ms: number): void;
+  /** As {@link Context.enqueue}. */
+  enqueue(queue: string, body: unknown, options?: MessageOptions): void;
+  toJSON(): { id: string; queue: string; attempt: number; body: T; token: string };
+}
+
+export interface ReceiveOptions {
+  /** How long to wait for a message. Absent for ever, 0 looks once. */
+  timeout?: number;
+  /** How long it is held; not renewed by itself. Default 30,000. */
+  lease?: number;
+  /** Ends the wait; the promise rejects with its reason. */
+  signal?: AbortSignal;
+}
+
+/** A message that will not be tried again. */
+export interface DeadLetter {
+  readonly id: bigint;
+  readonly queue: string;
+  /** The text given to reject, else `max_retries`, `crashed`, `expired`, `decode` or `corrupt`. */
+  readonly reason: string;
+  /** The last failure's text. */
+  readonly error: string;
+  readonly attempts: number;
+  readonly failedAt: Date;
+  /** What a handler would be given; the bytes, where they are not what they say they are. */
+  readonly body: unknown;
+  readonly raw: Buffer;
+  readonly contentType: string;
+  readonly correlationId: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+  toJSON(): Record<string, unknown>;
+}
+
+export interface DeadLetters {
+  /** Up to `limit` (100) dead letters of a queue, or all, with ids above `after`, in the order of their ids. */
+  list(options?: { queue?: string; limit?: number; after?: bigint | string }): Promise<DeadLetter[]>;
+  get(id: bigint | string): Promise<DeadLetter | null>;
+  /** Enqueues it again with a new id and no attempts. `duplicate` where its key is taken: then it stays. */
+  replay(id: bigint | string): Promise<Receipt>;
+  /** Replays all of a queue, or all; how many are dead letters no more. */
+  replayAll(options?: { queue?: string }): Promise<number>;
+  /** Removes all of a queue, or all; how many. */
+  purge(options?: { queue?: string }): Promise<number>;
+  count(): Promise<number>;
+}
+
+/** Gauges, then counters since open. */
+export interface Figures {
+  /** How long the first ready message has been ready; null where none is. */
+  readonly oldestReadyAge: number | null;
+  readonly ready: number;
+  readonly inFlight: number;
+  readonly delayed: number;
+  readonly dead: number;
+  readonly parallelism: number;
+  readonly enqueued: number;
+  readonly delivered: number;
+  readonly acked: number;
+  readonly retried: number;
+  readonly released: number;
+  readonly rejected: number;
+  readonly deadLettered: number;
+  readonly replaced: number;
+  readonly duplicates: number;
+  readonly expired: number;
+  readonly cancelled: number;
+  readonly staleSettles: number;
+  readonly handlerErrors: number;
+  readonly timeouts: number;
+  readonly crashes: number;
+  readonly stuck: number;
+}
+
+/** The figures of the broker, and of each queue. */
+export interface Metrics extends Figures {
+  readonly queues: Readonly<Record<string, Figures>>;
+  readonly journalBytes: number;
+  readonly segments: number;
+  readonly snapshots: number;
+  readonly syncs: number;
+  readonly lsn: {
+    readonly reserved: number;
+    readonly written: number;
+    readonly durable: number;
+    readonly shown: number;
+  };
+  readonly memoryBytes: number;
+}
+
+/** What opening found. */
+export interface Recovery {
+  readonly messages: number;
+  readonly deadLetters: number;
+  readonly suspects: number;
+  readonly records: number;
+  readonly droppedBytes: number;
+  readonly snapshot: number | null;
+  readonly duration: number;
+}
+
+/**
+ * An open directory. Started, it keeps the loop alive until it is stopped or closed; a producer alone does not, but a
+ * promise that is open does.
+ */
+export class Broker implements AsyncDisposable {
+  private constructor();
+  /** The directory. */
+  readonly path: string;
+  readonly recovery: Recovery;
+  readonly deadLetters: DeadLetters;
+
+  /**
+   * Enqueues a message; resolves when it has reached its durability. Bytes (`Buffer`, `Uint8Array`) travel as they are,
+   * anything else as JSON.
+   *
+   * Rejects with `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`: not enqueued; `POISONED`:
+   * unknown.
+   */
+  enqueue(queue: string, body: unknown, options?: MessageOptions): Promise<Receipt>;
+  /** Enqueues messages, all or none, with one commit. A plain object with a `body` and options alone is a message. */
+  enqueueMany(queue: string, items: Iterable<unknown>): Promise<Receipt[]>;
+
+  /**
+   * Registers a queue's handler, which runs on this loop. A second one replaces the first when its calls have ended.
+   * @throws LibmqError `INVALID`, `CLOSED`, `UNSUPPORTED`; `DEADLOCK` while another thread's environment has a handler there.
+   */
+  handle<T = unknown>(queue: string, handler: HandlerFunction<T> | HandlerClass<T>, options?: HandlerOptions): void;
+  /** Starts to call handlers. */
+  start(): Promise<void>;
+  /**
+   * Stops calling handlers and waits for those that run; after `timeout` (25,000) they are cancelled with `shutdown`,
+   * and after their grace what they hold is given back. `TIMEOUT` if it had to, stopped all the same.
+   */
+  stop(options?: { timeout?: number }): Promise<void>;
+  /** Stops, gives back what was received, syncs, and gives the directory up. May be called twice. */
+  close(options?: { timeout?: number }): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+  /** Waits until nothing is in flight, nothing ready where a handler is, no retry pending; whether it came to that. */
+  waitIdle(options?: { timeout?: number }): Promise<boolean>;
+
+  /** Takes the next message of a queue; null where none came in time. */
+  receive<T = unknown>(queue: string, options?: ReceiveOptions): Promise<Delivery<T> | null>;
+  /** Takes up to `max` (1 to 10,000) messages that are there, waiting for the first. */
+  receiveMany<T = unknown>(queue: string, max: number, options?: ReceiveOptions): Promise<Delivery<T>[]>;
+  /**
+   * One message after another. One that is not settled when the next is asked for is released;
+   * one whose body does not decode is a dead letter `decode` then. Ends when the signal is
+   * aborted; throws `CLOSED` when the broker is closed.
+   */
+  deliveries<T = unknown>(
+    queue: string,
+    options?: { lease?: number; signal?: AbortSignal },
+  ): AsyncGenerator<Delivery<T>, void, undefined>;
+
+  /** Takes a snapshot now. */
+  snapshot(): Promise<void>;
+  metrics(): Metrics;
+  /** Moves a manual clock. @throws LibmqError `INVALID` on a system clock. */
+  advance(ms: number): void;
+  /** Keeps the loop alive while started, which is so unless {@link unref} was called. */
+  ref(): void;
+  /** Does not keep the loop alive though started. */
+  unref(): void;
+
+  /**
+   * Sets how many of a queue's handler run at once, 1 to 1024, until its next registration. Those that run already, run on.
+   *
+   * @throws LibmqError `INVALID` out of range, `NOT_FOUND` for a queue without a handler, `CLOSED`.
+   */
+  scale(queue: string, parallelism: number): void;
+  /**
+   * Has nothing handed out from a queue, to its handler or to a receive, until `resume` or the close. What is in flight is
+   * not touched; an enqueue goes on.
+   *
+   * @throws LibmqError `NOT_FOUND` for a queue that there is not, `INVALID`, `CLOSED`.
+   */
+  pause(queue: string): void;
+  /** Ends a pause, if there is one. Throws as `pause`. */
+  resume(queue: string): void;
+  /** The figures as Prometheus text. Not there yet: `UNSUPPORTED`. */
+  prometheus(): string;
+  /**
+   * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is acked
+   * all the same. Resolves to whether there was such a message; dead letters are none.
+   */
+  cancel(id: bigint | string): Promise<boolean>;
+  /** Removes all messages of a queue that nobody holds; resolves to how many. Dead letters stay. */
+  purge(queue: string): Promise<number>;
+  /** Copies the broker elsewhere. Not there yet: `UNSUPPORTED`. */
+  backup(path: string): Promise<void>;
+}
+
+/**
+ * Opens the broker in a directory, and makes the directory where there is none; `:memory:` is a broker without files.
+ * Worker threads of one process share it, where each opens it with the same options.
+ *
+ * Rejects with `INVALID`, `LOCKED` (naming the owner), `CORRUPT` (with the file), `UNSUPPORTED`, `STORAGE_FULL`, `IO`.
+ */
+export function open(path: string | URL, options?: BrokerOptions): Promise<Broker>;
+
+/** Checks a directory that nobody has open. Not there yet: `UNSUPPORTED`. */
+export function verify(path: string): Promise<never>;
+
+export type ErrorCode =
+  | 'INVALID'
+  | 'CLOSED'
+  | 'NOT_FOUND'
+  | 'BAD_HANDLE'
+  | 'NO_MEMORY'
+  | 'UNSUPPORTED'
+  | 'IO'
+  | 'CORRUPT'
+  | 'LOCKED'
+  | 'POISONED'
+  | 'STORAGE_FULL'
+  | 'FULL'
+  | 'TOO_LARGE'
+  | 'TIMEOUT'
+  | 'STALE_LEASE'
+  | 'EMPTY'
+  | 'PANIC'
+  | 'FORKED'
+  | 'DEADLOCK';
+
+/** What goes wrong in libmq. */
+export class LibmqError extends Error {
+  private constructor();
+  readonly code: ErrorCode;
+  /** Whether the same call can succeed later. */
+  readonly retryable: boolean;
+  /** The file or directory concerned. */
+  readonly path?: string;
+}
+
+/** What a handler's signal is aborted with. */
+export class CancelledError extends Error {
+  constructor(reason: 'timeout' | 'shutdown' | 'cancelled' | 'lease_lost');
+  readonly reason: 'timeout' | 'shutdown' | 'cancelled' | 'lease_lost';
+}
+
+/** Thrown by a handler: again after this time, or after the backoff; counted as an attempt. */
+export class RetryError extends Error {
+  constructor(delay?: number | null, message?: string);
+  readonly delay?: number;
+}
+
+/** Thrown by a handler: to the dead letters, for this reason. */
+export class RejectError extends Error {
+  constructor(reason?: string);
+}
+
+/** Thrown by a handler: given back, ready again after this time; not counted as an attempt. */
+export class ReleaseError extends Error {
+  constructor(delay?: number | null);
+  readonly delay?: number;
+}

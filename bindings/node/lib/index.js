@@ -1,0 +1,21 @@
+'use strict';
+
+const { Broker, open, verify } = require('./broker.js');
+const { DeadLetter } = require('./dead_letters.js');
+const { Delivery } = require('./delivery.js');
+const { CancelledError, LibmqError, RejectError, ReleaseError, RetryError } = require('./errors.js');
+const { message } = require('./message.js');
+
+module.exports = {
+  Broker,
+  CancelledError,
+  DeadLetter,
+  Delivery,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  message,
+  open,
+  verify,
+};

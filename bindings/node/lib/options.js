@@ -1,0 +1,171 @@
+'use strict';
+
+// Options: unknown ones are refused by name, wrong types are TypeErrors, and ranges are the core's to check. Absent,
+// undefined and null are the default.
+
+const { LibmqError, invalid } = require('./errors.js');
+
+const kinds = {
+  count(name, value) {
+    number(name, value);
+    if (!Number.isInteger(value) || value < 0) throw invalid(name, value, 'a whole number, zero or more');
+    return value;
+  },
+  time(name, value) {
+    number(name, value);
+    if (!(value >= 0)) throw invalid(name, value, 'zero or more milliseconds');
+    return value;
+  },
+  text(name, value) {
+    if (typeof value !== 'string') throw wrongType(name, 'a string');
+    if (!value.isWellFormed()) throw new LibmqError('INVALID', `${name} is not well-formed text`);
+    return value;
+  },
+  flag(name, value) {
+    if (typeof value !== 'boolean') throw wrongType(name, 'true or false');
+    return value;
+  },
+  callable(name, value) {
+    if (typeof value !== 'function') throw wrongType(name, 'a function');
+    return value;
+  },
+  moment(name, value) {
+    const time = value instanceof Date ? value.getTime() : value;
+    if (typeof time !== 'number') throw wrongType(name, 'a Date or milliseconds since the epoch');
+    if (!Number.isFinite(time)) throw invalid(name, value, 'a valid Date');
+    return time;
+  },
+  signal(name, value) {
+    if (!(value instanceof AbortSignal)) throw wrongType(name, 'an AbortSignal');
+    return value;
+  },
+  headers(name, value) {
+    if (typeof value !== 'object') throw wrongType(name, 'an object of strings');
+    const flat = [];
+    for (const [header, text] of Object.entries(value)) {
+      for (const one of Array.isArray(text) ? text : [text]) flat.push(header, kinds.text(`header ${header}`, one));
+    }
+    return flat;
+  },
+  backoff(name, value) {
+    if (typeof value === 'number') return { steps: [kinds.time(name, value)] };
+    if (Array.isArray(value)) return { steps: value.map((step) => kinds.time(name, step)) };
+    if (typeof value !== 'object') throw wrongType(name, 'a number, a list of numbers, or an object');
+    const { base, factor, cap, jitter } = checked(`${name}.`, backoff, value);
+    return { base, factor, cap, jitter };
+  },
+  number,
+};
+
+function oneOf(...names) {
+  return (name, value) => {
+    if (typeof value !== 'string') throw wrongType(name, 'a string');
+    if (!names.includes(value)) throw invalid(name, value, names.join(' or '));
+    return value;
+  };
+}
+
+function number(name, value) {
+  if (typeof value !== 'number') throw wrongType(name, 'a number');
+  if (!Number.isFinite(value)) throw invalid(name, value, 'a finite number');
+  return value;
+}
+
+function wrongType(name, wanted) {
+  return new TypeError(`${name} takes ${wanted}`);
+}
+
+// The options that are set, each as its kind makes of it.
+function checked(prefix, table, options) {
+  if (options === undefined || options === null) return {};
+  if (typeof options !== 'object') throw wrongType('options', 'an object');
+  const found = {};
+  for (const name of Object.keys(options)) {
+    if (!Object.hasOwn(table, name)) throw new LibmqError('INVALID', `there is no option ${prefix}${name}`);
+    const value = options[name];
+    if (value !== undefined && value !== null) found[name] = table[name](prefix + name, value);
+  }
+  return found;
+}
+
+const backoff = { base: kinds.time, factor: kinds.number, cap: kinds.time, jitter: kinds.number };
+
+const tables = {
+  broker: {
+    durability: oneOf('sync', 'os', 'memory'),
+    capacity: kinds.count,
+    maxBytes: kinds.count,
+    maxMessageBytes: kinds.count,
+    maxBatchBytes: kinds.count,
+    maxDeadLetters: kinds.count,
+    onFull: oneOf('fail', 'block'),
+    blockTimeout: kinds.time,
+    snapshotInterval: kinds.time,
+    snapshotThreshold: kinds.count,
+    segmentBytes: kinds.count,
+    cacheBytes: kinds.count,
+    syncInterval: kinds.time,
+    defaultTimeout: kinds.time,
+    defaultMaxRetries: kinds.count,
+    maxCrashes: kinds.count,
+    defaultBackoff: kinds.backoff,
+    onCorruption: oneOf('refuse', 'quarantine'),
+    lockTimeout: kinds.time,
+    clock: oneOf('system', 'manual'),
+    scope: kinds.callable,
+    log: kinds.callable,
+  },
+  handler: {
+    maxParallelism: kinds.count,
+    minParallelism: kinds.count,
+    timeout: kinds.time,
+    maxRetries: kinds.count,
+    backoff: kinds.backoff,
+    cancelGrace: kinds.time,
+    leaseExtensionEnabled: kinds.flag,
+    schema: (_, value) => value,
+  },
+  message: {
+    dedupKey: kinds.text,
+    dedup: oneOf('replace', 'keep'),
+    dedupWindow: kinds.time,
+    correlationId: kinds.text,
+    headers: kinds.headers,
+    contentType: kinds.text,
+    delay: kinds.time,
+    runAt: kinds.moment,
+    expiresIn: kinds.time,
+    priority: kinds.count,
+    group: kinds.text,
+    durability: oneOf('sync', 'os'),
+  },
+  receive: { timeout: kinds.time, lease: kinds.time, signal: kinds.signal },
+  deliveries: { lease: kinds.time, signal: kinds.signal },
+  wait: { timeout: kinds.time },
+  retry: { delay: kinds.time, error: kinds.text },
+  release: { delay: kinds.time },
+  letters: { queue: kinds.text, limit: kinds.count, after: (_, value) => idOf(value) },
+  queue: { queue: kinds.text },
+};
+
+function optionsOf(table, options) {
+  return checked('', tables[table], options);
+}
+
+function queueOf(queue) {
+  if (typeof queue !== 'string') throw wrongType('queue', 'a string');
+  return queue;
+}
+
+const ID_MAX = 2n ** 64n - 1n;
+
+// An id as the native half takes it.
+function idOf(id) {
+  const isText = typeof id === 'string' && /^[0-9]{1,20}$/.test(id);
+  if (typeof id !== 'bigint' && !isText) throw wrongType('id', 'a bigint, or a string of decimal digits');
+  const number = BigInt(id);
+  if (number < 0n || number > ID_MAX) throw invalid('id', id, 'an id');
+  return number;
+}
+
+module.exports = { idOf, optionsOf, queueOf, tables, wrongType, kinds };

@@ -1,0 +1,236 @@
+//! Enqueues: begun on the loop, brought to their durability by the loop where that is a write, else by the clerk.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use libmq::{Begun, Dedup, Message, ReceiptStatus};
+use napi::bindgen_prelude::{Array, BigInt, Either, Uint8ArraySlice};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::boundary::{duration, guarded, thrown};
+use crate::broker::NativeBroker;
+use crate::clerk::Task;
+use crate::done::Value;
+use crate::options::level;
+
+/// A body: text, which JavaScript made of what it was given, or bytes.
+pub(crate) type Body<'a> = Either<String, Uint8ArraySlice<'a>>;
+
+/// What an enqueue answers.
+const HANDED_ON: u32 = 0;
+const BEGUN: u32 = 1;
+const REACHED: u32 = 2;
+
+/// A message's options; times in milliseconds.
+#[napi(object)]
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    pub dedup_key: Option<String>,
+    pub dedup: Option<String>,
+    pub dedup_window: Option<f64>,
+    pub correlation_id: Option<String>,
+    /// Names and values in turn.
+    pub headers: Option<Vec<String>>,
+    pub delay: Option<f64>,
+    pub run_at: Option<f64>,
+    pub expires_in: Option<f64>,
+    pub priority: Option<u32>,
+    pub group: Option<String>,
+    pub durability: Option<String>,
+}
+
+/// A message with everything its own.
+#[derive(Debug)]
+struct Owned {
+    queue: String,
+    body: Vec<u8>,
+    content_type: Option<String>,
+    extra: Option<Extra>,
+}
+
+#[napi]
+impl NativeBroker {
+    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies
+    /// there, and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will
+    /// bring the receipt.
+    #[napi(catch_unwind)]
+    pub fn enqueue(
+        &self,
+        promise: f64,
+        queue: String,
+        body: Body<'_>,
+        content_type: Option<String>,
+        extra: Option<Extra>,
+    ) -> Result<u32> {
+        let begun =
+            self.begin(&[message(&queue, &body, content_type.as_deref(), extra.as_ref())])?;
+        let Some(begun) = begun else {
+            self.hand_to_clerk(vec![Owned::new(queue, &body, content_type, extra)], promise);
+            return Ok(HANDED_ON);
+        };
+        if let Some(receipt) = begun.receipts().next() {
+            self.desk.borrow_mut().receipt(receipt.id, status_number(receipt.status));
+        }
+        Ok(if self.reach(begun, promise)? { REACHED } else { BEGUN })
+    }
+
+    /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and
+    /// status, and last whether that is all; nothing, where the promise will bring them.
+    #[napi(catch_unwind)]
+    pub fn enqueue_many<'env>(
+        &self,
+        env: &'env Env,
+        promise: f64,
+        queue: String,
+        bodies: Vec<Body<'env>>,
+        content_types: Vec<Option<String>>,
+        extras: Vec<Option<Extra>>,
+    ) -> Result<Array<'env>> {
+        let parts = || bodies.iter().zip(&content_types).zip(&extras);
+        let messages: Vec<Message<'_>> = parts()
+            .map(|((body, content_type), extra)| {
+                message(&queue, body, content_type.as_deref(), extra.as_ref())
+            })
+            .collect();
+        let mut answer = env.create_array(0)?;
+        match self.begin(&messages)? {
+            Some(begun) => {
+                for receipt in begun.receipts() {
+                    answer.insert(BigInt::from(receipt.id))?;
+                    answer.insert(receipt.status.name())?;
+                }
+                answer.insert(self.reach(begun, promise)?)?;
+            }
+            None => {
+                let owned = parts().map(|((body, content_type), extra)| {
+                    Owned::new(queue.clone(), body, content_type.clone(), extra.clone())
+                });
+                self.hand_to_clerk(owned.collect(), promise);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl NativeBroker {
+    /// Gives messages their places, unless that has to wait, for room or for others that do.
+    fn begin(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
+        let broker = &self.opened.owner.broker;
+        if self.opened.clerk.has_enqueues() {
+            return Ok(None);
+        }
+        guarded(broker, || broker.begin_enqueue(messages)).map_err(thrown)
+    }
+
+    /// Has what has begun reach its durability; answers whether it has.
+    fn reach(&self, begun: Begun, promise: f64) -> Result<bool> {
+        if begun.needs_no_sync() {
+            guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)?;
+            return Ok(true);
+        }
+        self.opened.clerk.add(&self.environment, Task::Reach(begun, promise));
+        Ok(false)
+    }
+
+    fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {
+        let enqueue = move |broker: &libmq::Broker, interrupt: &libmq::Interrupt| {
+            let messages: Vec<Message<'_>> = owned.iter().map(Owned::message).collect();
+            broker.enqueue_batch_until(&messages, interrupt).map(Value::Receipts)
+        };
+        self.opened.clerk.add(&self.environment, Task::Enqueue(Box::new(enqueue), promise));
+    }
+}
+
+impl Owned {
+    fn new(
+        queue: String,
+        body: &Body<'_>,
+        content_type: Option<String>,
+        extra: Option<Extra>,
+    ) -> Self {
+        Self { queue, body: bytes(body).to_vec(), content_type, extra }
+    }
+
+    fn message(&self) -> Message<'_> {
+        with_extra(
+            Message::new(&*self.queue, &self.body),
+            self.content_type.as_deref(),
+            self.extra.as_ref(),
+        )
+    }
+}
+
+/// What a receipt's status is on the desk.
+fn status_number(status: ReceiptStatus) -> u8 {
+    match status {
+        ReceiptStatus::Accepted => 0,
+        ReceiptStatus::Replaced => 1,
+        _ => 2,
+    }
+}
+
+/// A message of its parts.
+pub(crate) fn message<'a>(
+    queue: &'a str,
+    body: &'a Body<'_>,
+    content_type: Option<&'a str>,
+    extra: Option<&'a Extra>,
+) -> Message<'a> {
+    with_extra(Message::new(queue, bytes(body)), content_type, extra)
+}
+
+fn bytes<'a>(body: &'a Body<'_>) -> &'a [u8] {
+    match body {
+        Either::A(text) => text.as_bytes(),
+        Either::B(bytes) => bytes,
+    }
+}
+
+fn with_extra<'a>(
+    mut message: Message<'a>,
+    content_type: Option<&'a str>,
+    extra: Option<&'a Extra>,
+) -> Message<'a> {
+    if let Some(content_type) = content_type {
+        message = message.content_type(content_type);
+    }
+    let Some(extra) = extra else { return message };
+    if let Some(key) = &extra.dedup_key {
+        message = message.dedup_key(key);
+    }
+    if extra.dedup.as_deref() == Some("keep") {
+        message = message.dedup(Dedup::Keep);
+    }
+    if let Some(window) = extra.dedup_window {
+        message = message.dedup_window(duration(window));
+    }
+    if let Some(id) = &extra.correlation_id {
+        message = message.correlation_id(id);
+    }
+    for pair in extra.headers.as_deref().unwrap_or_default().chunks_exact(2) {
+        if let [name, value] = pair {
+            message = message.header(name, value);
+        }
+    }
+    if let Some(delay) = extra.delay {
+        message = message.delay(duration(delay));
+    }
+    if let Some(moment) = extra.run_at {
+        // Before the epoch is as much now as any other moment that has passed.
+        let since = duration(moment.max(0.0)).min(Duration::from_secs(u64::from(u32::MAX) * 64));
+        message = message.run_at(UNIX_EPOCH + since);
+    }
+    if let Some(time) = extra.expires_in {
+        message = message.expires_in(duration(time));
+    }
+    if let Some(priority) = extra.priority {
+        message = message.priority(u8::try_from(priority).unwrap_or(u8::MAX));
+    }
+    if let Some(group) = &extra.group {
+        message = message.group(group);
+    }
+    if let Some(name) = &extra.durability {
+        message = message.durability(level(name));
+    }
+    message
+}

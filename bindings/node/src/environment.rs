@@ -1,0 +1,237 @@
+//! The environment: one event loop, what is to be told to it, and what it has under way.
+//!
+//! There is one for the main thread and one for each worker thread that loads the package. When it ends, by whatever
+//! means, a hook gives back what its handlers hold, and from then on nobody calls its loop any more.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use libmq::{Error, Interrupt};
+use napi::bindgen_prelude::{Array, BigUint64Array, Float64Array, Function};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
+use napi_derive::napi;
+
+use crate::broker::Opened;
+use crate::desk::Desk;
+use crate::done::{Done, Value};
+use crate::limits;
+use crate::runs::Runs;
+use crate::take::Ears;
+use napi::Result;
+
+/// Says "have a look". Weak: it keeps no loop alive.
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
+
+/// An event loop's native state, as JavaScript holds it.
+#[napi]
+#[derive(Debug)]
+pub struct Environment {
+    pub(crate) inner: Arc<Inner>,
+    /// This thread's alone.
+    pub(crate) desk: Rc<RefCell<Desk>>,
+}
+
+/// What threads know of an event loop.
+pub(crate) struct Inner {
+    wake: Wake,
+    post: Mutex<Post>,
+    /// A call that has a thread of its own has ended.
+    call_ended: Condvar,
+    pub(crate) runs: Mutex<Runs>,
+    pub(crate) ears: Mutex<Ears>,
+    /// The brokers that this environment has open, by their numbers.
+    pub(crate) brokers: Mutex<Vec<Option<Arc<Opened>>>>,
+}
+
+/// What the loop is to be told when it looks.
+#[derive(Debug, Default)]
+struct Post {
+    done: Vec<Done>,
+    /// Inboxes and watches that rang.
+    rung: Vec<u32>,
+    /// The loop was told to look and has not looked yet.
+    woken: bool,
+    /// The environment has ended.
+    ended: bool,
+    /// Calls that have a thread of their own, each with what ends its waits, and the broker it waits in.
+    calls: Vec<(u32, Arc<Interrupt>, libmq::Broker)>,
+    threads: usize,
+    last_call: u32,
+}
+
+/// The environment of this loop; `wake` is called when there is something to collect. The arrays are the desk.
+#[napi(catch_unwind)]
+pub fn connect(
+    env: Env,
+    wake: Function<'_, (), ()>,
+    numbers: Float64Array,
+    ids: BigUint64Array,
+) -> Result<Environment> {
+    let wake =
+        wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?;
+    let inner = Arc::new(Inner {
+        wake,
+        post: Mutex::default(),
+        call_ended: Condvar::new(),
+        runs: Mutex::default(),
+        ears: Mutex::default(),
+        brokers: Mutex::default(),
+    });
+    // Registered after the threadsafe function, so it runs before that is taken down.
+    env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
+    let desk = Rc::new(RefCell::new(Desk::new(numbers, ids)));
+    Ok(Environment { inner, desk })
+}
+
+#[napi]
+impl Environment {
+    /// What there is to be told: a flat list of promises with their errors and values, and a list of what rang.
+    #[napi(catch_unwind)]
+    pub fn collect<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
+        let (done, rung) = {
+            let mut post = lock(&self.inner.post);
+            post.woken = false;
+            (std::mem::take(&mut post.done), std::mem::take(&mut post.rung))
+        };
+        let mut told = env.create_array(0)?;
+        for done in done {
+            done.write(env, &mut told)?;
+        }
+        let mut both = env.create_array(0)?;
+        both.insert(told)?;
+        both.insert(rung)?;
+        Ok(both)
+    }
+
+    /// The program ends: nothing more is taken for handlers, and what was settled is written.
+    #[napi(catch_unwind)]
+    pub fn shut(&self) {
+        for opened in self.inner.opened() {
+            opened.owner.broker.shut_handlers();
+        }
+    }
+}
+
+impl Inner {
+    /// A call is done.
+    pub(crate) fn done(&self, promise: f64, result: libmq::Result<Value>) {
+        self.all_done([Done { promise, result }]);
+    }
+
+    /// Several calls are done.
+    pub(crate) fn all_done(&self, done: impl IntoIterator<Item = Done>) {
+        self.tell(|post| post.done.extend(done));
+    }
+
+    /// An inbox or a watch has rung.
+    pub(crate) fn rang(&self, number: u32) {
+        self.tell(|post| post.rung.push(number));
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Post)) {
+        let mut post = lock(&self.post);
+        if post.ended {
+            return;
+        }
+        what(&mut post);
+        if !post.woken {
+            post.woken = true;
+            // Under the lock, so that nobody calls a loop that has ended.
+            self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+
+    /// Keeps a broker that was opened, under a number, unless the loop has ended meanwhile.
+    pub(crate) fn keep(&self, opened: Arc<Opened>) -> libmq::Result<u32> {
+        let mut brokers = lock(&self.brokers);
+        if lock(&self.post).ended {
+            return Err(Error::new(
+                libmq::ErrorKind::Closed,
+                "the thread that opened it has ended",
+            ));
+        }
+        let number = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
+        brokers.push(Some(opened));
+        Ok(number)
+    }
+
+    /// The brokers that are open here.
+    pub(crate) fn opened(&self) -> Vec<Arc<Opened>> {
+        lock(&self.brokers).iter().flatten().cloned().collect()
+    }
+
+    /// One more call that has a thread of its own; none where there are too many, or the environment has ended.
+    pub(crate) fn call_begins(&self) -> libmq::Result<()> {
+        let mut post = lock(&self.post);
+        if post.ended || post.threads >= limits::CALLS_MAX {
+            let text = format!("{} calls of this thread are waiting already", post.threads);
+            return Err(Error::new(libmq::ErrorKind::Invalid, text));
+        }
+        post.threads += 1;
+        Ok(())
+    }
+
+    /// That call has ended.
+    pub(crate) fn call_ends(&self) {
+        lock(&self.post).threads -= 1;
+        self.call_ended.notify_all();
+    }
+
+    /// Notes what ends a call's waits, until the answer is given back.
+    pub(crate) fn interruptible(&self, broker: &libmq::Broker) -> (u32, Arc<Interrupt>) {
+        let mut post = lock(&self.post);
+        let interrupt = Arc::new(if post.ended { Interrupt::at_once() } else { Interrupt::new() });
+        post.last_call = post.last_call.wrapping_add(1);
+        let number = post.last_call;
+        post.calls.push((number, Arc::clone(&interrupt), broker.clone()));
+        (number, interrupt)
+    }
+
+    /// That call waits no more.
+    pub(crate) fn forget_interrupt(&self, number: u32) {
+        lock(&self.post).calls.retain(|(other, ..)| *other != number);
+    }
+
+    /// The loop has ended: what it held is given back, and nobody calls it any more.
+    fn end(&self) {
+        let calls = {
+            let mut post = lock(&self.post);
+            post.ended = true;
+            std::mem::take(&mut post.calls)
+        };
+        for (_, interrupt, broker) in &calls {
+            broker.interrupt(interrupt);
+        }
+        drop(calls);
+        let runs = std::mem::take(&mut *lock(&self.runs));
+        runs.give_back();
+        let ears = std::mem::take(&mut *lock(&self.ears));
+        drop(ears);
+        let brokers = std::mem::take(&mut *lock(&self.brokers));
+        brokers.into_iter().flatten().for_each(|opened| opened.clerk.end());
+        let end = Instant::now() + limits::END_TIME_MAX;
+        let mut post = lock(&self.post);
+        while post.threads > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.call_ended.wait_timeout(post, left);
+            post = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Environment")
+    }
+}
+
+/// Locks, whatever became of the last holder: a panic has poisoned its broker.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

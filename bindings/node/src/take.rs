@@ -1,0 +1,170 @@
+//! Taking: what the loop does when it was rung.
+//!
+//! An *ear* is what rings for a queue: an inbox, for a handler, or a watch, for those who receive.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use libmq::{CancelReason, Delivery, Inbox, Next, Watch};
+use napi::bindgen_prelude::{Array, BufferSlice, Null, ToNapiValue, Unknown};
+use napi::{Env, Result};
+use napi_derive::napi;
+
+use crate::boundary::{ms, thrown};
+use crate::environment::{Environment, lock};
+use crate::limits;
+use crate::runs::Run;
+
+/// The ears of an environment, by numbers that are given once.
+#[derive(Debug, Default)]
+pub(crate) struct Ears {
+    all: HashMap<u32, Ear>,
+    last: u32,
+}
+
+/// What rings for a queue.
+#[derive(Debug)]
+pub(crate) enum Ear {
+    /// Of the broker of this number.
+    Inbox(Arc<Inbox>, u32),
+    Watch(Watch),
+}
+
+impl Ears {
+    /// The number of the next one.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.last = self.last.wrapping_add(1);
+        self.last
+    }
+
+    pub(crate) fn add(&mut self, number: u32, ear: Ear) {
+        self.all.insert(number, ear);
+    }
+
+    pub(crate) fn remove(&mut self, number: u32) -> Option<Ear> {
+        self.all.remove(&number)
+    }
+
+    /// The inbox of a number, and its broker's number.
+    pub(crate) fn inbox(&self, number: u32) -> Option<(Arc<Inbox>, u32)> {
+        match self.all.get(&number)? {
+            Ear::Inbox(inbox, broker) => Some((Arc::clone(inbox), *broker)),
+            Ear::Watch(_) => None,
+        }
+    }
+}
+
+#[napi]
+impl Environment {
+    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
+    /// desk, but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether
+    /// something was cancelled.
+    #[napi(catch_unwind)]
+    pub fn take<'env>(
+        &self,
+        env: &'env Env,
+        ear: u32,
+        max: u32,
+        acked: u32,
+    ) -> Result<Unknown<'env>> {
+        let mut desk = self.desk.borrow_mut();
+        let mut stale = 0;
+        for index in 0..acked {
+            let number = desk.acked(index as usize);
+            stale +=
+                u32::from(!number.is_some_and(|number| self.end(number, Ok(())).unwrap_or(false)));
+        }
+        desk.stale(stale);
+        let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else {
+            desk.taken(0, None, false);
+            return ().into_unknown(env);
+        };
+        let (mut count, mut again) = (0, None);
+        let mut first = ().into_unknown(env)?;
+        let mut list = None;
+        while count < max.min(limits::TAKE_MAX) {
+            let next = self.guard(broker, || Ok(inbox.take())).map_err(thrown)?;
+            let delivery = match next {
+                Next::Delivery(delivery) => delivery,
+                Next::Nothing => break,
+                Next::After(time) => {
+                    again = Some(ms(time));
+                    break;
+                }
+            };
+            let (id, attempt) = (delivery.id(), delivery.attempt());
+            let body = body_of(env, &delivery)?;
+            let run = Run { delivery, broker, inbox: Some(ear), told: false };
+            // One that there are too many of is dropped, which releases it.
+            let Some(number) = lock(&self.inner.runs).add(run) else { break };
+            desk.delivery(count as usize, number, id, attempt);
+            if count == 0 {
+                first = body;
+            } else {
+                if count == 1 {
+                    let mut started = env.create_array(0)?;
+                    started.insert(first)?;
+                    list = Some(started);
+                }
+                if let Some(list) = &mut list {
+                    list.insert(body)?;
+                }
+            }
+            count += 1;
+        }
+        desk.taken(count as usize, again, count == 0 && inbox.hear_cancelled());
+        match list {
+            Some(list) => list.into_unknown(env),
+            None => Ok(first),
+        }
+    }
+
+    /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number and reason.
+    #[napi(catch_unwind)]
+    pub fn cancelled<'env>(&self, env: &'env Env, ear: u32) -> Result<Array<'env>> {
+        let mut list = env.create_array(0)?;
+        let mut runs = lock(&self.inner.runs);
+        let is_news =
+            |run: &mut Run| run.inbox == Some(ear) && !run.told && run.delivery.cancelled();
+        for number in runs.numbers(is_news) {
+            let run = runs.of(number).map_err(thrown)?;
+            run.told = true;
+            list.insert(number)?;
+            list.insert(run.delivery.cancel_reason().map_or("", CancelReason::name))?;
+        }
+        Ok(list)
+    }
+
+    /// From now on a watch rings for what comes.
+    #[napi(catch_unwind)]
+    pub fn listen(&self, ear: u32) {
+        if let Some(Ear::Watch(watch)) = lock(&self.inner.ears).all.get(&ear) {
+            watch.listen();
+        }
+    }
+
+    /// Takes an ear away; of an inbox, the handler.
+    #[napi(catch_unwind)]
+    pub fn forget(&self, ear: u32) {
+        let ear = lock(&self.inner.ears).remove(ear);
+        drop(ear);
+    }
+}
+
+/// A body as JavaScript is given it: text that is to be parsed, bytes, or null for text that is none.
+pub(crate) fn body_of<'env>(env: &'env Env, delivery: &Delivery) -> Result<Unknown<'env>> {
+    if !is_json(delivery) {
+        return BufferSlice::copy_from(env, delivery.body())?.into_unknown(env);
+    }
+    match std::str::from_utf8(delivery.body()) {
+        Ok(text) => text.into_unknown(env),
+        Err(_) => Null.into_unknown(env),
+    }
+}
+
+/// Whether a body is JSON, as its content type says.
+fn is_json(delivery: &Delivery) -> bool {
+    let content_type = delivery.content_type();
+    let name = content_type.split(';').next().unwrap_or_default().trim();
+    name.eq_ignore_ascii_case("application/json")
+}

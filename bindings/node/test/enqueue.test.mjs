@@ -1,0 +1,163 @@
+// What is enqueued, how it travels, and what is refused.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import vm from 'node:vm';
+
+import { LibmqError, message } from '../lib/index.mjs';
+import { broker, directory } from './support.mjs';
+
+test('an enqueue resolves to a receipt with a bigint id, which prints as decimal text', async (t) => {
+  const queue = await broker(t);
+  const first = await queue.enqueue('q', { orderId: 'ORD-001' }, { dedupKey: 'ORD-001' });
+  assert.equal(typeof first.id, 'bigint');
+  assert.equal(first.status, 'accepted');
+  assert.equal(JSON.stringify(first), `{"id":"${first.id}","status":"accepted"}`);
+  const again = await queue.enqueue('q', {}, { dedupKey: 'ORD-001' });
+  assert.deepEqual([again.id, again.status], [first.id, 'replaced']);
+  const kept = await queue.enqueue('q', {}, { dedupKey: 'ORD-001', dedup: 'keep' });
+  assert.deepEqual([kept.id, kept.status], [first.id, 'duplicate']);
+});
+
+test('bytes travel as they are, and anything else as JSON', async (t) => {
+  const queue = await broker(t);
+  const json = [{ a: [1, null, 'é'] }, 'text', 5, true, null, [], { toJSON: () => 'itself' }, new Date(0), '\ud800'];
+  for (const body of json) await queue.enqueue('q', body);
+  for (const body of json) {
+    const delivery = await queue.receive('q', { timeout: 0 });
+    assert.deepEqual(delivery.body, JSON.parse(JSON.stringify(body)));
+    assert.equal(delivery.contentType, 'application/json');
+    assert.equal(delivery.raw.toString(), JSON.stringify(body));
+    await delivery.ack();
+  }
+  const bytes = [Buffer.from([0, 255, 1]), new Uint8Array(0), vm.runInNewContext('new Uint8Array([7])')];
+  for (const body of bytes) await queue.enqueue('q', body);
+  for (const body of bytes) {
+    const delivery = await queue.receive('q', { timeout: 0 });
+    assert.ok(Buffer.isBuffer(delivery.body));
+    assert.deepEqual([...delivery.body], [...body]);
+    assert.equal(delivery.contentType, 'application/octet-stream');
+    await delivery.ack();
+  }
+});
+
+test('what JSON has no word for is refused, and nothing is enqueued', async (t) => {
+  const queue = await broker(t);
+  const cycle = {};
+  cycle.self = cycle;
+  for (const body of [
+    undefined,
+    () => {},
+    Symbol('s'),
+    5n,
+    { deep: [5n] },
+    cycle,
+    {
+      toJSON() {
+        throw new Error('no');
+      },
+    },
+  ]) {
+    await assert.rejects(queue.enqueue('q', body), TypeError);
+    await assert.rejects(queue.enqueueMany('q', [1, body]), TypeError);
+  }
+  for (const body of [NaN, -Infinity, { a: { b: [1, NaN] } }, [new Number(Infinity)], { toJSON: () => NaN }]) {
+    await assert.rejects(queue.enqueue('q', body), { name: 'LibmqError', code: 'INVALID' });
+    await assert.rejects(queue.enqueueMany('q', [1, body]), { code: 'INVALID' });
+  }
+  assert.equal(queue.metrics().enqueued, 0);
+});
+
+test('a body beyond its limit is TOO_LARGE, and a large one within it arrives', async (t) => {
+  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory());
+  await assert.rejects(queue.enqueue('q', Buffer.alloc((16 << 20) + 1)), { code: 'TOO_LARGE', retryable: false });
+  const large = Buffer.alloc(5 << 20, 'x');
+  const [one, two] = await Promise.all([queue.enqueue('q', large), queue.enqueue('q', 'behind it')]);
+  assert.ok(one.id < two.id, 'the large one was asked for first');
+  const delivery = await queue.receive('q', { timeout: 0 });
+  assert.ok(delivery.raw.equals(large));
+  await delivery.ack();
+});
+
+test('a batch is bodies, and messages with options of their own', async (t) => {
+  const queue = await broker(t);
+  const receipts = await queue.enqueueMany('q', [
+    'bare',
+    { body: 'with a key', dedupKey: 'k' },
+    message({ body: 'b', delay: 5 }, { correlationId: 'c' }),
+    { body: 1, other: 2 },
+  ]);
+  assert.equal(receipts.length, 4);
+  assert.ok(receipts.every(({ status }) => status === 'accepted'));
+  const found = await queue.receiveMany('q', 10, { timeout: 0 });
+  assert.deepEqual(
+    found.map(({ body }) => body),
+    ['bare', 'with a key', { body: 'b', delay: 5 }, { body: 1, other: 2 }],
+  );
+  assert.equal(found[2].correlationId, 'c');
+  assert.equal(found[0].correlationId, null);
+  assert.deepEqual(await queue.enqueueMany('q', []), []);
+  assert.deepEqual(await queue.enqueueMany('q', new Set(['a']).values()).then((all) => all.length), 1);
+});
+
+test('every option of a message arrives', async (t) => {
+  const queue = await broker(t, { clock: 'manual' });
+  const options = {
+    correlationId: 'c-1',
+    headers: { 'x-one': '1', 'x-two': 'zwei' },
+    contentType: 'text/plain',
+    durability: 'os',
+  };
+  await queue.enqueue('q', Buffer.from('hi'), options);
+  const delivery = await queue.receive('q', { timeout: 0 });
+  assert.deepEqual({ ...delivery.headers }, options.headers);
+  assert.equal(delivery.correlationId, 'c-1');
+  assert.equal(delivery.contentType, 'text/plain');
+  assert.equal(delivery.body.toString(), 'hi');
+  assert.ok(delivery.enqueuedAt instanceof Date && delivery.deadline instanceof Date);
+  await delivery.ack();
+  await queue.enqueue('q', 1, { delay: 1000 });
+  await queue.enqueue('q', 2, { runAt: new Date(0) });
+  assert.equal((await queue.receive('q', { timeout: 0 })).body, 2);
+  assert.equal(await queue.receive('q', { timeout: 0 }), null);
+  queue.advance(1000);
+  assert.equal((await queue.receive('q', { timeout: 0 })).body, 1);
+});
+
+test('a full broker says FULL, or lets enqueues wait in their order', async (t) => {
+  const full = await broker(t, { capacity: 1 });
+  await full.enqueue('q', 1);
+  await assert.rejects(
+    full.enqueue('q', 2),
+    (error) => error instanceof LibmqError && error.code === 'FULL' && error.retryable,
+  );
+  const patient = await broker(t, { capacity: 1, onFull: 'block' });
+  await patient.enqueue('q', 1);
+  const waiting = [2, 3, 4].map((body) => patient.enqueue('q', body));
+  for (const body of [1, 2, 3, 4]) {
+    const delivery = await patient.receive('q', { timeout: 10_000 });
+    assert.equal(delivery.body, body);
+    await delivery.ack();
+  }
+  await Promise.all(waiting);
+  const short = await broker(t, { capacity: 1, onFull: 'block', blockTimeout: 10 });
+  await short.enqueue('q', 1);
+  await assert.rejects(short.enqueue('q', 2), { code: 'FULL' });
+});
+
+test('enqueues of all levels are in the order in which they were asked for', async (t) => {
+  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory());
+  const asked = [];
+  for (let i = 0; i < 2000; i++) {
+    const durability = i % 3 === 0 ? 'sync' : 'os';
+    // Some do not fit what is left of a segment, or need one of their own.
+    const body = Buffer.alloc(i % 97 === 0 ? 70_000 : i % 50, 'x');
+    asked.push(queue.enqueue('q', body, { durability }));
+  }
+  const ids = (await Promise.all(asked)).map(({ id }) => id);
+  assert.deepEqual(
+    ids,
+    [...ids].sort((one, other) => (one < other ? -1 : 1)),
+  );
+  assert.equal(new Set(ids).size, ids.length);
+});

@@ -1,0 +1,163 @@
+// Worker threads: each is an environment of its own, which shares brokers and ends whenever it is told to.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { directory, program } from './support.mjs';
+
+// A worker thread that runs this.
+const THREAD = `const thread = (source, workerData) =>
+  new threads.Worker(\`import('\${LIBRARY}').then(async (libmq) => {
+    const { parentPort: port, workerData } = require('node:worker_threads');
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    \${source}
+  })\`, { eval: true, execArgv: [], workerData });
+const heard = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));`;
+
+test('two environments share a broker that is opened with the same options', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0], { segmentBytes: 1 << 20 });
+    const share = thread(\`
+      const broker = await libmq.open(workerData, { segmentBytes: 1 << 20 });
+      broker.handle('q', (body) => port.postMessage(body));
+      await broker.start();
+      port.postMessage('ready');
+      port.once('message', async () => { await broker.close(); port.postMessage('closed'); });
+    \`, args[0]);
+    if (await heard(share) !== 'ready') throw new Error('not ready');
+    for (let i = 0; i < 100; i++) {
+      const handled = heard(share);
+      await broker.enqueue('q', { i });
+      const { i: back } = await handled;
+      if (back !== i) throw new Error('wrong one');
+    }
+    const other = thread(\`
+      await libmq.open(workerData, { segmentBytes: 2 << 20 }).catch(({ code }) => port.postMessage(code));
+    \`, args[0]);
+    console.log(await heard(other));
+    const again = await open(args[0], { segmentBytes: 1 << 20 }).catch(({ code }) => code);
+    console.log(again);
+    const closed = heard(share);
+    share.postMessage('close');
+    console.log(await closed);
+    await broker.enqueue('q', 'left');
+    await broker.close();
+    const last = await open(args[0]);
+    console.log(last.recovery.messages);
+    await last.close();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, ['LOCKED', 'LOCKED', 'closed', '1', '']], ended.stderr);
+});
+
+test('a thread that leaves a shared broker gives back what it holds', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0]);
+    await broker.enqueueMany('pulled', [1, 2]);
+    const share = thread(\`
+      const broker = await libmq.open(workerData);
+      const held = await broker.receive('pulled');
+      broker.handle('q', () => new Promise(() => {}));
+      await broker.start();
+      await broker.enqueue('q', 1);
+      while (broker.metrics().inFlight < 2) await pause(1);
+      await broker.close({ timeout: 10 });
+      port.postMessage(await held.ack().catch(({ code }) => code));
+    \`, args[0]);
+    console.log(await heard(share));
+    const { ready, inFlight, released } = broker.metrics();
+    console.log(ready, inFlight, released);
+    await broker.close();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'CLOSED\n3 0 2\n'], ended.stderr);
+});
+
+test('a thread that is terminated under load gives its messages back, and another one takes over', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0], { capacity: 10_000 });
+    let done = 0;
+    for (let round = 0; round < 20; round++) {
+      const worker = thread(\`
+        const broker = await libmq.open(workerData, { capacity: 10_000 });
+        broker.handle('q', async (body, ctx) => { ctx.signal; await pause(body % 3); }, { maxParallelism: 8 });
+        broker.handle('r', (body, ctx) => { ctx.enqueue('q', body); }, { maxParallelism: 8 });
+        await broker.start();
+        port.postMessage('ready');
+        for (let i = 0; ; i++) {
+          broker.enqueue('q', i, { durability: i % 2 ? 'os' : 'sync' }).catch(() => {});
+          broker.receive('pulled', { timeout: 1 });
+          if (i % 20 === 0) await pause(0);
+        }
+      \`, args[0]);
+      await heard(worker);
+      for (let i = 0; i < 50; i++) await broker.enqueue('r', i, { durability: 'os' });
+      await pause(round);
+      await worker.terminate();
+      if (broker.metrics().inFlight !== 0) throw new Error('held by nobody');
+      done++;
+    }
+    broker.handle('q', () => {}, { maxParallelism: 4 });
+    broker.handle('r', () => {});
+    await broker.start();
+    if (!await broker.waitIdle({ timeout: 15_000 })) throw new Error(JSON.stringify(broker.metrics()));
+    console.log(done, broker.metrics().ready, broker.metrics().crashes);
+    await broker.close();
+    console.log((await open(args[0])).recovery.suspects);`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, '20 0 0\n0\n'], ended.stderr);
+});
+
+test('a thread that is terminated while it alone has the broker gives the directory up', async () => {
+  const ended = await program(
+    `${THREAD}
+    for (let round = 0; round < 10; round++) {
+      const worker = thread(\`
+        const broker = await libmq.open(workerData.path, { segmentBytes: 1 << 16, onFull: 'block', capacity: 100 });
+        broker.handle('q', () => new Promise(() => {}), { maxParallelism: 2 });
+        await broker.start();
+        for (let i = 0; i < 200; i++) broker.enqueue('q', i, { durability: 'os' }).catch(() => {});
+        broker.waitIdle();
+        broker.receive('elsewhere');
+        if (workerData.round % 2) broker.stop();
+        port.postMessage('ready');
+        while (workerData.round >= 0);
+      \`, { path: args[0], round });
+      await heard(worker);
+      await worker.terminate();
+    }
+    const broker = await open(args[0], { lockTimeout: 10_000 });
+    console.log(broker.recovery.messages > 0);
+    await broker.close();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'true\n'], ended.stderr);
+});
+
+test('a thread may end while its opens, enqueues and closes are under way', async () => {
+  const ended = await program(
+    `${THREAD}
+    for (let round = 0; round < 15; round++) {
+      const worker = thread(\`
+        port.postMessage('ready');
+        for (;;) {
+          const broker = await libmq.open(workerData, { segmentBytes: 1 << 16 });
+          for (let i = 0; i < 50; i++) broker.enqueue('q', Buffer.alloc(10_000)).catch(() => {});
+          await broker.close();
+        }
+      \`, args[0]);
+      await heard(worker);
+      await pause(round);
+      await worker.terminate();
+    }
+    const broker = await open(args[0], { lockTimeout: 10_000 });
+    await broker.close();
+    console.log('fine');`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'fine\n'], ended.stderr);
+});

@@ -1,0 +1,426 @@
+// Handlers: how they are called, what they may do, and how their attempts end.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { LibmqError, RejectError, ReleaseError, RetryError } from '../lib/index.mjs';
+import { broker, directory, until } from './support.mjs';
+
+async function handled(t, handler, { options, body = 1, ...init } = {}) {
+  const queue = await broker(t, init);
+  queue.handle('q', handler, options);
+  await queue.enqueue('q', body);
+  await queue.start();
+  assert.equal(await queue.waitIdle({ timeout: 10_000 }), true);
+  return queue;
+}
+
+test('a handler is given the body and its context', async (t) => {
+  let seen;
+  const queue = await broker(t, {}, directory());
+  queue.handle(
+    'q',
+    async (body, ctx) => {
+      await null;
+      const {
+        id,
+        queue: name,
+        attempt,
+        maxRetries,
+        token,
+        deadline,
+        headers,
+        contentType,
+        correlationId,
+        enqueuedAt,
+        raw,
+      } = ctx;
+      seen = {
+        body,
+        id,
+        name,
+        attempt,
+        maxRetries,
+        token,
+        deadline,
+        headers: { ...headers },
+        contentType,
+        correlationId,
+        enqueuedAt,
+        raw,
+      };
+      assert.equal(JSON.stringify(ctx), `{"id":"${id}","queue":"q","attempt":1}`);
+    },
+    { maxRetries: 3, timeout: 300_000 },
+  );
+  const { id } = await queue.enqueue('q', { a: 1 }, { headers: { x: 'y' }, correlationId: 'c' });
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  const { token, deadline, enqueuedAt, raw, ...rest } = seen;
+  assert.deepEqual(rest, {
+    body: { a: 1 },
+    id,
+    name: 'q',
+    attempt: 1,
+    maxRetries: 3,
+    headers: { x: 'y' },
+    contentType: 'application/json',
+    correlationId: 'c',
+  });
+  assert.equal(typeof token, 'bigint');
+  assert.equal(raw.toString(), '{"a":1}');
+  const left = deadline - Date.now();
+  assert.ok(left > 200_000 && left <= 300_000, `${left} ms`);
+  assert.ok(Math.abs(Date.now() - enqueuedAt) < 60_000);
+});
+
+test('what a handler returns is an ack, whatever it is', async (t) => {
+  for (const value of [undefined, null, 5, 'x', {}, [], () => {}, Promise.resolve(5), false, Symbol('s')]) {
+    const queue = await handled(t, () => value);
+    assert.equal(queue.metrics().acked, 1);
+  }
+});
+
+test('whatever a handler throws is a failed attempt, and the text is kept', async (t) => {
+  const hostile = new Proxy(
+    {},
+    {
+      get() {
+        throw new Error('no');
+      },
+      getPrototypeOf() {
+        throw new Error('no');
+      },
+    },
+  );
+  const thenable = {
+    get then() {
+      throw new Error('a then that throws');
+    },
+  };
+  const rejecting = { then: (_, reject) => reject(new Error('a then that rejects')) };
+  const own = Object.assign(Promise.resolve(), {
+    then() {
+      throw new Error('its own then');
+    },
+  });
+  const cases = [
+    [
+      () => {
+        throw new Error('plainly');
+      },
+      'plainly',
+    ],
+    [
+      async () => {
+        throw new TypeError('later');
+      },
+      'TypeError: later',
+    ],
+    [
+      () => {
+        throw 'text';
+      },
+      'text',
+    ],
+    [
+      () => {
+        throw undefined;
+      },
+      'undefined',
+    ],
+    [
+      () => {
+        throw null;
+      },
+      'threw null',
+    ],
+    [() => Promise.reject({ a: 1 }), 'threw {"a":1}'],
+    [
+      () => {
+        throw hostile;
+      },
+      'threw what cannot be shown',
+    ],
+    [() => Promise.reject(hostile), 'threw what cannot be shown'],
+    [() => thenable, 'a then that throws'],
+    [() => rejecting, 'a then that rejects'],
+    [() => own, undefined],
+    [
+      () => {
+        throw Object.create(null);
+      },
+      'threw {}',
+    ],
+    [
+      () => {
+        throw new LibmqError('FULL', 'full');
+      },
+      'LibmqError: full',
+    ],
+  ];
+  for (const [handler, text] of cases) {
+    const queue = await handled(t, handler, { options: { maxRetries: 0 } });
+    const [letter] = await queue.deadLetters.list();
+    if (text === undefined) {
+      assert.equal(letter, undefined, 'awaiting a promise does not look at its then');
+      continue;
+    }
+    assert.deepEqual([letter.reason, letter.error, letter.attempts], ['max_retries', text, 1]);
+    assert.equal(queue.metrics().handlerErrors, 1);
+  }
+});
+
+test('a handler asks for a retry, a reject or a release by what it throws', async (t) => {
+  const ends = [new ReleaseError(), new RetryError(0), new RetryError(), new RejectError('enough')];
+  const attempts = [];
+  const queue = await handled(t, (_, { attempt }) => {
+    attempts.push(attempt);
+    throw ends[attempts.length - 1];
+  });
+  assert.deepEqual(attempts, [1, 1, 2, 3]);
+  const [letter] = await queue.deadLetters.list();
+  assert.deepEqual([letter.reason, letter.attempts], ['enough', 3]);
+  const { released, retried, rejected, handlerErrors } = queue.metrics();
+  assert.deepEqual([released, retried, rejected, handlerErrors], [1, 2, 1, 0]);
+});
+
+test('a body that does not decode is a dead letter, and the handler is not called', async (t) => {
+  let calls = 0;
+  const queue = await broker(t);
+  queue.handle('q', () => void calls++);
+  await queue.enqueue('q', Buffer.from('{torn'), { contentType: 'application/json' });
+  await queue.enqueue('q', Buffer.from([0xc0]), { contentType: 'application/json' });
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.equal(calls, 0);
+  assert.deepEqual(
+    (await queue.deadLetters.list()).map(({ reason }) => reason),
+    ['decode', 'decode'],
+  );
+});
+
+test('children come with the ack, or not at all', async (t) => {
+  const queue = await handled(t, (_, ctx) => {
+    ctx.enqueue('child', ctx.attempt, { correlationId: 'own' });
+    assert.throws(() => ctx.enqueue('a b', 1), { code: 'INVALID' });
+    assert.throws(() => ctx.enqueue('child', 1n), TypeError);
+    if (ctx.attempt === 1) throw new Error('not yet');
+  });
+  const children = await queue.receiveMany('child', 10, { timeout: 0 });
+  assert.deepEqual(
+    children.map(({ body, correlationId }) => [body, correlationId]),
+    [[2, 'own']],
+  );
+});
+
+test('several run at once, up to maxParallelism', async (t) => {
+  const queue = await broker(t);
+  let now = 0;
+  let most = 0;
+  queue.handle(
+    'q',
+    async () => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+      now--;
+    },
+    { maxParallelism: 4 },
+  );
+  await queue.enqueueMany(
+    'q',
+    Array.from({ length: 40 }, (_, i) => i),
+  );
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.equal(most, 4);
+  assert.equal(queue.metrics().acked, 40);
+});
+
+test('a timeout aborts the signal, which is made when it is first read', async (t) => {
+  const reasons = [];
+  const options = { timeout: 20, cancelGrace: 5000, maxRetries: 0 };
+  const queue = await handled(
+    t,
+    async (_, ctx) => {
+      await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
+      reasons.push(ctx.signal.reason.reason);
+      ctx.signal.throwIfAborted();
+    },
+    { options },
+  );
+  assert.deepEqual(reasons, ['timeout']);
+  assert.equal((await queue.deadLetters.list())[0].error, 'CancelledError: the attempt was cancelled: timeout');
+  const late = await handled(
+    t,
+    async (_, ctx) => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.equal(ctx.signal.aborted, true);
+    },
+    { options },
+  );
+  assert.equal(late.metrics().acked, 1, 'returning normally is an ack');
+});
+
+test('a handler that never ends loses its lease and gets a substitute', async (t) => {
+  const queue = await broker(t);
+  const contexts = [];
+  queue.handle(
+    'q',
+    (_, ctx) => {
+      contexts.push(ctx);
+      return ctx.attempt === 1 ? new Promise(() => {}) : undefined;
+    },
+    { timeout: 20, cancelGrace: 20 },
+  );
+  await queue.enqueue('q', 1);
+  await queue.start();
+  await until(() => queue.metrics().acked === 1);
+  const { stuck, timeouts } = queue.metrics();
+  assert.deepEqual([stuck, timeouts], [1, 1]);
+  assert.throws(() => contexts[0].extend(1000), { code: 'STALE_LEASE' });
+});
+
+test('extending moves the deadline, where that is allowed', async (t) => {
+  const before = [];
+  await handled(t, (_, ctx) => {
+    const first = ctx.deadline;
+    ctx.extend(600_000);
+    before.push(ctx.deadline - first);
+    assert.throws(() => ctx.extend(25 * 3_600_000), { code: 'INVALID' });
+  });
+  assert.ok(before[0] > 400_000);
+  const queue = await handled(t, (_, ctx) => ctx.extend(1000), {
+    options: { leaseExtensionEnabled: false, maxRetries: 0 },
+  });
+  assert.match((await queue.deadLetters.list())[0].error, /lease_extension/);
+});
+
+test('a context says little when its handler has ended, and never of another message', async (t) => {
+  let first;
+  await handled(t, (_, ctx) => {
+    first = ctx;
+  });
+  assert.equal(first.attempt, 1);
+  for (const name of ['headers', 'raw', 'deadline', 'signal']) {
+    assert.throws(() => first[name], { code: 'STALE_LEASE' }, name);
+  }
+});
+
+test('a second handler replaces the first when its calls have ended', async (t) => {
+  const queue = await broker(t);
+  const calls = [];
+  let letGo;
+  queue.handle('q', async () => {
+    calls.push('first');
+    await new Promise((resolve) => (letGo = resolve));
+  });
+  await queue.start();
+  await queue.enqueueMany('q', [1, 2, 3]);
+  await until(() => letGo !== undefined);
+  queue.handle('q', () => void calls.push('never'));
+  queue.handle('q', () => void calls.push('second'), { maxParallelism: 2 });
+  assert.throws(() => queue.handle('q', () => {}, { timeout: 0 }), { code: 'INVALID' });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual(calls, ['first']);
+  letGo();
+  await until(() => queue.metrics().acked === 3);
+  assert.deepEqual(calls, ['first', 'second', 'second']);
+  assert.equal(queue.metrics().parallelism, 2);
+});
+
+test('what a handler would wait for itself for is a DEADLOCK', async (t) => {
+  const codes = [];
+  const queue = await broker(t);
+  queue.handle('q', () => {
+    for (const call of ['stop', 'close', 'waitIdle']) queue[call]().catch(({ code }) => codes.push(code));
+  });
+  await queue.enqueue('q', 1);
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.deepEqual(codes, ['DEADLOCK', 'DEADLOCK', 'DEADLOCK']);
+});
+
+test('a log hook hears of failures, and may throw', async (t) => {
+  const heard = [];
+  const queue = await broker(t, {
+    log(level, event, fields) {
+      heard.push([level, event, fields.queue]);
+      throw new Error('in the hook');
+    },
+  });
+  queue.handle(
+    'q',
+    () => {
+      throw new Error('meant to');
+    },
+    { maxRetries: 0 },
+  );
+  await queue.enqueue('q', 1);
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.deepEqual(heard, [
+    ['info', 'opened', undefined],
+    ['warn', 'handler_error', 'q'],
+  ]);
+});
+
+test('handlers that never wait leave the loop its turns', async (t) => {
+  const queue = await broker(t);
+  let timers = 0;
+  const timer = setInterval(() => timers++, 1);
+  t.after(() => clearInterval(timer));
+  queue.handle('q', async () => {
+    await null;
+    const end = performance.now() + 0.05;
+    while (performance.now() < end);
+  });
+  for (let i = 0; i < 5; i++)
+    await queue.enqueueMany(
+      'q',
+      Array.from({ length: 1000 }, () => 1),
+    );
+  await queue.start();
+  await until(() => queue.metrics().acked === 5000);
+  assert.ok(timers > 10, `${timers} turns`);
+});
+
+test('scale, pause and resume reach a handler on the loop', async (t) => {
+  const queue = await broker(t);
+  let now = 0;
+  let letGo;
+  const held = new Promise((resolve) => (letGo = resolve));
+  queue.handle('q', async () => {
+    now++;
+    await held;
+  });
+  await queue.enqueueMany('q', [1, 2, 3, 4, 5]);
+  await queue.start();
+  await until(() => now === 1);
+  queue.scale('q', 3);
+  await until(() => now === 3);
+  queue.pause('q');
+  letGo();
+  await until(() => queue.metrics().acked === 3);
+  assert.equal(queue.metrics().ready, 2);
+  queue.resume('q');
+  await until(() => queue.metrics().acked === 5);
+});
+
+test('a cancelled message aborts the signal of its handler, and is gone', async (t) => {
+  const queue = await broker(t);
+  let reason;
+  queue.handle('q', async (_, ctx) => {
+    await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
+    reason = ctx.signal.reason.reason;
+    throw ctx.signal.reason;
+  });
+  const { id } = await queue.enqueue('q', 1);
+  await queue.start();
+  await until(() => queue.metrics().inFlight === 1);
+  assert.equal(await queue.cancel(id), true);
+  await until(() => queue.metrics().inFlight === 0);
+  assert.equal(reason, 'cancelled');
+  assert.equal(queue.metrics().ready, 0);
+  assert.equal(queue.metrics().cancelled, 1);
+});

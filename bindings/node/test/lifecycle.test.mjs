@@ -1,0 +1,153 @@
+// Opening, starting, stopping, closing, and what is found afterwards.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+
+import * as libmq from '../lib/index.mjs';
+import { broker, directory, until } from './support.mjs';
+
+test('both module systems have the same package', () => {
+  const require = createRequire(import.meta.url);
+  assert.equal(require('../lib/index.js').open, libmq.open);
+  assert.equal(libmq.default.LibmqError, libmq.LibmqError);
+});
+
+test('the declarations name every code that there is', () => {
+  const { errorKinds } = createRequire(import.meta.url)('../libmq.node');
+  const declared = readFileSync(new URL('../lib/index.d.ts', import.meta.url), 'utf8');
+  const [, union] = declared.match(/type ErrorCode =([^;]*);/);
+  const codes = errorKinds().map((kind) => kind.split(' ')[0]);
+  assert.deepEqual(union.match(/[A-Z_]+/g).sort(), codes.sort());
+});
+
+test('what was enqueued is there after a close and an open', async (t) => {
+  const path = directory();
+  const first = await broker(t, {}, pathToFileURL(path));
+  assert.equal(first.path, path);
+  const { id } = await first.enqueue('q', 'kept');
+  await first.snapshot();
+  await first.close();
+  const second = await broker(t, {}, path);
+  const { messages, deadLetters, suspects, droppedBytes, duration, snapshot, records } = second.recovery;
+  assert.deepEqual([messages, deadLetters, suspects, droppedBytes], [1, 0, 0, 0]);
+  assert.ok(duration >= 0 && typeof snapshot === 'number' && records >= 0);
+  const delivery = await second.receive('q', { timeout: 0 });
+  assert.deepEqual([delivery.id, delivery.body], [id, 'kept']);
+});
+
+test('a broker is closed at the end of its block', async (t) => {
+  const path = directory();
+  const first = await broker(t, {}, path);
+  await first[Symbol.asyncDispose]();
+  const second = await broker(t, {}, path);
+  await second.close();
+});
+
+test('two opens at once of one directory: one of them is LOCKED', async (t) => {
+  const path = directory();
+  const opened = await Promise.allSettled([libmq.open(path), libmq.open(path)]);
+  const [one] = opened.filter(({ status }) => status === 'fulfilled');
+  const [other] = opened.filter(({ status }) => status === 'rejected');
+  assert.equal(other.reason.code, 'LOCKED');
+  await one.value.close();
+});
+
+test('two brokers without files are two', async (t) => {
+  const [one, other] = [await broker(t), await broker(t)];
+  await one.enqueue('q', 1);
+  assert.equal(other.metrics().ready, 0);
+});
+
+test('a stop waits for handlers, and a start goes on', async (t) => {
+  const queue = await broker(t);
+  const calls = [];
+  queue.handle('q', async (body) => {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    calls.push(body);
+  });
+  await queue.enqueueMany('q', [1, 2, 3]);
+  await queue.start();
+  await until(() => queue.metrics().inFlight === 1);
+  await queue.stop();
+  const { inFlight, ready } = queue.metrics();
+  assert.equal(inFlight, 0);
+  assert.equal(calls.length + ready, 3);
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.deepEqual(calls, [1, 2, 3]);
+});
+
+test('a stop that runs out of time cancels, says TIMEOUT, and is stopped all the same', async (t) => {
+  const queue = await broker(t);
+  let reason;
+  queue.handle('q', async (_, ctx) => {
+    await new Promise((resolve) => ctx.signal.addEventListener('abort', resolve));
+    reason = ctx.signal.reason.reason;
+    throw ctx.signal.reason;
+  });
+  await queue.enqueue('q', 1);
+  await queue.start();
+  await until(() => queue.metrics().inFlight === 1);
+  await assert.rejects(queue.stop({ timeout: 10 }), { code: 'TIMEOUT', retryable: true });
+  assert.equal(reason, 'shutdown');
+  const { ready, released } = queue.metrics();
+  assert.deepEqual([ready, released], [1, 1]);
+});
+
+test('a handler that is registered during a stop runs after the next start', async (t) => {
+  const queue = await broker(t);
+  const calls = [];
+  let letGo;
+  queue.handle('q', () => new Promise((resolve) => (letGo = resolve)));
+  await queue.enqueue('q', 1);
+  await queue.start();
+  await until(() => letGo !== undefined);
+  const stopping = queue.stop();
+  queue.handle('q', (body) => void calls.push(body));
+  queue.handle('other', (body) => void calls.push(body));
+  letGo();
+  await stopping;
+  await queue.enqueue('q', 2);
+  await queue.enqueue('other', 3);
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.deepEqual(calls.sort(), [2, 3]);
+});
+
+test('waitIdle answers whether it came to that', async (t) => {
+  const queue = await broker(t);
+  assert.equal(await queue.waitIdle({ timeout: 0 }), true);
+  await queue.enqueue('q', 1);
+  assert.equal(await queue.waitIdle({ timeout: 0 }), true, 'a queue without a handler keeps nobody');
+  queue.handle('q', () => {});
+  assert.equal(await queue.waitIdle({ timeout: 10 }), false, 'not started');
+  await queue.start();
+  assert.equal(await queue.waitIdle(), true);
+});
+
+test('metrics are figures of the broker and of each queue', async (t) => {
+  const queue = await broker(t, {}, directory());
+  await queue.enqueue('orders', 1);
+  const metrics = queue.metrics();
+  assert.equal(metrics.ready, 1);
+  assert.equal(metrics.queues.orders.ready, 1);
+  assert.ok(metrics.queues.orders.oldestReadyAge >= 0);
+  assert.ok(metrics.journalBytes > 0 && metrics.segments > 0 && metrics.syncs > 0 && metrics.memoryBytes > 0);
+  const { reserved, written, durable, shown } = metrics.lsn;
+  assert.ok(reserved > 0 && [written, durable, shown].every((mark) => mark === reserved));
+});
+
+test('enqueues that are under way when the broker closes are answered', async (t) => {
+  const path = directory();
+  const queue = await broker(t, { capacity: 50, onFull: 'block' }, path);
+  const asked = Promise.allSettled(Array.from({ length: 60 }, (_, i) => queue.enqueue('q', i)));
+  await queue.close();
+  const ends = await asked;
+  const kept = ends.filter(({ status }) => status === 'fulfilled').length;
+  assert.ok(ends.every((end) => end.status === 'fulfilled' || end.reason.code === 'CLOSED'));
+  const again = await broker(t, {}, path);
+  assert.equal(again.recovery.messages, kept);
+});

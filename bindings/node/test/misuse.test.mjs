@@ -1,0 +1,331 @@
+// What every public function says to what it must not be given.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { LibmqError, RejectError, ReleaseError, RetryError, message, open, verify } from '../lib/index.mjs';
+import { broker, directory } from './support.mjs';
+
+// A call, made safe for functions that throw and functions that reject.
+async function failure(call) {
+  try {
+    await call();
+  } catch (error) {
+    return error instanceof LibmqError ? error.code : error.constructor.name;
+  }
+  return 'nothing';
+}
+
+const unsettled = async (queue) => {
+  await queue.enqueue('held', 1);
+  return queue.receive('held', { timeout: 0 });
+};
+
+const CALLS = {
+  'open, path': [(_, value) => open(value), { TypeError: [undefined, null, 5, {}, []], INVALID: ['', 'a\0b'] }],
+  'open, options': [
+    (_, value) => open(':memory:', value),
+    {
+      TypeError: [
+        5,
+        'x',
+        { capacity: '5' },
+        { durability: 5 },
+        { log: 'x' },
+        { defaultTimeout: new Date() },
+        { defaultBackoff: 'x' },
+        { defaultBackoff: { base: 'x' } },
+      ],
+      INVALID: [
+        { capcity: 5 },
+        { durability: 'synk' },
+        { capacity: -1 },
+        { capacity: 0 },
+        { capacity: 1.5 },
+        { capacity: NaN },
+        { capacity: 1e300 },
+        { segmentBytes: 5 },
+        { defaultTimeout: -1 },
+        { defaultTimeout: Infinity },
+        { defaultTimeout: 1e300 },
+        { clock: 'slow' },
+        { defaultBackoff: { bse: 1 } },
+        { defaultBackoff: { factor: 0 } },
+        { defaultBackoff: [] },
+        { maxCrashes: 101 },
+        { onFull: 'wait' },
+        { lockTimeout: -1 },
+      ],
+      UNSUPPORTED: [{ scope: () => {} }, { maxBytes: 1e9 }, { onCorruption: 'quarantine' }],
+    },
+  ],
+  'enqueue, queue': [
+    (queue, value) => queue.enqueue(value, 1),
+    {
+      TypeError: [undefined, null, 5, {}, Symbol('q')],
+      INVALID: ['', 'a b', 'é', 'x'.repeat(129), '../up'],
+    },
+  ],
+  'enqueue, options': [
+    (queue, value) => queue.enqueue('q', 1, value),
+    {
+      TypeError: [
+        5,
+        'x',
+        { dedupKey: 5 },
+        { headers: 'x' },
+        { headers: { a: 5 } },
+        { delay: '5' },
+        { runAt: 'now' },
+        { priority: '1' },
+      ],
+      INVALID: [
+        { dedupkey: 'k' },
+        { dedupKey: '' },
+        { dedupKey: 'x'.repeat(257) },
+        { dedupKey: '\ud800' },
+        { dedupKey: 'a\nb' },
+        { dedup: 'merge' },
+        { delay: -1 },
+        { delay: NaN },
+        { delay: 1e15 },
+        { delay: 5, runAt: new Date() },
+        { runAt: new Date(NaN) },
+        { headers: { 'a b': 'x' } },
+        { headers: { a: 'x'.repeat(4097) } },
+        { headers: { a: 'x\r\ny' } },
+        { priority: 10 },
+        { priority: 1.5 },
+        { group: '' },
+        { expiresIn: 5, delay: 5 },
+        { dedupKey: 'k', dedupWindow: -1 },
+        { durability: 'memory' },
+        { contentType: '' },
+        { correlationId: 'é'.repeat(129) },
+      ],
+    },
+  ],
+  'enqueueMany, items': [
+    (queue, value) => queue.enqueueMany('q', value),
+    {
+      TypeError: [undefined, null, 5, 'text', {}, [undefined]],
+      INVALID: [[{ body: 1, dedupKey: '' }], Array.from({ length: 10_001 }, () => 1)],
+    },
+  ],
+  message: [(_, value) => message(1, value), { TypeError: [5, { delay: 'x' }], INVALID: [{ dely: 5 }, { delay: -5 }] }],
+  'handle, queue': [
+    (queue, value) => queue.handle(value, () => {}),
+    { TypeError: [undefined, 5], INVALID: ['', 'a b'] },
+  ],
+  'handle, handler': [
+    (queue, value) => queue.handle('q', value),
+    {
+      TypeError: [undefined, null, 5, {}, 'f', { handle() {} }],
+      UNSUPPORTED: [
+        class {
+          handle() {}
+        },
+      ],
+    },
+  ],
+  'handle, options': [
+    (queue, value) => queue.handle('q', () => {}, value),
+    {
+      TypeError: [5, { maxParallelism: '4' }, { leaseExtensionEnabled: 1 }, { backoff: [1, 'x'] }],
+      INVALID: [
+        { maxParalelism: 4 },
+        { maxParallelism: 0 },
+        { maxParallelism: 1025 },
+        { timeout: 0 },
+        { timeout: -1 },
+        { maxRetries: -1 },
+        { minParallelism: 2 },
+        { cancelGrace: NaN },
+        { backoff: [-1] },
+        { backoff: { jitter: 2 } },
+      ],
+      UNSUPPORTED: [{ schema: {} }],
+    },
+  ],
+  'receive, queue': [
+    (queue, value) => queue.receive(value, { timeout: 0 }),
+    { TypeError: [undefined, 5], INVALID: ['', 'a b'] },
+  ],
+  'receive, options': [
+    (queue, value) => queue.receive('q', value),
+    {
+      TypeError: [5, { timeout: '0' }, { timeout: 0, signal: {} }],
+      INVALID: [{ timeout: -1 }, { timeout: 0, lease: 0 }, { timeout: 0, lease: 1e15 }, { timeout: 0, wait: 1 }],
+    },
+  ],
+  'receiveMany, max': [
+    (queue, value) => queue.receiveMany('q', value, { timeout: 0 }),
+    {
+      TypeError: [undefined, '5'],
+      INVALID: [0, -1, 1.5, 10_001, NaN],
+    },
+  ],
+  deliveries: [
+    (queue, value) => queue.deliveries('q', value).next(),
+    { TypeError: [5, { signal: 1 }], INVALID: [{ timeout: 1 }] },
+  ],
+  stop: [
+    (queue, value) => queue.stop(value),
+    { TypeError: [5, { timeout: '1' }], INVALID: [{ timeout: -1 }, { grace: 1 }] },
+  ],
+  close: [(queue, value) => queue.close(value), { TypeError: [5, { timeout: '1' }], INVALID: [{ timeout: NaN }] }],
+  waitIdle: [(queue, value) => queue.waitIdle(value), { TypeError: [5], INVALID: [{ timeout: -1 }] }],
+  advance: [(queue, value) => queue.advance(value), { TypeError: [undefined, '5'], INVALID: [-1, NaN, 5, 1e15] }],
+  scale: [
+    (queue, value) => queue.scale(...value),
+    {
+      TypeError: [[], ['q'], ['q', '2']],
+      INVALID: [
+        ['q', 0],
+        ['q', 1025],
+        ['q', -1],
+        ['q', 1.5],
+        ['a b', 2],
+      ],
+      NOT_FOUND: [['q', 2]],
+    },
+  ],
+  pause: [(queue, value) => queue.pause(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
+  resume: [(queue, value) => queue.resume(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
+  prometheus: [(queue) => queue.prometheus(), { UNSUPPORTED: [undefined] }],
+  purge: [(queue, value) => queue.purge(value), { TypeError: [5], INVALID: ['', 'a b'] }],
+  backup: [(queue, value) => queue.backup(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
+  verify: [(_, value) => verify(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
+  cancel: [
+    (queue, value) => queue.cancel(value),
+    {
+      TypeError: [5, undefined, '0x10', '-1', '', 'ten'],
+      INVALID: [-1n, 2n ** 64n, '99999999999999999999'],
+    },
+  ],
+  'deadLetters.get': [
+    (queue, value) => queue.deadLetters.get(value),
+    { TypeError: [5, '1.0'], INVALID: [-1n], nothing: [1n, '7'] },
+  ],
+  'deadLetters.replay': [(queue, value) => queue.deadLetters.replay(value), { TypeError: [5], NOT_FOUND: [1n, '7'] }],
+  'deadLetters.list': [
+    (queue, value) => queue.deadLetters.list(value),
+    {
+      TypeError: [5, { queue: 5 }, { after: 5 }],
+      INVALID: [{ limit: -1 }, { limt: 1 }],
+    },
+  ],
+  'deadLetters.purge': [
+    (queue, value) => queue.deadLetters.purge(value),
+    { TypeError: ['q', { queue: 1 }], INVALID: [{ id: 1 }] },
+  ],
+  'deadLetters.replayAll': [
+    (queue, value) => queue.deadLetters.replayAll(value),
+    { TypeError: ['q'], INVALID: [{ id: 1 }] },
+  ],
+  'delivery.retry': [
+    async (queue, value) => (await unsettled(queue)).retry(value),
+    {
+      TypeError: [5, { delay: 'x' }, { error: 5 }],
+      INVALID: [{ delay: -1 }, { delay: 1e15 }, { because: '' }],
+    },
+  ],
+  'delivery.reject': [async (queue, value) => (await unsettled(queue)).reject(value), { TypeError: [5, null] }],
+  'delivery.release': [
+    async (queue, value) => (await unsettled(queue)).release(value),
+    { TypeError: [5], INVALID: [{ delay: -1 }] },
+  ],
+  'delivery.extend': [
+    async (queue, value) => (await unsettled(queue)).extend(value),
+    {
+      TypeError: [undefined, '5'],
+      INVALID: [-1, NaN, 25 * 3_600_000],
+    },
+  ],
+  'delivery.enqueue': [
+    async (queue, value) => (await unsettled(queue)).enqueue(...value),
+    {
+      TypeError: [[], ['q'], ['q', 5n]],
+      INVALID: [
+        ['a b', 1],
+        ['q', NaN],
+        ['q', 1, { dely: 1 }],
+        ['q', 1, { group: '' }],
+      ],
+    },
+  ],
+  RetryError: [(_, value) => new RetryError(value), { TypeError: ['5', {}], INVALID: [-1, NaN] }],
+  ReleaseError: [(_, value) => new ReleaseError(value), { TypeError: ['5'], INVALID: [-1] }],
+  RejectError: [(_, value) => new RejectError(value), { TypeError: [5, {}] }],
+};
+
+for (const [name, [call, refusals]] of Object.entries(CALLS)) {
+  test(`${name}: what it is given is checked`, async (t) => {
+    const queue = await broker(t);
+    for (const [expected, values] of Object.entries(refusals)) {
+      for (const value of values) {
+        const shown =
+          typeof value === 'object' && value !== null ? Object.entries(value).slice(0, 3).join(' ') : String(value);
+        assert.equal(await failure(() => call(queue, value)), expected, `${name} of ${shown.slice(0, 80)}`);
+      }
+    }
+    assert.equal(await failure(() => queue.metrics()), 'nothing', 'the broker is as good as before');
+  });
+}
+
+test('an error names the option, has a code, and says whether to try again', async (t) => {
+  const queue = await broker(t);
+  await assert.rejects(queue.enqueue('q', 1, { dedupkey: 'k' }), /dedupkey/);
+  await assert.rejects(open(':memory:', { capcity: 1 }), /capcity/);
+  await assert.rejects(open(':memory:', { capacity: 0 }), /capacity is 0/);
+  const path = directory();
+  await broker(t, {}, path);
+  const locked = await open(path).catch((error) => error);
+  assert.ok(locked instanceof LibmqError && locked instanceof Error);
+  assert.deepEqual([locked.name, locked.code, locked.retryable], ['LibmqError', 'LOCKED', true]);
+  const missing = await open('/proc/nowhere/queue').catch((error) => error);
+  assert.equal(missing.code, 'IO');
+  assert.match(missing.path, /nowhere/);
+});
+
+test('after the close every call says CLOSED', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueue('q', 1);
+  const delivery = await queue.receive('q', { timeout: 0 });
+  const waiting = failure(() => queue.receive('q'));
+  await queue.close();
+  await queue.close();
+  assert.equal(await waiting, 'CLOSED');
+  const calls = [
+    () => queue.enqueue('q', 1),
+    () => queue.enqueueMany('q', [1]),
+    () => queue.handle('q', () => {}),
+    () => queue.start(),
+    () => queue.stop(),
+    () => queue.waitIdle(),
+    () => queue.receive('q', { timeout: 0 }),
+    () => queue.receiveMany('q', 1),
+    () => queue.deliveries('q').next(),
+    () => queue.snapshot(),
+    () => queue.metrics(),
+    () => queue.advance(1),
+    () => queue.scale('q', 1),
+    () => queue.pause('q'),
+    () => queue.resume('q'),
+    () => queue.prometheus(),
+    () => queue.cancel(1n),
+    () => queue.purge('q'),
+    () => queue.backup('x'),
+    () => queue.deadLetters.list(),
+    () => queue.deadLetters.get(1n),
+    () => queue.deadLetters.replay(1n),
+    () => queue.deadLetters.replayAll(),
+    () => queue.deadLetters.purge(),
+    () => queue.deadLetters.count(),
+  ];
+  for (const call of calls) assert.equal(await failure(call), 'CLOSED', String(call));
+  assert.equal(await failure(() => delivery.ack()), 'CLOSED');
+  assert.equal(queue.path, ':memory:');
+  queue.ref();
+  queue.unref();
+});

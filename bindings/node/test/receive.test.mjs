@@ -1,0 +1,176 @@
+// Receiving: waiting, giving up, iterating, and what is settled.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { broker, until } from './support.mjs';
+
+test('a receive waits for a message, and for no longer than it is told', async (t) => {
+  const queue = await broker(t);
+  assert.equal(await queue.receive('q', { timeout: 0 }), null);
+  assert.equal(await queue.receive('q', { timeout: 5 }), null);
+  const waiting = queue.receive('q');
+  await queue.enqueue('q', 'came');
+  const delivery = await waiting;
+  assert.equal(delivery.body, 'came');
+  assert.equal(delivery.attempt, 1);
+  await delivery.ack();
+  await assert.rejects(delivery.ack(), { code: 'STALE_LEASE' });
+  assert.equal(delivery.settled, true);
+});
+
+test('those who wait are served in the order in which they came', async (t) => {
+  const queue = await broker(t);
+  const waiting = [1, 2, 3].map(() => queue.receive('q'));
+  const many = queue.receiveMany('q', 5);
+  await queue.enqueueMany('q', ['a', 'b', 'c', 'd', 'e']);
+  assert.deepEqual(
+    (await Promise.all(waiting)).map(({ body }) => body),
+    ['a', 'b', 'c'],
+  );
+  assert.deepEqual(
+    (await many).map(({ body }) => body),
+    ['d', 'e'],
+  );
+});
+
+test('a signal ends a wait, and what comes later goes to others', async (t) => {
+  const queue = await broker(t);
+  const controller = new AbortController();
+  const first = queue.receive('q', { signal: controller.signal });
+  const second = queue.receive('q', { timeout: 10_000 });
+  const reason = new Error('enough');
+  controller.abort(reason);
+  await assert.rejects(first, reason);
+  await assert.rejects(queue.receive('q', { signal: controller.signal }), reason);
+  await queue.enqueue('q', 'for the second');
+  assert.equal((await second).body, 'for the second');
+});
+
+test('the four ends of a delivery', async (t) => {
+  const queue = await broker(t, { clock: 'manual' });
+  const next = async () => queue.receive('q', { timeout: 0 });
+  await queue.enqueue('q', 1);
+  await (await next()).release();
+  const released = await next();
+  assert.equal(released.attempt, 1);
+  await released.release({ delay: 50 });
+  assert.equal(await next(), null);
+  queue.advance(50);
+  await (await next()).retry({ delay: 0, error: 'why' });
+  const retried = await next();
+  assert.equal(retried.attempt, 2);
+  retried.enqueue('child', 'of it');
+  assert.equal(await queue.receive('child', { timeout: 0 }), null);
+  await retried.ack();
+  assert.equal((await queue.receive('child', { timeout: 0 })).body, 'of it');
+  await queue.enqueue('q', 2);
+  await (await next()).reject('unwanted');
+  const [letter] = await queue.deadLetters.list({ queue: 'q' });
+  assert.deepEqual([letter.reason, letter.body, letter.attempts], ['unwanted', 2, 1]);
+});
+
+test('an invalid settle settles nothing', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueue('q', 1);
+  const delivery = await queue.receive('q', { timeout: 0 });
+  await assert.rejects(delivery.retry({ delay: 1e15 }), { code: 'INVALID' });
+  assert.equal(delivery.settled, false);
+  await delivery.ack();
+});
+
+test('an extended lease outlives its first end, and a lost one settles nothing', async (t) => {
+  const queue = await broker(t, { clock: 'manual' });
+  await queue.enqueue('q', 1);
+  const delivery = await queue.receive('q', { timeout: 0, lease: 1000 });
+  delivery.extend(5000);
+  queue.advance(1500);
+  assert.equal(await queue.receive('q', { timeout: 0 }), null);
+  queue.advance(5000);
+  const again = await queue.receive('q', { timeout: 5000 });
+  assert.equal(again.attempt, 2);
+  assert.throws(() => delivery.extend(1), { code: 'STALE_LEASE' });
+  await assert.rejects(delivery.ack(), { code: 'STALE_LEASE' });
+  await again.ack();
+});
+
+test('an iteration releases what was not settled when the next one is asked for, or when it ends', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueueMany('q', ['a', 'b']);
+  const seen = [];
+  for await (const delivery of queue.deliveries('q')) {
+    seen.push([delivery.body, delivery.attempt]);
+    if (seen.length === 2) await delivery.ack();
+    if (seen.length === 3) break;
+  }
+  // The first one came back at once, in its old place.
+  assert.deepEqual(seen, [
+    ['a', 1],
+    ['a', 1],
+    ['b', 1],
+  ]);
+  await until(() => queue.metrics().ready === 1);
+  assert.equal(queue.metrics().released, 2);
+});
+
+test('an iteration ends with its signal', async (t) => {
+  const queue = await broker(t);
+  const controller = new AbortController();
+  await queue.enqueue('q', 1);
+  const seen = [];
+  for await (const delivery of queue.deliveries('q', { signal: controller.signal })) {
+    seen.push(delivery.body);
+    await delivery.ack();
+    setTimeout(() => controller.abort(), 5);
+  }
+  assert.deepEqual(seen, [1]);
+  queue.close();
+  await assert.rejects(queue.deliveries('q').next(), { code: 'CLOSED' });
+});
+
+test('a body that does not decode is there as bytes, and its end is up to who received it', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueue('q', Buffer.from('{torn'), { contentType: 'application/json' });
+  await queue.enqueue('q', Buffer.from([0xff, 0xfe]), { contentType: 'Application/JSON; charset=utf-8' });
+  const torn = await queue.receive('q', { timeout: 0 });
+  assert.throws(() => torn.body, { code: 'INVALID' });
+  assert.equal(torn.raw.toString(), '{torn');
+  await torn.release();
+  await assert.rejects(
+    (async () => {
+      for await (const delivery of queue.deliveries('q')) assert.ok(delivery.body);
+    })(),
+    { code: 'INVALID' },
+  );
+  for await (const delivery of queue.deliveries('q')) {
+    assert.deepEqual([...delivery.raw], [0xff, 0xfe]);
+    break;
+  }
+  const letters = await queue.deadLetters.list();
+  assert.deepEqual(
+    letters.map(({ reason }) => reason),
+    ['decode', 'decode'],
+  );
+  assert.equal(letters[0].body.toString(), '{torn');
+  assert.ok(letters[0].error.length > 0);
+});
+
+test('dead letters are listed, got, replayed and purged', async (t) => {
+  const queue = await broker(t);
+  const { id } = await queue.enqueue('q', { n: 1 }, { headers: { a: 'b' } });
+  await queue.enqueue('other', 2);
+  for (const name of ['q', 'other']) await (await queue.receive(name, { timeout: 0 })).reject('no');
+  assert.equal(await queue.deadLetters.count(), 2);
+  const letter = await queue.deadLetters.get(String(id));
+  assert.deepEqual([letter.id, letter.queue, letter.body, letter.headers.a], [id, 'q', { n: 1 }, 'b']);
+  assert.ok(letter.failedAt instanceof Date);
+  assert.equal(JSON.parse(JSON.stringify(letter)).id, String(id));
+  assert.equal(await queue.deadLetters.get(1n), null);
+  const replayed = await queue.deadLetters.replay(id);
+  assert.ok(replayed.id > id);
+  assert.equal((await queue.receive('q', { timeout: 0 })).attempt, 1);
+  assert.equal((await queue.deadLetters.list({ after: id })).length, 1);
+  assert.equal(await queue.deadLetters.purge({ queue: 'q' }), 0);
+  assert.equal(await queue.deadLetters.replayAll(), 1);
+  assert.equal(await queue.deadLetters.count(), 0);
+});

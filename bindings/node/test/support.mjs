@@ -1,0 +1,53 @@
+// What the tests share: directories, brokers that are closed, and programs of their own for what may end a program.
+
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { open } from '../lib/index.mjs';
+
+// What a test waits for comes far sooner, and a program of its own ends.
+export const LONG = 20_000;
+const PROGRAM_MAX = 120_000;
+
+// Directories go when the tests are over, and their brokers are closed.
+const directories = [];
+process.on('exit', () => {
+  for (const path of directories) rmSync(path, { recursive: true, force: true });
+});
+
+export function directory() {
+  directories.push(mkdtempSync(join(tmpdir(), 'libmq-node-')));
+  return join(directories.at(-1), 'queue');
+}
+
+// A broker that is closed with the test; without files, unless a path is given.
+export async function broker(t, options = {}, path = ':memory:') {
+  const opened = await open(path, { defaultBackoff: 0, ...options });
+  t.after(() => opened.close({ timeout: 0 }).catch(() => {}));
+  return opened;
+}
+
+export async function until(what) {
+  const end = Date.now() + LONG;
+  while (!(await what())) {
+    if (Date.now() > end) throw new Error('it did not come to that');
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+const LIBRARY = new URL('../lib/index.mjs', import.meta.url).href;
+
+// Runs a program in a process of its own, which has `open` and the like and the arguments; answers how it ended.
+export function program(source, ...args) {
+  const head = `import * as libmq from '${LIBRARY}'; import * as threads from 'node:worker_threads';
+    const { open, RetryError } = libmq; const LIBRARY = '${LIBRARY}'; const args = process.argv.slice(1);
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));`;
+  const flags = ['--expose-gc', '--input-type=module', '--eval', head + source, '--', ...args];
+  return new Promise((resolve) => {
+    execFile(process.execPath, flags, { timeout: PROGRAM_MAX, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : error.code, signal: error?.signal ?? null, stdout, stderr });
+    });
+  });
+}

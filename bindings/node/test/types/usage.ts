@@ -1,0 +1,76 @@
+// Compiled, never run: the declarations against the uses that the documentation shows.
+
+import {
+  CancelledError,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  message,
+  open,
+  verify,
+  type Broker,
+  type Context,
+  type Delivery,
+  type MessageInit,
+  type Receipt,
+} from '@libmq/node';
+
+interface Order {
+  orderId: string;
+}
+
+export async function uses(): Promise<void> {
+  const broker: Broker = await open('queue-data', {
+    durability: 'sync',
+    capacity: 1_000_000,
+    log: (level, event, fields) => console.log(level, event, fields.queue),
+  });
+  const { id, status }: Receipt = await broker.enqueue('orders', { orderId: 'ORD-001' }, { dedupKey: 'ORD-001' });
+  const sum: bigint = id + 1n;
+  const isNew: boolean = status === 'accepted';
+  const receipts = await broker.enqueueMany('orders', [
+    1,
+    { body: 2, dedupKey: 'k' } satisfies MessageInit,
+    message(3),
+  ]);
+  broker.handle<Order>(
+    'orders',
+    async (order, ctx: Context) => {
+      ctx.enqueue('payments', { for: order.orderId });
+      ctx.extend(60_000);
+      if (ctx.signal.reason instanceof CancelledError && ctx.signal.reason.reason === 'timeout')
+        throw new RetryError(1000);
+      if (ctx.attempt > ctx.maxRetries) throw new RejectError('too often');
+      if (ctx.raw.length === 0 || ctx.deadline < new Date()) throw new ReleaseError();
+    },
+    { maxParallelism: 4, timeout: 300_000, maxRetries: 3, backoff: { base: 1000, factor: 2, cap: 600_000, jitter: 1 } },
+  );
+  await broker.start();
+  const delivery: Delivery<Order> | null = await broker.receive<Order>('orders', { timeout: 1000, lease: 30_000 });
+  if (delivery !== null) {
+    delivery.body.orderId.at(0);
+    await delivery.retry({ delay: 5, error: 'why' });
+  }
+  for await (const one of broker.deliveries<Order>('orders', { signal: AbortSignal.timeout(5) })) await one.ack();
+  const letters = await broker.deadLetters.list({ queue: 'orders', limit: 100, after: id });
+  await broker.deadLetters.replay(letters[0]?.id ?? '7');
+  const ready: number | undefined = broker.metrics().queues['orders']?.ready;
+  await broker.stop({ timeout: 25_000 }).catch((error: unknown) => {
+    if (error instanceof LibmqError && error.code === 'TIMEOUT' && error.retryable) return;
+    throw error;
+  });
+  await verify('elsewhere');
+  await broker.close();
+  console.log(sum, isNew, receipts.length, ready);
+}
+
+export async function disposes(): Promise<void> {
+  await using broker = await open(new URL('file:///queue-data'));
+  // @ts-expect-error: an option that there is not
+  await broker.enqueue('orders', 1, { dedupkey: 'k' });
+  // @ts-expect-error: a level that there is not
+  await open('queue-data', { durability: 'fast' });
+  // @ts-expect-error: an id is a bigint or text
+  await broker.deadLetters.get(5);
+}

@@ -27,7 +27,8 @@ if python_tool ruff "ruff>=0.17,<0.18"; then
 else
 	skip "lints of Python: ruff cannot be installed, or make build has not been run"
 fi
-if python_tool mypy "mypy>=2,<3" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
+# The tests' types are known only where pytest's are.
+if python_tool mypy "mypy>=2,<3" && python_tool pytest "pytest>=8" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	(cd bindings/python && ../../.venv/bin/mypy python/libmq tests)
 	# It leaves a cache where it is run.
 	venv=$PWD/.venv

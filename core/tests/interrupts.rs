@@ -90,6 +90,35 @@ fn an_interrupted_stop_cancels_at_once() {
     broker.close(LONG).unwrap();
 }
 
+/// A second interrupt changed nothing: whoever pressed Ctrl-C twice waited for the grace all the same.
+#[test]
+fn a_stop_that_is_interrupted_twice_gives_no_grace() {
+    let broker = open(Options::new());
+    let (entered, enters) = std::sync::mpsc::channel();
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let goes = std::sync::Mutex::new(goes);
+    broker
+        .handle("q", HandlerOptions::new().cancel_grace(30 * LONG), move |_| {
+            entered.send(()).unwrap();
+            let _ = goes.lock().unwrap().recv();
+            Ok(())
+        })
+        .unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    enters.recv_timeout(LONG).unwrap();
+    let interrupt = Interrupt::new();
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| broker.stop_until(30 * LONG, &interrupt).unwrap_err().kind());
+        broker.interrupt(&interrupt);
+        broker.interrupt(&interrupt);
+        assert_eq!(stop.join().unwrap(), ErrorKind::Timeout);
+    });
+    assert_eq!(broker.metrics().unwrap().broker.released, 1);
+    go.send(()).unwrap();
+    broker.close(LONG).unwrap();
+}
+
 #[test]
 fn handlers_that_are_shut_take_no_more_and_run_to_their_end() {
     let broker = open(Options::new());

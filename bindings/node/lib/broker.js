@@ -2,6 +2,8 @@
 
 // The broker: an open directory.
 
+const { types } = require('node:util');
+
 const { DeadLetters } = require('./dead_letters.js');
 const { Delivery } = require('./delivery.js');
 const { desk, environment, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
@@ -66,7 +68,7 @@ class Broker {
 
   async enqueueMany(queue, items) {
     queueOf(queue);
-    if (typeof items?.[Symbol.iterator] !== 'function' || typeof items === 'string') {
+    if (typeof items?.[Symbol.iterator] !== 'function' || typeof items === 'string' || ArrayBuffer.isView(items)) {
       throw wrongType('items', 'a list');
     }
     const parts = Array.from(items, partsOfItem);
@@ -93,6 +95,8 @@ class Broker {
     const { schema, ...init } = optionsOf('handler', options);
     this.#check();
     if (isClass(handler)) throw unsupported('a handler that is a class');
+    // Called, it would only make a generator, and nothing of it would run.
+    if (types.isGeneratorFunction(handler)) throw unsupported('a generator as a handler');
     if (schema !== undefined) throw unsupported('schema');
     try {
       this.#register(queue, handler, init);
@@ -183,7 +187,10 @@ class Broker {
 
   metrics() {
     this.#check();
-    return calling(() => this.#native.metrics());
+    const metrics = calling(() => this.#native.metrics());
+    // A queue may be called `__proto__`.
+    metrics.queues = Object.fromEntries(metrics.queues);
+    return metrics;
   }
 
   advance(ms) {
@@ -360,7 +367,9 @@ function guardedLog(log) {
   if (log === undefined) return undefined;
   return (level, event, fields) => {
     try {
-      log(level, event, fields);
+      const end = log(level, event, fields);
+      // An async hook fails later.
+      if (typeof end?.catch === 'function') end.catch(() => {});
     } catch {
       // There is nowhere left to say it.
     }

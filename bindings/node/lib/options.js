@@ -40,7 +40,7 @@ const kinds = {
     return value;
   },
   headers(name, value) {
-    if (typeof value !== 'object') throw wrongType(name, 'an object of strings');
+    if (!isPlain(value)) throw wrongType(name, 'an object of strings');
     const flat = [];
     for (const [header, text] of Object.entries(value)) {
       for (const one of Array.isArray(text) ? text : [text]) flat.push(header, kinds.text(`header ${header}`, one));
@@ -71,6 +71,11 @@ function number(name, value) {
   return value;
 }
 
+// Whether something is an object whose properties can be what was meant.
+function isPlain(value) {
+  return typeof value === 'object' && !Array.isArray(value) && typeof value[Symbol.iterator] !== 'function';
+}
+
 function wrongType(name, wanted) {
   return new TypeError(`${name} takes ${wanted}`);
 }
@@ -78,7 +83,7 @@ function wrongType(name, wanted) {
 // The options that are set, each as its kind makes of it.
 function checked(prefix, table, options) {
   if (options === undefined || options === null) return {};
-  if (typeof options !== 'object') throw wrongType('options', 'an object');
+  if (!isPlain(options)) throw wrongType('options', 'an object');
   const found = {};
   for (const name of Object.keys(options)) {
     if (!Object.hasOwn(table, name)) throw new LibmqError('INVALID', `there is no option ${prefix}${name}`);

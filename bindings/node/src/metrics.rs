@@ -10,15 +10,18 @@ use crate::broker::NativeBroker;
 
 #[napi]
 impl NativeBroker {
-    /// The figures of the broker and its queues.
+    /// The figures of the broker, and of its queues as pairs of name and figures.
     #[napi(catch_unwind)]
     pub fn metrics<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
         let metrics = self.opened.owner.broker.metrics().map_err(thrown)?;
         let mut object = figures(env, &metrics.broker)?;
         broker_figures(env, &metrics, &mut object)?;
-        let mut queues = Object::new(env)?;
+        let mut queues = env.create_array(0)?;
         for (name, queue) in &metrics.queues {
-            queues.set(name, figures(env, queue)?)?;
+            let mut pair = env.create_array(0)?;
+            pair.insert(name.as_str())?;
+            pair.insert(figures(env, queue)?)?;
+            queues.insert(pair)?;
         }
         object.set("queues", queues)?;
         Ok(object)

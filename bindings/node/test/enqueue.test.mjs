@@ -65,7 +65,39 @@ test('what JSON has no word for is refused, and nothing is enqueued', async (t) 
     await assert.rejects(queue.enqueue('q', body), { name: 'LibmqError', code: 'INVALID' });
     await assert.rejects(queue.enqueueMany('q', [1, body]), { code: 'INVALID' });
   }
+  for (const body of ['\ud800', { deep: ['a\udc00'] }, '\\\ud800']) {
+    await assert.rejects(queue.enqueue('q', body), { code: 'INVALID' }, JSON.stringify(body));
+  }
   assert.equal(queue.metrics().enqueued, 0);
+  for (const body of ['\\ud800', '\\\\ud800', '\u{1f600}']) await queue.enqueue('q', body);
+  assert.equal((await queue.receive('q', { timeout: 0 })).body, '\\ud800');
+});
+
+test('what JSON would keep nothing of is refused', async (t) => {
+  const queue = await broker(t);
+  for (const body of [
+    Promise.resolve(1),
+    new Map(),
+    new Set([1]),
+    /x/,
+    new Error('x'),
+    new ArrayBuffer(4),
+    new SharedArrayBuffer(4),
+    new DataView(new ArrayBuffer(4)),
+    new Uint16Array(2),
+    new Blob(['x']),
+  ]) {
+    await assert.rejects(queue.enqueue('q', body), TypeError, Object.prototype.toString.call(body));
+  }
+  assert.equal(queue.metrics().enqueued, 0);
+});
+
+test('a queue may have any name that is one', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueue('__proto__', 1);
+  const { queues } = queue.metrics();
+  assert.deepEqual(Object.keys(queues), ['__proto__']);
+  assert.equal(Object.getOwnPropertyDescriptor(queues, '__proto__').value.ready, 1);
 });
 
 test('a body beyond its limit is TOO_LARGE, and a large one within it arrives', async (t) => {

@@ -75,6 +75,9 @@ const CALLS = {
         { dedupKey: 5 },
         { headers: 'x' },
         { headers: { a: 5 } },
+        { headers: new Map([['a', 'b']]) },
+        { headers: ['a'] },
+        [],
         { delay: '5' },
         { runAt: 'now' },
         { priority: '1' },
@@ -108,7 +111,7 @@ const CALLS = {
   'enqueueMany, items': [
     (queue, value) => queue.enqueueMany('q', value),
     {
-      TypeError: [undefined, null, 5, 'text', {}, [undefined]],
+      TypeError: [undefined, null, 5, 'text', {}, Buffer.from('ab'), [undefined]],
       INVALID: [[{ body: 1, dedupKey: '' }], Array.from({ length: 10_001 }, () => 1)],
     },
   ],
@@ -125,6 +128,8 @@ const CALLS = {
         class {
           handle() {}
         },
+        function* () {},
+        async function* () {},
       ],
     },
   ],

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use libmq::{ErrorKind, Interrupt};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString};
 
 use crate::body::Body;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
-use crate::error::{OrRaise, exception, unsupported};
+use crate::error::{OrRaise, exception, unsupported, wrong_type};
 use crate::hiring::{Foreman, Order};
 use crate::message::Message;
 use crate::metrics;
@@ -106,6 +106,14 @@ impl Broker {
         let queue = text("queue", queue)?;
         // A batch of nothing names a queue all the same.
         self.inner.check_queue(queue).or_raise(py)?;
+        // Each would be taken apart into what nobody meant.
+        if items.is_instance_of::<PyString>()
+            || items.is_instance_of::<PyBytes>()
+            || items.is_instance_of::<PyByteArray>()
+            || items.is_instance_of::<PyDict>()
+        {
+            return Err(wrong_type("items", "a list of bodies and messages", items));
+        }
         let items: Vec<Bound<'_, PyAny>> = items.try_iter()?.collect::<PyResult<_>>()?;
         let mut parts = Vec::with_capacity(items.len());
         for item in &items {

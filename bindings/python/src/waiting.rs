@@ -104,14 +104,13 @@ impl Signals {
         Ok(Self { reader, writer, before, came: Vec::new() })
     }
 
-    /// Waits until the call has ended. Where a signal's handler raises it is interrupted, and waited for all the same.
+    /// Waits until the call has ended. Where a signal's handler raises it is interrupted, and waited for all the same; so
+    /// it is with every further one.
     fn until_done(&mut self, py: Python<'_>, interrupt: impl Fn()) -> PyResult<()> {
         let mut raised = None;
         loop {
             // What came before the pipe was there.
-            if raised.is_none()
-                && let Err(error) = py.check_signals()
-            {
+            if let Err(error) = py.check_signals() {
                 interrupt();
                 raised = Some(error);
             }

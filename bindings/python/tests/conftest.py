@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,9 @@ import pytest
 
 LONG = 20
 """Seconds after which something has gone wrong."""
+
+# In the background SIGINT is ignored, and programs inherit that; what is handled here is the default there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

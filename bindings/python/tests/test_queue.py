@@ -112,6 +112,9 @@ def test_what_a_batch_refuses_it_refuses_whole(broker: libmq.Broker) -> None:
         ([1, libmq.Message(2, dedup_key="")], libmq.InvalidError),
         ([1, libmq.Message(2, group="")], libmq.InvalidError),
         (7, TypeError),
+        ("text", TypeError),
+        (b"bytes", TypeError),
+        ({"a": 1}, TypeError),
         ([0] * 10_001, libmq.InvalidError),
     ):
         with pytest.raises(error):

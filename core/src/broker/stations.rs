@@ -63,7 +63,7 @@ pub(crate) fn register_station(
     if let Some(before) = before {
         before.shut();
         if !wait_until(shared, None, || is_hurried(shared), || before.has_left()) {
-            cut_off(shared, std::slice::from_ref(&before));
+            cut_off(shared, std::slice::from_ref(&before), &Interrupt::new());
         }
         before.drop_handler();
     }
@@ -149,15 +149,15 @@ fn stop_in_turn(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) ->
     if in_time {
         stations.iter().for_each(|station| station.join());
     } else {
-        cut_off(shared, &stations);
+        cut_off(shared, &stations, interrupt);
     }
     in_time
 }
 
 /// Cancels the handlers that run, and takes what they still hold when their grace is over. With them those that were
 /// replaced and have deferred their deliveries: whoever replaces one waits for no more than its calls, and cancels no
-/// other's.
-fn cut_off(shared: &Shared, stations: &[Arc<Station>]) {
+/// other's. An interrupt that is urgent ends the grace.
+fn cut_off(shared: &Shared, stations: &[Arc<Station>], interrupt: &Interrupt) {
     let engine = &shared.engine;
     engine.cut_offs.fetch_add(1, Ordering::Relaxed);
     let stops = !engine.running.load(Ordering::Acquire);
@@ -174,7 +174,7 @@ fn cut_off(shared: &Shared, stations: &[Arc<Station>]) {
     }
     let grace = stations.iter().map(|station| station.settings.cancel_grace).max();
     let grace_ends = Instant::now().checked_add(grace.unwrap_or_default());
-    wait_until(shared, grace_ends, || false, || flights().is_empty());
+    wait_until(shared, grace_ends, || interrupt.is_urgent(), || flights().is_empty());
     engine.settle_owed();
     for flight in flights() {
         let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });

@@ -359,15 +359,16 @@ class Broker:
             dedup_key: Makes the message one of its kind in its queue; 1 to 256 bytes of UTF-8, no control characters,
                 as every text here.
             dedup: What happens when the key is taken: "replace" (default) the waiting message, or "keep" it.
-            dedup_window: Not supported by this version.
+            dedup_window: How long after its ack the message still guards its key against "keep". Default 0.
             correlation_id: Follows the work from message to message; `ctx.enqueue` inherits it.
             headers: At most 64; names of 1 to 64 `A-Z a-z 0-9 . _ -`, values up to 4 KiB without NUL, CR and LF.
             content_type: Default `application/octet-stream` for bytes, `application/json` for anything else.
             delay: Not before this much time has passed. Excludes `run_at`.
             run_at: Not before this moment, a datetime with a time zone; in the past means now.
-            expires_in: Not supported by this version.
-            priority: 0; others are not supported by this version.
-            group: Not supported by this version.
+            expires_in: No attempt begins after this time: never attempted it is dropped, else it is a dead letter `expired`.
+                Beyond `delay` or `run_at`. Default never.
+            priority: 0 to 9, higher first. Default 0.
+            group: One message of a group at a time, in order; 1 to 256 bytes. Default none.
             durability: "sync" or "os" for this message. Default the broker's.
 
         Raises:

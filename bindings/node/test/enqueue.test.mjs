@@ -21,7 +21,7 @@ test('an enqueue resolves to a receipt with a bigint id, which prints as decimal
 
 test('bytes travel as they are, and anything else as JSON', async (t) => {
   const queue = await broker(t);
-  const json = [{ a: [1, null, 'é'] }, 'text', 5, true, null, [], { toJSON: () => 'itself' }, new Date(0), '\ud800'];
+  const json = [{ a: [1, null, 'é'] }, 'text', 5, true, null, [], { toJSON: () => 'itself' }, new Date(0)];
   for (const body of json) await queue.enqueue('q', body);
   for (const body of json) {
     const delivery = await queue.receive('q', { timeout: 0 });

@@ -365,8 +365,8 @@ class Broker:
             content_type: Default `application/octet-stream` for bytes, `application/json` for anything else.
             delay: Not before this much time has passed. Excludes `run_at`.
             run_at: Not before this moment, a datetime with a time zone; in the past means now.
-            expires_in: No attempt begins after this time: never attempted it is dropped, else it is a dead letter `expired`.
-                Beyond `delay` or `run_at`. Default never.
+            expires_in: No attempt begins after this time: never attempted it is dropped, else it is a dead letter
+                `expired`. Beyond `delay` or `run_at`. Default never.
             priority: 0 to 9, higher first. Default 0.
             group: One message of a group at a time, in order; 1 to 256 bytes. Default none.
             durability: "sync" or "os" for this message. Default the broker's.

@@ -85,6 +85,35 @@ def test_ctrl_c_cuts_short(program: Program, call: str) -> None:
     assert ran.stdout == "['shutdown']\n"
 
 
+@pytest.mark.parametrize("call", ["stop", "close"])
+def test_a_second_ctrl_c_ends_the_grace(program: Program, call: str) -> None:
+    """It was waited for to its end, however often Ctrl-C was pressed."""
+    program(
+        START
+        + f"""
+    broker = libmq.open(":memory:")
+    entered, go = threading.Event(), threading.Event()
+    @broker.handler("q", cancel_grace=600)
+    def handle(body):
+        entered.set()
+        go.wait(60)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert entered.wait(20)
+    after(0.2)
+    after(0.5)
+    began = time.monotonic()
+    try:
+        broker.{call}(600)
+    except KeyboardInterrupt:
+        assert time.monotonic() - began < 20
+        go.set()
+    else:
+        sys.exit("it was not interrupted")
+    """
+    )
+
+
 def test_a_signal_whose_handler_returns_ends_nothing(program: Program) -> None:
     program(
         START

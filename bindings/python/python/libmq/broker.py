@@ -123,8 +123,8 @@ class Broker(_native.Broker):
         install_signal_handlers: bool = True,
         stop_timeout: Duration = 25,
     ) -> None:
-        """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, and a second signal ends
-        that at once. Does not close.
+        """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, which a second signal
+        ends at once; then they are cancelled and have their `cancel_grace`. Does not close.
 
         Args:
             until_idle: Stop when there is nothing to do, too.

@@ -30,6 +30,10 @@ pub const EXTEND_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const PARALLELISM_MAX: u32 = 1024;
 /// The smallest segment.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// Segments that `max_bytes` has room for at least, made smaller if need be.
+pub const SEGMENTS_MIN: u64 = 8;
+/// The smallest directory one may ask for.
+pub const BYTES_MAX_MIN: u64 = SEGMENTS_MIN * SEGMENT_BYTES_MIN;
 /// The largest segment one may ask for.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The largest cache of recent journal one may ask for.

@@ -54,7 +54,7 @@ pub extern "C" fn libmq_options_free(options: *mut libmq_options) {
 /// | name | default | range |
 /// |---|---|---|
 /// | `capacity` | 1,000,000 | live messages, 1 to 2^30 |
-/// | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take; not supported by this version |
+/// | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take, snapshots included, from 524,288; beyond it an enqueue is `STORAGE_FULL` |
 /// | `max_message_bytes` | 16 MiB | body and headers, up to 1 GiB |
 /// | `max_batch_bytes` | 64 MiB | bodies and headers of a batch, up to 1 GiB |
 /// | `max_dead_letters` | 100,000 | 1 to 2^30 |

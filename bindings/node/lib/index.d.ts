@@ -15,7 +15,8 @@ export interface BrokerOptions {
   durability?: 'sync' | 'os' | 'memory';
   /** Live messages at most. 1 to 2^30, default 1,000,000. */
   capacity?: number;
-  /** Bytes that the directory may take. Default none. Not there yet: `UNSUPPORTED`. */
+  /** Bytes that the directory may take, snapshots included. Default none, at least 524,288. Beyond it an enqueue is
+   * `STORAGE_FULL`, and what is there is settled all the same. */
   maxBytes?: number;
   /** Bytes of one body with its headers. Default 16 MiB, at most 1 GiB. */
   maxMessageBytes?: number;

@@ -56,7 +56,7 @@ const CALLS = {
         { onFull: 'wait' },
         { lockTimeout: -1 },
       ],
-      UNSUPPORTED: [{ scope: () => {} }, { maxBytes: 1e9 }, { onCorruption: 'quarantine' }],
+      UNSUPPORTED: [{ scope: () => {} }, { onCorruption: 'quarantine' }],
     },
   ],
   'enqueue, queue': [

@@ -366,7 +366,7 @@ def test_options_of_a_broker(tmp_path: Path) -> None:
             refused(error, lambda given=given: libmq.open(tmp_path / "q", **given), value)
     with pytest.raises(TypeError, match="color"):
         libmq.open(tmp_path / "q", color="red")  # type: ignore[call-arg]
-    for given in ({"max_bytes": 1 << 30}, {"on_corruption": "quarantine"}, {"scope": dict}):
+    for given in ({"on_corruption": "quarantine"}, {"scope": dict}):
         with pytest.raises(libmq.Error) as raised:
             libmq.open(tmp_path / "q", **given)
         assert raised.value.code == "UNSUPPORTED"

@@ -40,8 +40,11 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds)?;
     let state = Arc::new(state);
 
-    let journal_options =
-        JournalOptions { segment_bytes: options.segment_bytes, cache_bytes: options.cache_bytes };
+    let journal_options = JournalOptions {
+        segment_bytes: options.segment_size(),
+        cache_bytes: options.cache_bytes,
+        bytes_max: options.max_bytes,
+    };
     let first = begin_segment(&storage, &options, &recovered)?;
     let journal =
         Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, needed, first);
@@ -119,16 +122,12 @@ fn begin(engine: &Arc<Engine>, held: Vec<u64>) -> Result<()> {
 }
 
 fn refuse_unsupported(options: &Options) -> Result<()> {
-    let unsupported = [
-        ("max_bytes", options.max_bytes.is_some()),
-        ("on_corruption quarantine", options.on_corruption == OnCorruption::Quarantine),
-    ];
-    match unsupported.iter().find(|(_, asked)| *asked) {
-        Some((name, _)) => Err(Error::new(
+    match options.on_corruption {
+        OnCorruption::Refuse => Ok(()),
+        OnCorruption::Quarantine => Err(Error::new(
             ErrorKind::Unsupported,
-            format!("{name} is not supported by this version"),
+            "on_corruption quarantine is not supported by this version",
         )),
-        None => Ok(()),
     }
 }
 
@@ -199,7 +198,7 @@ fn begin_segment(
         storage.sync_dir().map_err(|cause| io_failed("sync", &cause))?;
     }
     let header =
-        crate::journal::SegmentHeader { capacity: options.segment_bytes, ..recovered.next };
+        crate::journal::SegmentHeader { capacity: options.segment_size(), ..recovered.next };
     let first = Segment::create(&**storage, header)?;
     // Whatever was being made is nobody's; whoever works here from now on uses these names.
     for name in recovered.leftovers.iter().filter(|name| name.ends_with(TEMPORARY)) {

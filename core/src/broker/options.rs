@@ -121,7 +121,9 @@ impl Options {
         self
     }
 
-    /// Bytes the directory may take, snapshots included. Default none; at least four segments.
+    /// Bytes the directory may take, snapshots included. Default none; at least 512 KiB. Segments become smaller where
+    /// eight of them would not fit. Where it has no room, an enqueue is `STORAGE_FULL`, and what is there is settled all
+    /// the same: about two segments are kept for that, for snapshots, and for the next open.
     pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_bytes = bytes.into();
         self
@@ -279,8 +281,14 @@ impl Options {
         duration("default_timeout", self.default_timeout, millisecond)?;
         duration("lock_timeout", self.lock_timeout, Duration::ZERO)?;
         if let Some(bytes) = self.max_bytes {
-            range("max_bytes", bytes, 4 * self.segment_bytes, u64::MAX)?;
+            range("max_bytes", bytes, limits::BYTES_MAX_MIN, u64::MAX)?;
         }
         self.default_backoff.check("default_backoff")
+    }
+
+    /// Bytes of a segment: as asked for, or fewer where `max_bytes` has no room for several.
+    pub(crate) fn segment_size(&self) -> u64 {
+        let part = self.max_bytes.map_or(u64::MAX, |bytes| bytes / limits::SEGMENTS_MIN);
+        self.segment_bytes.min(part).max(limits::SEGMENT_BYTES_MIN)
     }
 }

@@ -37,7 +37,7 @@ fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let (state, _) = replayed.into_state(clock, marks, bounds).unwrap();
     let header = SegmentHeader { capacity: SEGMENT_BYTES, ..recovered.next };
     let first = Segment::create(&**storage, header).unwrap();
-    let options = JournalOptions { segment_bytes: SEGMENT_BYTES, cache_bytes: 0 };
+    let options = JournalOptions { segment_bytes: SEGMENT_BYTES, cache_bytes: 0, bytes_max: None };
     let segments = recovered.segments;
     let state = Arc::new(state);
     let journal = Journal::begin(Arc::clone(storage), Arc::clone(&state), options, segments, first);

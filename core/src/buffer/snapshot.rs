@@ -44,7 +44,7 @@ impl Buffer {
         self.journal.check()?;
         let begin = self.journal.marks().shown;
         let mut live = Live::new();
-        let mut writer = SnapshotWriter::create(self.journal.storage())?;
+        let mut writer = self.journal.begin_snapshot()?;
         let (bytes, end) = match self.copy_state(&mut writer, begin, &mut live) {
             Ok(end) => {
                 let broker = self.journal.broker_id();
@@ -72,7 +72,12 @@ impl Buffer {
         }
     }
 
-    fn copy_state(&self, writer: &mut SnapshotWriter, begin: u64, live: &mut Live) -> Result<u64> {
+    fn copy_state(
+        &self,
+        writer: &mut SnapshotWriter<'_>,
+        begin: u64,
+        live: &mut Live,
+    ) -> Result<u64> {
         let state = &*self.state;
         let now = state.clock.now();
         writer.entry(|out| SnapshotEntry::encode_time(now, out))?;

@@ -13,12 +13,14 @@
 //!
 //! It does not know what records mean; it gives up segments and takes snapshots only when told to.
 
+use super::allowance::Allowance;
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
 use super::prepared::Prepared;
 use super::record::{self, KIND_CLOSE, Record};
 use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
+use super::snapshot::SnapshotWriter;
 use super::space::Space;
 use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
@@ -78,6 +80,8 @@ pub(crate) struct Marks {
 pub(crate) struct JournalOptions {
     pub(crate) segment_bytes: u64,
     pub(crate) cache_bytes: u64,
+    /// What the directory may take.
+    pub(crate) bytes_max: Option<u64>,
 }
 
 /// An open journal.
@@ -85,6 +89,7 @@ pub(crate) struct JournalOptions {
 pub(crate) struct Journal<S: Show> {
     storage: Arc<dyn Storage>,
     options: JournalOptions,
+    allowance: Allowance,
     show: Arc<S>,
     tail: Mutex<Tail<S::Effect>>,
     /// The tail's position, for those who only look. Stored under the tail's lock; release, so that who sees it and
@@ -125,6 +130,7 @@ impl<S: Show> Journal<S> {
             showing_os: Mutex::new(showing_os),
             showing_sync: Mutex::new(showing_sync),
             space: Space::new(Arc::clone(&storage), options, segments, first),
+            allowance: Allowance::new(Arc::clone(&storage), options.bytes_max),
             storage,
             options,
             show,
@@ -169,8 +175,9 @@ impl<S: Show> Journal<S> {
         &self.space
     }
 
-    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
-        &self.storage
+    /// Begins a snapshot.
+    pub(crate) fn begin_snapshot(&self) -> Result<SnapshotWriter<'_>> {
+        SnapshotWriter::create(&self.storage, &self.allowance)
     }
 
     pub(crate) fn syncs(&self) -> u64 {
@@ -347,7 +354,9 @@ impl<S: Show> Journal<S> {
             previous_end: None,
             ..last
         };
-        let made = Segment::create(&*self.storage, header);
+        let made = self.allowance.segment(header.capacity, self.options.segment_bytes, || {
+            Segment::create(&*self.storage, header)
+        });
         let mut tail = lock(&self.tail);
         match made {
             Ok(segment) => {
@@ -549,7 +558,7 @@ mod tests {
             previous_end: None,
         };
         let segment = Segment::create(&*storage, header).unwrap();
-        let options = JournalOptions { segment_bytes: 64 << 10, cache_bytes: 0 };
+        let options = JournalOptions { segment_bytes: 64 << 10, cache_bytes: 0, bytes_max: None };
         let journal = Journal::begin(storage, Arc::new(Faulty), options, Vec::new(), segment);
         let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
         let append =

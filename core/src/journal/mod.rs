@@ -1,5 +1,6 @@
 //! Floor 1: the append-only log. It knows records, segments and syncs, and no queues.
 
+mod allowance;
 mod chunk;
 mod commit;
 mod effects;

@@ -51,7 +51,7 @@ fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
     let segment = Segment::create(&*storage, header).unwrap();
     let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
     let show = Arc::new(witness);
-    let options = JournalOptions { segment_bytes: 16 << 10, cache_bytes: 0 };
+    let options = JournalOptions { segment_bytes: 16 << 10, cache_bytes: 0, bytes_max: None };
     let journal = Journal::begin(storage, Arc::clone(&show), options, Vec::new(), segment);
     (Arc::new(journal), show)
 }

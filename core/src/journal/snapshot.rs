@@ -20,6 +20,7 @@
 
 use std::io;
 
+use super::allowance::Allowance;
 use super::segment::BrokerId;
 use crate::codec::Reader;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,10 +50,17 @@ pub(crate) fn file_name(end: u64) -> String {
     format!("{end:016x}.snapshot")
 }
 
+/// Bytes of the newest snapshot.
+pub(crate) fn newest_bytes(storage: &dyn Storage) -> io::Result<u64> {
+    let newest = storage.list()?.into_iter().filter(|name| name.ends_with(".snapshot")).max();
+    newest.map_or(Ok(0), |name| storage.open(&name)?.len())
+}
+
 /// A snapshot being written under a temporary name.
 #[derive(Debug)]
-pub(crate) struct SnapshotWriter {
-    storage: Arc<dyn Storage>,
+pub(crate) struct SnapshotWriter<'a> {
+    storage: &'a Arc<dyn Storage>,
+    allowance: &'a Allowance,
     file: Arc<dyn StorageFile>,
     offset: u64,
     content: Vec<u8>,
@@ -61,9 +69,9 @@ pub(crate) struct SnapshotWriter {
 
 const TEMPORARY: &str = "snapshot.tmp";
 
-impl SnapshotWriter {
+impl<'a> SnapshotWriter<'a> {
     /// Begins a snapshot. What an earlier one left under the temporary name is removed.
-    pub(crate) fn create(storage: &Arc<dyn Storage>) -> Result<Self> {
+    pub(crate) fn create(storage: &'a Arc<dyn Storage>, allowance: &'a Allowance) -> Result<Self> {
         let create = || match storage.create(TEMPORARY, 0) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 storage.remove(TEMPORARY)?;
@@ -73,8 +81,7 @@ impl SnapshotWriter {
         };
         let file = create().map_err(|cause| failed(&**storage, &cause))?;
         let content = Vec::with_capacity(BLOCK_BYTES);
-        let storage = Arc::clone(storage);
-        Ok(Self { storage, file, offset: HEADER_BYTES as u64, content, blocks: 0 })
+        Ok(Self { storage, allowance, file, offset: HEADER_BYTES as u64, content, blocks: 0 })
     }
 
     /// Adds an entry; `write` appends it to what it is given.
@@ -96,8 +103,8 @@ impl SnapshotWriter {
             self.write_block()?;
         }
         self.write_block()?;
-        let storage = Arc::clone(&self.storage);
-        let io_failed = |cause: io::Error| failed(&*storage, &cause);
+        let storage = &**self.storage;
+        let io_failed = |cause: io::Error| failed(storage, &cause);
         self.file.write_at(&header.encode(), 0).map_err(io_failed)?;
         self.file.sync().map_err(io_failed)?;
         let path = storage.path().join(TEMPORARY);
@@ -124,7 +131,9 @@ impl SnapshotWriter {
         block.extend_from_slice(&block_crc(&number, &self.content).to_le_bytes());
         block.extend_from_slice(&number);
         block.extend_from_slice(&self.content);
-        self.file.write_at(&block, self.offset).map_err(|cause| failed(&*self.storage, &cause))?;
+        self.allowance.snapshot(self.offset, block.len() as u64, || {
+            self.file.write_at(&block, self.offset).map_err(|cause| failed(&**self.storage, &cause))
+        })?;
         self.offset += block.len() as u64;
         self.blocks += 1;
         self.content.clear();

@@ -80,6 +80,16 @@ impl Storage for DiskStorage {
             .collect()
     }
 
+    fn bytes(&self) -> io::Result<u64> {
+        let lengths = fs::read_dir(&self.path)?.map(|entry| match entry?.metadata() {
+            Ok(metadata) => Ok(metadata.len()),
+            // It went, or got another name, since it was listed.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        });
+        lengths.sum()
+    }
+
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
         let path = self.path.join(name);
         let file = open_file(&path, OpenOptions::new().create_new(true))?;

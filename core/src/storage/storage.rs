@@ -29,6 +29,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The names of all entries, in no order.
     fn list(&self) -> io::Result<Vec<String>>;
 
+    /// Bytes that all files have together.
+    fn bytes(&self) -> io::Result<u64> {
+        let lengths = self.list()?.into_iter().map(|name| match self.open(&name) {
+            Ok(file) => file.len(),
+            // It went, or got another name, since it was listed.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        });
+        lengths.sum()
+    }
+
     /// Makes a new file of `bytes` bytes, all zero, its space allocated. A file that could not be made whole is
     /// removed again.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>>;

@@ -43,7 +43,8 @@ def open(
         durability: How far a message has come when its enqueue returns: "sync", it survives a power loss; "os", it
             survives the death of the process; "memory", neither.
         capacity: How many messages may be live: waiting, delayed, in flight, behind a key. Up to 2**30.
-        max_bytes: Not supported by this version.
+        max_bytes: Bytes the directory may take, snapshots included, from 524,288; no limit unless set. Beyond it an
+            enqueue raises StorageFullError, and what is there is settled all the same.
         max_message_bytes: A body with its headers; 16 MiB, at most 1 GiB.
         max_batch_bytes: All of `enqueue_many`; 64 MiB.
         max_dead_letters: Dead letters beyond it count against `capacity`.

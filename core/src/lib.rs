@@ -17,8 +17,9 @@ mod table;
 
 pub use broker::{
     Backoff, Begun, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery,
-    Durability, HandlerError, HandlerOptions, Inbox, IntoBody, Lsn, Message, Metrics, Next,
-    OnCorruption, OnFull, Options, QueueMetrics, Receipt, ReceiptStatus, Recovery, Watch, Worker,
+    Durability, Enqueueing, HandlerError, HandlerOptions, Inbox, IntoBody, Lsn, Message, Metrics,
+    Next, OnCorruption, OnFull, Options, QueueMetrics, Receipt, ReceiptStatus, Recovery, Watch,
+    Worker,
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};

@@ -3,8 +3,10 @@
 mod backoff;
 mod begun;
 mod broker;
+mod clerk;
 mod dead_letters;
 mod delivery;
+mod enqueue;
 mod handler;
 mod inbox;
 mod message;
@@ -22,6 +24,7 @@ pub use begun::Begun;
 pub use broker::Broker;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use delivery::{Context, Delivery};
+pub use enqueue::Enqueueing;
 pub use handler::{HandlerError, HandlerOptions};
 pub use inbox::{Inbox, Next};
 pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};

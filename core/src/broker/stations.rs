@@ -229,6 +229,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     // What the journal could not be told to have been given back is in nobody's hands all the same.
     engine.buffer.state.holds.unmark_all();
     engine.buffer.state.rest.ring();
+    shared.clerk.dismiss();
     shared.leave();
     ended.and(answer(in_time))
 }

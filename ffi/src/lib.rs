@@ -33,6 +33,7 @@ mod options;
 mod receive;
 mod settle;
 mod status;
+mod wakeup;
 
 pub use admin::*;
 pub use broker::*;
@@ -48,3 +49,4 @@ pub use options::*;
 pub use receive::*;
 pub use settle::*;
 pub use status::*;
+pub use wakeup::*;

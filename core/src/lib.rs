@@ -14,6 +14,8 @@ mod random;
 pub mod storage;
 mod sync;
 mod table;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 pub use broker::{
     Backoff, Begun, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery,
@@ -24,3 +26,7 @@ pub use broker::{
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};
 pub use interrupt::Interrupt;
+#[cfg(feature = "tokio")]
+pub use tasks::{
+    AsyncContext, AsyncHandler, Body, FromDelivery, Json, Scope, Scoped, Scopes, State, States,
+};

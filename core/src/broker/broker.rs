@@ -247,7 +247,15 @@ impl Broker {
         hire: impl Fn(Worker) + Send + Sync + 'static,
     ) -> Result<()> {
         let hire = super::worker::hire(&self.shared, hire);
-        super::stations::register_station(&self.shared, queue, options, hire, None).map(drop)
+        super::stations::register_station(
+            &self.shared,
+            queue,
+            options,
+            hire,
+            None,
+            !is_in_handler(),
+        )
+        .map(drop)
     }
 
     /// Registers a queue's handler for the bindings whose language runs code on an event loop alone: the loop takes
@@ -263,16 +271,48 @@ impl Broker {
         options: HandlerOptions,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Inbox> {
+        self.handle_on(queue, options, false, ring, ())
+    }
+
+    /// As [`Broker::handle_on_loop`]; whoever calls may wait for the handler that is replaced. `kept` is dropped with the
+    /// handler.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn handle_on_tasks(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        may_wait: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+        kept: impl Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        self.handle_on(queue, options, may_wait && !is_in_handler(), ring, kept)
+    }
+
+    fn handle_on(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        may_wait: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+        kept: impl Send + Sync + 'static,
+    ) -> Result<Inbox> {
         let crew = Arc::new(Crew::new(ring));
         let (doorbell, hiring) = (crew.doorbell(), Arc::downgrade(&crew));
         let hire = Box::new(move |worker| {
+            let _kept = &kept;
             if let Some(crew) = hiring.upgrade() {
                 crew.hired(worker);
             }
         });
         let shared = &self.shared;
-        let station =
-            super::stations::register_station(shared, queue, options, hire, Some(doorbell))?;
+        let station = super::stations::register_station(
+            shared,
+            queue,
+            options,
+            hire,
+            Some(doorbell),
+            may_wait,
+        )?;
         Ok(Inbox::new(Arc::downgrade(shared), station, crew))
     }
 
@@ -579,6 +619,19 @@ impl Broker {
         &self.shared.recovery
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Whether a queue has a handler now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_handler(&self, queue: &str) -> bool {
+        let engine = &self.shared.engine;
+        let found = engine.buffer.state.queues.find(queue);
+        found.is_some_and(|found| crate::sync::lock(&engine.stations).contains_key(&found.number))
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -612,7 +665,7 @@ impl Broker {
 }
 
 /// Runs a handler's code, and catches its panic.
-fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
+pub(crate) fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
     IN_HANDLER.set(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
     IN_HANDLER.set(false);

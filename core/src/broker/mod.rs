@@ -9,6 +9,8 @@ mod delivery;
 mod enqueue;
 mod handler;
 mod inbox;
+#[cfg(feature = "json")]
+mod json;
 mod message;
 mod metrics;
 mod open;
@@ -22,6 +24,8 @@ mod worker;
 pub use backoff::Backoff;
 pub use begun::Begun;
 pub use broker::Broker;
+#[cfg(feature = "tokio")]
+pub(crate) use broker::in_handler;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use delivery::{Context, Delivery};
 pub use enqueue::Enqueueing;

@@ -934,11 +934,14 @@ libmq_status libmq_metrics_read(libmq_broker *broker,
                                 libmq_error **err);
 
 /**
- * The figures as Prometheus reads them. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * The figures as Prometheus reads them (text format 0.0.4): each queue's under its name as label `queue`, as in
+ * `libmq_ready{queue="orders"} 3`; counters end in `_total`, durations in `_seconds`.
  *
- * Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL.
+ * Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_CLOSED`.
  */
-libmq_status libmq_metrics_text(libmq_broker *broker, char **out_prometheus, libmq_error **err);
+libmq_status libmq_metrics_text(libmq_broker *broker,
+                                char **out_prometheus,
+                                libmq_error **err);
 
 /**
  * What opening found, as a JSON object of numbers: `messages` live, `dead_letters`, `suspects` (in hand when the last

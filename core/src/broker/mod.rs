@@ -15,6 +15,7 @@ mod message;
 mod metrics;
 mod open;
 mod options;
+mod prometheus;
 mod recovery;
 mod shared;
 mod stations;

@@ -15,6 +15,7 @@ use super::token::opening_of;
 use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Events;
 use crate::journal::Replay;
 use crate::storage::{Mark, Marks};
 use crate::sync::Arc;
@@ -134,13 +135,14 @@ impl Replayed {
         clock: BrokerClock,
         marks: Arc<Marks>,
         bounds: Bounds,
+        events: Events,
     ) -> Result<(State, Found)> {
         let found = Found {
             messages: self.messages.len() as u64,
             dead_letters: self.dead.len() as u64,
             suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
         };
-        let state = State::new(clock, marks, bounds);
+        let state = State::new(clock, marks, bounds, events);
         for name in &self.queues {
             state.queues.named(name)?;
         }

@@ -172,6 +172,51 @@ test('a broker that nobody has any more goes on until the program ends', async (
   assert.deepEqual([ended.code, ended.stdout], [0, '20\n'], ended.stderr);
 });
 
+/** A broker whose handle was collected without a close kept its directory LOCKED until the end of the program. */
+test('a broker that nobody has any more, and that was not started, gives its directory up', async () => {
+  const ended = await program(
+    `
+    const collect = async () => { for (let i = 0; i < 5; i++) { gc(); await pause(1); } };
+    const state = () => open(args[0], { cacheBytes: 1 << 20 }).then((broker) => broker.close(), ({ code }) => code);
+    const forget = async (use) => { await use(await open(args[0])); };
+    for (const use of [
+      () => {},
+      (broker) => broker.enqueue('q', 1),
+      async (broker) => { broker.handle('q', () => {}); broker.handle('r', () => {}); },
+      async (broker) => { broker.handle('r', () => {}); await broker.start(); await broker.stop(); },
+      async (broker) => { for await (const delivery of broker.deliveries('q')) { await delivery.ack(); break; } },
+    ]) {
+      await forget(use);
+      await collect();
+      const next = await open(args[0], { cacheBytes: 1 << 20, lockTimeout: 60_000 });
+      console.log(next.recovery.suspects, await next.receive('q', { timeout: 0 }) === null);
+      await next.close();
+      await open(args[0]).then((broker) => broker.enqueue('q', 1).then(() => broker.close()));
+    }
+    let held, waiting;
+    for (const use of [
+      async (broker) => { held = await broker.receive('q'); },
+      async (broker) => { waiting = broker.receive('nothing', { signal: AbortSignal.timeout(100) }).catch(() => {}); },
+      async (broker) => { held = broker.deadLetters; },
+      async (broker) => { await broker.start(); broker.unref(); },
+    ]) {
+      await forget(use);
+      await collect();
+      console.log(await state());
+      await waiting;
+      held = waiting = undefined;
+      await collect();
+      const next = await open(args[0], { lockTimeout: 100 }).catch(({ code }) => code);
+      if (next === 'LOCKED') console.log('started');
+      else await next.close();
+    }`,
+    directory(),
+  );
+  const free = ['0 true', '0 false', '0 false', '0 false', '0 false'];
+  const locked = ['LOCKED', 'LOCKED', 'LOCKED', 'LOCKED', 'started', ''];
+  assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, [...free, ...locked]], ended.stderr);
+});
+
 /** A lease is the core's to keep: a loop that is blocked for longer than pulled leases last loses no handler's. */
 test('a loop that is blocked for less than the timeout runs nothing twice', async () => {
   const ended = await program(

@@ -265,8 +265,12 @@ impl Options {
         self
     }
 
-    /// Refuses what is out of range, naming the option.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses what is out of range, naming the option. Every open does; for the bindings, where they may not come to that.
+    ///
+    /// # Errors
+    /// `INVALID`.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<()> {
         let range = |name: &str, value: u64, min: u64, max: u64| {
             if (min..=max).contains(&value) {
                 Ok(())
@@ -278,8 +282,9 @@ impl Options {
             if (min..=limits::DURATION_MAX).contains(&value) {
                 Ok(())
             } else {
+                let min = if min.is_zero() { "zero".into() } else { format!("{min:?}") };
                 Err(Error::invalid(format!(
-                    "{name} is {value:?}, but goes from {min:?} to ten years"
+                    "{name} is {value:?}, but goes from {min} to ten years"
                 )))
             }
         };

@@ -96,13 +96,18 @@ function closed() {
 function errorOf(text) {
   const [code, path, ...message] = text.split(SEPARATOR);
   const words = message.join(SEPARATOR);
-  return new LibmqError(code, path === '' && ABOUT_OPTIONS.has(code) ? inCamelCase(words) : words, path);
+  return new LibmqError(code, ABOUT_OPTIONS.has(code) ? inCamelCase(words, path) : words, path);
 }
 
-// Errors that name options, as Rust writes them, and nothing else that may have such a name.
-const ABOUT_OPTIONS = new Set(['INVALID', 'TOO_LARGE', 'UNSUPPORTED']);
+// Errors that name options, as Rust writes them, and beside a path nothing that may have such a name.
+const ABOUT_OPTIONS = new Set(['INVALID', 'TOO_LARGE', 'UNSUPPORTED', 'STORAGE_FULL']);
 
-function inCamelCase(text) {
+function inCamelCase(text, path) {
+  if (path !== '')
+    return text
+      .split(path)
+      .map((part) => inCamelCase(part, ''))
+      .join(path);
   return text.replace(/(?<=[a-z])_([a-z])/g, (_, letter) => letter.toUpperCase());
 }
 

@@ -1,6 +1,7 @@
 // What every public function says to what it must not be given.
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import {
@@ -325,7 +326,8 @@ test('an option that is refused is named as it was written, with the value it wa
     'syncInterval is 0.5 ms, but goes from 1ms to ten years': opens({ syncInterval: 0.5 }),
     'lockTimeout is 1e+300 ms, but goes from zero to ten years': opens({ lockTimeout: 1e300 }),
     'defaultBackoff factor is 0.5, but goes from 1 to 1000': opens({ defaultBackoff: { factor: 0.5 } }),
-    'maxBytes is not supported by this version': opens({ maxBytes: 1e9 }),
+    'maxBytes is 1000, but goes from 524288 to 18446744073709551615': opens({ maxBytes: 1000 }),
+    'onCorruption quarantine is not supported by this version': opens({ onCorruption: 'quarantine' }),
     'priority is 4294967296, but goes from 0 to 9': enqueue({ priority: 2 ** 32 }),
     'priority is 300, but goes from 0 to 9': enqueue({ priority: 300 }),
     'delay and runAt exclude each other': enqueue({ delay: 5, runAt: new Date() }),
@@ -335,6 +337,23 @@ test('an option that is refused is named as it was written, with the value it wa
   for (const [text, call] of Object.entries(said)) {
     await assert.rejects(call, ({ message: found }) => (assert.equal(found, text), true));
   }
+});
+
+test('an option is named as it was written beside a path, which stays as it is', async (t) => {
+  const path = directory().replace(/queue$/, 'the_queue');
+  const queue = await broker(t, { maxBytes: 1 << 20, durability: 'os' }, path);
+  const body = Buffer.alloc(10_000);
+  const full = async () => {
+    for (;;) await queue.enqueue('q', body);
+  };
+  await assert.rejects(full(), ({ code, message: text }) => {
+    assert.equal(code, 'STORAGE_FULL');
+    assert.ok(text.startsWith(`maxBytes is 1048576: ${path} takes `), text);
+    return true;
+  });
+  const file = `${path}/../a_file`;
+  writeFileSync(file, '');
+  await assert.rejects(open(file), { code: 'INVALID', message: /a_file is not a directory/ });
 });
 
 test('what is no whole number is no count, and is named as it was given', async (t) => {

@@ -23,6 +23,10 @@ use crate::sync::{Arc, Mutex, lock};
 pub struct Enqueueing<'a>(Stage<'a>);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each future has one, and a box would be one more allocation an enqueue"
+)]
 enum Stage<'a> {
     New(Broker, Message<'a>),
     Waits(Arc<Mutex<Answer>>),

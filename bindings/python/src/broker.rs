@@ -14,6 +14,7 @@ use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
 use crate::error::{OrRaise, exception, unsupported, wrong_type};
 use crate::hiring::{Foreman, Order};
+use crate::leaving::Waits;
 use crate::message::Message;
 use crate::metrics;
 use crate::options::{self, BrokerOptions};
@@ -33,6 +34,7 @@ pub(crate) struct Broker {
     inner: libmq::Broker,
     /// An enqueue may wait for room.
     blocks: bool,
+    waits: Arc<Waits>,
     hiring: Sender<Order>,
     foreman: Mutex<Option<Foreman>>,
     forks: u32,
@@ -46,7 +48,14 @@ impl Broker {
         let inner = open(py, &path, &options)?;
         let (hiring, foreman) = Foreman::new();
         let foreman = Mutex::new(Some(foreman));
-        Ok(Self { inner, blocks: options.blocks, hiring, foreman, forks: libmq::storage::forks() })
+        Ok(Self {
+            inner,
+            blocks: options.blocks,
+            waits: Arc::default(),
+            hiring,
+            foreman,
+            forks: libmq::storage::forks(),
+        })
     }
 
     /// Enqueues a message, and returns when it has reached its durability.
@@ -187,11 +196,6 @@ impl Broker {
         let _ = self.hiring.send(Order::Leave);
     }
 
-    /// Handlers take no more messages, and run to their end; waits for nobody.
-    fn _shut(&self, py: Python<'_>) {
-        py.detach(|| self.inner.shut_handlers());
-    }
-
     /// Starts to call handlers. Started already: nothing.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.inner.start()).or_raise(py)
@@ -199,13 +203,12 @@ impl Broker {
 
     fn _stop(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        waiting(py, &self.inner, |interrupt| self.inner.stop_until(timeout, interrupt))
+        self.ending(py, |interrupt| self.inner.stop_until(timeout, interrupt))
     }
 
     fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        let closed =
-            waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt));
+        let closed = self.ending(py, |interrupt| self.inner.close_until(timeout, interrupt));
         // It may have closed all the same.
         if self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed) {
             self._dismiss();
@@ -224,7 +227,8 @@ impl Broker {
         if idle || timeout == Some(Duration::ZERO) {
             return Ok(idle);
         }
-        waiting(py, &self.inner, |interrupt| self.inner.wait_idle_until(timeout, interrupt))
+        let call = |interrupt: &Interrupt| self.inner.wait_idle_until(timeout, interrupt);
+        self.wait(py, call, |idle| *idle)?.ok_or_else(|| program_ends(py))
     }
 
     /// Takes a snapshot now.
@@ -315,7 +319,7 @@ impl Broker {
         let at_once = py.detach(|| call(&Interrupt::at_once()));
         let receipts = match at_once {
             Err(error) if self.blocks && error.kind() == ErrorKind::Full => {
-                waiting(py, &self.inner, call)?
+                self.wait(py, call, |_| true)?.ok_or_else(|| exception(py, &error))?
             }
             other => other.or_raise(py)?,
         };
@@ -339,8 +343,41 @@ impl Broker {
         if !there.is_empty() || timeout == Some(Duration::ZERO) {
             return Ok(there);
         }
-        waiting(py, &self.inner, call)
+        let came = |deliveries: &Vec<libmq::Delivery>| !deliveries.is_empty();
+        self.wait(py, call, came)?.ok_or_else(|| program_ends(py))
     }
+
+    /// Runs a call that waits, perhaps for ever; None if the program ends before anything came.
+    fn wait<R: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&Interrupt) -> libmq::Result<R> + Send,
+        came: impl FnOnce(&R) -> bool,
+    ) -> PyResult<Option<R>> {
+        self.waits.wait(py, |interrupt| waiting(py, &self.inner, interrupt, call), came)
+    }
+
+    /// Runs a call that waits for handlers to end.
+    fn ending<R: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&Interrupt) -> libmq::Result<R> + Send,
+    ) -> PyResult<R> {
+        self.waits.stop(|interrupt| waiting(py, &self.inner, interrupt, call))
+    }
+
+    pub(crate) fn inner(&self) -> &libmq::Broker {
+        &self.inner
+    }
+
+    pub(crate) fn waits(&self) -> &Arc<Waits> {
+        &self.waits
+    }
+}
+
+fn program_ends(py: Python<'_>) -> PyErr {
+    let text = "the program is ending, so nobody waits for messages any more";
+    exception(py, &libmq::Error::new(ErrorKind::Closed, text))
 }
 
 impl Drop for Broker {

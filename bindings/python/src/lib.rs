@@ -18,6 +18,7 @@ mod delivery;
 mod error;
 mod held;
 mod hiring;
+mod leaving;
 mod message;
 mod metrics;
 mod options;
@@ -46,6 +47,8 @@ mod _native {
     use super::held::Held;
     #[pymodule_export]
     use super::hiring::Foreman;
+    #[pymodule_export]
+    use super::leaving::leave;
     #[pymodule_export]
     use super::message::Message;
     #[pymodule_export]

@@ -24,10 +24,10 @@ const DONE: u8 = 0;
 pub(crate) fn waiting<R: Send>(
     py: Python<'_>,
     broker: &Broker,
+    interrupt: &Interrupt,
     call: impl FnOnce(&Interrupt) -> Result<R> + Send,
 ) -> PyResult<R> {
-    let interrupt = Interrupt::new();
-    let answer = attended(py, || call(&interrupt), || broker.interrupt(&interrupt))?;
+    let answer = attended(py, || call(interrupt), || broker.interrupt(interrupt))?;
     let answer = answer.unwrap_or_else(|| {
         broker.poison("a bug in libmq was caught");
         Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from libmq import _native
+from libmq import _native, leaving
 from libmq._native import Backoff, Delivery, Receipt
 from libmq.calling import call_of
 from libmq.crew import Crew
@@ -30,6 +30,7 @@ class Broker(_native.Broker):
     def __init__(self, path: str | os.PathLike[str], options: dict[str, Any]) -> None:
         self._crew = Crew()
         self._run = Run()
+        leaving.watch(self)
 
     @overload
     def handler(
@@ -174,12 +175,6 @@ class Broker(_native.Broker):
     async def arun(self, until_idle: bool = False) -> None:
         """Runs async handlers on this event loop. Not supported by this version."""
         self._unsupported("arun")
-
-    def _leave(self) -> None:
-        """The program ends: nobody waits for messages any more."""
-        self._shut()
-        self._dismiss()
-        self._run.ended()
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 
+use crate::calling::call;
 use crate::error::invalid;
 
 /// What JSON is said to be.
@@ -38,7 +39,7 @@ impl<'a, 'py> Body<'a, 'py> {
             return Ok(Self::Copied(bytes.cast_into::<PyBytes>()?.as_bytes().to_vec()));
         }
         let py = value.py();
-        let json = ENCODE.import(py, "libmq.json_body", "encode")?.call1((value,))?;
+        let json = call(ENCODE.import(py, "libmq.json_body", "encode")?, (value,))?;
         Ok(Self::Json(json.cast_into::<PyString>()?))
     }
 
@@ -77,7 +78,7 @@ pub(crate) fn decode<'py>(
     content_type: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let decode =
-        |text: Bound<'py, PyAny>| DECODE.import(py, "libmq.json_body", "decode")?.call1((text,));
+        |text: Bound<'py, PyAny>| call(DECODE.import(py, "libmq.json_body", "decode")?, (text,));
     if !is_json(content_type) {
         return Ok(PyBytes::new(py, bytes).into_any());
     }

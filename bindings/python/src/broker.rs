@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use libmq::{ErrorKind, Interrupt};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
 
 use crate::body::Body;
+use crate::calling::call;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
 use crate::error::{OrRaise, exception, unsupported, wrong_type};
@@ -123,7 +124,7 @@ impl Broker {
         {
             return Err(wrong_type("items", "a list of bodies and messages", items));
         }
-        let items: Vec<Bound<'_, PyAny>> = items.try_iter()?.collect::<PyResult<_>>()?;
+        let items: Vec<Bound<'_, PyAny>> = call(&py.get_type::<PyList>(), (items,))?.extract()?;
         let mut parts = Vec::with_capacity(items.len());
         for item in &items {
             parts.push(match item.cast::<Message>() {

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 
 use crate::broker::Broker;
 use crate::values::bounded;
-use crate::waiting::attended;
+use crate::waiting::{Thread, attended};
 
 /// How long anybody waits for what handlers hold to be given back, once their grace is over.
 const GIVING_BACK_MAX: Duration = Duration::from_secs(2);
@@ -33,13 +33,7 @@ pub(crate) fn this_thread_handles() {
 /// Whether the end of the program would wait for what this thread waits for. Not so on the main thread, which has not
 /// ended; and daemons are left where they are.
 fn holds_up_the_end(py: Python<'_>) -> PyResult<bool> {
-    if HANDLES.get() {
-        return Ok(true);
-    }
-    let threading = py.import("threading")?;
-    let thread = threading.call_method0("current_thread")?;
-    let is_daemon: bool = thread.getattr("daemon")?.extract()?;
-    Ok(!is_daemon && !thread.is(&threading.call_method0("main_thread")?))
+    Ok(HANDLES.get() || Thread::this(py)? == Thread::Waited)
 }
 
 /// The calls of a broker that wait and would hold up the end of the program.

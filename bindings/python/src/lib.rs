@@ -3,15 +3,17 @@
 //! Small on purpose: what is public is Python source over this. What always holds here:
 //! - whatever may wait, or touch the disk, does so with the interpreter's lock given back;
 //! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`);
+//! - code that is written in Python is called through `calling` alone;
 //! - no lock of this crate is held while the interpreter's is waited for, but a worker's, which is its thread's own;
 //! - every class is frozen, so that any thread may use any object.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod backoff;
 mod bell;
 mod body;
 mod broker;
+mod calling;
 mod context;
 mod dead_letters;
 mod delivery;

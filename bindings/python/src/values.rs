@@ -9,6 +9,7 @@ use libmq::limits;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDateTime, PyDelta, PyFloat, PyInt, PyString};
 
+use crate::calling::call;
 use crate::error::{invalid, wrong_type};
 
 /// A text. Borrowed: a str of Python never changes.
@@ -81,10 +82,10 @@ pub(crate) fn moment(name: &str, value: &Bound<'_, PyAny>) -> PyResult<SystemTim
     if !value.is_instance_of::<PyDateTime>() {
         return Err(wrong_type(name, "a datetime", value));
     }
-    if value.call_method0("utcoffset")?.is_none() {
+    if call(&value.getattr("utcoffset")?, ())?.is_none() {
         return Err(invalid(value.py(), format!("{name} is a datetime without a time zone")));
     }
-    let seconds: f64 = value.call_method0("timestamp")?.extract()?;
+    let seconds: f64 = call(&value.getattr("timestamp")?, ())?.extract()?;
     let since = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default();
     Ok(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH))
 }

@@ -17,7 +17,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from libmq._native import leave
 
@@ -36,6 +36,14 @@ _brokers: "weakref.WeakSet[Broker]" = weakref.WeakSet()
 def watch(broker: "Broker") -> None:
     """Has a broker's handlers and waits ended when the program ends."""
     _brokers.add(broker)
+
+
+def role() -> Literal["main", "waited", "daemon"]:
+    """What the thread that calls is at the end of the program."""
+    thread = threading.current_thread()
+    if thread is threading.main_thread():
+        return "main"
+    return "daemon" if thread.daemon else "waited"
 
 
 def _leave() -> None:

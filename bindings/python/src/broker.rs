@@ -1,6 +1,7 @@
 //! The broker: what the package's own class is built on.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use crate::metrics;
 use crate::options::{self, BrokerOptions};
 use crate::receipt::Receipt;
 use crate::said::Said;
-use crate::values::{duration, text, whole};
-use crate::waiting::{pause, waiting};
+use crate::values::{duration, path as path_of, text, whole};
+use crate::waiting::{answered, attended, pause, waiting};
 
 /// How soon a held directory is tried again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -44,7 +45,8 @@ pub(crate) struct Broker {
 #[pymethods]
 impl Broker {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+    fn new(py: Python<'_>, path: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let path = path_of(path)?;
         let options = BrokerOptions::of(options)?;
         let inner = open(py, &path, &options)?;
         let (hiring, foreman) = Foreman::new();
@@ -202,9 +204,29 @@ impl Broker {
         py.detach(|| self.inner.start()).or_raise(py)
     }
 
-    fn _stop(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// An urgent one gives no grace once a signal ends it; with `now` nobody gets any.
+    #[pyo3(signature = (timeout, urgent=false, now=false))]
+    fn _stop(
+        &self,
+        py: Python<'_>,
+        timeout: &Bound<'_, PyAny>,
+        urgent: bool,
+        now: bool,
+    ) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        self.ending(py, |interrupt| self.inner.stop_until(timeout, interrupt))
+        self.waits.stop(|interrupt| {
+            let hurry = || {
+                self.inner.interrupt(interrupt);
+                if urgent || now {
+                    self.inner.interrupt(interrupt);
+                }
+            };
+            if now {
+                hurry();
+            }
+            let stop = || self.inner.stop_until(timeout, interrupt);
+            answered(py, &self.inner, attended(py, stop, hurry)?)
+        })
     }
 
     fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -295,8 +317,8 @@ impl Broker {
 
     /// The directory.
     #[getter]
-    fn path(&self) -> String {
-        self.inner.path().to_string_lossy().into_owned()
+    fn path(&self) -> &OsStr {
+        self.inner.path().as_os_str()
     }
 
     /// Refuses what this version does not have; a closed broker, and a parent's, first.

@@ -3,9 +3,11 @@
 //! A value of a wrong type is a TypeError, one out of its range an InvalidError. Nothing is rounded, and no bool passes
 //! for a number.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libmq::limits;
+use pyo3::exceptions::PyUnicodeEncodeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDateTime, PyDelta, PyFloat, PyInt, PyString};
 
@@ -17,6 +19,20 @@ pub(crate) fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a 
     let text = value.cast::<PyString>().map_err(|_| wrong_type(name, "a str", value))?;
     text.to_str().map_err(|_| {
         invalid(value.py(), format!("{name} has a lone surrogate, which is not UTF-8"))
+    })
+}
+
+/// A path: a str, or what has one. Bytes that are not UTF-8 stand in it as Python writes them, as surrogates.
+pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    let py = value.py();
+    value.extract::<PathBuf>().map_err(|error| {
+        if error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return invalid(
+                py,
+                "path has a lone surrogate that stands for no byte of a file's name",
+            );
+        }
+        error
     })
 }
 

@@ -32,7 +32,15 @@ pub(crate) fn waiting<R: Send>(
     interrupt: &Interrupt,
     call: impl FnOnce(&Interrupt) -> Result<R> + Send,
 ) -> PyResult<R> {
-    let answer = attended(py, || call(interrupt), || broker.interrupt(interrupt))?;
+    answered(py, broker, attended(py, || call(interrupt), || broker.interrupt(interrupt))?)
+}
+
+/// What a call of a broker answered that was attended.
+pub(crate) fn answered<R>(
+    py: Python<'_>,
+    broker: &Broker,
+    answer: Option<Result<R>>,
+) -> PyResult<R> {
     let answer = answer.unwrap_or_else(|| {
         broker.poison("a bug in libmq was caught");
         Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))

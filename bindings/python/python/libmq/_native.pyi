@@ -1,7 +1,7 @@
 """The native part: what the package is built on. Names that begin with an underscore are the package's own."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias, final
@@ -448,7 +448,7 @@ class Broker:
     def _handle(self, queue: str, number: int, options: dict[str, Any]) -> None: ...
     def _foreman(self) -> Foreman | None: ...
     def _dismiss(self) -> None: ...
-    def _stop(self, timeout: _Duration) -> None: ...
+    def _stop(self, timeout: _Duration, urgent: bool = False, now: bool = False) -> None: ...
     def _close(self, timeout: _Duration) -> None: ...
     def _metrics(self) -> dict[str, Any]: ...
     def _recovery(self) -> dict[str, Any]: ...
@@ -494,7 +494,7 @@ class Worker:
     def undecodable(self, error: str) -> None:
         """The body is not what it says it is."""
 
-def leave(brokers: list[Broker], grace_max: float) -> None:
+def leave(brokers: Sequence[Broker], grace_max: float) -> None:
     """The program ends: waits end at once, and handlers within their grace, at most this one."""
 
 def check_duration(name: str, value: _Duration) -> float:

@@ -1,8 +1,8 @@
 """The end of the program, for brokers that nobody closed.
 
-Handlers run on daemon threads, for which Python does not wait. Here they are waited for, within bounds: what they hold is
-cancelled with `shutdown`, and given back when their grace is over. Threads of the program that wait in libmq are told
-that nothing will come, since Python does wait for those. Nothing is closed: the next open finds what is there.
+Handlers run on daemon threads, for which Python does not wait. Here they are waited for, within bounds: what they hold
+is cancelled with `shutdown`, and given back when their grace is over. Threads of the program that wait in libmq are
+told that nothing will come, since Python does wait for those. Nothing is closed: the next open finds what is there.
 
 Python tells of its end before it waits for other threads, and again when these are gone; in between they may have
 opened a broker.
@@ -10,7 +10,7 @@ opened a broker.
 
 import atexit
 
-# Python tells those first that asked last: the threads of a pool are waited for there, too, and may be waiting in libmq.
+# Python tells those first that asked last. A pool waits for its threads then, and they may be waiting in libmq.
 import concurrent.futures.thread  # noqa: F401
 import contextlib
 import os

@@ -88,7 +88,8 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        self.enqueue_until(message, &Interrupt::new())
+        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), &Interrupt::new())?;
+        enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
     /// As [`Broker::enqueue`], with a wait for room that can be ended.
@@ -479,7 +480,9 @@ impl Broker {
     ) -> Result<Vec<Delivery>> {
         let shared = &self.shared;
         shared.check_open()?;
-        check_queue_name(queue)?;
+        if !shared.engine.buffer.state.queues.was_named(queue) {
+            check_queue_name(queue)?;
+        }
         if !(1..=limits::RECEIVE_MAX).contains(&max) {
             return Err(Error::invalid(format!(
                 "max is {max}, but goes from 1 to {}",

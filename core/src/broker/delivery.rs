@@ -331,7 +331,7 @@ impl Delivery {
         self.settled.store(true, Ordering::Relaxed);
         let children = self.take_children();
         let mut places = children.places;
-        let window = self.flight.entry().map_or(Duration::ZERO, |entry| entry.head.window);
+        let window = self.flight.dedup_window();
         let open = self.shared.check_open();
         let result = open.and_then(|()| {
             self.shared.with_new_messages(&children.messages, None, |messages| {

@@ -202,6 +202,9 @@ impl Shared {
     /// Refuses a closed broker, and messages that are out of range.
     fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
         self.check_open()?;
+        if let [message] = messages {
+            return self.check_message(message);
+        }
         if messages.len() > limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid(format!(
                 "a batch has {} messages, but at most {}",
@@ -211,7 +214,7 @@ impl Shared {
         }
         messages.iter().try_for_each(|message| self.check_message(message))?;
         let bytes: usize = messages.iter().map(Message::size).sum();
-        if messages.len() > 1 && bytes > self.options.max_batch_bytes {
+        if bytes > self.options.max_batch_bytes {
             let most = self.options.max_batch_bytes;
             return Err(Error::new(
                 ErrorKind::TooLarge,

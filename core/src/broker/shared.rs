@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::clerk::{Clerk, refuse_in_callback};
-use super::message::{Dedup, Message, TRACEPARENT};
+use super::message::{Dedup, Message, TRACEPARENT, check_queue_name};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
 use crate::buffer::{NewMessage, put_header};
@@ -54,6 +54,10 @@ impl Shared {
 
     /// Refuses a message that is out of range.
     pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<()> {
+        let queues = &self.engine.buffer.state.queues;
+        if !queues.was_named(&message.queue) {
+            check_queue_name(&message.queue)?;
+        }
         message.check(self.options.max_message_bytes)?;
         if let Some(moment) = message.run_at
             && Moment::from_system(moment) > self.engine.now().after(limits::DURATION_MAX)
@@ -86,6 +90,9 @@ impl Shared {
         trace: Option<&str>,
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
+        if messages.is_empty() {
+            return work(&[]);
+        }
         let now = self.engine.buffer.state.clock.recent();
         if let [message] = messages {
             return work(std::slice::from_ref(&self.new_message(message, trace, now)?));

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use libmq::{ErrorKind, Interrupt};
+use libmq::{ErrorKind, Event, Interrupt};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
 
@@ -16,14 +16,18 @@ use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
 use crate::error::{OrRaise, exception, unsupported, wrong_type};
 use crate::hiring::{Foreman, Order};
+use crate::inbox::Inbox;
 use crate::leaving::Waits;
+use crate::listener::{Listener, Told};
 use crate::message::Message;
 use crate::metrics;
 use crate::options::{self, BrokerOptions};
 use crate::receipt::Receipt;
 use crate::said::Said;
+use crate::tray::{News, Piles, Tray, serves};
 use crate::values::{duration, path as path_of, text, whole};
 use crate::waiting::{answered, attended, pause, waiting};
+use crate::watch::Watch;
 
 /// How soon a held directory is tried again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -39,6 +43,9 @@ pub(crate) struct Broker {
     waits: Arc<Waits>,
     hiring: Sender<Order>,
     foreman: Mutex<Option<Foreman>>,
+    piles: Piles,
+    telling: Option<Sender<Told>>,
+    listener: Mutex<Option<Listener>>,
     forks: u32,
 }
 
@@ -47,7 +54,13 @@ impl Broker {
     #[new]
     fn new(py: Python<'_>, path: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let path = path_of(path)?;
-        let options = BrokerOptions::of(options)?;
+        let mut options = BrokerOptions::of(options)?;
+        let (telling, listener) = options.listens.then(Listener::new).unzip();
+        if let Some(telling) = telling.clone() {
+            // A listener that has left is told nothing.
+            let tell = move |event: &Event| _ = telling.send(Some(event.clone()));
+            options.core = options.core.log(tell);
+        }
         let inner = open(py, &path, &options)?;
         let (hiring, foreman) = Foreman::new();
         let foreman = Mutex::new(Some(foreman));
@@ -57,6 +70,9 @@ impl Broker {
             waits: Arc::default(),
             hiring,
             foreman,
+            piles: Piles::default(),
+            telling,
+            listener: Mutex::new(listener),
             forks: libmq::storage::forks(),
         })
     }
@@ -179,6 +195,7 @@ impl Broker {
         queue: &Bound<'_, PyAny>,
         number: u64,
         options: &Bound<'_, PyDict>,
+        on_loop: bool,
     ) -> PyResult<()> {
         let (queue, options) = (text("queue", queue)?, options::handler(options)?);
         let hiring = self.hiring.clone();
@@ -186,7 +203,67 @@ impl Broker {
             // A worker for whom nobody is there any more has left.
             let _ = hiring.send(Order::Hire(number, worker));
         };
-        py.detach(|| self.inner.handle_on_threads(queue, options, hire)).or_raise(py)
+        let handle = || self.inner.handle_on_threads(queue, options, hire);
+        py.detach(|| self.called(on_loop, handle)).or_raise(py)
+    }
+
+    /// Has the queue's messages handled by a loop, which is told in its tray when there is something to take.
+    fn _handle_on_loop(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        tray: &Tray,
+        number: u64,
+        options: &Bound<'_, PyDict>,
+        on_loop: bool,
+    ) -> PyResult<Inbox> {
+        let (queue, options) = (text("queue", queue)?, options::handler(options)?);
+        let pile = tray.pile();
+        let ring = move || pile.put(News::Rung(number));
+        let handle = || self.inner.handle_on_another_loop(queue, options, ring);
+        py.detach(|| self.called(on_loop, handle)).or_raise(py).map(Inbox::new)
+    }
+
+    /// Tells the loop in its tray when the queue may have got a message.
+    fn _watch(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        tray: &Tray,
+        number: u64,
+    ) -> PyResult<Watch> {
+        let queue = text("queue", queue)?;
+        let pile = tray.pile();
+        let ring = move || pile.put(News::Rung(number));
+        py.detach(|| self.inner.watch(queue, ring)).or_raise(py).map(Watch::new)
+    }
+
+    /// Enqueues a message without waiting for anything; the loop is told in its tray what became of it.
+    fn _begin(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        message: &Message,
+        tray: &Tray,
+        number: u64,
+        in_handler: bool,
+    ) -> PyResult<()> {
+        let body = Body::of(message.body(py))?;
+        let message = message.said(py).message(py, text("queue", queue)?, &body)?;
+        let pile = tray.pile();
+        let done = move |receipt| pile.put(News::Done(number, receipt));
+        let begin = || self.inner.enqueue_then(message, done);
+        py.detach(|| self.called(in_handler, begin)).or_raise(py)
+    }
+
+    /// Has a tray told when the broker is closed, or the program ends.
+    fn _tell_of_end(&self, tray: &Tray) {
+        self.piles.add(&tray.pile());
+    }
+
+    /// What the core tells; once, and only if it was asked for.
+    fn _listener(&self) -> Option<Listener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The end of the channel that waits for workers; once.
@@ -194,9 +271,13 @@ impl Broker {
         self.foreman.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// There is nobody left who would start threads for workers.
+    /// There is nobody left who would start threads for workers, and nothing left to tell.
     fn _dismiss(&self) {
         let _ = self.hiring.send(Order::Leave);
+        if let Some(telling) = &self.telling {
+            let _ = telling.send(None);
+        }
+        self.piles.gone();
     }
 
     /// Starts to call handlers. Started already: nothing.
@@ -233,7 +314,7 @@ impl Broker {
         let timeout = duration("timeout", timeout)?;
         let closed = self.ending(py, |interrupt| self.inner.close_until(timeout, interrupt));
         // It may have closed all the same.
-        if self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed) {
+        if self._is_closed() {
             self._dismiss();
         }
         closed
@@ -305,6 +386,11 @@ impl Broker {
         metrics::metrics(py, &figures)
     }
 
+    /// The figures as Prometheus reads them: its text format, version 0.0.4, each queue a label.
+    fn prometheus(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| self.inner.metrics().map(|figures| figures.to_prometheus())).or_raise(py)
+    }
+
     fn _recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         metrics::recovery(py, self.inner.recovery())
     }
@@ -319,6 +405,15 @@ impl Broker {
     #[getter]
     fn path(&self) -> &OsStr {
         self.inner.path().as_os_str()
+    }
+
+    /// Refuses a closed broker, and a parent's.
+    fn _check_open(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.check_open().or_raise(py)
+    }
+
+    fn _is_closed(&self) -> bool {
+        self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed)
     }
 
     /// Refuses what this version does not have; a closed broker, and a parent's, first.
@@ -341,7 +436,7 @@ impl Broker {
         let call = |interrupt: &Interrupt| self.inner.enqueue_batch_until(messages, interrupt);
         let at_once = py.detach(|| call(&Interrupt::at_once()));
         let receipts = match at_once {
-            Err(error) if self.blocks && error.kind() == ErrorKind::Full => {
+            Err(error) if self.blocks && error.kind() == ErrorKind::Full && !serves() => {
                 self.wait(py, call, |_| true)?.ok_or_else(|| exception(py, &error))?
             }
             other => other.or_raise(py)?,
@@ -393,6 +488,15 @@ impl Broker {
         &self.inner
     }
 
+    /// Runs a call of the broker, as one of a handler if it is.
+    fn called<R>(&self, in_handler: bool, call: impl FnOnce() -> R) -> R {
+        if in_handler { self.inner.as_handler(call) } else { call() }
+    }
+
+    pub(crate) fn piles(&self) -> &Piles {
+        &self.piles
+    }
+
     pub(crate) fn waits(&self) -> &Arc<Waits> {
         &self.waits
     }
@@ -407,7 +511,11 @@ impl Drop for Broker {
     fn drop(&mut self) {
         if libmq::storage::forks() != self.forks {
             // The parent's, and so are the locks, which another of its threads may have held.
-            std::mem::forget((self.inner.clone(), self.hiring.clone()));
+            std::mem::forget((self.inner.clone(), self.hiring.clone(), self.telling.clone()));
+            std::mem::forget(std::mem::take(&mut self.piles));
+            std::mem::forget(
+                self.listener.get_mut().unwrap_or_else(PoisonError::into_inner).take(),
+            );
             std::mem::forget(self.foreman.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
         }

@@ -1,6 +1,6 @@
 //! A message as its handler sees it: everything but the settling, which is the handler's return.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -17,12 +17,18 @@ static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 #[derive(Debug)]
 pub(crate) struct Context {
     delivery: Arc<libmq::Delivery>,
+    /// Taken away when the attempt has ended, so that the two do not keep each other.
+    scope: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Context {
+    fn scope(&self) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.scope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn new(py: Python<'_>, delivery: Arc<libmq::Delivery>) -> PyResult<Bound<'_, Self>> {
         let held = PyClassInitializer::from(Held::new(Arc::clone(&delivery)));
-        Bound::new(py, held.add_subclass(Self { delivery }))
+        Bound::new(py, held.add_subclass(Self { delivery, scope: Mutex::default() }))
     }
 }
 
@@ -52,6 +58,18 @@ impl Context {
         let Some(reason) = self.cancel_reason() else { return Ok(()) };
         let cancelled = call(CANCELLED.import(py, "libmq.outcomes", "Cancelled")?, (reason,))?;
         Err(PyErr::from_value(cancelled))
+    }
+
+    /// What the scope of the attempt has made, None without one.
+    #[getter(scope)]
+    fn scope_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.scope().as_ref().map(|scope| scope.clone_ref(py))
+    }
+
+    fn _set_scope(&self, scope: Option<Py<PyAny>>) {
+        // What it was before may be dropped by code of Python, which may ask for it.
+        let before = std::mem::replace(&mut *self.scope(), scope);
+        drop(before);
     }
 
     fn __repr__(&self) -> String {

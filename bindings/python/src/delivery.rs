@@ -14,6 +14,8 @@ use crate::held::Held;
 use crate::values::{any_text, duration};
 
 static SETTLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static ENTER_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static EXIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// A message that was received. Settled once; garbage before that, it is held until its lease runs out.
 #[pyclass(frozen, extends = Held, module = "libmq")]
@@ -93,6 +95,20 @@ impl Delivery {
     ) -> PyResult<()> {
         let settle = SETTLE.import(this.py(), "libmq.settling", "settle_delivery")?;
         call(settle, (this, raised)).map(drop)
+    }
+
+    fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        call(ENTER_ASYNC.import(this.py(), "libmq.settling", "enter_delivery")?, (this,))
+    }
+
+    /// As `__exit__`: a settle waits for no sync.
+    fn __aexit__<'py>(
+        this: &Bound<'py, Self>,
+        _class: &Bound<'py, PyAny>,
+        raised: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        call(EXIT_ASYNC.import(this.py(), "libmq.settling", "exit_delivery")?, (this, raised))
     }
 
     /// To the dead letters, because its body is not what it says it is.

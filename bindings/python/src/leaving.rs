@@ -81,9 +81,14 @@ impl Waits {
     /// Runs a stop or a close.
     pub(crate) fn stop<R>(&self, call: impl FnOnce(&Interrupt) -> R) -> R {
         let interrupt = Arc::new(Interrupt::new());
-        self.state().stops.push(Arc::clone(&interrupt));
-        let answer = call(&interrupt);
-        self.state().stops.retain(|other| !Arc::ptr_eq(other, &interrupt));
+        self.stop_with(&interrupt, || call(&interrupt))
+    }
+
+    /// As `stop`, with an interrupt that others know.
+    pub(crate) fn stop_with<R>(&self, interrupt: &Arc<Interrupt>, call: impl FnOnce() -> R) -> R {
+        self.state().stops.push(Arc::clone(interrupt));
+        let answer = call();
+        self.state().stops.retain(|other| !Arc::ptr_eq(other, interrupt));
         answer
     }
 
@@ -118,6 +123,7 @@ pub(crate) fn leave(
     for broker in &brokers {
         let (inner, waits) = (broker.inner().clone(), Arc::clone(broker.waits()));
         waits.end().iter().for_each(|interrupt| inner.interrupt(interrupt));
+        broker.piles().over();
         let told = told.clone();
         let stop = move || {
             // It answers that it had to cancel, or that it is closed.

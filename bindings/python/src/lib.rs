@@ -2,7 +2,8 @@
 //!
 //! Small on purpose: what is public is Python source over this. What always holds here:
 //! - whatever may wait, or touch the disk, does so with the interpreter's lock given back;
-//! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`);
+//! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`), what an
+//!   event loop waits for through a list and a file descriptor (`tray`);
 //! - code that is written in Python is called through `calling` alone;
 //! - no lock of this crate is held while the interpreter's is waited for, but a worker's, which is its thread's own;
 //! - every class is frozen, so that any thread may use any object.
@@ -20,14 +21,19 @@ mod delivery;
 mod error;
 mod held;
 mod hiring;
+mod inbox;
+mod interrupt;
 mod leaving;
+mod listener;
 mod message;
 mod metrics;
 mod options;
 mod receipt;
 mod said;
+mod tray;
 mod values;
 mod waiting;
+mod watch;
 mod worker;
 
 /// What the package is made of.
@@ -50,13 +56,23 @@ mod _native {
     #[pymodule_export]
     use super::hiring::Foreman;
     #[pymodule_export]
+    use super::inbox::{Inbox, Run};
+    #[pymodule_export]
+    use super::interrupt::Interrupt;
+    #[pymodule_export]
     use super::leaving::leave;
+    #[pymodule_export]
+    use super::listener::Listener;
     #[pymodule_export]
     use super::message::Message;
     #[pymodule_export]
     use super::receipt::Receipt;
     #[pymodule_export]
+    use super::tray::{Tray, serve};
+    #[pymodule_export]
     use super::values::check_duration;
+    #[pymodule_export]
+    use super::watch::Watch;
     #[pymodule_export]
     use super::worker::Worker;
 }

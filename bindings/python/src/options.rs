@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::backoff::Backoff;
-use crate::error::{invalid, unsupported, wrong_type};
+use crate::error::{invalid, wrong_type};
 use crate::said::DURABILITIES;
 use crate::values::{bounded, duration, text, truth, whole, word};
 
@@ -22,6 +22,8 @@ pub(crate) struct BrokerOptions {
     /// An enqueue may wait for room.
     pub(crate) blocks: bool,
     pub(crate) lock_timeout: std::time::Duration,
+    /// Somebody listens to what the core has to tell.
+    pub(crate) listens: bool,
 }
 
 impl BrokerOptions {
@@ -67,7 +69,10 @@ impl BrokerOptions {
                 core.lock_timeout(self.lock_timeout)
             }
             "clock" => core.clock(word(name, value, CLOCKS)?),
-            "scope" => return Err(unsupported(value.py(), "scope")),
+            "listens" => {
+                self.listens = truth(name, value)?;
+                core
+            }
             _ => return Err(invalid(value.py(), format!("there is no option {name}"))),
         };
         Ok(())
@@ -91,7 +96,6 @@ pub(crate) fn handler(given: &Bound<'_, PyDict>) -> PyResult<HandlerOptions> {
             "backoff" => options.backoff(backoff(name, value)?),
             "cancel_grace" => options.cancel_grace(duration(name, value)?),
             "lease_extension_enabled" => options.lease_extension_enabled(truth(name, value)?),
-            "scope" => return Err(unsupported(value.py(), "scope")),
             _ => return Err(invalid(value.py(), format!("there is no option {name}"))),
         };
     }

@@ -277,6 +277,30 @@ impl Broker {
         self.handle_on(queue, options, false, ring, ())
     }
 
+    /// As [`Broker::handle_on_loop`], but not called on the loop: whoever calls waits for the handler that is replaced.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_another_loop(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        self.handle_on(queue, options, !is_in_handler(), ring, ())
+    }
+
+    /// Runs a call as if this thread were running a handler: for the bindings, on the thread of a loop that runs some.
+    #[doc(hidden)]
+    pub fn as_handler<R>(&self, call: impl FnOnce() -> R) -> R {
+        let before = is_in_handler();
+        set_in_handler(true);
+        let answer = call();
+        set_in_handler(before);
+        answer
+    }
+
     /// As [`Broker::handle_on_loop`]; whoever calls may wait for the handler that is replaced. `kept` is dropped with the
     /// handler.
     #[cfg(feature = "tokio")]

@@ -18,11 +18,18 @@ __all__ = [
     "Delivery",
     "Foreman",
     "Held",
+    "Inbox",
+    "Interrupt",
+    "Listener",
     "Message",
     "Receipt",
+    "Run",
+    "Tray",
+    "Watch",
     "Worker",
     "check_duration",
     "leave",
+    "serve",
 ]
 
 _Duration: TypeAlias = float | timedelta
@@ -209,7 +216,9 @@ class Context(Held):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt was cancelled. Nothing is interrupted: a handler that runs long looks here."""
+        """Whether the attempt was cancelled. An async handler's task is cancelled then, too; nothing else is interrupted:
+        a handler that runs long looks here.
+        """
 
     @property
     def cancel_reason(self) -> Literal["timeout", "shutdown", "cancelled", "lease_lost"] | None:
@@ -220,6 +229,12 @@ class Context(Held):
 
     def raise_if_cancelled(self) -> None:
         """Raises Cancelled if the attempt was cancelled."""
+
+    @property
+    def scope(self) -> Any:
+        """What the scope of the attempt has made, as long as it is open; None without one."""
+
+    def _set_scope(self, scope: object) -> None: ...
 
 @final
 class Delivery(Held):
@@ -244,6 +259,13 @@ class Delivery(Held):
 
     def __enter__(self) -> Self: ...
     def __exit__(
+        self,
+        _class: type[BaseException] | None,
+        raised: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self,
         _class: type[BaseException] | None,
         raised: BaseException | None,
@@ -446,7 +468,17 @@ class Broker:
     def path(self) -> str:
         """The directory."""
 
-    def _handle(self, queue: str, number: int, options: dict[str, Any]) -> None: ...
+    def prometheus(self) -> str:
+        """The figures as Prometheus reads them: its text format, version 0.0.4, each queue a label."""
+
+    def _handle(self, queue: str, number: int, options: dict[str, Any], on_loop: bool) -> None: ...
+    def _handle_on_loop(self, queue: str, tray: Tray, number: int, options: dict[str, Any], on_loop: bool) -> Inbox: ...
+    def _watch(self, queue: str, tray: Tray, number: int) -> Watch: ...
+    def _begin(self, queue: str, message: Message, tray: Tray, number: int, in_handler: bool) -> None: ...
+    def _tell_of_end(self, tray: Tray) -> None: ...
+    def _listener(self) -> Listener | None: ...
+    def _check_open(self) -> None: ...
+    def _is_closed(self) -> bool: ...
     def _foreman(self) -> Foreman | None: ...
     def _dismiss(self) -> None: ...
     def _stop(self, timeout: _Duration, urgent: bool = False, now: bool = False) -> None: ...
@@ -454,6 +486,92 @@ class Broker:
     def _metrics(self) -> dict[str, Any]: ...
     def _recovery(self) -> dict[str, Any]: ...
     def _unsupported(self, what: str) -> NoReturn: ...
+
+@final
+class Tray:
+    """What an event loop watches, and finds things in that were done for it."""
+
+    def __new__(cls) -> Self: ...
+    def fileno(self) -> int:
+        """The file descriptor that is readable when there is something to take."""
+
+    def take(self) -> list[tuple[int, Receipt | BaseException | None]]:
+        """All there is, each with its number: what became of an enqueue, or None for what is to be looked at."""
+
+    @property
+    def over(self) -> bool:
+        """The program ends; known when it was taken."""
+
+    @property
+    def gone(self) -> bool:
+        """The broker is closed, or nobody has it any more; known when it was taken."""
+
+@final
+class Watch:
+    """Rings a tray when its queue may have got a message, until it is garbage."""
+
+    def listen(self) -> None:
+        """From now on it rings for what comes. Whoever listens looks afterwards."""
+
+@final
+class Inbox:
+    """The messages of one handler that runs on a loop."""
+
+    def take(self) -> Run | float | None:
+        """The next message; None without one, and the seconds to ask again in while the disk has no room."""
+
+    def hear_cancelled(self) -> bool:
+        """Whether an attempt was cancelled since this was asked last. To be asked when there is nothing to take."""
+
+    def withdraw(self) -> None:
+        """Takes nothing more; the handler is no more when what runs has ended."""
+
+@final
+class Run:
+    """A handler that runs for a message. Ended once; garbage before that, the message is given back."""
+
+    @property
+    def context(self) -> Context:
+        """The message as its handler sees it."""
+
+    def ack(self) -> None:
+        """The handler returned."""
+
+    def fail(self, error: str) -> None:
+        """The handler failed."""
+
+    def retry(self, delay: _Duration | None, error: str) -> None:
+        """The handler asked for a retry."""
+
+    def reject(self, reason: str) -> None:
+        """The handler rejected the message."""
+
+    def release(self, delay: _Duration) -> None:
+        """The handler gave the message back."""
+
+    def undecodable(self, error: str) -> None:
+        """The body is not what it says it is."""
+
+@final
+class Interrupt:
+    """For one call that waits, on a thread of its own."""
+
+    def __new__(cls) -> Self: ...
+    def set(self, broker: Broker) -> None:
+        """Ends the call: a wait at once, a stop's time for its handlers; the second time, their grace."""
+
+    def stop(self, broker: Broker, timeout: _Duration) -> None:
+        """Stops the broker."""
+
+    def wait_idle(self, broker: Broker) -> bool:
+        """Waits until there is nothing to do."""
+
+@final
+class Listener:
+    """The end of the channel that waits for what the core tells, for one thread."""
+
+    def next(self) -> tuple[str, str, dict[str, Any]] | None:
+        """The level, the name and the fields of the next event; None when there will be no more."""
 
 @final
 class Bell:
@@ -497,6 +615,9 @@ class Worker:
 
 def leave(brokers: Sequence[Broker], grace_max: float) -> None:
     """The program ends: waits end at once, and handlers within their grace, at most this one."""
+
+def serve(on: bool) -> None:
+    """Notes that this thread's event loop runs handlers, or does no more: it must not wait for room."""
 
 def check_duration(name: str, value: _Duration) -> float:
     """The seconds of a duration that libmq takes: from zero to ten years."""

@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
-from libmq import _native, leaving
-from libmq._native import Backoff, Delivery, Receipt
-from libmq.calling import call_of
+from libmq import _native, leaving, telling
+from libmq._native import Backoff, Delivery, Message, Receipt
+from libmq.calling import Scope, call_of, error_of
 from libmq.crew import Crew
+from libmq.depends import Override
+from libmq.desk import Desks
 from libmq.errors import TimeoutError
 from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
+from libmq.hall import CLOSING_MAX_S, Hall
+from libmq.providing import Providers
 from libmq.running import Run
 
 Duration = float | timedelta
@@ -30,9 +34,14 @@ class Broker(_native.Broker):
     """
 
     def __init__(self, path: str | os.PathLike[str], options: dict[str, Any]) -> None:
+        self._scope: Scope | None = None
+        self._providers = Providers()
         self._crew = Crew()
+        self._hall = Hall(self._providers)
+        self._desks = Desks()
         self._run = Run()
         leaving.watch(self)
+        telling.listen(self)
 
     @overload
     def handler(
@@ -68,10 +77,16 @@ class Broker(_native.Broker):
     def handler(self, queue: str, *functions: _Handler, **options: Any) -> Any:
         """Registers a queue's handler: as a decorator, or with the function as the second argument.
 
-        It is called once the broker is started, on threads of Python that libmq starts. Of its parameters the one
-        called `ctx`, or annotated `libmq.Context`, is the context, and the one left is the body. Returning acks.
+        It is called once the broker is started. Of its parameters the one called `ctx`, or annotated `libmq.Context`,
+        is the context, those annotated with `Depends` are made for it, and the one left is the body. Returning acks.
         Raising is a failed attempt, whatever is raised, unless it is a `Retry`, `Reject` or `Release`. A second handler
         for a queue replaces the first when its calls have ended.
+
+        A function runs on threads of Python that libmq starts. An `async def` runs as a task: on the loop of `arun`, or
+        else on one that libmq keeps on a thread for the broker. When its attempt is cancelled the task is, and it is a
+        failed attempt if it ends by a CancelledError otherwise. A class with a method `handle` is made anew for each
+        attempt, by `ctx.scope.resolve(the class)` where the scope has that, else with the dependencies that its
+        `__init__` asks for; an object with such a method is used as it is.
 
         Args:
             queue: The queue, 1 to 128 of `A-Z a-z 0-9 . _ -`.
@@ -82,21 +97,35 @@ class Broker(_native.Broker):
             backoff: The wait before a retry. Default the broker's.
             cancel_grace: From the cancellation to the loss of the lease. Default 5 s.
             lease_extension_enabled: Whether it may call `ctx.extend`. Default True.
-            scope: Not supported by this version.
+            scope: Makes the context manager that is open around an attempt, as that of `open`, and in its place.
 
         Raises:
-            InvalidError, ClosedError, ForkedError; Error with `UNSUPPORTED` for an async function, a class, or a
-            parameter that `Depends`; TypeError for what is not callable or has two parameters for the body.
+            InvalidError, ClosedError, ForkedError; TypeError for what is not callable, has two parameters for the body,
+            or asks for what it cannot be given. Error with `DEADLOCK` where another handler would be replaced inside
+            one, or on the loop of async handlers.
         """
         if len(functions) > 1:
             raise TypeError(f"handler takes a queue and one function, not {len(functions)}")
         options = _handler_options(**options)
+        scope = options.pop("scope") or self._scope
 
         def register(function: _Handler) -> _Handler:
-            self._crew.add(self, queue, call_of(function), options)
+            call = call_of(function, self._providers, scope)
+            threads, tasks = self._crew.of(queue), self._hall.of(queue)
+            if call.waits:
+                self._hall.add(self, queue, call, options)
+                self._crew.forget(threads)
+            else:
+                self._crew.add(self, queue, call.run, options, self._hall.is_here)
+                self._hall.forget(tasks)
             return function
 
         return register(*functions) if functions else register
+
+    def start(self) -> None:
+        """Starts to call handlers. Started already: nothing."""
+        super().start()
+        self._hall.start()
 
     def stop(self, timeout: Duration = 25) -> None:
         """Stops calling handlers, and waits for those that run; after `timeout` they are cancelled with "shutdown", and
@@ -104,15 +133,18 @@ class Broker(_native.Broker):
 
         Raises:
             TimeoutError: Handlers had to be cancelled; stopped all the same.
-            Error: `DEADLOCK` in a handler.
+            Error: `DEADLOCK` in a handler, and on the event loop that runs async ones: it would wait for itself.
         """
+        self._refuse_on_loop("stop")
         with self._run.ending():
             self._stop(timeout)
+        self._hall.stopped()
 
     def _stop_without_grace(self, timeout: Duration) -> None:
         """As `stop`, which a signal ends at once."""
         with self._run.ending():
             self._stop(timeout, urgent=True)
+        self._hall.stopped()
 
     def _stop_now(self) -> None:
         """Cancels handlers, and takes what they hold."""
@@ -125,10 +157,31 @@ class Broker(_native.Broker):
         Raises:
             TimeoutError: Handlers had to be cancelled; closed all the same.
             PoisonedError: The last sync failed.
-            Error: `DEADLOCK` in a handler.
+            Error: `DEADLOCK` in a handler, and on the event loop that runs async ones.
+            BaseException: What a dependency raised that lived as long as the broker; closed all the same.
         """
-        with self._run.ending():
-            self._close(timeout)
+        self._refuse_on_loop("close")
+        try:
+            with self._run.ending():
+                self._close(timeout)
+        finally:
+            if self._is_closed():
+                self._hall.join(CLOSING_MAX_S)
+                self._providers.close()
+
+    def wait_idle(self, timeout: Duration | None = None) -> bool:
+        """Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending.
+
+        Answers whether that was so within `timeout`, None for ever. Raises Error with `DEADLOCK` in a handler, and on
+        the event loop that runs async ones.
+        """
+        self._refuse_on_loop("wait_idle")
+        return super().wait_idle(timeout)
+
+    def _refuse_on_loop(self, call: str) -> None:
+        if self._hall.is_here:
+            text = f"{call} on the event loop that runs async handlers would wait for itself: use a thread"
+            raise error_of("DEADLOCK", text)
 
     def run(
         self,
@@ -150,6 +203,7 @@ class Broker(_native.Broker):
             TimeoutError: Handlers had to be cancelled; stopped all the same.
             InvalidError: Signal handlers were asked for elsewhere than in the main thread.
         """
+        self._refuse_on_loop("run")
         self._run.run(self, until_idle, install_signal_handlers, stop_timeout)
 
     def metrics(self) -> Metrics:
@@ -167,27 +221,97 @@ class Broker(_native.Broker):
         """Copies the broker into another directory. Not supported by this version."""
         self._unsupported("backup")
 
-    def prometheus(self) -> str:
-        """The figures as Prometheus reads them. Not supported by this version."""
-        self._unsupported("prometheus")
+    def override(self, dependency: Callable[..., Any], fake: Callable[..., Any]) -> Override:
+        """Has attempts that begin from now on get what `fake` makes where they ask for `dependency`: for tests.
 
-    def override(self, dependency: Callable[..., Any], fake: Callable[..., Any]) -> None:
-        """Replaces a dependency in tests. Not supported by this version."""
-        self._unsupported("override")
+        It is like it in everything: it may be a generator, be async where the handler is, and have dependencies of its
+        own. In a `with`, or until `restore()` of the answer.
 
-    async def aenqueue(self, queue: str, body: object, **options: Any) -> Receipt:
-        """Enqueues without holding up the event loop. Not supported by this version."""
-        self._unsupported("aenqueue")
+        Raises:
+            TypeError: One of them cannot be called.
+        """
+        self._check_open()
+        return Override(self._providers.fakes, dependency, fake)
+
+    async def aenqueue(
+        self,
+        queue: str,
+        body: object,
+        *,
+        dedup_key: str | None = None,
+        dedup: Literal["replace", "keep"] | None = None,
+        dedup_window: Duration | None = None,
+        correlation_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        delay: Duration | None = None,
+        run_at: datetime | None = None,
+        expires_in: Duration | None = None,
+        priority: int | None = None,
+        group: str | None = None,
+        durability: Literal["sync", "os"] | None = None,
+    ) -> Receipt:
+        """Enqueues as `enqueue` does, without ever holding up the event loop: not for a sync, nor for room.
+
+        It has its place in the order of messages when it first waits, or, where it has to wait for room or for the
+        disk, behind those that wait already. A thousand at once share syncs. No thread is used for it. Cancelled, it is
+        unknown whether the message was enqueued.
+
+        Raises:
+            As `enqueue`; RuntimeError without a running event loop.
+        """
+        message = Message(
+            body,
+            dedup_key=dedup_key,
+            dedup=dedup,
+            dedup_window=dedup_window,
+            correlation_id=correlation_id,
+            headers=headers,
+            content_type=content_type,
+            delay=delay,
+            run_at=run_at,
+            expires_in=expires_in,
+            priority=priority,
+            group=group,
+            durability=durability,
+        )
+        self._check_open()
+        return await self._desks.here(self).enqueue(self, queue, message)
 
     async def areceive(
         self, queue: str, timeout: Duration | None = None, lease: Duration | None = None
     ) -> Delivery | None:
-        """Receives without holding up the event loop. Not supported by this version."""
-        self._unsupported("areceive")
+        """Receives as `receive` does, without holding up the event loop. Those that wait on one loop are served in the
+        order in which they came. Cancelled, it has taken nothing.
 
-    async def arun(self, until_idle: bool = False) -> None:
-        """Runs async handlers on this event loop. Not supported by this version."""
-        self._unsupported("arun")
+        Raises:
+            As `receive`; RuntimeError without a running event loop.
+        """
+        self._check_open()
+        return await self._desks.here(self).receive(self, queue, timeout, lease)
+
+    async def arun(
+        self,
+        until_idle: bool = False,
+        install_signal_handlers: bool = True,
+        stop_timeout: Duration = 25,
+    ) -> None:
+        """As `run`, without holding up the event loop, on which the async handlers run meanwhile.
+
+        Cancelled, it stops as after a signal, and then raises; cancelled once more, as after the second. Where the
+        broker was started before, its async handlers stay where they are.
+
+        Args:
+            until_idle: Stop when there is nothing to do, too.
+            install_signal_handlers: Take SIGTERM and SIGINT, which only a loop of the main thread can. It takes the
+                place of handlers that the loop has for them.
+            stop_timeout: How long running handlers get.
+
+        Raises:
+            As `run`.
+        """
+        self._check_open()
+        await self._run.arun(self, self._hall, until_idle, install_signal_handlers, stop_timeout)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,65 +1,131 @@
-"""How a handler is called: which of its parameters is the body, and which the context."""
+"""How a handler is called: which of its parameters is the body, which the context, and which are dependencies."""
 
-import contextlib
-import functools
 import inspect
 import itertools
-import types
-import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from inspect import Parameter
-from typing import Annotated, Any
+from typing import Any
 
 from libmq._native import Context
 from libmq.depends import Depends
 from libmq.errors import Error
+from libmq.parameters import (
+    POSITIONAL,
+    VARIADIC,
+    annotations_of,
+    dependency_of,
+    is_async,
+    is_async_generator,
+    is_context,
+    is_generator,
+)
+from libmq.providing import Attempt, Providers, at_once, opened
 from libmq.reading import reader
 
-Call = Callable[[Context], object]
-"""Calls a handler with what it asks for."""
+Read = Callable[[Context], object]
+"""How the body is had."""
 
-_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
+Scope = Callable[[Context], Any]
+"""Makes the context manager that is open around an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Calls a handler with what it asks for."""
+
+    run: Callable[[Context], Any]
+    """Answers None, or where the handler is async, what is to be awaited."""
+
+    waits: bool
+    """The handler is async."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a handler asks for."""
+
+    parameters: list[Parameter]
+    context: Parameter | None
+    body: Parameter | None
+    read: Read | None
+    depends: dict[str, Depends]
 
 
 def unsupported(what: str) -> Error:
     """What this version does not have."""
-    error = Error(f"{what} is not supported by this version")
-    error.code = "UNSUPPORTED"
+    return error_of("UNSUPPORTED", f"{what} is not supported by this version")
+
+
+def error_of(code: str, text: str) -> Error:
+    """An error whose code has no class of its own."""
+    error = Error(text)
+    error.code = code
     return error
 
 
-def call_of(handler: Callable[..., object]) -> Call:
-    """How to call a handler. `ctx`, or what is annotated as a Context, is the context; the one left is the body.
+def call_of(handler: Any, providers: Providers, scope: Scope | None = None) -> Call:
+    """How to call a handler: a function, an object that can be called or has a method `handle`, or a class that has.
     Parameters with a default keep it.
+
+    Raises:
+        TypeError: It cannot be called, or asks for what it cannot be given.
     """
-    if not callable(handler):
+    kind = handler if isinstance(handler, type) else None
+    if kind is not None:
+        function = getattr(kind, "handle", None)
+        if not callable(function):
+            raise TypeError(f"the class {kind.__qualname__} has no method handle, so it handles nothing")
+    elif not callable(handler) and callable(getattr(handler, "handle", None)):
+        function = handler = handler.handle
+    elif callable(handler):
+        function = handler
+    else:
         raise TypeError(f"a handler must be callable, not {type(handler).__name__}")
-    if isinstance(handler, type):
-        raise unsupported("a class as a handler")
-    called = handler if inspect.isroutine(handler) else getattr(type(handler), "__call__", handler)
-    if any(is_async(function) for function in (handler, called) for is_async in _ASYNC):
-        raise unsupported("an async handler")
+    if is_generator(function) or is_async_generator(function):
+        raise TypeError("a handler cannot be a generator")
+    waits = is_async(function)
+    asked = _asked(function, has_self=kind is not None and inspect.isfunction(inspect.getattr_static(kind, "handle")))
+    for depends in asked.depends.values():
+        providers.check(depends, waits)
+    if kind is not None and scope is None:
+        # With a scope it is the scope's affair how the object is made.
+        providers.check(Depends(kind), waits)
+    if scope is not None:
+        _check_scope(scope, waits)
+    if kind is None and scope is None and not asked.depends:
+        return Call(_bound(handler, asked), waits)
+    return Call(_provided(handler, kind, asked, providers, scope, waits), waits)
+
+
+def _check_scope(scope: Any, waits: bool) -> None:
+    if not callable(scope):
+        raise TypeError(f"scope must be callable, not {type(scope).__name__}")
+    if not waits and is_async_generator(inspect.unwrap(scope)):
+        raise TypeError("the scope is async, but the handler is not")
+
+
+def _asked(function: Callable[..., object], has_self: bool) -> _Asked:
     try:
-        parameters = list(inspect.signature(handler).parameters.values())
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         # A function of another language that does not say what it takes: the body it is.
-        return lambda ctx: handler(ctx.body)
-    return _plan(handler, parameters, _annotations(handler))
-
-
-_ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-
-
-def _plan(handler: Callable[..., object], parameters: list[Parameter], annotations: dict[str, Any]) -> Call:
+        only = Parameter("body", Parameter.POSITIONAL_ONLY)
+        return _Asked([only], None, only, lambda ctx: ctx.body, {})
+    if has_self:
+        parameters = parameters[1:]
+    annotations = annotations_of(function)
     body: Parameter | None = None
     context: Parameter | None = None
+    depends: dict[str, Depends] = {}
     for parameter in parameters:
         annotation = annotations.get(parameter.name, parameter.annotation)
-        if _is_dependency(annotation) or isinstance(parameter.default, Depends):
-            raise unsupported("Depends")
-        if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+        if parameter.kind in VARIADIC:
             continue
-        if parameter.name == "ctx" or _is_context(annotation):
+        if (dependency := dependency_of(parameter, annotation)) is not None:
+            depends[parameter.name] = dependency
+        elif is_context(parameter, annotation):
             if context is not None:
                 raise TypeError(f"the handler has two contexts, {context.name} and {parameter.name}")
             context = parameter
@@ -71,19 +137,14 @@ def _plan(handler: Callable[..., object], parameters: list[Parameter], annotatio
         # What takes anything, as a wrapper does, takes the body.
         body = next((parameter for parameter in parameters if parameter.kind is Parameter.VAR_POSITIONAL), None)
     read = None if body is None else _reader(annotations.get(body.name, body.annotation))
-    return _bound(handler, parameters, context, body, read)
+    return _Asked(parameters, context, body, read, depends)
 
 
-def _bound(
-    handler: Callable[..., object],
-    parameters: list[Parameter],
-    context: Parameter | None,
-    body: Parameter | None,
-    read: Callable[[Context], object] | None,
-) -> Call:
+def _bound(handler: Callable[..., object], asked: _Asked) -> Callable[[Context], object]:
     """The shortest way to call it: by position, which is also what a wrapper most likely passes on."""
-    wanted = [parameter for parameter in parameters if parameter is body or parameter is context]
-    first = list(itertools.takewhile(lambda it: it in wanted and it.kind in _POSITIONAL, parameters))
+    context, body, read = asked.context, asked.body, asked.read
+    wanted = [parameter for parameter in asked.parameters if parameter is body or parameter is context]
+    first = list(itertools.takewhile(lambda it: it in wanted and it.kind in POSITIONAL, asked.parameters))
     match [parameter is context for parameter in first]:
         case []:
             if not wanted:
@@ -104,38 +165,78 @@ def _bound(
     return lambda ctx: handler(*(value(it, ctx) for it in first), **{it.name: value(it, ctx) for it in named})
 
 
-def _annotations(handler: Callable[..., object]) -> dict[str, Any]:
-    """Annotations with the names in them looked up, as far as they can be: each for itself, since some names are only
-    there for type checkers.
+def _provided(
+    handler: Any, kind: type | None, asked: _Asked, providers: Providers, scope: Scope | None, waits: bool
+) -> Callable[[Context], Any]:
+    """Calls it with dependencies, within a scope, or anew for each attempt."""
+
+    async def handle(attempt: Attempt, ctx: Context) -> None:
+        # First, so that a body that does not decode opens nothing.
+        body = None if asked.read is None else asked.read(ctx)
+        if scope is not None:
+            ctx._set_scope(await opened(scope, attempt, ctx))
+        function = handler if kind is None else (await _instance(kind, providers, attempt, ctx)).handle
+        values: dict[str, Any] = {}
+        for parameter in asked.parameters:
+            if parameter is asked.body:
+                values[parameter.name] = body
+            elif parameter is asked.context:
+                values[parameter.name] = ctx
+            elif parameter.name in asked.depends:
+                values[parameter.name] = await providers.value(asked.depends[parameter.name], attempt)
+        answer = function(*_by_position(asked.parameters, values), **values)
+        if waits:
+            await answer
+        elif answer is not None:
+            refuse_awaitable(answer)
+
+    async def call(ctx: Context) -> None:
+        closes = AsyncExitStack()
+        try:
+            try:
+                await handle(Attempt(ctx, closes, waits), ctx)
+            except BaseException as error:
+                # Whoever takes it for done, it is not.
+                await closes.__aexit__(type(error), error, error.__traceback__)
+                raise
+            await closes.aclose()
+        finally:
+            ctx._set_scope(None)
+
+    return call if waits else lambda ctx: at_once(call(ctx))
+
+
+def _by_position(parameters: list[Parameter], values: dict[str, Any]) -> list[Any]:
+    """Takes out of the values those that are given by position: the first ones, as far as there is no gap."""
+    first = []
+    for parameter in parameters:
+        if parameter.kind not in POSITIONAL or parameter.name not in values:
+            break
+        first.append(values.pop(parameter.name))
+    return first
+
+
+async def _instance(kind: type, providers: Providers, attempt: Attempt, ctx: Context) -> Any:
+    resolve = getattr(ctx.scope, "resolve", None)
+    if resolve is None:
+        return await providers.instance(kind, attempt)
+    made = resolve(kind)
+    return await made if isinstance(made, Awaitable) and attempt.waits else made
+
+
+def refuse_awaitable(answer: object) -> None:
+    """Refuses what a sync handler answered if it has done nothing yet: the message would be lost.
+
+    Raises:
+        TypeError: It is to be awaited, or to be iterated over.
     """
-    function: Any = handler
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)
-    function = inspect.unwrap(function)
-    annotations = getattr(function, "__annotations__", {})
-    names = getattr(function, "__globals__", {})
-    found: dict[str, Any] = {}
-    for name, annotation in annotations.items():
-        alone = types.SimpleNamespace(__annotations__={name: annotation})
-        with contextlib.suppress(Exception):
-            found |= typing.get_type_hints(alone, names, include_extras=True)
-    return found
+    if inspect.isawaitable(answer) or inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError(f"the handler answered a {type(answer).__name__}, which nobody runs: make it an async def")
 
 
-def _is_context(annotation: object) -> bool:
-    if typing.get_origin(annotation) is Annotated:
-        annotation = typing.get_args(annotation)[0]
-    return annotation is Context or annotation in ("Context", "libmq.Context")
-
-
-def _is_dependency(annotation: object) -> bool:
-    if typing.get_origin(annotation) is not Annotated:
-        return False
-    return any(isinstance(extra, Depends) for extra in typing.get_args(annotation)[1:])
-
-
-def _reader(annotation: object) -> Callable[[Context], object]:
+def _reader(annotation: object) -> Read:
     """How the body is read: bytes as they are, all else as its content type says, and then as the annotation does."""
     if annotation is bytes:
         return lambda ctx: ctx.raw

@@ -15,15 +15,18 @@ from contextvars import Context as Variables
 from functools import partial
 from typing import Any, Protocol
 
-from libmq._native import Foreman, Worker
-from libmq.calling import Call
+from libmq._native import Context, Foreman, Worker
+from libmq.calling import refuse_awaitable
 from libmq.settling import settle_attempt
+
+Run = Callable[[Context], object]
+"""Calls a handler with what it asks for."""
 
 
 class _Handling(Protocol):
     """A broker, as far as it has handlers."""
 
-    def _handle(self, queue: str, number: int, options: dict[str, Any]) -> None: ...
+    def _handle(self, queue: str, number: int, options: dict[str, Any], on_loop: bool) -> None: ...
     def _foreman(self) -> Foreman | None: ...
 
 
@@ -31,25 +34,33 @@ class Crew:
     """The handlers of a broker, and who runs them."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[str, Call]] = {}
+        self._calls: dict[int, tuple[str, Run]] = {}
         self._numbers = itertools.count()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
-    def add(self, broker: _Handling, queue: str, call: Call, options: dict[str, Any]) -> None:
-        """Registers a handler, in place of the one that the queue had."""
+    def add(self, broker: _Handling, queue: str, call: Run, options: dict[str, Any], on_loop: bool) -> None:
+        """Registers a handler, in place of the one that the queue had; on the loop of handlers it waits for none."""
         number = next(self._numbers)
-        before = [other for other, (its, _) in tuple(self._calls.items()) if its == queue]
+        before = self.of(queue)
         self._calls[number] = (queue, call)
         try:
-            broker._handle(queue, number, options)
+            broker._handle(queue, number, options, on_loop)
         except BaseException:
             del self._calls[number]
             raise
-        for other in before:
-            self._calls.pop(other, None)
+        self.forget(before)
         foreman = broker._foreman()
         if foreman is not None:
             self._start("libmq-foreman", lambda: self._assign(foreman))
+
+    def of(self, queue: str) -> list[int]:
+        """The handlers of a queue."""
+        return [number for number, (its, _) in tuple(self._calls.items()) if its == queue]
+
+    def forget(self, numbers: list[int]) -> None:
+        """These have been replaced."""
+        for number in numbers:
+            self._calls.pop(number, None)
 
     def join(self, end: float) -> None:
         """Waits for the threads that are about to end, until this moment of the monotonic clock."""
@@ -73,13 +84,15 @@ class Crew:
         self._threads.add(thread)
 
 
-def work(worker: Worker, queue: str, call: Call) -> None:
+def work(worker: Worker, queue: str, call: Run) -> None:
     """Handles messages until there are to be no more."""
     following = worker.next
     context = following()
     while context is not None:
         try:
-            Variables().run(call, context)
+            answer = Variables().run(call, context)
+            if answer is not None:
+                refuse_awaitable(answer)
         except BaseException as error:
             settle_attempt(worker, queue, context.id, error)
         context = following()

@@ -19,6 +19,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Literal
 
+from libmq import telling
 from libmq._native import leave
 
 if TYPE_CHECKING:
@@ -48,15 +49,17 @@ def role() -> Literal["main", "waited", "daemon"]:
 
 def _leave() -> None:
     brokers = list(_brokers)
-    if not brokers:
-        return
     for broker in brokers:
         broker._run.ended()
-    leave(brokers, GRACE_MAX_S)
+        broker._hall.abandon()
+    if brokers:
+        leave(brokers, GRACE_MAX_S)
     end = time.monotonic() + _LAST_WORDS_S
     for broker in brokers:
         broker._dismiss()
         broker._crew.join(end)
+        broker._hall.join(max(0, end - time.monotonic()))
+    telling.join(end)
 
 
 def _forget() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
+from libmq import telling
 from libmq._native import Backoff
 from libmq.broker import Broker
 from libmq.calling import unsupported
@@ -63,7 +64,12 @@ def open(
         on_corruption: "quarantine" is not supported by this version.
         lock_timeout: How long to wait for another owner to leave.
         clock: With "manual", time moves by `advance` alone; for tests.
-        scope: Not supported by this version.
+        scope: Makes the context manager that is open around each attempt of a handler: called with the context, entered
+            before its dependencies, closed before the ack; what it yields is `ctx.scope`. Async ones are for async
+            handlers. A handler's own takes its place.
+
+    What happens that is worth a line in a log, as a dead letter or a full disk, goes to the logger `libmq` as
+    `record.event` and `record.fields`, if a handler of logging is there for it when this is called.
 
     Raises:
         InvalidError: An option is out of range, or the directory is somebody else's.
@@ -74,7 +80,11 @@ def open(
         TypeError: A value of a wrong type.
     """
     given = dict(locals())
-    return Broker(given.pop("path"), given)
+    if given.pop("scope") is not None and not callable(scope):
+        raise TypeError(f"scope must be callable, not {type(scope).__name__}")
+    broker = Broker(given.pop("path"), given | {"listens": telling.is_heard()})
+    broker._scope = scope
+    return broker
 
 
 def verify(path: str | os.PathLike[str]) -> None:

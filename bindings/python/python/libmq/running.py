@@ -1,5 +1,7 @@
 """A broker that is the program's purpose: started, and stopped by a signal."""
 
+import asyncio
+import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -8,8 +10,10 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, Protocol
 
-from libmq._native import Bell, check_duration
-from libmq.errors import Error, InvalidError
+from libmq import _native
+from libmq._native import Bell, Interrupt, check_duration
+from libmq.errors import Error, InvalidError, TimeoutError
+from libmq.hall import Hall
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -21,6 +25,12 @@ class _Startable(Protocol):
     def wait_idle(self, timeout: float | timedelta | None = None) -> bool: ...
 
 
+class _Ends(Protocol):
+    """What waits for the end of a broker."""
+
+    def ring(self) -> None: ...
+
+
 class _Signalled(BaseException):
     """Raised by a signal's handler where `run` waits, and nowhere else."""
 
@@ -29,7 +39,7 @@ class Run:
     """Whoever is in `run`, and what ends it."""
 
     def __init__(self) -> None:
-        self._waiting: list[Bell] = []
+        self._waiting: list[_Ends] = []
 
     def ended(self) -> None:
         """The broker was stopped: whoever runs it has nothing to wait for."""
@@ -61,6 +71,81 @@ class Run:
             finally:
                 if signals.end(lambda: broker._stop_without_grace(stop_timeout)):
                     broker._stop_now()
+
+    async def arun(
+        self,
+        broker: _native.Broker,
+        hall: Hall,
+        until_idle: bool,
+        with_signals: bool,
+        stop_timeout: float | timedelta,
+    ) -> None:
+        """As `run`, for a loop, which runs the async handlers unless another one does already."""
+        if with_signals and threading.current_thread() is not threading.main_thread():
+            raise InvalidError(
+                "arun can install signal handlers in the main thread only: install_signal_handlers=False"
+            )
+        check_duration("stop_timeout", stop_timeout)
+        loop = asyncio.get_running_loop()
+        end = _LoopBell(loop)
+        takes_over = not hall.is_taken
+        with _LoopSignals(loop, _SIGNALS if with_signals else (), end) as signals:
+            if takes_over:
+                hall.tray(broker)
+                await hall.attach()
+            try:
+                try:
+                    broker.start()
+                    await self._wait_on_loop(broker, until_idle, end)
+                finally:
+                    await self._stop_on_loop(broker, hall, stop_timeout, signals)
+            finally:
+                if takes_over:
+                    await hall.detach()
+
+    async def _wait_on_loop(self, broker: _native.Broker, until_idle: bool, end: "_LoopBell") -> None:
+        self._waiting.append(end)
+        interrupt = Interrupt()
+        try:
+            if until_idle:
+                idle = _Aside(end.loop, lambda: interrupt.wait_idle(broker))
+                await asyncio.wait((idle.done, end.rung), return_when=asyncio.FIRST_COMPLETED)
+                if idle.done.done():
+                    idle.done.result()
+            else:
+                await end.rung
+        finally:
+            self._waiting.remove(end)
+            interrupt.set(broker)
+
+    async def _stop_on_loop(
+        self, broker: _native.Broker, hall: Hall, stop_timeout: float | timedelta, signals: "_LoopSignals"
+    ) -> None:
+        interrupt = Interrupt()
+
+        def force() -> None:
+            interrupt.set(broker)
+            interrupt.set(broker)
+
+        def stop() -> None:
+            with self.ending():
+                interrupt.stop(broker, stop_timeout)
+
+        stopping = _Aside(signals.loop, stop)
+        signals.force_with(force)
+        cancelled = None
+        while not stopping.done.done():
+            try:
+                await asyncio.wait((stopping.done,))
+            except asyncio.CancelledError as error:
+                # Once is heard before this; who cancels again is in a hurry.
+                cancelled = error
+                force()
+        hall.stopped()
+        with contextlib.suppress(*((TimeoutError,) if signals.forced or cancelled else ())):
+            stopping.done.result()
+        if cancelled is not None:
+            raise cancelled
 
     def _wait(self, broker: _Startable, until_idle: bool) -> None:
         if until_idle:
@@ -114,3 +199,92 @@ class _Signals:
             self._raises = False
             raise
         return False
+
+
+class _LoopBell:
+    """Ends a wait on a loop, from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.rung: asyncio.Future[None] = loop.create_future()
+
+    def ring(self) -> None:
+        """Ends the wait."""
+        # A loop that has ended waits for nothing.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        if not self.rung.done():
+            self.rung.set_result(None)
+
+
+class _LoopSignals:
+    """Signals that are heard by a loop, until they are as they were before."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, numbers: Iterable[signal.Signals], end: _LoopBell) -> None:
+        self.loop = loop
+        self.forced = False
+        self._numbers = numbers
+        self._end = end
+        self._before: dict[signal.Signals, Any] = {}
+        self._count = 0
+        self._force: Callable[[], None] | None = None
+
+    def __enter__(self) -> "_LoopSignals":
+        for number in self._numbers:
+            before = signal.getsignal(number)
+            self.loop.add_signal_handler(number, self._take)
+            self._before[number] = before
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for number, handler in self._before.items():
+            self.loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def force_with(self, force: Callable[[], None]) -> None:
+        """What the second signal does."""
+        self._force = force
+        if self._count > 1:
+            self._take_second(force)
+
+    def _take(self) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._end.ring()
+        elif self._force is not None:
+            self._take_second(self._force)
+
+    def _take_second(self, force: Callable[[], None]) -> None:
+        if not self.forced:
+            self.forced = True
+            force()
+
+
+class _Aside:
+    """A call that waits, on a thread of its own beside a loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+        self.done: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._call = call
+        threading.Thread(target=self._work, name="libmq-aside", daemon=True).start()
+
+    def _work(self) -> None:
+        raised = None
+        try:
+            self._call()
+        except BaseException as error:
+            raised = error
+        # A loop that has ended waits for nothing.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._tell, raised)
+
+    def _tell(self, raised: BaseException | None) -> None:
+        if self.done.done():
+            return
+        if raised is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(raised)

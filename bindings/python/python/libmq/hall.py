@@ -1,0 +1,279 @@
+"""The hall: where a broker's async handlers run.
+
+The core rings when there is something to take; the loop is woken by a file descriptor, takes messages, and runs the
+handler for each in a task of its own, up to `max_parallelism` of them. The loop is that of whoever awaits `arun`, or
+one on a thread of libmq. How a task ends, ends the attempt.
+"""
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from contextvars import Context as Variables
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from libmq._native import Context, Inbox, Run, Tray, serve
+from libmq.calling import Call
+from libmq.desk import in_handler
+from libmq.providing import Providers
+from libmq.settling import settle_attempt, settle_cancelled
+
+_log = logging.getLogger("libmq")
+
+CLOSING_MAX_S = 5.0
+"""How long a close waits for the loop's thread once no handler runs any more."""
+
+
+class _Broker(Protocol):
+    """A broker, as far as it has async handlers."""
+
+    def _handle_on_loop(self, queue: str, tray: Tray, number: int, options: dict[str, Any], on_loop: bool) -> Inbox: ...
+    def _tell_of_end(self, tray: Tray) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class _Handler:
+    """A handler, and where its messages are."""
+
+    queue: str
+    call: Call
+    number: int
+    inbox: Inbox
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """A handler that runs for a message."""
+
+    handler: _Handler
+    run: Run
+    context: Context
+    task: "asyncio.Task[BaseException | None]"
+    told: bool = False
+
+    def hear(self) -> None:
+        """Cancels the task if its attempt was cancelled."""
+        if not self.told and self.context.cancelled:
+            self.told = True
+            self.task.cancel(self.context.cancel_reason)
+
+
+class Hall:
+    """The async handlers of a broker, and the loop that runs them."""
+
+    def __init__(self, providers: Providers) -> None:
+        self._providers = providers
+        self._lock = threading.RLock()
+        self._numbers = itertools.count()
+        self._tray: Tray | None = None
+        self._handlers: dict[int, _Handler] = {}
+        self._running: set[_Running] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._started = False
+        self._all_ended: asyncio.Future[None] | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the loop that runs, if one does, is the one that runs the handlers."""
+        return self._loop is not None and asyncio._get_running_loop() is self._loop
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a loop runs the handlers, or is about to."""
+        return self._loop is not None or self._thread is not None
+
+    def add(self, broker: _Broker, queue: str, call: Call, options: dict[str, Any]) -> None:
+        """Registers a handler, in place of the one that the queue had."""
+        number = next(self._numbers)
+        before = self.of(queue)
+        inbox = broker._handle_on_loop(queue, self.tray(broker), number, options, self.is_here)
+        with self._lock:
+            self._handlers[number] = _Handler(queue, call, number, inbox)
+        self.forget(before)
+        # It may have rung before it was known.
+        self._soon(lambda: self._take(number))
+        if self._started:
+            self.start()
+
+    def tray(self, broker: _Broker) -> Tray:
+        """Where the loop is told of messages."""
+        with self._lock:
+            if self._tray is None:
+                self._tray = Tray()
+                broker._tell_of_end(self._tray)
+            return self._tray
+
+    def of(self, queue: str) -> list[int]:
+        """The handlers of a queue."""
+        with self._lock:
+            return [handler.number for handler in self._handlers.values() if handler.queue == queue]
+
+    def forget(self, numbers: list[int]) -> None:
+        """These have been replaced."""
+        with self._lock:
+            gone = [self._handlers.pop(number) for number in numbers if number in self._handlers]
+        for handler in gone:
+            handler.inbox.withdraw()
+
+    # The loop's thread.
+
+    def start(self) -> None:
+        """Has async handlers, if there are any, run on a thread of our own, unless a loop runs them."""
+        with self._lock:
+            self._started = True
+            if self._handlers and not self.is_taken:
+                self._thread = threading.Thread(target=self._work, name="libmq-loop", daemon=True)
+                self._thread.start()
+
+    def stopped(self) -> None:
+        """Handlers that come now are not to run."""
+        self._started = False
+
+    def join(self, time: float) -> None:
+        """The broker is closed: waits for the thread, if there is one and no handler keeps it."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread() and not self._running:
+            thread.join(time)
+
+    def _work(self) -> None:
+        while self._tray is not None and not self._tray.gone:
+            try:
+                with asyncio.Runner() as runner:
+                    runner.run(self._serve())
+            except BaseException as error:
+                # As a SystemExit in what a handler has started.
+                _log.error("the loop of async handlers is begun anew", exc_info=error)
+
+    async def _serve(self) -> None:
+        try:
+            await self.attach()
+            await self.all_ended()
+        finally:
+            await self.detach()
+
+    # On the loop.
+
+    async def attach(self) -> None:
+        """Has the handlers run on this loop."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._loop = loop
+            self._all_ended = loop.create_future()
+            tray = self._tray
+        serve(True)
+        if tray is not None:
+            loop.add_reader(tray.fileno(), self._look)
+        for number in tuple(self._handlers):
+            self._take(number)
+
+    async def detach(self) -> None:
+        """Has no handler run on this loop any more; what was made on it for the broker's life is closed."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            running = tuple(self._running)
+        if loop is not None and self._tray is not None:
+            loop.remove_reader(self._tray.fileno())
+        serve(False)
+        for each in running:
+            # Too late, or nobody will wait for it.
+            each.run.release(0)
+        await self._providers.close_of_loop()
+
+    async def all_ended(self) -> None:
+        """Waits until the broker is closed and no handler runs."""
+        if self._all_ended is not None:
+            await self._all_ended
+
+    def abandon(self) -> None:
+        """The program ends. Gives back what a loop holds that will not go on."""
+        loop = self._loop
+        if loop is None or loop.is_running() or self._thread is not None:
+            return
+        for each in tuple(self._running):
+            each.run.release(0)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(call)
+
+    def _look(self) -> None:
+        if self._tray is None:
+            return
+        for number, _ in self._tray.take():
+            self._take(number)
+        self._end_if_all_ended()
+
+    def _take(self, number: int) -> None:
+        handler, loop = self._handlers.get(number), self._loop
+        if handler is None or loop is None:
+            return
+        while (next_one := handler.inbox.take()) is not None:
+            if isinstance(next_one, float):
+                loop.call_later(next_one, self._take, number)
+                break
+            self._begin(handler, next_one, loop)
+        if handler.inbox.hear_cancelled():
+            for running in tuple(self._running):
+                if running.handler is handler:
+                    running.hear()
+
+    def _begin(self, handler: _Handler, run: Run, loop: asyncio.AbstractEventLoop) -> None:
+        context = run.context
+        # Nothing of what the loop has in its own variables.
+        task = Variables().run(loop.create_task, _attempt(handler.call, context))
+        task.set_name(f"libmq-{handler.queue}")
+        running = _Running(handler, run, context, task)
+        self._running.add(running)
+        task.add_done_callback(lambda task: self._end(running))
+
+    def _end(self, running: _Running) -> None:
+        self._running.discard(running)
+        self._settle(running)
+        if self.is_here:
+            self._take(running.handler.number)
+            self._end_if_all_ended()
+        else:
+            # It has outlived its loop's time here.
+            self._soon(self._end_if_all_ended)
+
+    def _settle(self, running: _Running) -> None:
+        task, run, context = running.task, running.run, running.context
+        queue, id = running.handler.queue, context.id
+        if task.cancelled():
+            reason = context.cancel_reason
+            if reason is not None:
+                settle_cancelled(run, queue, id, reason)
+            elif self._loop is None:
+                # The loop ended, not the handler.
+                run.release(0)
+            else:
+                settle_attempt(run, queue, id, asyncio.CancelledError())
+            return
+        error = task.exception() or task.result()
+        if error is None:
+            run.ack()
+        else:
+            settle_attempt(run, queue, id, error)
+
+    def _end_if_all_ended(self) -> None:
+        ended = self._all_ended
+        if self._tray is not None and self._tray.gone and not self._running and ended is not None and not ended.done():
+            ended.set_result(None)
+
+
+async def _attempt(call: Call, context: Context) -> BaseException | None:
+    """Runs a handler. What would end the loop is answered, unless it is a Ctrl-C that is the program's own."""
+    in_handler.set(True)
+    try:
+        await call.run(context)
+    except SystemExit as error:
+        return error
+    except KeyboardInterrupt as error:
+        if threading.current_thread() is threading.main_thread():
+            raise
+        return error
+    return None

@@ -1,0 +1,151 @@
+//! An inbox: what an event loop asks for messages, which runs the handler for each in a task.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use libmq::{Delivery, HandlerError, Next};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+
+use crate::context::Context;
+use crate::values::{any_text, duration};
+
+/// The messages of one handler.
+#[pyclass(frozen, module = "libmq._native")]
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    inner: Mutex<Option<Arc<libmq::Inbox>>>,
+    forks: u32,
+}
+
+impl Inbox {
+    pub(crate) fn new(inner: libmq::Inbox) -> Self {
+        Self { inner: Mutex::new(Some(Arc::new(inner))), forks: libmq::storage::forks() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Option<Arc<libmq::Inbox>>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Inbox {
+    /// The next message, as a Run; None without one, and the seconds to ask again in while the disk has no room.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(inbox) = self.inner().clone() else { return Ok(None) };
+        match py.detach(|| inbox.take()) {
+            Next::Delivery(delivery) => {
+                let delivery = Arc::new(delivery);
+                let context = Context::new(py, Arc::clone(&delivery))?.unbind();
+                let held = Mutex::new(Some((inbox, delivery)));
+                Run { held, context, forks: self.forks }.into_bound_py_any(py).map(Some)
+            }
+            Next::Nothing => Ok(None),
+            Next::After(time) => time.as_secs_f64().into_bound_py_any(py).map(Some),
+        }
+    }
+
+    /// Whether an attempt was cancelled since this was asked last. To be asked when there is nothing more to take.
+    fn hear_cancelled(&self) -> bool {
+        self.inner().as_ref().is_some_and(|inbox| inbox.hear_cancelled())
+    }
+
+    /// Takes nothing more; the handler is no more when what runs has ended.
+    fn withdraw(&self, py: Python<'_>) {
+        let inbox = self.inner().take();
+        py.detach(|| drop(inbox));
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        if libmq::storage::forks() != self.forks {
+            // The parent's, and so are the locks, which another of its threads may have held.
+            std::mem::forget(self.inner().take());
+        }
+    }
+}
+
+/// A handler that runs for a message. Ended once; garbage before that, the message is given back.
+#[pyclass(frozen, module = "libmq._native")]
+#[derive(Debug)]
+pub(crate) struct Run {
+    held: Mutex<Option<(Arc<libmq::Inbox>, Arc<Delivery>)>>,
+    context: Py<Context>,
+    forks: u32,
+}
+
+impl Run {
+    fn finish(&self, py: Python<'_>, result: Result<(), HandlerError>) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((inbox, delivery)) = held else { return };
+        if libmq::storage::forks() != self.forks {
+            return std::mem::forget((inbox, delivery));
+        }
+        // That it came too late, or that the broker is no more, is told by the figures and by every other call.
+        py.detach(move || _ = inbox.finish(&delivery, result));
+    }
+}
+
+#[pymethods]
+impl Run {
+    /// The message as its handler sees it.
+    #[getter]
+    fn context(&self, py: Python<'_>) -> Py<Context> {
+        self.context.clone_ref(py)
+    }
+
+    /// The handler returned.
+    fn ack(&self, py: Python<'_>) {
+        self.finish(py, Ok(()));
+    }
+
+    /// The handler failed.
+    fn fail(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.finish(py, Err(HandlerError::failed(any_text("error", error)?)));
+        Ok(())
+    }
+
+    /// The handler asked for a retry.
+    #[pyo3(signature = (delay, error))]
+    fn retry(
+        &self,
+        py: Python<'_>,
+        delay: Option<&Bound<'_, PyAny>>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let delay = delay.map(|delay| duration("delay", delay)).transpose()?;
+        self.finish(py, Err(HandlerError::retry_because(delay, any_text("error", error)?)));
+        Ok(())
+    }
+
+    /// The handler rejected the message.
+    fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.finish(py, Err(HandlerError::reject(any_text("reason", reason)?)));
+        Ok(())
+    }
+
+    /// The handler gave the message back.
+    fn release(&self, py: Python<'_>, delay: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.finish(py, Err(HandlerError::release(duration("delay", delay)?)));
+        Ok(())
+    }
+
+    /// The body is not what it says it is.
+    fn undecodable(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.finish(py, Err(HandlerError::undecodable(any_text("error", error)?)));
+        Ok(())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((inbox, delivery)) = held else { return };
+        if libmq::storage::forks() == self.forks {
+            let _ = inbox.finish(&delivery, Err(HandlerError::release(Duration::ZERO)));
+        } else {
+            std::mem::forget((inbox, delivery));
+        }
+    }
+}

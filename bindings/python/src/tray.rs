@@ -1,0 +1,194 @@
+//! Trays: how an event loop hears of what threads of Rust have done for it.
+//!
+//! Whatever there is to tell is put into a list, and the first of it makes a file descriptor readable that the loop
+//! watches; when it looks, it takes all there is. So a thousand enqueues that one sync has covered wake a loop once, and
+//! no foreign thread touches the loop or the interpreter.
+
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::error::exception;
+use crate::receipt::Receipt;
+
+/// Something for the loop, under the number that it gave.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// What became of an enqueue.
+    Done(u64, libmq::Result<libmq::Receipt>),
+    /// It is worth while to look at an inbox, or at a queue.
+    Rung(u64),
+    /// The program ends: nobody is to wait any more.
+    Over,
+    /// The broker is closed, or nobody has it any more.
+    Gone,
+}
+
+/// What waits for the loop. Shared with those who put something in.
+#[derive(Debug)]
+pub(crate) struct Pile {
+    state: Mutex<State>,
+    /// The other end of what the loop watches. At most one byte is on its way, so that nobody ever waits to write one.
+    bell: UnixStream,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    news: Vec<News>,
+    rung: bool,
+    over: bool,
+    gone: bool,
+}
+
+impl Pile {
+    /// One thing more. Waits for nobody and calls nobody, so that it may be called under any lock.
+    pub(crate) fn put(&self, news: News) {
+        let mut state = self.state();
+        state.news.push(news);
+        if !state.rung {
+            state.rung = true;
+            // It is empty, so there is nothing that could go wrong.
+            let _ = (&self.bell).write_all(&[1]);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a loop watches.
+#[pyclass(frozen, module = "libmq._native")]
+#[derive(Debug)]
+pub(crate) struct Tray {
+    pile: Arc<Pile>,
+    watched: UnixStream,
+}
+
+impl Tray {
+    pub(crate) fn pile(&self) -> Arc<Pile> {
+        Arc::clone(&self.pile)
+    }
+}
+
+#[pymethods]
+impl Tray {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let (bell, watched) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        watched.set_nonblocking(true)?;
+        Ok(Self { pile: Arc::new(Pile { state: Mutex::default(), bell }), watched })
+    }
+
+    /// The file descriptor that is readable when there is something to take.
+    fn fileno(&self) -> i32 {
+        self.watched.as_raw_fd()
+    }
+
+    /// All there is, each with its number: a Receipt or an exception for an enqueue, None for what is to be looked at.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let news = {
+            let mut state = self.pile.state();
+            // More than one byte there never is; none, where somebody else has looked meanwhile.
+            let _ = (&self.watched).read(&mut [0; 8]);
+            state.rung = false;
+            std::mem::take(&mut state.news)
+        };
+        let list = PyList::empty(py);
+        for news in news {
+            let (number, value) = match news {
+                News::Done(number, Ok(receipt)) => {
+                    (number, Receipt::from(receipt).into_bound_py_any(py)?)
+                }
+                News::Done(number, Err(error)) => {
+                    (number, exception(py, &error).into_bound_py_any(py)?)
+                }
+                News::Rung(number) => (number, py.None().into_bound(py)),
+                News::Over => {
+                    self.pile.state().over = true;
+                    continue;
+                }
+                News::Gone => {
+                    self.pile.state().gone = true;
+                    continue;
+                }
+            };
+            list.append(PyTuple::new(py, [number.into_bound_py_any(py)?, value])?)?;
+        }
+        Ok(list)
+    }
+
+    /// The program ends; known when it was taken.
+    #[getter]
+    fn over(&self) -> bool {
+        self.pile.state().over
+    }
+
+    /// The broker is closed, or nobody has it any more; known when it was taken.
+    #[getter]
+    fn gone(&self) -> bool {
+        self.pile.state().gone
+    }
+}
+
+/// The piles of a broker's loops, to be told of the end.
+#[derive(Debug, Default)]
+pub(crate) struct Piles(Mutex<Listed>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    piles: Vec<Weak<Pile>>,
+    over: bool,
+}
+
+impl Piles {
+    /// One more, which is told at once what was told before.
+    pub(crate) fn add(&self, pile: &Arc<Pile>) {
+        let mut listed = self.listed();
+        listed.piles.retain(|other| other.strong_count() > 0);
+        listed.piles.push(Arc::downgrade(pile));
+        if listed.over {
+            pile.put(News::Over);
+        }
+    }
+
+    /// The program ends.
+    pub(crate) fn over(&self) {
+        let mut listed = self.listed();
+        listed.over = true;
+        listed.piles.iter().filter_map(Weak::upgrade).for_each(|pile| pile.put(News::Over));
+    }
+
+    /// The broker is no more.
+    pub(crate) fn gone(&self) {
+        let listed = self.listed();
+        listed.piles.iter().filter_map(Weak::upgrade).for_each(|pile| pile.put(News::Gone));
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Listed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+thread_local! {
+    /// This thread's event loop runs handlers.
+    static SERVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes that this thread's event loop runs handlers, or does no more: it must not wait for room.
+#[pyfunction]
+pub(crate) fn serve(on: bool) {
+    SERVES.set(on);
+}
+
+/// Whether this thread's event loop runs handlers.
+pub(crate) fn serves() -> bool {
+    SERVES.get()
+}

@@ -1,5 +1,7 @@
 """What a handler of a scenario does, and what was seen of it."""
 
+import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -38,33 +40,77 @@ class Handler:
         self._changed = threading.Condition()
 
     def __call__(self, body: object, ctx: libmq.Context) -> None:
+        number, word, rest = self._enter(ctx)
+        try:
+            match self._begin(ctx, word, rest):
+                case "hold":
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._let_go > number, 4 * WAIT)
+                case "cancel":
+                    if not ctx.wait_cancelled(4 * WAIT) or rest != "ack":
+                        raise Failed("cancel")
+        finally:
+            self._leave(number, ctx)
+
+    async def play_async(self, body: object, ctx: libmq.Context) -> None:
+        """The same on an event loop."""
+        number, word, rest = self._enter(ctx)
+        try:
+            match self._begin(ctx, word, rest):
+                case "hold":
+                    await self._held(number)
+                case "cancel":
+                    try:
+                        await asyncio.sleep(4 * WAIT)
+                    except asyncio.CancelledError:
+                        if rest == "ack":
+                            return
+                        raise
+                    raise Failed("cancel")
+        finally:
+            self._leave(number, ctx)
+
+    async def _held(self, number: int) -> None:
+        """Waits until it is let go, whatever else happens."""
+        loop = asyncio.get_running_loop()
+        let_go: asyncio.Future[None] = loop.create_future()
+
+        def wait() -> None:
+            with self._changed:
+                self._changed.wait_for(lambda: self._let_go > number, 4 * WAIT)
+            loop.call_soon_threadsafe(lambda: let_go.done() or let_go.set_result(None))
+
+        threading.Thread(target=wait, daemon=True).start()
+        while not let_go.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((let_go,))
+
+    def _enter(self, ctx: libmq.Context) -> tuple[int, str, str]:
         with self._changed:
             number = len(self._calls)
             word, _, rest = self._outcomes[min(number, len(self._outcomes) - 1)].partition(":")
-            refused = None
             if word == "extend":
                 try:
                     ctx.extend(int(rest) / 1000)
                 except libmq.Error as error:
-                    refused = error.code
+                    word, rest = "reject", error.code
             self._calls.append(Call(ctx.raw.decode(errors="replace"), ctx.attempt))
             self._changed.notify_all()
-        try:
-            if refused is not None:
-                raise libmq.Reject(refused)
-            self._end(ctx, number, word, rest)
-        finally:
-            with self._changed:
-                self._calls[number].reason = ctx.cancel_reason or ""
-                self._changed.notify_all()
+        return number, word, rest
 
-    def _end(self, ctx: libmq.Context, number: int, word: str, rest: str) -> None:
+    def _leave(self, number: int, ctx: libmq.Context) -> None:
+        with self._changed:
+            self._calls[number].reason = ctx.cancel_reason or ""
+            self._changed.notify_all()
+
+    def _begin(self, ctx: libmq.Context, word: str, rest: str) -> str:
+        """Ends the call as it is to end, or answers what it waits for."""
         if self._child is not None:
             queue, body, options = self._child
             ctx.enqueue(queue, body, **options)
         match word:
             case "ack":
-                pass
+                return ""
             case "fail":
                 raise Failed(rest)
             case "retry":
@@ -74,11 +120,9 @@ class Handler:
             case "release":
                 raise libmq.Release(int(rest) / 1000 if rest else 0)
             case "hold" | "extend":
-                with self._changed:
-                    self._changed.wait_for(lambda: self._let_go > number, 4 * WAIT)
+                return "hold"
             case "cancel":
-                if not ctx.wait_cancelled(4 * WAIT) or rest != "ack":
-                    raise Failed("cancel")
+                return word
             case _:
                 print(f"this player does not know the outcome {word}", file=sys.stderr, flush=True)
                 os._exit(3)

@@ -4,6 +4,7 @@ What a script is and what a player owes is said in `README.md` above this direct
 player did not look at ends it with status 3, so that no expectation is passed over in silence.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -20,6 +21,9 @@ from script import Fields, Wrong, backoff, message, options, same, truth, unknow
 
 TIMEOUT = 5.0
 """How long a receive waits that is expected to get something, and how long stop and close wait."""
+
+ASYNC = os.environ.get("LIBMQ_PLAY_ASYNC") == "1"
+"""Handlers are coroutines, and messages are enqueued and received on an event loop."""
 
 
 class Refused(Exception):
@@ -122,7 +126,17 @@ class Player:
     def do_enqueue(self, step: Fields) -> None:
         queue = step.need("queue")
         body, given = message(step, "")
-        self.receipt(step, self.call(step, lambda: self.broker.enqueue(queue, body, **given)), "")
+        self.receipt(step, self.call(step, lambda: self.enqueue(queue, body, **given)), "")
+
+    def enqueue(self, queue: str, body: bytes, **given: Any) -> libmq.Receipt:
+        if ASYNC:
+            return asyncio.run(self.broker.aenqueue(queue, body, **given))
+        return self.broker.enqueue(queue, body, **given)
+
+    def receive(self, queue: str, timeout: float, lease: float | None) -> libmq.Delivery | None:
+        if ASYNC:
+            return asyncio.run(self.broker.areceive(queue, timeout, lease))
+        return self.broker.receive(queue, timeout, lease)
 
     def do_enqueue_many(self, step: Fields) -> None:
         queue = step.need("queue")
@@ -156,7 +170,7 @@ class Player:
         none = step.read("expect.none", truth) is True
         queue, timeout, lease = step.need("queue"), step.time("timeout_ms"), step.time("lease_ms")
         timeout = (0 if none else TIMEOUT) if timeout is None else timeout
-        delivery = self.call(step, lambda: self.broker.receive(queue, timeout, lease))
+        delivery = self.call(step, lambda: self.receive(queue, timeout, lease))
         if none:
             if delivery is not None:
                 raise Wrong(f"{delivery!r} came, but none was expected")
@@ -254,7 +268,8 @@ class Player:
         child_queue = step.get("child.queue")
         child = None if child_queue is None else (child_queue, *message(step, "child."))
         handler = Handler(step.items("outcomes") or [], child)
-        self.call(step, lambda: self.broker.handler(queue, handler, backoff=backoff(step, ""), **given))
+        function = handler.play_async if ASYNC else handler
+        self.call(step, lambda: self.broker.handler(queue, function, backoff=backoff(step, ""), **given))
         self._handlers[queue] = handler
 
     def handler(self, step: Fields) -> Handler:
@@ -300,7 +315,7 @@ class Player:
             name = step.get(f"{path}id")
             if name is not None:
                 same("id", letter.id, self.id(name))
-            error = letter.error.removeprefix("Failed: ")
+            error = letter.error.partition("\n\nTraceback")[0].removeprefix("Failed: ")
             for key, found in (
                 ("queue", letter.queue),
                 ("reason", letter.reason),

@@ -216,8 +216,8 @@ class Context(Held):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt was cancelled. An async handler's task is cancelled then, too; nothing else is interrupted:
-        a handler that runs long looks here.
+        """Whether the attempt was cancelled. An async handler's task is cancelled, too; nothing else is interrupted: a
+        handler that runs long looks here.
         """
 
     @property

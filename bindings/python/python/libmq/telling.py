@@ -1,7 +1,8 @@
 """What the core has to tell, for the logger `libmq`.
 
 The core leaves it in a channel, and a thread of Python logs it: neither does anybody in the core wait for a handler of
-logging, nor such a one for the core. Where there is no handler of logging when a broker is opened, nothing is asked for.
+logging, nor such a one for the core. Where there is no handler of logging when a broker is opened, nothing is asked
+for.
 """
 
 import contextlib

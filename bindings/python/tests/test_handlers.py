@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import libmq
 import pytest
@@ -442,29 +442,3 @@ def test_a_decorated_function_is_what_it_was(broker: libmq.Broker) -> None:
     assert broker.handler("q")(handle) is handle
     assert broker.handler("r", handle) is handle
     assert handle(1) == 2
-
-
-def test_what_later_versions_have_says_so(broker: libmq.Broker) -> None:
-    async def coroutine(body: int) -> None: ...
-
-    async def generator(body: int) -> Any:
-        yield body
-
-    class AsyncCall:
-        async def __call__(self, body: int) -> None: ...
-
-    class Handler:
-        def handle(self, body: int) -> None: ...
-
-    def depends(body: int, session: Annotated[int, libmq.Depends(int)]) -> None: ...
-
-    def default(body: int, session: Any = libmq.Depends(int)) -> None: ...  # noqa: B008
-
-    for handler in (coroutine, generator, AsyncCall(), Handler, depends, default):
-        with pytest.raises(libmq.Error) as raised:
-            broker.handler("q", handler)
-        assert raised.value.code == "UNSUPPORTED", handler
-    with pytest.raises(libmq.Error) as raised:
-        broker.handler("q", print, scope=dict)
-    assert raised.value.code == "UNSUPPORTED"
-    assert broker.metrics().parallelism == 0

@@ -45,7 +45,7 @@ class Depends:
 
 def name_of(function: Any) -> str:
     """What a function is called in errors."""
-    return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
+    return str(getattr(function, "__name__", None) or type(function).__name__)
 
 
 def key_of(function: Any) -> Hashable:

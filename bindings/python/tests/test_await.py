@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,11 @@ def test_what_is_wrong_with_an_awaited_call_is_raised_by_it(broker: libmq.Broker
         (libmq.InvalidError, lambda: broker.areceive("q", 0, -1)),
     ]
     for bad in (None, 1, b"q"):
-        calls.append((TypeError, lambda bad=bad: broker.aenqueue(bad, 1)))
-        calls.append((TypeError, lambda bad=bad: broker.areceive(bad)))
+        calls.append((TypeError, partial(broker.aenqueue, bad, 1)))
+        calls.append((TypeError, partial(broker.areceive, bad)))
     for bad in ("1", True):
-        calls.append((TypeError, lambda bad=bad: broker.areceive("q", bad)))
-        calls.append((TypeError, lambda bad=bad: broker.aenqueue("q", 1, delay=bad)))
+        calls.append((TypeError, partial(broker.areceive, "q", bad)))
+        calls.append((TypeError, partial(broker.aenqueue, "q", 1, delay=bad)))
     calls.append((TypeError, lambda: broker.aenqueue("q", object())))
     for error, call in calls:
         with pytest.raises(error):
@@ -163,7 +164,9 @@ def test_a_cancelled_receive_has_taken_nothing_and_holds_nobody_up(broker: libmq
             if got:
                 tasks[2].cancel()
             else:
-                got = [await tasks[2]]
+                last = await tasks[2]
+                assert last is not None
+                got = [last]
             (delivery,) = got
             delivery.ack()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,10 +6,11 @@ one on a thread of libmq. How a task ends, ends the attempt.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import Context as Variables
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -148,17 +149,31 @@ class Hall:
                 _log.error("the loop of async handlers is begun anew", exc_info=error)
 
     async def _serve(self) -> None:
-        try:
-            await self.attach()
-            await self.all_ended()
-        finally:
-            await self.detach()
+        async with self.here():
+            if self._all_ended is not None:
+                await self._all_ended
 
     # On the loop.
 
-    async def attach(self) -> None:
-        """Has the handlers run on this loop."""
-        loop = asyncio.get_running_loop()
+    @contextlib.asynccontextmanager
+    async def here(self, broker: _Broker | None = None) -> AsyncIterator[None]:
+        """Has the handlers run on this loop; what was made on it for the broker's life is closed at the end."""
+        if broker is not None:
+            self.tray(broker)
+        self._attach(asyncio.get_running_loop())
+        try:
+            yield
+        except GeneratorExit:
+            self._detach()
+            raise
+        except BaseException:
+            self._detach()
+            await self._providers.close_of_loop()
+            raise
+        self._detach()
+        await self._providers.close_of_loop()
+
+    def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             self._loop = loop
             self._all_ended = loop.create_future()
@@ -169,23 +184,16 @@ class Hall:
         for number in tuple(self._handlers):
             self._take(number)
 
-    async def detach(self) -> None:
-        """Has no handler run on this loop any more; what was made on it for the broker's life is closed."""
+    def _detach(self) -> None:
         with self._lock:
             loop, self._loop = self._loop, None
             running = tuple(self._running)
-        if loop is not None and self._tray is not None:
+        if loop is not None and self._tray is not None and not loop.is_closed():
             loop.remove_reader(self._tray.fileno())
         serve(False)
         for each in running:
-            # Too late, or nobody will wait for it.
+            # It was given back before, or nobody will wait for it.
             each.run.release(0)
-        await self._providers.close_of_loop()
-
-    async def all_ended(self) -> None:
-        """Waits until the broker is closed and no handler runs."""
-        if self._all_ended is not None:
-            await self._all_ended
 
     def abandon(self) -> None:
         """The program ends. Gives back what a loop holds that will not go on."""

@@ -90,18 +90,17 @@ class Run:
         end = _LoopBell(loop)
         takes_over = not hall.is_taken
         with _LoopSignals(loop, _SIGNALS if with_signals else (), end) as signals:
-            if takes_over:
-                hall.tray(broker)
-                await hall.attach()
-            try:
+            async with hall.here(broker) if takes_over else contextlib.nullcontext():
                 try:
                     broker.start()
                     await self._wait_on_loop(broker, until_idle, end)
-                finally:
+                except GeneratorExit:
+                    # The loop was left in the middle: there is nothing that could be waited for.
+                    raise
+                except BaseException:
                     await self._stop_on_loop(broker, hall, stop_timeout, signals)
-            finally:
-                if takes_over:
-                    await hall.detach()
+                    raise
+                await self._stop_on_loop(broker, hall, stop_timeout, signals)
 
     async def _wait_on_loop(self, broker: _native.Broker, until_idle: bool, end: "_LoopBell") -> None:
         self._waiting.append(end)

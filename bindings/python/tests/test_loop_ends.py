@@ -1,0 +1,314 @@
+"""Ends of programs with event loops, each in a process of its own: signals, exits and forks."""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Program = Callable[..., Any]
+
+START = """
+    import asyncio, libmq, os, signal, sys, threading, time
+    broker = libmq.open("queue", default_backoff=libmq.Backoff.fixed(0))
+    entered = threading.Event()
+
+    async def slow(body, ctx):
+        entered.set()
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            print(ctx.cancel_reason, flush=True)
+            raise
+
+    async def stubborn(body, ctx):
+        entered.set()
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                pass
+
+    async def blocking(body, ctx):
+        entered.set()
+        time.sleep(600)
+
+    def kill_when_entered(*signals):
+        def kill():
+            entered.wait(20)
+            for number in signals:
+                os.kill(os.getpid(), number)
+                time.sleep(0.3)
+        threading.Thread(target=kill, daemon=True).start()
+"""
+
+AFTER = """
+import libmq
+with libmq.open("queue") as broker:
+    print("after:", broker.recovery.messages, broker.recovery.suspects, broker.receive("q", 0).attempt)
+"""
+
+
+def test_a_program_ends_with_a_task_that_runs(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    broker.handler("q", slow)
+    broker.start()
+    broker.enqueue("q", 1)
+    entered.wait(20)
+    """
+    )
+    assert ran.stdout == "shutdown\n"
+    assert program(AFTER).stdout == "after: 1 0 1\n"
+
+
+@pytest.mark.parametrize("handler", ["stubborn", "blocking"])
+def test_a_program_ends_whatever_a_task_does(program: Program, handler: str) -> None:
+    program(
+        START
+        + f"""
+    broker.handler("q", {handler}, cancel_grace=0.1)
+    broker.start()
+    broker.enqueue("q", 1)
+    entered.wait(20)
+    """,
+        timeout=30,
+    )
+    assert program(AFTER).stdout == "after: 1 0 1\n"
+
+
+def test_a_program_ends_that_has_handled_and_waits_for_nothing(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    async def handle(body):
+        print(body)
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue("q", 1)
+    broker.wait_idle(20)
+    """
+    )
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
+
+
+def test_sys_exit_in_a_task_is_a_failed_attempt_and_os_exit_a_crash(program: Program) -> None:
+    program(
+        START
+        + """
+    async def handle(body):
+        os._exit(7)
+    broker.handler("q", handle)
+    asyncio.run(broker.arun()) if broker.enqueue("q", 1) else None
+    """,
+        status=7,
+    )
+    assert program(AFTER).stdout == "after: 1 1 1\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_arun(program: Program, number: signal.Signals) -> None:
+    ran = program(
+        START
+        + f"""
+    async def handle(body):
+        entered.set()
+        await asyncio.sleep(0.3)
+        print("done")
+
+    async def main():
+        before = signal.getsignal({number}), signal.getsignal(signal.SIGTERM)
+        await broker.arun()
+        assert (signal.getsignal({number}), signal.getsignal(signal.SIGTERM)) == before
+
+    broker.handler("q", handle)
+    broker.enqueue_many("q", [1, 2])
+    kill_when_entered({number})
+    asyncio.run(main())
+    print("over")
+    """
+    )
+    assert ran.stdout == "done\nover\n"
+    assert program(AFTER).stdout == "after: 1 0 1\n"
+
+
+def test_a_signal_cancels_what_does_not_end_in_time(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    broker.handler("q", slow)
+    broker.enqueue("q", 1)
+    kill_when_entered(signal.SIGTERM)
+    try:
+        asyncio.run(broker.arun(stop_timeout=0.1))
+    except libmq.TimeoutError:
+        print("timeout")
+    """
+    )
+    assert ran.stdout == "shutdown\ntimeout\n"
+
+
+def test_a_second_signal_forces_the_end_of_arun(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    async def main():
+        await broker.arun(stop_timeout=600)
+        print("over", broker.metrics().ready, flush=True)
+        os._exit(0)
+
+    broker.handler("q", stubborn, cancel_grace=600)
+    broker.enqueue("q", 1)
+    kill_when_entered(signal.SIGTERM, signal.SIGTERM)
+    asyncio.run(main())
+    """
+    )
+    assert ran.stdout == "over 1\n"
+
+
+def test_without_signal_handlers_ctrl_c_cancels_arun_which_drains(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    async def handle(body):
+        entered.set()
+        await asyncio.sleep(0.3)
+        print("done")
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    broker.handler("q", handle)
+    broker.enqueue("q", 1)
+    kill_when_entered(signal.SIGINT)
+    try:
+        asyncio.run(broker.arun(install_signal_handlers=False))
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+    )
+    assert ran.stdout == "done\ninterrupted\n"
+
+
+def test_a_loop_that_is_left_in_the_middle_holds_nobody_up(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    broker.handler("q", slow)
+    broker.enqueue("q", 1)
+    loop = asyncio.new_event_loop()
+    running = loop.create_task(broker.arun(install_signal_handlers=False))
+    waiting = loop.create_task(broker.areceive("other"))
+    async def until_entered():
+        while not entered.is_set():
+            await asyncio.sleep(0.001)
+    loop.run_until_complete(until_entered())
+    print("left", flush=True)
+    """,
+        timeout=30,
+    )
+    assert ran.stdout.startswith("left\n")
+    assert program(AFTER).stdout == "after: 1 0 1\n"
+
+
+def test_a_thread_that_waits_on_a_loop_does_not_hold_up_the_end(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    async def wait():
+        try:
+            await broker.areceive("q")
+        except libmq.ClosedError as error:
+            print(error.code)
+
+    async def run():
+        await broker.arun(install_signal_handlers=False)
+        print("ran")
+
+    threads = [threading.Thread(target=lambda main=main: asyncio.run(main())) for main in (wait, run)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    """
+    )
+    assert sorted(ran.stdout.split()) == ["CLOSED", "ran"]
+
+
+def test_a_forked_child_leaves_its_parents_loops_alone(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    import gc
+
+    async def handle(body):
+        print("handled", body, flush=True)
+
+    broker.handler("q", handle)
+    broker.start()
+
+    async def main():
+        await broker.aenqueue("q", 1)
+        waiting = asyncio.create_task(broker.areceive("r"))
+        await asyncio.sleep(0.05)
+        child = os.fork()
+        if child == 0:
+            async def refused():
+                for call in (broker.aenqueue("q", 1), broker.areceive("q"), broker.arun()):
+                    try:
+                        await call
+                    except libmq.ForkedError:
+                        continue
+                    os._exit(3)
+                try:
+                    broker.override(int, str)
+                except libmq.ForkedError:
+                    pass
+                else:
+                    os._exit(4)
+                async with libmq.open("own") as own:
+                    await own.aenqueue("q", 1)
+                    async def handle_own(body):
+                        pass
+                    own.handler("q", handle_own)
+                    await own.arun(until_idle=True, install_signal_handlers=False)
+                    assert own.metrics().acked == 1
+            thread = threading.Thread(target=lambda: asyncio.run(refused()))
+            thread.start()
+            thread.join()
+            gc.collect()
+            os._exit(0)
+        status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status[1]) == 0, status
+        await broker.aenqueue("r", 2)
+        async with await waiting as delivery:
+            print("received", delivery.body, flush=True)
+
+    asyncio.run(main())
+    broker.enqueue("q", 3)
+    assert broker.wait_idle(20)
+    broker.close()
+    """
+    )
+    assert ran.stdout == "handled 1\nreceived 2\nhandled 3\n"
+
+
+def test_many_programs_end_in_the_middle_of_everything(program: Program) -> None:
+    for round in range(10):
+        program(
+            START
+            + f"""
+    async def handle(body, ctx):
+        await asyncio.sleep(0.001)
+        ctx.enqueue("q", body)
+
+    broker.handler("q", handle, max_parallelism=8)
+    broker.start()
+    broker.enqueue_many("q", range(20))
+
+    async def main():
+        for _ in range(20):
+            await asyncio.gather(*(broker.aenqueue("r", 1) for _ in range(20)))
+
+    threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+    time.sleep({round} / 100)
+    """
+        )

@@ -45,13 +45,14 @@ pub struct NativeBroker {
 
 #[napi]
 impl Environment {
-    /// Opens a directory; the promise brings the broker's number. `text` is all options as text.
+    /// Opens a directory; the promise brings the broker's number. `text` is all options as text, `hook` the number of the
+    /// log hook, or 0.
     #[napi(catch_unwind)]
-    pub fn open(&self, promise: f64, path: String, init: BrokerInit, text: String) {
+    pub fn open(&self, promise: f64, path: String, init: BrokerInit, text: String, hook: u32) {
         let inner = Arc::clone(&self.inner);
         let has_files = init.has_files() && path != ":memory:";
         let lock_timeout = init.lock_timeout.map(duration).unwrap_or_default();
-        let asked = Asked { options: init.options(), text, has_files, lock_timeout };
+        let asked = Asked { options: init.options(), text, has_files, lock_timeout, hook };
         call::run(&self.inner, promise, move || {
             let owner = owner::open(&path, asked, &inner)?;
             let clerk = Clerk::new(owner.broker.clone());

@@ -17,6 +17,7 @@ mod enqueue;
 pub mod environment;
 mod letters;
 mod limits;
+mod log;
 mod metrics;
 mod options;
 mod owner;

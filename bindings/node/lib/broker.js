@@ -375,15 +375,19 @@ class Broker {
 
 let watchesExit = false;
 
+// On its own: a listener made in `open` would keep what the first one was given.
+function watchExit() {
+  if (watchesExit) return;
+  watchesExit = true;
+  process.on('exit', () => environment.shut());
+}
+
 async function open(path, options) {
   if (path instanceof URL) path = require('node:url').fileURLToPath(path);
   if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
   const { log: hook, scope, ...init } = optionsOf('broker', options);
   if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
-  if (!watchesExit) {
-    watchesExit = true;
-    process.on('exit', () => environment.shut());
-  }
+  watchExit();
   const log = hook === undefined ? undefined : new Log(hook);
   try {
     const number = await promised((promise) =>

@@ -84,7 +84,7 @@ export interface Scope {
 
 /**
  * Hears a broker's events, in order, on the loop that opened it, from `open` to `close`, which comes before the promise of
- * `close` is kept; after that it is not called. It keeps no loop alive. What it throws, or rejects with, is ignored. It may
+ * `close` is kept; nothing follows that. It keeps no loop alive. What it throws, or rejects with, is ignored. It may
  * call anything.
  *
  * Each thread that opens a shared broker has a hook of its own, or none; all of them hear what the broker tells, and the one

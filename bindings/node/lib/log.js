@@ -26,6 +26,8 @@ class Log {
 
   tell(level, event, fields) {
     if (this.#ended) return;
+    // What a handler does after that concerns nobody.
+    if (event === 'close') this.end();
     const hook = this.#hook;
     try {
       const end = hook(level, event, Object.assign(new Fields(), fields));

@@ -24,8 +24,8 @@ async function validated(schema, body) {
 // Issues as text: where, and what. A schema's words often have the value in them that it does not like, which is cut out:
 // this text stands where bodies do not belong.
 function textOf(issues, body) {
-  const list = Array.from(issues);
-  const lines = list.slice(0, ISSUES_MAX).map((issue) => {
+  if (!Array.isArray(issues)) throw new TypeError('the schema answered issues that are no list');
+  const lines = issues.slice(0, ISSUES_MAX).map((issue) => {
     const path = Array.from(issue.path ?? [], (step) => (typeof step === 'object' && step !== null ? step.key : step));
     const where = path.length === 0 ? '' : `${path.map(String).join('.')}: `;
     return `${where}${withoutValues(String(issue.message), valueAt(body, path), issue.received)}`.slice(
@@ -33,7 +33,7 @@ function textOf(issues, body) {
       ISSUE_LENGTH_MAX,
     );
   });
-  if (list.length > ISSUES_MAX) lines.push(`and ${list.length - ISSUES_MAX} more`);
+  if (issues.length > ISSUES_MAX) lines.push(`and ${issues.length - ISSUES_MAX} more`);
   return `the body is not as its schema asks: ${lines.join('; ')}`;
 }
 

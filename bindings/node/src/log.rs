@@ -16,6 +16,9 @@ use crate::limits::EVENTS_MAX;
 /// The number of no hook.
 pub(crate) const NO_HOOK: u32 = 0;
 
+/// What says that there was no room for events.
+const MISSED: &str = "events_missed";
+
 /// The loops that want a broker's events.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -73,7 +76,7 @@ impl Events {
         if pile.events.len() < EVENTS_MAX {
             pile.events.push(event.clone());
         } else {
-            pile.missed += 1;
+            pile.missed += told_of(event);
         }
     }
 
@@ -98,10 +101,18 @@ impl Events {
                 let mut flat = env.create_array(0)?;
                 flat.insert("count")?;
                 flat.insert(missed as f64)?;
-                insert(&mut list, number, "warn", "events_missed", flat)?;
+                insert(&mut list, number, "warn", MISSED, flat)?;
             }
         }
         Ok(list)
+    }
+}
+
+/// How many events are missed with this one, which may itself say that some were.
+fn told_of(event: &Event) -> u64 {
+    match event.fields.as_slice() {
+        [("count", Field::Number(count))] if event.name == MISSED => *count,
+        _ => 1,
     }
 }
 

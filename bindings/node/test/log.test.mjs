@@ -131,10 +131,10 @@ test('an open that fails leaves no hook, and one that is refused calls none', as
 
 test('a hook that its loop keeps from hearing misses what is too much, and hears how many', async () => {
   const ended = await program(
-    `const heard = { dead_letter: 0 };
+    `const heard = { dead_letter: 0, missed: 0 };
     const broker = await open(':memory:', { log: (_, event, fields) => {
       if (event === 'dead_letter') heard.dead_letter++;
-      if (event === 'events_missed') heard.missed = fields.count;
+      if (event === 'events_missed') heard.missed += fields.count;
     } });
     await broker.enqueueMany('q', Array.from({ length: 3000 }, () => 1));
     const held = await broker.receiveMany('q', 3000);
@@ -143,9 +143,9 @@ test('a hook that its loop keeps from hearing misses what is too much, and hears
     const end = Date.now() + 1000;
     while (Date.now() < end);
     await broker.close();
-    console.log(heard.dead_letter >= 1000, heard.dead_letter + (heard.missed ?? 0));`,
+    console.log(heard.dead_letter >= 1000, heard.missed > 0, heard.dead_letter + heard.missed);`,
   );
-  assert.deepEqual([ended.code, ended.stdout], [0, 'true 3000\n'], ended.stderr);
+  assert.deepEqual([ended.code, ended.stdout], [0, 'true true 3000\n'], ended.stderr);
 });
 
 test('a hook keeps no program alive, and none that ends is the worse for it', async () => {

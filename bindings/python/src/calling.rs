@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 // Not `PyObject_Call`, which PyO3 declares too: one symbol has one declaration in the end.
+// SAFETY: declared as Python's stable ABI has it; the module is loaded by a Python, which has the symbol.
 unsafe extern "C-unwind" {
     fn PyObject_CallObject(callable: *mut PyObject, arguments: *mut PyObject) -> *mut PyObject;
 }

@@ -88,7 +88,8 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
     /// unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        self.enqueue_until(message, &Interrupt::new())
+        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), &Interrupt::new())?;
+        enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
     /// As [`Broker::enqueue`], with a wait for room that can be ended.
@@ -187,7 +188,7 @@ impl Broker {
         super::stations::register(&self.shared, queue, options, move |delivery| {
             let _span = handle_span(&delivery);
             let context = Context::new(delivery);
-            let result = in_handler(|| handler(&context));
+            let result = in_span(&context, || in_handler(|| handler(&context)));
             let delivery = context.into_delivery();
             let result = result.unwrap_or_else(|panic| {
                 Err(HandlerError::failed(format!("the handler panicked: {panic}")))
@@ -479,7 +480,9 @@ impl Broker {
     ) -> Result<Vec<Delivery>> {
         let shared = &self.shared;
         shared.check_open()?;
-        check_queue_name(queue)?;
+        if !shared.engine.buffer.state.queues.was_named(queue) {
+            check_queue_name(queue)?;
+        }
         if !(1..=limits::RECEIVE_MAX).contains(&max) {
             return Err(Error::invalid(format!(
                 "max is {max}, but goes from 1 to {}",
@@ -664,6 +667,25 @@ impl Broker {
     pub fn poison(&self, why: &str) {
         self.shared.poison(why);
     }
+}
+
+/// Runs a handler within a span of OpenTelemetry, where there are any.
+#[cfg(feature = "opentelemetry")]
+fn in_span<R, E, F>(
+    context: &Context,
+    run: impl FnOnce() -> std::result::Result<std::result::Result<R, E>, F>,
+) -> std::result::Result<std::result::Result<R, E>, F> {
+    let span = context.shared.telemetry.process(context);
+    let guard = span.clone().attach();
+    let result = run();
+    drop(guard);
+    super::telemetry::end(&span, matches!(result, Ok(Ok(_))));
+    result
+}
+
+#[cfg(not(feature = "opentelemetry"))]
+fn in_span<R>(_context: &Context, run: impl FnOnce() -> R) -> R {
+    run()
 }
 
 /// The span of an attempt.

@@ -10,7 +10,7 @@ use super::broker::{Broker, is_in_handler};
 use super::message::{Message, Receipt};
 use super::options::OnFull;
 use super::shared::Shared;
-use crate::buffer::{self, Enqueued, Few};
+use crate::buffer::{self, Enqueued, Few, NewMessage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Span, detail, span};
 use crate::interrupt::Interrupt;
@@ -148,9 +148,8 @@ impl Shared {
             Duration::ZERO
         };
         let _span = enqueue_span(messages);
-        let enqueued = self.with_new_messages(messages, |messages| {
-            self.engine.buffer.enqueue(messages, wait, interrupt)
-        })?;
+        let enqueued = self
+            .traced(messages, |messages| self.engine.buffer.enqueue(messages, wait, interrupt))?;
         tell_of(messages, &enqueued);
         Ok(enqueued)
     }
@@ -165,7 +164,7 @@ impl Shared {
             return Ok(None);
         }
         let _span = enqueue_span(messages);
-        let begun = self.with_new_messages(messages, |messages| {
+        let begun = self.traced(messages, |messages| {
             self.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
         });
         match begun {
@@ -178,6 +177,24 @@ impl Shared {
         }
     }
 
+    /// Has messages enqueued by `work`, within a span where there are any.
+    fn traced<R>(
+        &self,
+        messages: &[Message<'_>],
+        work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
+    ) -> Result<R> {
+        #[cfg(feature = "opentelemetry")]
+        {
+            use super::telemetry::{end, traceparent};
+            let span = self.telemetry.send(messages);
+            let result = self.with_new_messages(messages, traceparent(&span).as_deref(), work);
+            end(&span, result.is_ok());
+            result
+        }
+        #[cfg(not(feature = "opentelemetry"))]
+        self.with_new_messages(messages, None, work)
+    }
+
     fn waits_for_room(&self) -> bool {
         self.options.on_full == OnFull::Block && !is_in_handler()
     }
@@ -185,6 +202,9 @@ impl Shared {
     /// Refuses a closed broker, and messages that are out of range.
     fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
         self.check_open()?;
+        if let [message] = messages {
+            return self.check_message(message);
+        }
         if messages.len() > limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid(format!(
                 "a batch has {} messages, but at most {}",
@@ -194,7 +214,7 @@ impl Shared {
         }
         messages.iter().try_for_each(|message| self.check_message(message))?;
         let bytes: usize = messages.iter().map(Message::size).sum();
-        if messages.len() > 1 && bytes > self.options.max_batch_bytes {
+        if bytes > self.options.max_batch_bytes {
             let most = self.options.max_batch_bytes;
             return Err(Error::new(
                 ErrorKind::TooLarge,

@@ -7,6 +7,9 @@ use super::options::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
+/// The header by which a trace goes from message to message.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
 /// A message to enqueue: a queue, a body, and options.
 ///
 /// Borrows what it is given where it can; nothing is copied before the journal does.
@@ -240,19 +243,12 @@ impl<'a> Message<'a> {
             .fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())
     }
 
-    /// Refuses what is out of range, naming the option.
+    /// Refuses what is out of range, naming the option; the queue's name apart.
     pub(crate) fn check(&self, max_message_bytes: usize) -> Result<()> {
-        check_queue_name(&self.queue)?;
-        for (name, text) in [
-            ("content_type", &self.content_type),
-            ("correlation_id", &self.correlation_id),
-            ("dedup_key", &self.dedup_key),
-            ("group", &self.group),
-        ] {
-            if let Some(text) = text {
-                check_text(name, text)?;
-            }
-        }
+        check_text("content_type", self.content_type.as_deref())?;
+        check_text("correlation_id", self.correlation_id.as_deref())?;
+        check_text("dedup_key", self.dedup_key.as_deref())?;
+        check_text("group", self.group.as_deref())?;
         if self.headers.len() > limits::HEADERS_MAX {
             return Err(Error::new(
                 ErrorKind::Invalid,
@@ -268,15 +264,9 @@ impl<'a> Message<'a> {
                 self.priority
             )));
         }
-        for (name, time) in [
-            ("delay", self.delay),
-            ("expires_in", self.expires_in),
-            ("dedup_window", Some(self.dedup_window)),
-        ] {
-            if time.is_some_and(|time| time > limits::DURATION_MAX) {
-                return Err(Error::invalid(format!("{name} is above ten years")));
-            }
-        }
+        check_time("delay", self.delay)?;
+        check_time("expires_in", self.expires_in)?;
+        check_time("dedup_window", Some(self.dedup_window))?;
         if self.delay.is_some() && self.run_at.is_some() {
             return Err(Error::invalid("delay and run_at exclude each other"));
         }
@@ -310,7 +300,15 @@ pub(crate) fn check_queue_name(name: &str) -> Result<()> {
     }
 }
 
-fn check_text(name: &str, text: &str) -> Result<()> {
+fn check_time(name: &str, time: Option<Duration>) -> Result<()> {
+    if time.is_some_and(|time| time > limits::DURATION_MAX) {
+        return Err(Error::invalid(format!("{name} is above ten years")));
+    }
+    Ok(())
+}
+
+fn check_text(name: &str, text: Option<&str>) -> Result<()> {
+    let Some(text) = text else { return Ok(()) };
     if text.is_empty() || text.len() > limits::TEXT_BYTES_MAX || text.chars().any(char::is_control)
     {
         return Err(Error::invalid(format!(
@@ -334,7 +332,7 @@ fn check_header(name: &str, value: &str) -> Result<()> {
 }
 
 fn is_token(name: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&name.len()) && name.chars().all(is_token_char)
+    (1..=bytes_max).contains(&name.len()) && name.bytes().all(|byte| is_token_char(byte.into()))
 }
 
 fn is_token_char(char: char) -> bool {

@@ -19,6 +19,8 @@ mod prometheus;
 mod recovery;
 mod shared;
 mod stations;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 mod watch;
 mod worker;
 
@@ -36,5 +38,7 @@ pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
 pub use recovery::Recovery;
+#[cfg(all(feature = "opentelemetry", feature = "tokio"))]
+pub(crate) use telemetry::end as end_span;
 pub use watch::Watch;
 pub use worker::Worker;

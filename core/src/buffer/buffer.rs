@@ -68,6 +68,12 @@ pub(crate) struct Taken {
     pub(crate) hold: u32,
 }
 
+impl Taken {
+    pub(crate) fn has_key(&self) -> bool {
+        self.key != NONE
+    }
+}
+
 /// When a message whose attempts or crashes are used up is taken, it is a dead letter instead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -101,7 +107,8 @@ impl Buffer {
     fn log(&self, entry: &Entry) -> Result<()> {
         let mut body = Vec::new();
         entry.encode(&mut body);
-        let record = Record { kind: entry.kind(), parts: &[&body] };
+        let body = [&body[..]];
+        let record = Record::new(entry.kind(), &body);
         let appended = self.journal.append(Need::Settle, &[record], |_, _| {})?;
         self.journal.commit(Level::Os, appended.end)
     }
@@ -260,7 +267,8 @@ impl Buffer {
     fn begin_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Begun> {
         let state = &*self.state;
         let head = message.head(0, false, message.level);
-        let record = Record { kind: kind::MESSAGE, parts: &message.pieces(&head) };
+        let pieces = message.pieces(&head);
+        let record = Record::new(kind::MESSAGE, &pieces);
         let appended = self.journal.append(Need::Grow, &[record], |position, pending| {
             let mut guard = state.slots.at(slot).lock();
             guard.set_id(position);

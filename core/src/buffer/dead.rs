@@ -40,7 +40,7 @@ impl Buffer {
         let mut body = Vec::new();
         Entry::Undead { id }.encode(&mut body);
         let body = [&body[..]];
-        let first = Record { kind: kind::UNDEAD, parts: &body };
+        let first = Record::new(kind::UNDEAD, &body);
         let messages = std::slice::from_ref(message);
         let bodies = plan.bodies(messages);
         let pieces = bodies.pieces();
@@ -74,8 +74,7 @@ impl Buffer {
             }
             let bodies: Vec<[u8; 8]> = ids.iter().map(|id| id.to_le_bytes()).collect();
             let parts: Vec<[&[u8]; 1]> = bodies.iter().map(|body| [&body[..]]).collect();
-            let all: Vec<_> =
-                parts.iter().map(|parts| Record { kind: kind::UNDEAD, parts }).collect();
+            let all: Vec<_> = parts.iter().map(|parts| Record::new(kind::UNDEAD, parts)).collect();
             let appended = self.journal.append(Need::Settle, &all, |_, pending| {
                 for id in &ids {
                     leaving.insert(*id);

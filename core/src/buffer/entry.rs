@@ -192,6 +192,11 @@ impl<'a> MessageEntry<'a> {
         Some(Self { head, queue, key, correlation_id, content_type, group, headers, body })
     }
 
+    /// Its `dedup_window`, without the rest.
+    pub(crate) fn window(bytes: &[u8]) -> Duration {
+        MessageHead::decode(&mut Reader::new(bytes)).map_or(Duration::ZERO, |head| head.window)
+    }
+
     /// The headers, in the order they were given; ends early where they make no sense.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let mut reader = Reader::new(self.headers);

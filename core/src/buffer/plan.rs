@@ -524,7 +524,7 @@ impl Bodies<'_> {
 
 /// The records over these pieces.
 pub(crate) fn records<'p>(pieces: &'p [Pieces<'p>]) -> impl Iterator<Item = Record<'p>> {
-    pieces.iter().map(|parts| Record { kind: kind::MESSAGE, parts })
+    pieces.iter().map(|parts| Record::new(kind::MESSAGE, parts))
 }
 
 fn text_len(text: Option<&str>) -> u16 {

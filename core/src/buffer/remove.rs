@@ -154,7 +154,8 @@ impl Buffer {
         };
         let mut body = Vec::with_capacity(64);
         entry.encode(&mut body);
-        let record = Record { kind: entry.kind(), parts: &[&body] };
+        let body = [&body[..]];
+        let record = Record::new(entry.kind(), &body);
         let bodies = plan.bodies(&[]);
         let appended = self.journal.append(Need::Settle, &[record], |position, pending| {
             guard.set(SlotState::Settled);

@@ -129,7 +129,7 @@ impl Buffer {
         let mut body = Vec::with_capacity(64);
         entry.encode(&mut body);
         let body = [&body[..]];
-        let first = Record { kind: entry.kind(), parts: &body };
+        let first = Record::new(entry.kind(), &body);
         let bodies = plan.bodies(children);
         let pieces = bodies.pieces();
         let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();

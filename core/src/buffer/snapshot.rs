@@ -209,7 +209,8 @@ impl Buffer {
         head.flags = guard.flags;
         let head = head.encode();
         let rest = content.get(head.len()..).unwrap_or_default();
-        let record = Record { kind: kind::MESSAGE, parts: &[&head[..], rest] };
+        let parts = [&head[..], rest];
+        let record = Record::new(kind::MESSAGE, &parts);
         self.journal.append(Need::Settle, &[record], |position, _| guard.version = position)?;
         Ok(true)
     }
@@ -228,7 +229,8 @@ impl Buffer {
         head.id = id;
         let head = head.encode();
         let rest = content.get(head.len()..).unwrap_or_default();
-        let message = Record { kind: kind::MESSAGE, parts: &[&head[..], rest] };
+        let parts = [&head[..], rest];
+        let message = Record::new(kind::MESSAGE, &parts);
         // The group's second record names the position of the first, which is not known yet: it says 0 for "the
         // record before this one".
         let dead = Entry::Dead {
@@ -243,7 +245,7 @@ impl Buffer {
         let mut body = Vec::new();
         dead.encode(&mut body);
         let body = [&body[..]];
-        let dead = Record { kind: dead.kind(), parts: &body };
+        let dead = Record::new(dead.kind(), &body);
         let mut moved = DeadLetterEntry::clone(&letter);
         self.journal.append(Need::Settle, &[message, dead], |position, _| {
             moved.version = position;

@@ -2,6 +2,8 @@
 //!
 //! A flight is born when a message is taken and ends once: by a settle, or by the end of its lease.
 
+use std::time::Duration;
+
 use super::engine::Retries;
 use super::lease::Lease;
 use super::station::Station;
@@ -23,6 +25,11 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// How long its key is guarded when it is done.
+    pub(crate) fn dedup_window(&self) -> Duration {
+        if self.taken.has_key() { MessageEntry::window(&self.content) } else { Duration::ZERO }
+    }
+
     /// The message; none if its bytes make no sense, which the log's checksums exclude.
     pub(crate) fn entry(&self) -> Option<MessageEntry<'_>> {
         MessageEntry::decode(&self.content)

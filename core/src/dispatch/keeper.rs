@@ -141,9 +141,9 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
         if !options.time_moves {
             // Whoever advances the clock does what is due then. What has expired already when it comes back rings.
             timer.stand_still();
-            timer.alarm.wait(seen, None);
             // A failure poisons the journal, and everybody hears of it from there; without room, the next ring helps.
             let _ = engine.buffer.run_expired(engine.now());
+            timer.alarm.wait(seen, None);
             continue;
         }
         timer.awake();

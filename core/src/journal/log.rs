@@ -439,7 +439,7 @@ impl<S: Show> Journal<S> {
             }
             // The footer's room is kept free in every segment, so this always fits.
             for parts in parts {
-                let record = Record { kind: KIND_CLOSE, parts };
+                let record = Record::new(KIND_CLOSE, parts);
                 tail.copy(&[record], durable, &self.space);
             }
             self.reserved.store(tail.position, Ordering::Release);
@@ -560,7 +560,7 @@ mod tests {
         let segment = Segment::create(&*storage, header).unwrap();
         let options = JournalOptions { segment_bytes: 64 << 10, cache_bytes: 0, bytes_max: None };
         let journal = Journal::begin(storage, Arc::new(Faulty), options, Vec::new(), segment);
-        let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
+        let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
         let append =
             || journal.append(Need::Settle, &[record], |_, pending| pending.at(Level::Os, ()));
         append().unwrap();

@@ -57,7 +57,7 @@ fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
 }
 
 fn append(journal: &Journal<Witness>, level: Level) -> Appended {
-    let record = Record { kind: record::KIND_USER_MIN, parts: &[b"body"] };
+    let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
     let finish = |position, pending: &mut Pending<'_, u64>| pending.at(level, position);
     journal.append(Need::Settle, &[record], finish).unwrap()
 }

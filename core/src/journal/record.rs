@@ -17,7 +17,12 @@
 //! earlier file nor bytes a producer chose can pass for a record. A *group* is a run of records that are applied
 //! together or not at all: a batch, or an ack with what its handler enqueued.
 
+use std::sync::LazyLock;
+
 use crc32fast::Hasher;
+
+/// One that has hashed nothing. To make a new one is to look what the processor can do, each time.
+static HASHER: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 
 /// Bytes before a record's body.
 pub(crate) const HEADER_BYTES: usize = 32;
@@ -39,32 +44,37 @@ const FLAG_MORE: u8 = 1;
 /// A record on its way into the journal: a kind and its body in pieces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
-    pub(crate) kind: u8,
-    pub(crate) parts: &'a [&'a [u8]],
+    kind: u8,
+    parts: &'a [&'a [u8]],
+    body_len: usize,
 }
 
-impl Record<'_> {
-    pub(crate) fn body_len(&self) -> usize {
-        self.parts.iter().map(|part| part.len()).sum()
+impl<'a> Record<'a> {
+    pub(crate) fn new(kind: u8, parts: &'a [&'a [u8]]) -> Self {
+        // Asked for again and again.
+        let body_len = parts.iter().map(|part| part.len()).sum();
+        Self { kind, parts, body_len }
     }
 
     /// Bytes the record takes in a segment.
     pub(crate) fn space(&self) -> usize {
-        space(self.body_len())
+        space(self.body_len)
     }
 
     /// Writes the body into `target`, which holds [`Record::space`] zeroed bytes; answers the body's checksum, taken
     /// over the copy, so that a caller's change of its bytes meanwhile cannot make the two differ.
     pub(crate) fn copy_body(&self, target: &mut [u8]) -> u32 {
         let (_, mut rest) = target.split_at_mut(HEADER_BYTES);
-        for part in self.parts {
+        for part in self.parts.iter().filter(|part| !part.is_empty()) {
             let (place, after) = rest.split_at_mut(part.len());
             place.copy_from_slice(part);
             rest = after;
         }
-        let body_end = HEADER_BYTES + self.body_len();
+        let body_end = HEADER_BYTES + self.body_len;
         rest.fill(0);
-        crc32fast::hash(target.get(HEADER_BYTES..body_end).unwrap_or_default())
+        let mut hasher = HASHER.clone();
+        hasher.update(target.get(HEADER_BYTES..body_end).unwrap_or_default());
+        hasher.finalize()
     }
 }
 
@@ -80,7 +90,7 @@ impl Record<'_> {
         salt: u32,
     ) {
         // Lengths are checked against the limits of a message long before a record is made of it.
-        let body_len = u32::try_from(self.body_len()).unwrap_or(u32::MAX);
+        let body_len = u32::try_from(self.body_len).unwrap_or(u32::MAX);
         let header = Header { body_len, kind: self.kind, more, position, durable, body_crc };
         if let Some(place) = target.first_chunk_mut() {
             *place = header.encode(salt);
@@ -123,16 +133,21 @@ impl Header {
         bytes
     }
 
-    /// Reads the header that should stand at `position`; none if these bytes are not it.
-    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: u32) -> Option<Self> {
-        let header = Self {
+    /// The header that was encoded into these bytes, which have never left our memory.
+    pub(crate) fn of_our_own(bytes: &[u8; HEADER_BYTES]) -> Self {
+        Self {
             body_len: u32_at(bytes, 0),
             kind: bytes[4],
             more: bytes[5] & FLAG_MORE != 0,
             position: u64_at(bytes, 8),
             durable: u64_at(bytes, 16),
             body_crc: u32_at(bytes, 24),
-        };
+        }
+    }
+
+    /// Reads the header that should stand at `position`; none if these bytes are not it.
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: u32) -> Option<Self> {
+        let header = Self::of_our_own(bytes);
         // The position is compared first: it is cheap, and nearly always enough to see that this is no record.
         let sound = header.position == position
             && header.kind != 0
@@ -213,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_body_is_gathered_padded_and_checksummed() {
-        let record = Record { kind: 16, parts: &[b"hel", b"", b"lo"] };
+        let record = Record::new(16, &[b"hel", b"", b"lo"]);
         assert_eq!(record.space(), 40);
         let mut place = [0xff; 40];
         let crc = record.copy_body(&mut place);

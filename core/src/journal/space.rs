@@ -121,7 +121,7 @@ impl Space {
         }
         // SAFETY: the record was shown, so its fill happened before the commit that showed it, and that before this.
         let header = unsafe { chunk.bytes(position..body) }.first_chunk()?;
-        let header = Header::decode(header, position, chunk.segment().header.salt)?;
+        let header = Header::of_our_own(header);
         let range = body..body + u64::from(header.body_len);
         (range.end <= chunk.end()).then(|| (header.kind, Bytes::Shared(chunk, range)))
     }

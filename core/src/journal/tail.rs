@@ -140,7 +140,7 @@ impl<E> Tail<E> {
 
     /// Ends the segment and goes on in the next one.
     pub(super) fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
-        let record = Record { kind: KIND_ROLL, parts: &[] };
+        let record = Record::new(KIND_ROLL, &[]);
         self.copy(&[record], durable, space);
         space.began(&next);
         self.position = next.first();
@@ -155,14 +155,17 @@ impl<E> Tail<E> {
 
     /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
     pub(super) fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
-        let ranges = self
-            .chunks
-            .iter()
-            .map(|Filled { chunk, end }| (Arc::clone(chunk), chunk.start().max(written)..*end))
-            .filter(|(_, range)| !range.is_empty())
-            .collect();
-        let full = self.chunks.len().saturating_sub(1);
-        self.chunks.drain(..full);
+        let mut ranges = Unwritten::new();
+        for Filled { chunk, end } in &self.chunks {
+            let start = chunk.start().max(written);
+            if start < *end {
+                ranges.push((Arc::clone(chunk), start..*end));
+            }
+        }
+        // Mostly there is one, and a drain of nothing has its price.
+        while self.chunks.len() > 1 {
+            self.chunks.pop_front();
+        }
         self.os.take_below(self.position, showing);
         (self.position, ranges)
     }

@@ -1,0 +1,44 @@
+//! Does so many of one thing, to have its instructions counted: `instructions WORK COUNT`. What the opening and the close
+//! cost is the difference to a run with another count; `scripts/instructions.sh` does that.
+
+use std::time::Duration;
+
+use libmq::{Broker, Durability, Message, Options};
+
+/// Messages in the air at once.
+const BATCH: usize = 100;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let work = arguments.next().unwrap_or_default();
+    let count: usize = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let dir = std::env::temp_dir().join(format!("libmq-instructions-{}", std::process::id()));
+    // No snapshot and no keeper comes into it.
+    let options = Options::new()
+        .durability(Durability::Os)
+        .snapshot_interval(Duration::from_secs(3600))
+        .snapshot_threshold(u64::MAX)
+        .sync_interval(Duration::from_secs(3600));
+    let broker = Broker::open(&dir, options).expect("it opens");
+    let body = [b'x'; 100];
+    for start in (0..count).step_by(BATCH) {
+        let batch = BATCH.min(count - start);
+        for number in 0..batch {
+            let message = Message::new("jobs", &body);
+            let message = match work.as_str() {
+                "keyed" => message.dedup_key(format!("key-{}", start + number)),
+                _ => message,
+            };
+            broker.enqueue(message).expect("it is enqueued");
+        }
+        if work == "enqueue" {
+            continue;
+        }
+        for _ in 0..batch {
+            let delivery = broker.receive("jobs", Duration::ZERO, None).expect("it is received");
+            delivery.expect("one is there").ack().expect("it is acked");
+        }
+    }
+    broker.close(Duration::from_secs(10)).expect("it closes");
+    let _ = std::fs::remove_dir_all(dir);
+}

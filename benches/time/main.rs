@@ -55,9 +55,10 @@ fn delays(broker: &Broker) -> Result<bool, Failed> {
         }
     }
     late.sort_by(f64::total_cmp);
-    let at =
-        |share: f64| late.get((late.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    let (earliest, median, p99, most) = (at(0.0), at(0.5), at(0.99), at(0.99999));
+    let at = |per_100_000: usize| {
+        late.get(late.len() * per_100_000 / 100_000).copied().unwrap_or(f64::NAN)
+    };
+    let (earliest, median, p99, most) = (at(0), at(50_000), at(99_000), at(99_999));
     println!(
         "{MESSAGES} delays over {SPREAD:?}: median {median:.3} ms late (1), p99 {p99:.3} ms (10), p99.999 {most:.1} ms, \
          earliest {earliest:.3} ms"

@@ -479,6 +479,14 @@ test('after the close every call says CLOSED', async (t) => {
     () => queue.enqueue('q', 1),
     () => queue.enqueueMany('q', [1]),
     () => queue.handle('q', () => {}),
+    () => queue.handle('q', { handle() {} }, { scope: () => ({}) }),
+    () =>
+      queue.handle(
+        'q',
+        class {
+          handle() {}
+        },
+      ),
     () => queue.start(),
     () => queue.stop(),
     () => queue.waitIdle(),

@@ -269,7 +269,9 @@ test('a handlers own scope replaces the brokers, and a shared brokers threads ha
     const worker = new threads.Worker(\`import('\${LIBRARY}').then(async (libmq) => {
       const { parentPort: port, workerData } = require('node:worker_threads');
       const broker = await libmq.open(workerData, { scope: () => ({ of: 'worker' }) });
-      broker.handle('w', (_, ctx) => port.postMessage(ctx.scope.of));
+      const schema = { '~standard': { version: 1, vendor: 'own', validate: async (value) => ({ value: -value }) } };
+      const text = () => broker.prometheus().includes('libmq_ready{queue="w"}');
+      broker.handle('w', class { handle(body, ctx) { port.postMessage([ctx.scope.of, body, text()].join()); } }, { schema });
       await broker.start();
     })\`, { eval: true, execArgv: [], workerData: args[0] });
     broker.handle('m', (_, ctx) => console.log(ctx.scope.of));
@@ -281,7 +283,7 @@ test('a handlers own scope replaces the brokers, and a shared brokers threads ha
     await broker.close();`,
     directory(),
   );
-  assert.deepEqual([ended.code, ended.stdout], [0, 'worker\nmain\n'], ended.stderr);
+  assert.deepEqual([ended.code, ended.stdout], [0, 'worker,-1,true\nmain\n'], ended.stderr);
 });
 
 test('a worker that is terminated with its scopes open gives its messages back', async () => {

@@ -160,7 +160,8 @@ impl Broker {
                 }
             };
             let instrument = meter.u64_observable_gauge(name).with_description(meaning);
-            drop(instrument.with_callback(callback).build());
+            // The meter keeps it.
+            let _ = instrument.with_callback(callback).build();
         }
         Ok(())
     }

@@ -87,14 +87,21 @@ export interface Scope {
  * `close` is kept; nothing follows that. It keeps no loop alive. What it throws, or rejects with, is ignored. It may
  * call anything.
  *
- * Each thread that opens a shared broker has a hook of its own, or none; all of them hear what the broker tells, and the one
- * that leaves last hears `close`. A hook that more than 1,024 events wait for, since its loop is blocked, misses further ones
- * and hears how many, `events_missed`. A broker that is collected takes its hook along.
+ * Each thread that opens a shared broker has a hook of its own, or none; all of them hear what the broker tells from then on,
+ * and the one that leaves last hears `close`. A hook that 1,024 events wait for, since its loop is blocked, misses further
+ * ones and hears how many, `events_missed`. A broker that is collected takes its hook along.
  *
- * The broker tells `open`, `torn_tail`, `storage_full`, `storage_room`, `dead_letter`, `timeout`, `stuck`, `snapshot`,
- * `poisoned` and `close`. No field of these has anything of a body, a key, a header's value, or what a handler said. The
- * handlers of this loop tell `handler_error` and `scope_error`, with what was thrown as `error`; `cancelled`; `stale_lease`;
- * and, where libmq could not do its work, `take_failed`, `settle_failed` and `handle_failed`.
+ * The broker tells these; no field has anything of a body, a key, a header's value, or what a handler said:
+ *
+ * - `error`: `poisoned` (error, a text);
+ * - `warn`: `dead_letter` (queue, id, attempts, reason: `rejected` for a handler's own), `timeout` and `stuck` (queue, id,
+ *   attempt), `storage_full` (journalBytes), `torn_tail` (path, droppedBytes), `events_missed` (count);
+ * - `info`: `open` (path, messages, deadLetters, suspects, records, durationMs), `storage_room` (journalBytes), `close` (path);
+ * - `debug`: `snapshot` (bytes, durationMs).
+ *
+ * The handlers of this loop tell, as `warn`, `handler_error` and `scope_error` (queue, id, attempt, and as `error` what was
+ * thrown), `cancelled` (queue, id, reason) and `stale_lease` (queue); as `error`, where libmq could not do its work,
+ * `take_failed`, `settle_failed` and `handle_failed` (queue, error).
  */
 export type LogHook = (level: 'error' | 'warn' | 'info' | 'debug', event: string, fields: LogFields) => unknown;
 

@@ -1,6 +1,7 @@
 //! The public face: brokers, messages, deliveries, options.
 
 mod backoff;
+mod backup;
 mod begun;
 mod broker;
 mod dead_letters;
@@ -14,6 +15,7 @@ mod options;
 mod recovery;
 mod shared;
 mod stations;
+mod verify;
 mod watch;
 mod worker;
 
@@ -28,5 +30,6 @@ pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
 pub use recovery::Recovery;
+pub use verify::{Problem, VerifyReport, verify, verify_on};
 pub use watch::Watch;
 pub use worker::Worker;

@@ -184,7 +184,7 @@ impl Directory {
 }
 
 /// Why verifying a disk does not say what came of opening it and looking at everything, if it does not.
-fn verified(
+pub(crate) fn verified(
     platter: Platter,
     looked: &Result<libmq::Result<View>, String>,
     late: bool,

@@ -42,7 +42,6 @@ pub(crate) fn options() -> Options {
 
 /// A call that was made.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "what was called is for those who read a failure")]
 pub(crate) struct Called {
     pub(crate) what: String,
     /// Where in the trace it began.

@@ -177,8 +177,7 @@ mod tests {
         assert_eq!(verify(&to).unwrap().messages, 4);
         fs::remove_dir_all(&to).unwrap();
         for good in 0..calls {
-            for (code, kind) in
-                [(libc::ENOSPC, ErrorKind::StorageFull), (libc::EIO, ErrorKind::Io)]
+            for (code, kind) in [(libc::ENOSPC, ErrorKind::StorageFull), (libc::EIO, ErrorKind::Io)]
             {
                 let error = failing(good, code).0.unwrap_err();
                 assert_eq!((error.kind(), error.os_code()), (kind, Some(code)), "call {good}");
@@ -191,6 +190,39 @@ mod tests {
         broker.enqueue(Message::new("jobs", "after")).unwrap();
         broker.backup(&to).unwrap();
         assert_eq!(verify(&to).unwrap().messages, 5);
+    }
+
+    /// Nothing waits for a copy that takes long: neither who enqueues nor who takes a snapshot and cleans.
+    #[test]
+    fn what_happens_while_a_copy_is_written_is_not_in_it_and_not_held_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker");
+        let broker = broker(&path);
+        let held = broker.receive("jobs", None, None).unwrap().unwrap();
+        let shared = Arc::clone(&held.shared);
+        let to = dir.path().join("to");
+        write_through(&shared, &to, |disk| {
+            held.ack().unwrap();
+            for queue in ["kept", "kept", "jobs"] {
+                broker.receive(queue, None, None).unwrap().unwrap().ack().unwrap();
+            }
+            for _ in 0..6 {
+                broker.enqueue(Message::new("new", vec![7; 20_000])).unwrap();
+            }
+            broker.snapshot().unwrap();
+            assert!(!path.join("00000001.segment").exists());
+            Box::new(disk)
+        })
+        .unwrap();
+        let report = verify(&to).unwrap();
+        assert!(report.sound() && report.closed, "{report:?}");
+        assert_eq!(report.messages, 4);
+        let copy = Broker::open(&to, Options::new()).unwrap();
+        for queue in ["kept", "kept", "jobs", "jobs"] {
+            let delivery = copy.receive(queue, Duration::ZERO, None).unwrap().unwrap();
+            assert_eq!((delivery.body(), delivery.attempt()), (&[7; 20_000][..], 1));
+        }
+        assert!(copy.receive("new", Duration::ZERO, None).unwrap().is_none());
     }
 
     #[test]

@@ -43,11 +43,7 @@ impl Image {
     /// # Errors
     /// `STORAGE_FULL`, `IO`; `CORRUPT` where a file has lost bytes; what `go_on` answers. What was written by then is
     /// left for the caller to remove.
-    pub(crate) fn copy(
-        &self,
-        target: &dyn Storage,
-        go_on: &dyn Fn() -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn copy(&self, target: &dyn Storage, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         let (last, before) = match self.segments.split_last() {
             Some((last, before)) => (Some(last), before),
             None => (None, &[][..]),

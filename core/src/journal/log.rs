@@ -296,9 +296,8 @@ impl<S: Show> Journal<S> {
     pub(crate) fn image(&self) -> Result<Image> {
         let end = self.snapshot_end()?;
         let snapshot = super::snapshot::newest(&*self.storage);
-        let snapshot = snapshot.map_err(|cause| {
-            Error::io("open the snapshot in", self.storage.path(), &cause)
-        })?;
+        let snapshot = snapshot
+            .map_err(|cause| Error::io("open the snapshot in", self.storage.path(), &cause))?;
         Ok(Image::new(self.storage.path(), snapshot, self.space.below(end), end))
     }
 

@@ -19,10 +19,10 @@ mod tail;
 
 pub(crate) use chunk::Bytes;
 pub(crate) use effects::{Level, Pending, Show};
-pub(crate) use log::{Journal, JournalOptions, Need};
-pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use files::{LOCK, refuse_foreign};
 pub(crate) use image::Image;
+pub(crate) use log::{Journal, JournalOptions, Need};
+pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
 pub(crate) use segment::{Segment, SegmentHeader};
 pub(crate) use snapshot::{SnapshotHeader, SnapshotWriter};

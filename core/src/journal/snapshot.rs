@@ -51,9 +51,7 @@ pub(crate) fn file_name(end: u64) -> String {
 }
 
 /// The newest snapshot, by its name, open.
-pub(crate) fn newest(
-    storage: &dyn Storage,
-) -> io::Result<Option<(String, Arc<dyn StorageFile>)>> {
+pub(crate) fn newest(storage: &dyn Storage) -> io::Result<Option<(String, Arc<dyn StorageFile>)>> {
     let newest = storage.list()?.into_iter().filter(|name| name.ends_with(".snapshot")).max();
     newest.map(|name| Ok((name.clone(), storage.open(&name)?))).transpose()
 }

@@ -85,7 +85,10 @@ pub(super) fn share(directory: &Path) -> Result<Option<LockGuard>> {
         other => other.map_err(refused)?,
     };
     let Some(file) = unshared.file() else {
-        return Err(Error::new(ErrorKind::Forked, "the process forked while it locked a directory"));
+        return Err(Error::new(
+            ErrorKind::Forked,
+            "the process forked while it locked a directory",
+        ));
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(Some(LockGuard(unshared))),

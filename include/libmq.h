@@ -221,7 +221,7 @@ void libmq_options_free(libmq_options *options);
  * | name | default | range |
  * |---|---|---|
  * | `capacity` | 1,000,000 | live messages, 1 to 2^30 |
- * | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take; not supported by this version |
+ * | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take, snapshots included, from 524,288; beyond it an enqueue is `STORAGE_FULL` |
  * | `max_message_bytes` | 16 MiB | body and headers, up to 1 GiB |
  * | `max_batch_bytes` | 64 MiB | bodies and headers of a batch, up to 1 GiB |
  * | `max_dead_letters` | 100,000 | 1 to 2^30 |
@@ -417,8 +417,9 @@ typedef struct {
 /* Enqueueing: messages in. ---------------------------------------------------------------------------------------- */
 
 /**
- * Told what became of an enqueue: on one thread, in the order of the commits. May call anything but
- * `libmq_broker_close`.
+ * Told what became of an enqueue: on one thread, `libmq-callback`, in the order of the commits. `status` is what
+ * `libmq_enqueue` would have answered; unless it is `LIBMQ_OK`, `receipt` is all 0. May call anything but
+ * `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there; while it runs, the others wait.
  */
 typedef void (*libmq_enqueued_fn)(void *ctx, libmq_status status, libmq_receipt receipt);
 
@@ -449,10 +450,12 @@ libmq_status libmq_enqueue_batch(libmq_broker *broker,
                                  libmq_error **err);
 
 /**
- * Enqueues a message and returns at once; `done` is called when it has reached its durability. Not supported by this
- * version: answers `LIBMQ_E_UNSUPPORTED`, and `done` is not called.
+ * Enqueues a message and returns at once, without waiting for the disk or for room; `done` is called with `ctx`, once, when
+ * the message has reached its durability or has failed to. The message, its body too, may be let go of when this returns.
  *
- * Any thread.
+ * Any thread. `libmq_broker_close` and `libmq_broker_free` see to it that what was begun is told. Answers what is wrong with
+ * the call: `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_FULL` (unless `on_full` is `block`), `LIBMQ_E_NO_MEMORY`,
+ * `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`; then `done` is not called.
  */
 libmq_status libmq_enqueue_async(libmq_broker *broker,
                                  const char *queue,
@@ -574,18 +577,26 @@ libmq_status libmq_receive_batch(libmq_broker *broker,
                                  size_t *out_n,
                                  libmq_error **err);
 
-/**
- * Opens a descriptor for an event loop, readable while the queue may have something; a receive that answers
- * `LIBMQ_E_EMPTY` clears it. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
- *
- * Any thread. `*out_fd` is -1 on failure.
- */
-libmq_status libmq_wakeup_open(libmq_broker *broker, const char *queue, int *out_fd, libmq_error **err);
+/* Wakeups: descriptors by which an event loop learns that a queue may have something. ----------------------------- */
 
 /**
- * Closes a descriptor of `libmq_wakeup_open`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * Opens a descriptor for an event loop (`poll`, `epoll`, `kqueue`), readable while the queue may have something, and when
+ * the broker was closed; a receive from the queue that answers `LIBMQ_E_EMPTY` clears it. So: when it is readable, receive
+ * with a timeout of 0 until that is answered. Nothing is to be read from it or written to it.
  *
- * Any thread.
+ * Any thread. The caller closes it with `libmq_wakeup_close`; freeing the broker closes it too. `*out_fd` is -1 on failure.
+ * Answers `LIBMQ_E_INVALID` for a name that is none; `LIBMQ_E_IO` where the process may have no more descriptors;
+ * `LIBMQ_E_CLOSED`.
+ */
+libmq_status libmq_wakeup_open(libmq_broker *broker,
+                               const char *queue,
+                               int *out_fd,
+                               libmq_error **err);
+
+/**
+ * Closes a descriptor of `libmq_wakeup_open`; also after the broker was closed.
+ *
+ * Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open.
  */
 libmq_status libmq_wakeup_close(libmq_broker *broker, int fd, libmq_error **err);
 
@@ -923,11 +934,14 @@ libmq_status libmq_metrics_read(libmq_broker *broker,
                                 libmq_error **err);
 
 /**
- * The figures as Prometheus reads them. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+ * The figures as Prometheus reads them (text format 0.0.4): each queue's under its name as label `queue`, as in
+ * `libmq_ready{queue="orders"} 3`; counters end in `_total`, durations in `_seconds`.
  *
- * Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL.
+ * Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_CLOSED`.
  */
-libmq_status libmq_metrics_text(libmq_broker *broker, char **out_prometheus, libmq_error **err);
+libmq_status libmq_metrics_text(libmq_broker *broker,
+                                char **out_prometheus,
+                                libmq_error **err);
 
 /**
  * What opening found, as a JSON object of numbers: `messages` live, `dead_letters`, `suspects` (in hand when the last

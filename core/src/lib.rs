@@ -14,13 +14,19 @@ mod random;
 pub mod storage;
 mod sync;
 mod table;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 pub use broker::{
     Backoff, Begun, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery,
-    Durability, HandlerError, HandlerOptions, Inbox, IntoBody, Lsn, Message, Metrics, Next,
-    OnCorruption, OnFull, Options, Problem, QueueMetrics, Receipt, ReceiptStatus, Recovery,
+    Durability, Enqueueing, HandlerError, HandlerOptions, Inbox, IntoBody, Lsn, Message, Metrics,
+    Next, OnCorruption, OnFull, Options, Problem, QueueMetrics, Receipt, ReceiptStatus, Recovery,
     VerifyReport, Watch, Worker, verify, verify_on,
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};
 pub use interrupt::Interrupt;
+#[cfg(feature = "tokio")]
+pub use tasks::{
+    AsyncContext, AsyncHandler, Body, FromDelivery, Json, Scope, Scoped, Scopes, State, States,
+};

@@ -13,6 +13,7 @@ use crate::from_c::{from_c, invalid};
 use crate::handles::{Handle, OpenBroker, libmq_broker, libmq_error, libmq_options};
 use crate::options::{BackoffParts, Settings};
 use crate::status::{LIBMQ_NONE, libmq_status};
+use crate::wakeup::Wakeups;
 
 /// Bytes of a path.
 pub(crate) const PATH_BYTES_MAX: usize = 4095;
@@ -144,7 +145,7 @@ pub extern "C" fn libmq_broker_free(broker: *mut libmq_broker) {
 
 impl OpenBroker {
     pub(crate) fn new(broker: Broker, backoff: BackoffParts) -> Self {
-        Self { broker, freed: Interrupt::new(), backoff }
+        Self { broker, freed: Interrupt::new(), backoff, wakeups: Wakeups::default() }
     }
 
     /// Says that the broker was freed, to a call whose wait that has ended.

@@ -2,13 +2,13 @@
 
 use std::ffi::{c_char, c_void};
 
-use libmq::{Result, limits};
+use libmq::{Receipt, Result, limits};
 
 use crate::boundary;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{libmq_broker, libmq_error};
 use crate::message::{libmq_message, libmq_receipt};
-use crate::status::libmq_status;
+use crate::status::{LIBMQ_OK, libmq_status};
 
 /// Enqueues a message, and returns when it has reached its durability.
 ///
@@ -75,15 +75,18 @@ pub unsafe extern "C" fn libmq_enqueue_batch(
     })
 }
 
-/// Told what became of an enqueue: on one thread, in the order of the commits. May call anything but
-/// `libmq_broker_close`.
+/// Told what became of an enqueue: on one thread, `libmq-callback`, in the order of the commits. `status` is what
+/// `libmq_enqueue` would have answered; unless it is `LIBMQ_OK`, `receipt` is all 0. May call anything but
+/// `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there; while it runs, the others wait.
 pub type libmq_enqueued_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, status: libmq_status, receipt: libmq_receipt)>;
 
-/// Enqueues a message and returns at once; `done` is called when it has reached its durability. Not supported by this
-/// version: answers `LIBMQ_E_UNSUPPORTED`, and `done` is not called.
+/// Enqueues a message and returns at once, without waiting for the disk or for room; `done` is called with `ctx`, once, when
+/// the message has reached its durability or has failed to. The message, its body too, may be let go of when this returns.
 ///
-/// Any thread.
+/// Any thread. `libmq_broker_close` and `libmq_broker_free` see to it that what was begun is told. Answers what is wrong with
+/// the call: `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_FULL` (unless `on_full` is `block`), `LIBMQ_E_NO_MEMORY`,
+/// `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`; then `done` is not called.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_enqueue_async(
@@ -95,14 +98,33 @@ pub unsafe extern "C" fn libmq_enqueue_async(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "enqueue_async", |broker| {
-        let _kept_by_nobody = ctx;
+    boundary::broker(&c, broker, err, |open| {
         let queue = c.queue(queue)?;
-        broker.check_queue(queue)?;
-        let _checked = c.structure("message", message)?.read(&c, queue)?;
-        if done.is_none() {
-            return Err(invalid("done is NULL".into()));
-        }
-        Ok(())
+        open.broker.check_queue(queue)?;
+        let message = c.structure("message", message)?;
+        let call = done.ok_or_else(|| invalid("done is NULL".into()))?;
+        let told = Told { call, ctx };
+        open.broker.enqueue_then(message.read(&c, queue)?, move |outcome| told.tell(outcome))
     })
+}
+
+/// Who is told of an enqueue.
+#[derive(Debug)]
+struct Told {
+    call: unsafe extern "C" fn(ctx: *mut c_void, status: libmq_status, receipt: libmq_receipt),
+    ctx: *mut c_void,
+}
+
+// SAFETY: C gives the context to be used from the thread of callbacks; it is never followed here.
+unsafe impl Send for Told {}
+
+impl Told {
+    fn tell(self, outcome: Result<Receipt>) {
+        let (status, receipt) = match outcome {
+            Ok(receipt) => (LIBMQ_OK, receipt.into()),
+            Err(error) => (error.kind().code(), libmq_receipt::NONE),
+        };
+        // SAFETY: the function came with the context, and C gave it to be called once from that thread.
+        unsafe { (self.call)(self.ctx, status, receipt) }
+    }
 }

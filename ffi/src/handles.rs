@@ -7,6 +7,7 @@ use libmq::{Broker, DeadLetter, Delivery, Error, Interrupt, Result};
 use crate::options::{BackoffParts, Settings};
 use crate::slab::Slab;
 use crate::texts::Texts;
+use crate::wakeup::Wakeups;
 
 /// Why a call failed. Made by the call, freed with `libmq_error_free`.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct OpenBroker {
     pub(crate) freed: Interrupt,
     /// What a handler takes where it names a part of a backoff alone.
     pub(crate) backoff: BackoffParts,
+    pub(crate) wakeups: Wakeups,
 }
 
 /// What a delivery's handle stands for.

@@ -31,8 +31,10 @@ mod message;
 mod metrics;
 mod options;
 mod receive;
+mod report;
 mod settle;
 mod status;
+mod wakeup;
 
 pub use admin::*;
 pub use broker::*;
@@ -48,3 +50,4 @@ pub use options::*;
 pub use receive::*;
 pub use settle::*;
 pub use status::*;
+pub use wakeup::*;

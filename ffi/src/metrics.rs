@@ -115,9 +115,10 @@ pub unsafe extern "C" fn libmq_metrics_read(
     })
 }
 
-/// The figures as Prometheus reads them. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
+/// The figures as Prometheus reads them (text format 0.0.4): each queue's under its name as label `queue`, as in
+/// `libmq_ready{queue="orders"} 3`; counters end in `_total`, durations in `_seconds`.
 ///
-/// Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL.
+/// Any thread. The caller frees `*out_prometheus` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_metrics_text(
@@ -127,7 +128,12 @@ pub unsafe extern "C" fn libmq_metrics_text(
 ) -> libmq_status {
     let c = from_c!();
     let out = c.emptied("out_prometheus", out_prometheus, ptr::null_mut());
-    boundary::unsupported(&c, broker, err, "metrics_text", |_| out.map(drop))
+    boundary::broker(&c, broker, err, |open| {
+        let out = out?;
+        let text = open.broker.metrics()?.to_prometheus();
+        out.write(CString::new(text).unwrap_or_default().into_raw());
+        Ok(())
+    })
 }
 
 /// What opening found, as a JSON object of numbers: `messages` live, `dead_letters`, `suspects` (in hand when the last

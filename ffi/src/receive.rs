@@ -1,10 +1,10 @@
 //! Receiving: messages out, without a handler.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_char;
 use std::ptr;
 use std::time::Duration;
 
-use libmq::{Error, ErrorKind, Result};
+use libmq::{Delivery, Error, ErrorKind, Result};
 
 use crate::boundary;
 use crate::broker::waiting;
@@ -37,9 +37,8 @@ pub unsafe extern "C" fn libmq_receive(
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let lease = lease(lease_ms)?;
-        let mut deliveries =
-            open.broker.receive_batch_until(queue, 1, timeout, lease, &open.freed)?;
-        let Some(delivery) = deliveries.pop() else { return Err(empty(open)) };
+        let delivery = receive(open, queue, 1, timeout, lease)?.pop();
+        let delivery = delivery.ok_or_else(|| empty(open))?;
         out.write(libmq_delivery::give(HeldDelivery::new(delivery))?);
         Ok(())
     })
@@ -68,8 +67,7 @@ pub unsafe extern "C" fn libmq_receive_batch(
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let lease = lease(lease_ms)?;
-        let deliveries =
-            open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed)?;
+        let deliveries = receive(open, queue, max, timeout, lease)?;
         if deliveries.is_empty() {
             return Err(empty(open));
         }
@@ -86,39 +84,20 @@ pub unsafe extern "C" fn libmq_receive_batch(
     })
 }
 
-/// Opens a descriptor for an event loop, readable while the queue may have something; a receive that answers
-/// `LIBMQ_E_EMPTY` clears it. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
-///
-/// Any thread. `*out_fd` is -1 on failure.
-// SAFETY: the caller keeps what the head of the header asks.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn libmq_wakeup_open(
-    broker: *mut libmq_broker,
-    queue: *const c_char,
-    out_fd: *mut c_int,
-    err: *mut *mut libmq_error,
-) -> libmq_status {
-    let c = from_c!();
-    let out_fd = c.emptied("out_fd", out_fd, -1);
-    boundary::unsupported(&c, broker, err, "wakeup_open", |broker| {
-        let _nothing_to_open = out_fd?;
-        broker.check_queue(c.queue(queue)?)
-    })
-}
-
-/// Closes a descriptor of `libmq_wakeup_open`. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`.
-///
-/// Any thread.
-// SAFETY: the caller keeps what the head of the header asks.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn libmq_wakeup_close(
-    broker: *mut libmq_broker,
-    fd: c_int,
-    err: *mut *mut libmq_error,
-) -> libmq_status {
-    boundary::unsupported(&from_c!(), broker, err, "wakeup_close", |_| {
-        if fd < 0 { Err(invalid(format!("fd is {fd}"))) } else { Ok(()) }
-    })
+/// Receives; whoever finds nothing clears the queue's wakeups.
+fn receive(
+    open: &OpenBroker,
+    queue: &str,
+    max: usize,
+    timeout: Option<Duration>,
+    lease: Option<Duration>,
+) -> Result<Vec<Delivery>> {
+    let look = |timeout| open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed);
+    let deliveries = look(timeout)?;
+    if deliveries.is_empty() {
+        return open.wakeups.look_again(queue, || look(Some(Duration::ZERO)));
+    }
+    Ok(deliveries)
 }
 
 /// How long a delivery is held: none for the default.

@@ -30,6 +30,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("enqueue", ""),
     ("handler", HANDLER_INIT),
     ("receive", ""),
+    ("wakeup", ""),
     ("delivery", ""),
     ("settle", ""),
     ("admin", ""),

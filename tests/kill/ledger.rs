@@ -375,6 +375,8 @@ impl Ledger {
         }
         self.active.insert(number);
         self.live.insert(number);
+        // What the lane of an earlier attempt does next shows nothing of this one.
+        self.lanes.values_mut().for_each(|entered| entered.retain(|other| *other != number));
         if let Some(lane) = lane {
             self.lanes.entry(lane).or_default().push(number);
         }
@@ -516,4 +518,34 @@ impl Ledger {
             format!("number {number} of start {} was never being enqueued", number / NUMBERS)
         })
     }
+}
+
+/// A message failed on one lane and was handled again on another. The next line of the first lane shows that the attempt
+/// there has ended; it was taken for the end of the second attempt, too, whose ack a kill then took away, as it may.
+#[test]
+fn kill_what_a_lane_does_next_shows_nothing_of_what_another_one_does() {
+    let lines = [
+        "enqueuing 1 work os",
+        "enqueued 1 100 os accepted",
+        "entered 100 1 7 1 work 2",
+        "failing 100",
+        "entered 100 2 8 1 work 3",
+        "acking 100",
+        "enqueuing 2 work os",
+        "enqueued 2 200 os accepted",
+        "entered 200 1 9 2 work 2",
+        "enqueuing 3 work os",
+        "enqueued 3 300 os accepted",
+    ];
+    let mut ledger = Ledger::default();
+    ledger.started();
+    for line in lines {
+        ledger.line(Line::parse(line).unwrap()).unwrap();
+    }
+    assert_eq!(ledger.messages[&1].place, Place::Settling(Outcome::Ack));
+    ledger.line(Line::parse("entered 300 1 10 3 work 3").unwrap()).unwrap();
+    for line in ["enqueuing 4 work os", "enqueued 4 400 os accepted"] {
+        ledger.line(Line::parse(line).unwrap()).unwrap();
+    }
+    assert_eq!(ledger.messages[&1].place, Place::Gone(End::Acked));
 }

@@ -5,18 +5,20 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::begun::Begun;
+use super::clerk::refuse_in_callback;
 use super::dead_letters::DeadLetters;
 use super::delivery::{Context, Delivery};
+use super::enqueue::{Beginning, Enqueueing};
 use super::handler::{HandlerError, HandlerOptions};
 use super::inbox::{Crew, Inbox};
 use super::message::{Message, Receipt, check_queue_name};
 use super::metrics::Metrics;
-use super::options::{Durability, OnFull, Options};
+use super::options::{Durability, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
 use super::watch::Watch;
 use super::worker::Worker;
-use crate::buffer::{Enqueued, Few, Queue};
+use crate::buffer::Queue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::limits;
@@ -94,7 +96,7 @@ impl Broker {
     /// As [`Broker::enqueue`]; `FULL` when it was ended.
     #[doc(hidden)]
     pub fn enqueue_until(&self, message: Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
-        let enqueued = self.enqueue_all(std::slice::from_ref(&message), interrupt)?;
+        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), interrupt)?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -117,7 +119,7 @@ impl Broker {
         messages: &[Message<'_>],
         interrupt: &Interrupt,
     ) -> Result<Vec<Receipt>> {
-        let enqueued = self.enqueue_all(messages, interrupt)?;
+        let enqueued = self.shared.enqueue(messages, interrupt)?;
         Ok(enqueued.into_iter().map(Receipt::from).collect())
     }
 
@@ -129,67 +131,37 @@ impl Broker {
     /// As [`Broker::enqueue`].
     #[doc(hidden)]
     pub fn begin_enqueue(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
-        let shared = &self.shared;
-        self.check_batch(messages)?;
-        let bytes: usize = messages.iter().map(Message::size).sum();
-        let spread = messages.len().saturating_mul(limits::MESSAGE_OVERHEAD_BYTES_MAX);
-        if !shared.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
-            return Ok(None);
-        }
-        let begun = shared.with_new_messages(messages, |messages| {
-            shared.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
-        });
-        match begun {
-            Ok(begun) => Ok(Some(Begun::new(Arc::clone(shared), begun))),
-            Err(error)
-                if error.kind() == ErrorKind::Full && shared.options.on_full == OnFull::Block =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        let begun = self.shared.begin(messages)?;
+        Ok(begun.map(|begun| Begun::new(Arc::clone(&self.shared), begun)))
     }
 
-    fn enqueue_all(
+    /// Enqueues a message without ever making the caller's thread wait for a sync or for room: a plain future, which any
+    /// executor may poll. It begins when it is first polled, and is done when the message has reached its durability; a
+    /// thousand in flight share a sync. Dropped before it is done, the message may or may not have been enqueued.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`].
+    pub fn enqueue_async<'a>(&self, message: Message<'a>) -> Enqueueing<'a> {
+        Enqueueing::new(self.clone(), message)
+    }
+
+    /// Enqueues a message as [`Broker::enqueue_async`] does, and calls `done` on the thread `libmq-callback` with what
+    /// became of it, in the order of the calls: for the C API. `done` may call anything but close.
+    ///
+    /// # Errors
+    /// What is wrong with the call itself: `INVALID`, `TOO_LARGE`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`;
+    /// then `done` is dropped.
+    #[doc(hidden)]
+    pub fn enqueue_then(
         &self,
-        messages: &[Message<'_>],
-        interrupt: &Interrupt,
-    ) -> Result<Few<Enqueued>> {
-        let shared = &self.shared;
-        self.check_batch(messages)?;
-        if messages.is_empty() {
-            return Ok(Few::new());
-        }
-        let wait = match shared.options.on_full {
-            OnFull::Block if !IN_HANDLER.get() && !interrupt.is_set() => {
-                shared.options.block_timeout
+        message: Message<'_>,
+        done: impl FnOnce(Result<Receipt>) + Send + 'static,
+    ) -> Result<()> {
+        match super::enqueue::begin(&self.shared, message)? {
+            Beginning::Begun(begun) => self.shared.clerk.reach(&self.shared, begun, Box::new(done)),
+            Beginning::Not(message) => {
+                self.shared.clerk.enqueue(&self.shared, message, Box::new(done));
             }
-            _ => Duration::ZERO,
-        };
-        shared.with_new_messages(messages, |messages| {
-            shared.engine.buffer.enqueue(messages, wait, interrupt)
-        })
-    }
-
-    /// Refuses a closed broker, and messages that are out of range.
-    fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
-        let shared = &self.shared;
-        shared.check_open()?;
-        if messages.len() > limits::BATCH_MESSAGES_MAX {
-            return Err(Error::invalid(format!(
-                "a batch has {} messages, but at most {}",
-                messages.len(),
-                limits::BATCH_MESSAGES_MAX
-            )));
-        }
-        messages.iter().try_for_each(|message| shared.check_message(message))?;
-        let bytes: usize = messages.iter().map(Message::size).sum();
-        if messages.len() > 1 && bytes > shared.options.max_batch_bytes {
-            let most = shared.options.max_batch_bytes;
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("the batch is {bytes} bytes, but max_batch_bytes is {most}"),
-            ));
         }
         Ok(())
     }
@@ -275,7 +247,15 @@ impl Broker {
         hire: impl Fn(Worker) + Send + Sync + 'static,
     ) -> Result<()> {
         let hire = super::worker::hire(&self.shared, hire);
-        super::stations::register_station(&self.shared, queue, options, hire, None).map(drop)
+        super::stations::register_station(
+            &self.shared,
+            queue,
+            options,
+            hire,
+            None,
+            !is_in_handler(),
+        )
+        .map(drop)
     }
 
     /// Registers a queue's handler for the bindings whose language runs code on an event loop alone: the loop takes
@@ -291,16 +271,48 @@ impl Broker {
         options: HandlerOptions,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Inbox> {
+        self.handle_on(queue, options, false, ring, ())
+    }
+
+    /// As [`Broker::handle_on_loop`]; whoever calls may wait for the handler that is replaced. `kept` is dropped with the
+    /// handler.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn handle_on_tasks(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        may_wait: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+        kept: impl Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        self.handle_on(queue, options, may_wait && !is_in_handler(), ring, kept)
+    }
+
+    fn handle_on(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        may_wait: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+        kept: impl Send + Sync + 'static,
+    ) -> Result<Inbox> {
         let crew = Arc::new(Crew::new(ring));
         let (doorbell, hiring) = (crew.doorbell(), Arc::downgrade(&crew));
         let hire = Box::new(move |worker| {
+            let _kept = &kept;
             if let Some(crew) = hiring.upgrade() {
                 crew.hired(worker);
             }
         });
         let shared = &self.shared;
-        let station =
-            super::stations::register_station(shared, queue, options, hire, Some(doorbell))?;
+        let station = super::stations::register_station(
+            shared,
+            queue,
+            options,
+            hire,
+            Some(doorbell),
+            may_wait,
+        )?;
         Ok(Inbox::new(Arc::downgrade(shared), station, crew))
     }
 
@@ -375,7 +387,11 @@ impl Broker {
             return self.shared.check_open();
         }
         refuse_in_handler("close")?;
-        super::stations::close(&self.shared, timeout, interrupt)
+        refuse_in_callback("close")?;
+        let closed = super::stations::close(&self.shared, timeout, interrupt);
+        // Not in one's turn: a callback may be waiting for that.
+        self.shared.clerk.join();
+        closed
     }
 
     /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
@@ -627,6 +643,23 @@ impl Broker {
         &self.shared.recovery
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Whether a queue has a handler now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_handler(&self, queue: &str) -> bool {
+        let engine = &self.shared.engine;
+        let found = engine.buffer.state.queues.find(queue);
+        found.is_some_and(|found| crate::sync::lock(&engine.stations).contains_key(&found.number))
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -656,7 +689,7 @@ impl Broker {
 }
 
 /// Runs a handler's code, and catches its panic.
-fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
+pub(crate) fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
     IN_HANDLER.set(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
     IN_HANDLER.set(false);

@@ -42,17 +42,42 @@ pub struct Lsn {
     pub shown: u64,
 }
 
+/// What is to be known of a figure of a queue.
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) kind: Kind,
+    pub(super) of: fn(&QueueMetrics) -> u64,
+}
+
+/// Whether a figure only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Gauge,
+    Counter,
+}
+
 /// Declares the figures of a queue with their documentation.
 macro_rules! queue_metrics {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($(#[doc = $doc:literal] $kind:ident $name:ident,)*) => {
         /// The figures of a queue: gauges, then counters since open.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct QueueMetrics {
             /// How long the first ready message has been ready.
             pub oldest_ready_age: Option<Duration>,
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $doc] pub $name: u64,)*
         }
+
+        /// What is to be known of each figure but the age.
+        pub(super) const FIGURES: &[Figure] = &[
+            $(Figure {
+                name: stringify!($name),
+                meaning: $doc,
+                kind: Kind::$kind,
+                of: |metrics| metrics.$name,
+            },)*
+        ];
 
         impl QueueMetrics {
             fn read(queue: &Queue, oldest_ready_age: Option<Duration>) -> Self {
@@ -69,47 +94,47 @@ macro_rules! queue_metrics {
 
 queue_metrics! {
     /// Messages that could run now.
-    ready,
+    Gauge ready,
     /// Messages that are held.
-    in_flight,
+    Gauge in_flight,
     /// Messages that are not due yet, retries too.
-    delayed,
+    Gauge delayed,
     /// Dead letters.
-    dead,
+    Gauge dead,
     /// The handler's `max_parallelism`, 0 without one.
-    parallelism,
+    Gauge parallelism,
     /// Messages enqueued, replacements too.
-    enqueued,
+    Counter enqueued,
     /// Attempts begun.
-    delivered,
+    Counter delivered,
     /// Attempts that ended with an ack.
-    acked,
+    Counter acked,
     /// Attempts that failed, timed out, or lost a pulled lease.
-    retried,
+    Counter retried,
     /// Attempts that were given back.
-    released,
+    Counter released,
     /// Attempts that ended with a reject.
-    rejected,
+    Counter rejected,
     /// Messages that became dead letters.
-    dead_lettered,
+    Counter dead_lettered,
     /// Messages that a newer one of their key took the place of.
-    replaced,
+    Counter replaced,
     /// Enqueues answered with a message that was there.
-    duplicates,
+    Counter duplicates,
     /// Messages that expired.
-    expired,
+    Counter expired,
     /// Messages that were cancelled.
-    cancelled,
+    Counter cancelled,
     /// Settles that came too late.
-    stale_settles,
+    Counter stale_settles,
     /// Attempts that the handler failed.
-    handler_errors,
+    Counter handler_errors,
     /// Attempts that ran beyond their timeout.
-    timeouts,
+    Counter timeouts,
     /// Attempts in which the process died, found at open.
-    crashes,
+    Counter crashes,
     /// Handlers that ran on beyond their grace.
-    stuck,
+    Counter stuck,
 }
 
 impl Metrics {

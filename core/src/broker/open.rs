@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::clerk::Clerk;
 use super::options::{ClockMode, Durability, OnCorruption, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
@@ -100,6 +101,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         owner_lock: Mutex::new(Some(owner_lock)),
         keepers: Mutex::new(keepers),
         turn: Mutex::new(()),
+        clerk: Clerk::default(),
     }))
 }
 

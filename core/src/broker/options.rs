@@ -73,6 +73,8 @@ pub struct Options {
     pub(crate) on_corruption: OnCorruption,
     pub(crate) lock_timeout: Duration,
     pub(crate) clock: ClockMode,
+    #[cfg(feature = "tokio")]
+    pub(crate) states: std::sync::Arc<crate::tasks::States>,
 }
 
 impl Default for Options {
@@ -98,6 +100,8 @@ impl Default for Options {
             on_corruption: OnCorruption::Refuse,
             lock_timeout: Duration::ZERO,
             clock: ClockMode::System,
+            #[cfg(feature = "tokio")]
+            states: std::sync::Arc::default(),
         }
     }
 }
@@ -229,6 +233,14 @@ impl Options {
     /// Where time comes from. Default [`ClockMode::System`].
     pub fn clock(mut self, clock: ClockMode) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Hands a value to the handlers of [`Broker::handle_async`](crate::Broker::handle_async) that take a
+    /// [`State`](crate::State) of its type: each call gets a clone. Given twice, the last one of a type counts.
+    #[cfg(feature = "tokio")]
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        std::sync::Arc::make_mut(&mut self.states).insert(value);
         self
     }
 

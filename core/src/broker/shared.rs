@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::clerk::Clerk;
 use super::message::{Dedup, Message};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) keepers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// Held by whoever starts, stops or closes.
     pub(crate) turn: Mutex<()>,
+    pub(crate) clerk: Clerk,
 }
 
 impl Shared {
@@ -141,6 +143,7 @@ impl Shared {
             queue.ring_all();
         }
         dismiss(&self.engine, &self.snapshots);
+        self.clerk.dismiss();
         self.leave();
     }
 

@@ -33,22 +33,24 @@ pub(crate) fn register(
         Some(shared) => run(Delivery::new(shared, flight)),
         None => None,
     });
-    register_station(shared, queue, options, on_own_threads(queue, handle), None).map(drop)
+    let hire = on_own_threads(queue, handle);
+    register_station(shared, queue, options, hire, None, !is_in_handler()).map(drop)
 }
 
-/// Registers a queue's handler, whose workers are handed to `hire`; `doorbell` is of the loop that they are on, if so.
+/// Registers a queue's handler, whose workers are handed to `hire`; `doorbell` is of the loop that they are on, if so. One
+/// that is to be replaced is waited for if `may_wait`, else that is `DEADLOCK`.
 pub(crate) fn register_station(
     shared: &Arc<Shared>,
     queue: &str,
     options: HandlerOptions,
     hire: Box<Hire>,
     doorbell: Option<Arc<Doorbell>>,
+    may_wait: bool,
 ) -> Result<Arc<Station>> {
     shared.check_open()?;
     check_queue_name(queue)?;
     let settings = options.settle(&shared.options)?;
     let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
-    let may_wait = doorbell.is_none() && !is_in_handler();
     let _turn = turn(shared, "handle", may_wait)?;
     shared.check_open()?;
     if !may_wait && lock(&shared.engine.stations).contains_key(&queue.number) {
@@ -229,6 +231,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     // What the journal could not be told to have been given back is in nobody's hands all the same.
     engine.buffer.state.holds.unmark_all();
     engine.buffer.state.rest.ring();
+    shared.clerk.dismiss();
     shared.leave();
     ended.and(answer(in_time))
 }

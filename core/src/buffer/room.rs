@@ -170,6 +170,7 @@ impl Room {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::{Broker, Message, OnFull, Options};
 
     const LONG: Duration = Duration::from_secs(20);
 
@@ -219,6 +220,43 @@ mod tests {
             room.free(1);
         });
         assert_eq!(served.into_inner().unwrap(), [0, 1, 2, 3, 4]);
+    }
+
+    /// 64 producers in line, each behind the one before, on a broker with one place: they are served in that order, whatever
+    /// comes beside them.
+    #[test]
+    fn sixty_four_producers_are_served_in_the_order_they_came() {
+        const PRODUCERS: usize = 64;
+        let options = Options::new().capacity(1).on_full(OnFull::Block).block_timeout(LONG);
+        let broker = Broker::open(":memory:", options).unwrap();
+        broker.enqueue(Message::new("q", "first")).unwrap();
+        let first = broker.receive("q", Duration::ZERO, None).unwrap().unwrap();
+        let shared = Arc::clone(&first.shared);
+        let room = &shared.engine.buffer.state.room;
+        std::thread::scope(|scope| {
+            let broker = &broker;
+            let producers: Vec<_> = (0..PRODUCERS)
+                .map(|number| {
+                    let body = number.to_string();
+                    let producer = scope.spawn(move || broker.enqueue(Message::new("q", body)));
+                    while room.waiting.load(Ordering::SeqCst) <= number {
+                        std::thread::yield_now();
+                    }
+                    producer
+                })
+                .collect();
+            first.ack().unwrap();
+            for number in 0..PRODUCERS {
+                let delivery = broker.receive("q", LONG, None).unwrap().unwrap();
+                assert_eq!(delivery.body(), number.to_string().as_bytes());
+                // Who does not wait finds no room, as long as others do.
+                assert!(!room.take(1));
+                delivery.ack().unwrap();
+            }
+            for producer in producers {
+                producer.join().unwrap().unwrap();
+            }
+        });
     }
 
     #[test]

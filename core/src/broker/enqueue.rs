@@ -1,0 +1,194 @@
+//! Enqueueing: by callers that wait, and by those that cannot.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::begun::Begun;
+use super::broker::{Broker, is_in_handler};
+use super::message::{Message, Receipt};
+use super::options::OnFull;
+use super::shared::Shared;
+use crate::buffer::{self, Enqueued, Few};
+use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
+use crate::limits;
+use crate::sync::{Arc, Mutex, lock};
+
+/// An enqueue under way: the future of [`Broker::enqueue_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Enqueueing<'a>(Stage<'a>);
+
+#[derive(Debug)]
+enum Stage<'a> {
+    New(Broker, Message<'a>),
+    Waits(Arc<Mutex<Answer>>),
+    Over,
+}
+
+/// What the clerk leaves for a future.
+#[derive(Debug, Default)]
+struct Answer {
+    outcome: Option<Result<Receipt>>,
+    waker: Option<Waker>,
+}
+
+/// How far an enqueue has come without waiting.
+#[derive(Debug)]
+pub(super) enum Beginning {
+    Begun(Begun),
+    /// Not at all, and nothing has happened.
+    Not(Message<'static>),
+}
+
+impl<'a> Enqueueing<'a> {
+    pub(super) fn new(broker: Broker, message: Message<'a>) -> Self {
+        Self(Stage::New(broker, message))
+    }
+}
+
+impl Future for Enqueueing<'_> {
+    type Output = Result<Receipt>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match std::mem::replace(&mut self.0, Stage::Over) {
+            Stage::New(broker, message) => match start(broker.shared(), message) {
+                Ok(Started::Done(receipt)) => return Poll::Ready(Ok(receipt)),
+                Ok(Started::Waits(answer)) => answer,
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+            Stage::Waits(answer) => answer,
+            Stage::Over => {
+                let text = "the future of an enqueue was polled after it was done";
+                return Poll::Ready(Err(Error::invalid(text)));
+            }
+        };
+        let mut waiting = lock(&answer);
+        if let Some(outcome) = waiting.outcome.take() {
+            return Poll::Ready(outcome);
+        }
+        match &mut waiting.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => waiting.waker = Some(context.waker().clone()),
+        }
+        drop(waiting);
+        self.0 = Stage::Waits(answer);
+        Poll::Pending
+    }
+}
+
+enum Started {
+    Done(Receipt),
+    Waits(Arc<Mutex<Answer>>),
+}
+
+/// Begins an enqueue; one that needs no sync is done at once.
+fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
+    let beginning = begin(shared, message)?;
+    if let Beginning::Begun(begun) = &beginning
+        && begun.needs_no_sync()
+    {
+        begun.reach()?;
+        return begun.receipts().next().map(Started::Done).ok_or_else(Error::closed);
+    }
+    let answer = Arc::new(Mutex::new(Answer::default()));
+    let told = Arc::clone(&answer);
+    let done = Box::new(move |outcome| {
+        let mut told = lock(&told);
+        told.outcome = Some(outcome);
+        let waker = told.waker.take();
+        drop(told);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    });
+    match beginning {
+        Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
+        Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
+    }
+    Ok(Started::Waits(answer))
+}
+
+/// Begins an enqueue as far as that goes without waiting.
+pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginning> {
+    let messages = std::slice::from_ref(&message);
+    let begun = if shared.clerk.has_unbegun() {
+        shared.check_batch(messages)?;
+        None
+    } else {
+        shared.begin(messages)?
+    };
+    Ok(match begun {
+        Some(begun) => Beginning::Begun(Begun::new(Arc::clone(shared), begun)),
+        None => Beginning::Not(message.into_owned()),
+    })
+}
+
+impl Shared {
+    /// Enqueues messages: all or none, answered when all have reached their durability.
+    pub(super) fn enqueue(
+        &self,
+        messages: &[Message<'_>],
+        interrupt: &Interrupt,
+    ) -> Result<Few<Enqueued>> {
+        self.check_batch(messages)?;
+        if messages.is_empty() {
+            return Ok(Few::new());
+        }
+        let wait = if self.waits_for_room() && !interrupt.is_set() {
+            self.options.block_timeout
+        } else {
+            Duration::ZERO
+        };
+        self.with_new_messages(messages, |messages| {
+            self.engine.buffer.enqueue(messages, wait, interrupt)
+        })
+    }
+
+    /// Enqueues messages as far as that goes without waiting; none where even beginning would have to wait, for room or for
+    /// the disk. Then nothing has happened.
+    pub(super) fn begin(&self, messages: &[Message<'_>]) -> Result<Option<buffer::Begun>> {
+        self.check_batch(messages)?;
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        let spread = messages.len().saturating_mul(limits::MESSAGE_OVERHEAD_BYTES_MAX);
+        if !self.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
+            return Ok(None);
+        }
+        let begun = self.with_new_messages(messages, |messages| {
+            self.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
+        });
+        match begun {
+            Ok(begun) => Ok(Some(begun)),
+            Err(error) if error.kind() == ErrorKind::Full && self.waits_for_room() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn waits_for_room(&self) -> bool {
+        self.options.on_full == OnFull::Block && !is_in_handler()
+    }
+
+    /// Refuses a closed broker, and messages that are out of range.
+    fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
+        self.check_open()?;
+        if messages.len() > limits::BATCH_MESSAGES_MAX {
+            return Err(Error::invalid(format!(
+                "a batch has {} messages, but at most {}",
+                messages.len(),
+                limits::BATCH_MESSAGES_MAX
+            )));
+        }
+        messages.iter().try_for_each(|message| self.check_message(message))?;
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        if messages.len() > 1 && bytes > self.options.max_batch_bytes {
+            let most = self.options.max_batch_bytes;
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("the batch is {bytes} bytes, but max_batch_bytes is {most}"),
+            ));
+        }
+        Ok(())
+    }
+}

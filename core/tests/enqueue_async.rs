@@ -1,0 +1,231 @@
+//! Enqueues of callers that cannot wait: futures, and callbacks.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use libmq::{Broker, Durability, Enqueueing, ErrorKind, Message, OnFull, Options, Receipt};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn waker() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
+}
+
+/// The smallest executor.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let (mut future, waker) = (pin!(future), waker());
+    let end = Instant::now() + LONG;
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park_timeout(end.saturating_duration_since(Instant::now()));
+        assert!(Instant::now() < end, "it was not woken");
+    }
+}
+
+fn poll(future: &mut Enqueueing<'_>) -> Poll<libmq::Result<Receipt>> {
+    Pin::new(future).poll(&mut Context::from_waker(&waker()))
+}
+
+fn memory(options: Options) -> Broker {
+    Broker::open(":memory:", options).unwrap()
+}
+
+fn kind<T>(outcome: libmq::Result<T>) -> ErrorKind {
+    outcome.err().unwrap().kind()
+}
+
+#[test]
+fn what_needs_no_sync_is_done_when_it_is_first_polled() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new().durability(Durability::Os)).unwrap();
+    let mut future = broker.enqueue_async(Message::new("q", "body"));
+    assert!(broker.receive("q", Duration::ZERO, None).unwrap().is_none(), "it was not polled");
+    let Poll::Ready(receipt) = poll(&mut future) else { panic!("it waits") };
+    let delivery = broker.receive("q", Duration::ZERO, None).unwrap().unwrap();
+    assert_eq!((delivery.id(), delivery.body()), (receipt.unwrap().id, &b"body"[..]));
+    let Poll::Ready(again) = poll(&mut future) else { panic!("it waits") };
+    assert_eq!(kind(again), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_thousand_in_flight_share_syncs_and_keep_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let before = broker.metrics().unwrap().syncs;
+    let mut futures: Vec<_> =
+        (0..1000).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
+    let polled: Vec<_> = futures.iter_mut().map(poll).collect();
+    let ids: Vec<u64> = polled
+        .into_iter()
+        .zip(futures)
+        .map(|(polled, future)| match polled {
+            Poll::Ready(receipt) => receipt.unwrap().id,
+            Poll::Pending => block_on(future).unwrap().id,
+        })
+        .collect();
+    assert!(ids.is_sorted());
+    let syncs = broker.metrics().unwrap().syncs - before;
+    assert!(syncs < 500, "{syncs} syncs");
+    broker.close(LONG).unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    assert_eq!(broker.recovery().messages, 1000);
+}
+
+#[test]
+fn a_bad_message_is_refused_and_a_full_broker_answers_at_once() {
+    let broker = memory(Options::new().capacity(1));
+    let refused = block_on(broker.enqueue_async(Message::new("no name", "")));
+    assert_eq!(kind(refused), ErrorKind::Invalid);
+    block_on(broker.enqueue_async(Message::new("q", ""))).unwrap();
+    assert_eq!(kind(block_on(broker.enqueue_async(Message::new("q", "")))), ErrorKind::Full);
+    broker.close(LONG).unwrap();
+    assert_eq!(kind(block_on(broker.enqueue_async(Message::new("q", "")))), ErrorKind::Closed);
+}
+
+#[test]
+fn who_waits_for_room_is_not_overtaken() {
+    let broker = memory(Options::new().capacity(1).on_full(OnFull::Block));
+    block_on(broker.enqueue_async(Message::new("q", "0"))).unwrap();
+    let mut futures: Vec<_> =
+        (1..5).map(|number| broker.enqueue_async(Message::new("q", number.to_string()))).collect();
+    for future in &mut futures {
+        assert!(poll(future).is_pending());
+    }
+    for number in 0..5 {
+        let delivery = broker.receive("q", LONG, None).unwrap().unwrap();
+        assert_eq!(delivery.body(), number.to_string().as_bytes());
+        delivery.ack().unwrap();
+    }
+    let ids: Vec<u64> = futures.into_iter().map(|future| block_on(future).unwrap().id).collect();
+    assert!(ids.is_sorted());
+}
+
+#[test]
+fn in_a_handler_nobody_waits_for_room() {
+    let broker = memory(Options::new().capacity(1).on_full(OnFull::Block));
+    let (told, answers) = channel();
+    let inner = broker.clone();
+    broker
+        .handle("q", libmq::HandlerOptions::new(), move |_| {
+            told.send(kind(block_on(inner.enqueue_async(Message::new("q", ""))))).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    broker.start().unwrap();
+    assert_eq!(answers.recv_timeout(LONG).unwrap(), ErrorKind::Full);
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn a_close_tells_everybody() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().capacity(50).on_full(OnFull::Block);
+        let broker = Broker::open(dir.path(), options).unwrap();
+        let mut futures: Vec<_> =
+            (0..60).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
+        let polled: Vec<_> = futures.iter_mut().map(poll).collect();
+        broker.close(LONG).unwrap();
+        let outcomes = polled.into_iter().zip(futures).map(|(polled, future)| match polled {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => block_on(future),
+        });
+        let (done, refused): (Vec<_>, Vec<_>) = outcomes.partition(|outcome| outcome.is_ok());
+        assert!(refused.into_iter().all(|outcome| kind(outcome) == ErrorKind::Closed));
+        let broker = Broker::open(dir.path(), Options::new()).unwrap();
+        assert_eq!(broker.recovery().messages, done.len() as u64);
+        assert_eq!(done.len(), 50);
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_bothers_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    for _ in 0..10 {
+        let mut future = broker.enqueue_async(Message::new("q", ""));
+        let _ = poll(&mut future);
+    }
+    block_on(broker.enqueue_async(Message::new("q", ""))).unwrap();
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn callbacks_come_in_order_on_one_thread_and_may_call_anything_but_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let (told, tells) = channel();
+    for number in 0..100 {
+        let (told, inner) = (told.clone(), broker.clone());
+        let level = if number % 2 == 0 { Durability::Os } else { Durability::Sync };
+        let message = Message::new("q", "").durability(level);
+        let done = move |receipt: libmq::Result<Receipt>| {
+            assert_eq!(kind(inner.close(LONG)), ErrorKind::Deadlock);
+            inner.enqueue(Message::new("other", "")).unwrap();
+            inner.start().unwrap();
+            inner.stop(LONG).unwrap();
+            told.send((receipt.unwrap().id, thread::current().name().map(str::to_owned))).unwrap();
+            assert!(number != 50, "as a callback may");
+        };
+        broker.enqueue_then(message, done).unwrap();
+    }
+    let tells: Vec<_> = (0..100).map(|_| tells.recv_timeout(LONG).unwrap()).collect();
+    assert!(tells.is_sorted());
+    assert!(tells.iter().all(|(_, thread)| thread.as_deref() == Some("libmq-callback")));
+    broker.close(LONG).unwrap();
+    assert_eq!(kind(broker.enqueue_then(Message::new("q", ""), |_| {})), ErrorKind::Closed);
+}
+
+/// A callback that waited for its turn while a close had it would have kept the close waiting for the callback.
+#[test]
+fn a_close_and_a_callback_that_stops_do_not_wait_for_each_other() {
+    for _ in 0..20 {
+        let broker = memory(Options::new());
+        let inner = broker.clone();
+        broker
+            .enqueue_then(Message::new("q", ""), move |_| {
+                let _ = inner.start();
+                let _ = inner.stop(LONG);
+            })
+            .unwrap();
+        broker.close(LONG).unwrap();
+    }
+}
+
+#[test]
+fn a_broker_that_nobody_holds_any_more_ends_with_its_callbacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (told, tells) = channel();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let inner = broker.clone();
+    broker
+        .enqueue_then(Message::new("q", ""), move |receipt| {
+            // Perhaps the last handle.
+            drop(inner);
+            told.send(receipt.is_ok()).unwrap();
+        })
+        .unwrap();
+    drop(broker);
+    tells.recv_timeout(LONG).unwrap();
+    let options = Options::new().lock_timeout(LONG);
+    Broker::open(dir.path(), options).unwrap();
+}

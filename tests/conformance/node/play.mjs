@@ -276,11 +276,25 @@ class Player {
   }
 
   async backup(step) {
-    await answer(step, this.#broker.backup(step.need('to')));
+    await answer(step, this.#broker.backup(this.#place(step.need('to'))));
   }
 
   async verify(step) {
-    await answer(step, verify(step.need('path')));
+    await answer(step, verify(this.#place(step.get('path'))), (report) => {
+      const { messages, deadLetters, suspects, droppedBytes, sound, closed } = report;
+      const numbers = { messages, dead_letters: deadLetters, suspects, dropped_bytes: droppedBytes };
+      for (const [name, found] of Object.entries(numbers)) same(name, found, step.number(`expect.${name}`) ?? found);
+      for (const [name, found] of Object.entries({ sound, closed })) {
+        same(name, String(found), step.get(`expect.${name}`) ?? String(found));
+      }
+    });
+  }
+
+  // The directory that a name means: beside the broker's, or in it; the broker's where there is none.
+  #place(name) {
+    if (name === undefined) return this.#directory;
+    if (name.startsWith('./')) return this.#directory + name.slice(1);
+    return name === '' ? '' : join(dirname(this.#directory), name);
   }
 
   #id(name) {

@@ -245,8 +245,9 @@ class Broker {
   }
 
   async backup(path) {
-    kinds.text('path', path);
-    this.#unsupported('backup');
+    const to = pathOf(path);
+    this.#check();
+    return promised((promise) => this.#native.backup(promise, to));
   }
 
   #check() {
@@ -332,17 +333,15 @@ class Broker {
 let watchesExit = false;
 
 async function open(path, options) {
-  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
-  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  const at = pathOf(path);
   const { log, scope, ...init } = optionsOf('broker', options);
-  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
   if (scope !== undefined) throw unsupported('scope');
   if (!watchesExit) {
     watchesExit = true;
     process.on('exit', () => environment.shut());
   }
   const text = JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
-  const number = await promised((promise) => environment.open(promise, path, init, text));
+  const number = await promised((promise) => environment.open(promise, at, init, text));
   const broker = new Broker(
     calling(() => environment.broker(number)),
     guardedLog(log),
@@ -352,8 +351,15 @@ async function open(path, options) {
 }
 
 async function verify(path) {
-  kinds.text('path', path);
-  throw unsupported('verify');
+  const at = pathOf(path);
+  return promised((promise) => environment.verify(promise, at));
+}
+
+function pathOf(path) {
+  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
+  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
+  return path;
 }
 
 function receiptsOf(flat) {

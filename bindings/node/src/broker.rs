@@ -56,6 +56,12 @@ impl Environment {
         });
     }
 
+    /// Verifies a directory; the promise brings the report.
+    #[napi(catch_unwind)]
+    pub fn verify(&self, promise: f64, path: String) {
+        call::run(&self.inner, promise, move || libmq::verify(path).map(Value::Report));
+    }
+
     /// The broker of a number that `open` brought.
     #[napi(catch_unwind)]
     pub fn broker(&self, number: u32) -> Result<NativeBroker> {
@@ -223,6 +229,12 @@ impl NativeBroker {
     #[napi(catch_unwind)]
     pub fn snapshot(&self, promise: f64) {
         self.call(promise, |broker, _| broker.snapshot().map(|()| Value::Nothing));
+    }
+
+    /// Writes a copy of the broker.
+    #[napi(catch_unwind)]
+    pub fn backup(&self, promise: f64, path: String) {
+        self.call(promise, move |broker, _| broker.backup(path).map(|()| Value::Nothing));
     }
 
     /// Sets how many of a queue's handler run at once.

@@ -232,6 +232,11 @@ impl Broker {
         py.detach(|| self.inner.snapshot()).or_raise(py)
     }
 
+    /// Writes a copy of the broker to a directory that is not there yet, or is empty.
+    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        py.detach(|| self.inner.backup(path)).or_raise(py)
+    }
+
     /// Sets how many of a queue's handler run at once.
     fn scale(
         &self,

@@ -3,6 +3,7 @@
 // What a script is and what a player owes is said in `README.md` beside this directory.
 
 import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 import { LibmqError, open, verify } from '../../../bindings/node/lib/index.mjs';
 import { ScenarioHandler, WAIT, until } from './handler.mjs';
@@ -54,14 +55,14 @@ class Player {
   }
 
   async open(step) {
-    await answer(step, open(this.#directory, brokerOptions(this.#options, step)), (broker) => {
+    await answer(step, open(this.#place(step.get('path')), brokerOptions(this.#options, step)), (broker) => {
       this.#handlers.clear();
       this.#broker = broker;
     });
   }
 
   async openAgain(step) {
-    await answer(step, open(this.#directory, brokerOptions(this.#options, step)));
+    await answer(step, open(this.#place(step.get('path')), brokerOptions(this.#options, step)));
   }
 
   async kill() {

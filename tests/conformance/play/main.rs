@@ -107,7 +107,8 @@ impl Player {
         match action {
             "open" => return self.open(step),
             "open_again" => {
-                let again = Broker::open(self.place(step, "path"), options(&[&self.options, step])?);
+                let again =
+                    Broker::open(self.place(step, "path"), options(&[&self.options, step])?);
                 return answer(step, again).map(|_| ());
             }
             "verify" => return self.verify(step),

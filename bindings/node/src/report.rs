@@ -1,7 +1,7 @@
 //! The report of a verification, as JavaScript has it.
 
 use libmq::VerifyReport;
-use napi::bindgen_prelude::{JsObjectValue, Object};
+use napi::bindgen_prelude::Object;
 use napi::{Env, Result};
 
 /// The report as an object.

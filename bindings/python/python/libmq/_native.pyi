@@ -22,6 +22,7 @@ __all__ = [
     "Receipt",
     "Worker",
     "check_duration",
+    "verify",
 ]
 
 _Duration: TypeAlias = float | timedelta

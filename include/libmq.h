@@ -264,11 +264,31 @@ libmq_status libmq_options_set_int(libmq_options *options,
 libmq_status libmq_options_set_str(libmq_options *options, const char *name, const char *value, libmq_error **err);
 
 /**
- * Sets a log hook. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`, and does not keep `ctx`.
+ * Has `log` called with what happens in brokers opened with these options that is worth a line in a log: one event after
+ * another, on one thread of each broker, `libmq-log`, with `ctx`.
  *
- * Any thread.
+ * | `event` | level | fields |
+ * |---|---|---|
+ * | `open` | 3 | `path`, `messages`, `dead_letters`, `suspects`, `records`, `duration_ms` |
+ * | `torn_tail` | 2 | `path`, `dropped_bytes` |
+ * | `close` | 3 | `path` |
+ * | `dead_letter` | 2 | `queue`, `id`, `attempts`, `reason`: the engine's own, or `rejected` |
+ * | `timeout`, `stuck` | 2 | `queue`, `id`, `attempt` |
+ * | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
+ * | `poisoned` | 1 | `error` |
+ * | `snapshot` | 4 | `bytes`, `duration_ms` |
+ * | `events_missed` | 2 | `count`, which the hook was too slow for |
+ *
+ * `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a
+ * header's value. The hook may call anything but `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there. It is called for the
+ * last time before `libmq_broker_close` or, without a close, `libmq_broker_free` returns; so `ctx` lives until then.
+ *
+ * Any thread. Answers `LIBMQ_E_INVALID` where `log` is NULL.
  */
-libmq_status libmq_options_set_log(libmq_options *options, libmq_log_fn log, void *ctx, libmq_error **err);
+libmq_status libmq_options_set_log(libmq_options *options,
+                                   libmq_log_fn log,
+                                   void *ctx,
+                                   libmq_error **err);
 
 /* Brokers: opening a directory, starting and stopping its handlers, and giving it up. ----------------------------- */
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The crash and kill tests in full: every image of every boundary, and as many kill rounds as asked for.
+# The crash and kill tests in full: every image of every boundary, and as many kill rounds as asked for, in every language
+# that is built.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -7,3 +8,14 @@ export LIBMQ_CRASH="${LIBMQ_CRASH:-full}"
 export LIBMQ_KILL_ROUNDS="${LIBMQ_KILL_ROUNDS:-1000}"
 say "crash images: $LIBMQ_CRASH, kill rounds: $LIBMQ_KILL_ROUNDS"
 cargo test --release --package libmq-suite --test crash --test kill -- --nocapture --test-threads 1
+
+if .venv/bin/python -c 'import libmq' 2>/dev/null; then
+	driven Python kill LIBMQ_KILL_WORKER "Python .venv/bin/python tests/kill/worker.py" --release
+else
+	skip "kill rounds in Python: the package is not built"
+fi
+if [ -e bindings/node/libmq.node ]; then
+	driven Node kill LIBMQ_KILL_WORKER "Node node $PWD/tests/kill/worker.mjs" --release
+else
+	skip "kill rounds in Node: the package is not built"
+fi

@@ -58,12 +58,14 @@ component() {
 	have rustup && rustup component add "$2" >"$target/install.log" 2>&1 && cargo "$1" --version >/dev/null 2>&1
 }
 
-# driven LANGUAGE TARGET VARIABLE COMMAND: runs the scenarios, or the kill rounds, in a language that Cargo does not build.
-# They are driven from Rust, as for every language; here by the name of a test.
+# driven LANGUAGE TARGET VARIABLE COMMAND [OPTION...]: runs the scenarios, or the kill rounds, in a language that Cargo does
+# not build. They are driven from Rust, as for every language; here by the name of a test. The options are Cargo's.
 driven() {
-	log="$target/$2-$1.log"
-	env "$3=$4" cargo test --quiet --package libmq-suite --test "$2" another_language -- --nocapture >"$log" 2>&1 ||
-		{ cat "$log"; die "$2 in $1 failed"; }
-	grep -q '1 passed' "$log" || { cat "$log"; die "$2 in $1 was not run"; }
-	echo "$2: passed in $1"
+	language=$1 suite=$2 setting="$3=$4"
+	shift 4
+	log="$target/$suite-$language.log"
+	env "$setting" cargo test --quiet "$@" --package libmq-suite --test "$suite" another_language -- --nocapture \
+		>"$log" 2>&1 || { cat "$log"; die "$suite in $language failed"; }
+	grep -q '1 passed' "$log" || { cat "$log"; die "$suite in $language was not run"; }
+	echo "$suite: passed in $language"
 }

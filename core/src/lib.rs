@@ -6,6 +6,7 @@ mod clock;
 mod codec;
 mod dispatch;
 mod error;
+mod events;
 mod interrupt;
 mod journal;
 pub mod limits;
@@ -25,6 +26,7 @@ pub use broker::{
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};
+pub use events::{Event, EventLevel, Field};
 pub use interrupt::Interrupt;
 #[cfg(feature = "tokio")]
 pub use tasks::{

@@ -30,6 +30,8 @@ pub const EXTEND_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const PARALLELISM_MAX: u32 = 1024;
 /// The smallest segment.
 pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+/// Events that wait for a log hook; further ones are counted and not told.
+pub const EVENTS_MAX: usize = 1024;
 /// Segments that `max_bytes` has room for at least, made smaller if need be.
 pub const SEGMENTS_MIN: u64 = 8;
 /// The smallest directory one may ask for.

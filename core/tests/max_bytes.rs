@@ -1,5 +1,7 @@
 //! `max_bytes` on a real directory: it is never passed, and what came to it can be drained, cleaned and opened again.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

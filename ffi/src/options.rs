@@ -1,12 +1,13 @@
 //! Options: what a broker is opened with, by name.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libmq::{
-    Backoff, ClockMode, Durability, Error, ErrorKind, OnCorruption, OnFull, Options, Result, limits,
+    Backoff, ClockMode, Durability, Error, ErrorKind, Event, OnCorruption, OnFull, Options, Result,
+    limits,
 };
 
 use crate::boundary;
@@ -115,9 +116,26 @@ pub unsafe extern "C" fn libmq_options_set_str(
     })
 }
 
-/// Sets a log hook. Not supported by this version: answers `LIBMQ_E_UNSUPPORTED`, and does not keep `ctx`.
+/// Has `log` called with what happens in brokers opened with these options that is worth a line in a log: one event after
+/// another, on one thread of each broker, `libmq-log`, with `ctx`.
 ///
-/// Any thread.
+/// | `event` | level | fields |
+/// |---|---|---|
+/// | `open` | 3 | `path`, `messages`, `dead_letters`, `suspects`, `records`, `duration_ms` |
+/// | `torn_tail` | 2 | `path`, `dropped_bytes` |
+/// | `close` | 3 | `path` |
+/// | `dead_letter` | 2 | `queue`, `id`, `attempts`, `reason`: the engine's own, or `rejected` |
+/// | `timeout`, `stuck` | 2 | `queue`, `id`, `attempt` |
+/// | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
+/// | `poisoned` | 1 | `error` |
+/// | `snapshot` | 4 | `bytes`, `duration_ms` |
+/// | `events_missed` | 2 | `count`, which the hook was too slow for |
+///
+/// `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a
+/// header's value. The hook may call anything but `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there. It is called for the
+/// last time before `libmq_broker_close` or, without a close, `libmq_broker_free` returns; so `ctx` lives until then.
+///
+/// Any thread. Answers `LIBMQ_E_INVALID` where `log` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_options_set_log(
@@ -126,11 +144,33 @@ pub unsafe extern "C" fn libmq_options_set_log(
     ctx: *mut c_void,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    let _kept_by_nobody = ctx;
-    set(&from_c!(), options, err, |_| match log {
-        Some(_) => Err(boundary::not_yet("a log hook")),
-        None => Err(invalid("log is NULL".into())),
+    set(&from_c!(), options, err, |settings| {
+        let log = log.ok_or_else(|| invalid("log is NULL".into()))?;
+        let hook = LogHook { log, ctx };
+        settings.change(|options| options.log(move |event| hook.tell(event)))
     })
+}
+
+/// A log hook, and what it is called with.
+#[derive(Debug)]
+struct LogHook {
+    log: unsafe extern "C" fn(*mut c_void, i32, *const c_char, *const c_char),
+    ctx: *mut c_void,
+}
+
+// SAFETY: C gives the context to be used from the threads of logs; it is never followed here.
+unsafe impl Send for LogHook {}
+// SAFETY: as for Send.
+unsafe impl Sync for LogHook {}
+
+impl LogHook {
+    fn tell(&self, event: &Event) {
+        let name = CString::new(event.name).unwrap_or_default();
+        // A control character in a text is escaped, so there is no NUL.
+        let fields = CString::new(event.fields_json()).unwrap_or_default();
+        // SAFETY: the function came with the context; both texts end in NUL and live until it returns.
+        unsafe { (self.log)(self.ctx, event.level.code(), name.as_ptr(), fields.as_ptr()) }
+    }
 }
 
 /// Options as C sets them.

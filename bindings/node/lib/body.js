@@ -23,13 +23,13 @@ function encode(body) {
   let text;
   try {
     text = JSON.stringify(body);
+    // JSON.stringify says null for NaN and Infinity, and looking for that word is much cheaper than looking at
+    // everything.
+    if (text?.includes('null')) JSON.stringify(body, refuseNotFinite);
   } catch (error) {
-    throw new TypeError(`the body cannot be JSON: ${describe(error)}`, { cause: error });
+    throw error instanceof LibmqError ? error : unwritable(error);
   }
   if (text === undefined) throw new TypeError(`the body cannot be JSON: it is ${typeof body}`);
-  // JSON.stringify says null for NaN and Infinity, and looking for that word is much cheaper than looking at
-  // everything.
-  if (text.includes('null')) JSON.stringify(body, refuseNotFinite);
   // JSON.stringify escapes a lone surrogate, which is no text in any other language.
   if (text.includes('\\ud') && LONE_SURROGATE.test(text)) {
     throw new LibmqError('INVALID', 'the body has a lone surrogate, which is not UTF-8');
@@ -38,6 +38,22 @@ function encode(body) {
 }
 
 const LONE_SURROGATE = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/;
+
+// What JSON.stringify threw, as every language says it: where JSON has words for all parts of a body, but not for the
+// whole, it is of no wrong type.
+function unwritable(error) {
+  const text = describe(error);
+  if (text.startsWith('TypeError: Converting circular structure')) {
+    return new LibmqError('INVALID', 'the body is not JSON: it contains itself');
+  }
+  if (text.startsWith('RangeError: Maximum call stack')) {
+    return new LibmqError('INVALID', 'the body is nested too deeply for JSON');
+  }
+  if (text.startsWith('RangeError: Invalid string length')) {
+    return new LibmqError('TOO_LARGE', 'the body is longer as JSON than any string');
+  }
+  return new TypeError(`the body cannot be JSON: ${text}`, { cause: error });
+}
 
 // What an object is that JSON.stringify makes an empty object of, or a list of numbers by accident.
 function emptied(body) {
@@ -60,6 +76,50 @@ function refuseNotFinite(_, value) {
   return value;
 }
 
+// What a body says that came as text which is said to be JSON, or as bytes; null stands for text that is not UTF-8.
+function decode(body) {
+  if (body === null) throw new Error('the body is not UTF-8');
+  if (typeof body !== 'string') return body;
+  const value = JSON.parse(body);
+  if ((LONG_EXPONENT.test(body) || hasLongNumber(body)) && hasInfinity(value)) {
+    throw new Error('the body has a number beyond what a double can hold');
+  }
+  return value;
+}
+
+// A number that a double cannot hold has such an exponent, or more digits than this; hardly any other has, so that hardly
+// any body is looked at twice.
+const LONG_EXPONENT = /[eE]\+?\d\d\d/;
+const DIGITS = 200;
+
+// Whether so many digits stand side by side. Looking at one place in so many misses none.
+function hasLongNumber(text) {
+  for (let at = DIGITS - 1; at < text.length; at += DIGITS) {
+    if (!isDigit(text, at)) continue;
+    let first = at;
+    while (isDigit(text, first - 1)) first--;
+    while (isDigit(text, at + 1)) at++;
+    if (at - first >= DIGITS - 1) return true;
+  }
+  return false;
+}
+
+function isDigit(text, at) {
+  const code = text.charCodeAt(at);
+  return code >= 48 && code <= 57;
+}
+
+// Whether a parsed body has Infinity anywhere, however deep.
+function hasInfinity(value) {
+  const left = [value];
+  while (left.length > 0) {
+    const part = left.pop();
+    if (part === Infinity || part === -Infinity) return true;
+    if (typeof part === 'object' && part !== null) for (const inner of Object.values(part)) left.push(inner);
+  }
+  return false;
+}
+
 // A text for whatever was thrown.
 function describe(error) {
   try {
@@ -73,4 +133,4 @@ function describe(error) {
   }
 }
 
-module.exports = { JSON_TYPE, describe, encode, isBytes };
+module.exports = { JSON_TYPE, decode, describe, encode };

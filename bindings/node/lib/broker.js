@@ -6,11 +6,12 @@ const { types } = require('node:util');
 
 const { DeadLetters } = require('./dead_letters.js');
 const { Delivery } = require('./delivery.js');
-const { desk, environment, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
+const { desk, environment, forget, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
+const { key, onlyMade } = require('./made.js');
 const { Receipt, partsOf, partsOfItem } = require('./message.js');
-const { idOf, kinds, optionsOf, queueOf, wrongType } = require('./options.js');
+const { asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrongType } = require('./options.js');
 const { Receivers } = require('./receivers.js');
 
 // What an enqueue answers; the third is that it has begun.
@@ -21,8 +22,21 @@ const STATUSES = ['accepted', 'replaced', 'duplicate'];
 // How long a stop and a close wait for handlers.
 const STOP_TIMEOUT = 25_000;
 
+// Brokers that are started: they are kept, whoever else has them.
+const started = new Set();
+
+// One that nobody has any more, and that was neither started nor closed, gives its directory up.
+const forsaken = new FinalizationRegistry(({ number, ears }) => {
+  for (const ear of ears.values()) forget(ear);
+  environment.forsake(number);
+});
+
 class Broker {
   #native;
+  #recovery;
+  #deadLetters;
+  // What is to be given up when nobody has this any more: its number, and what rings for each queue's handler.
+  #estate;
   #log;
   #receivers;
   #handlers = new Map();
@@ -36,14 +50,28 @@ class Broker {
   #closing;
   #closed = false;
 
-  constructor(native, log) {
+  constructor(made, native, log) {
+    onlyMade(made, 'a broker is opened with open()');
     this.#native = native;
     this.#log = log;
     const check = () => this.#check();
     this.#receivers = new Receivers(native, check);
-    this.path = native.path;
-    this.recovery = Object.freeze(native.recovery());
-    this.deadLetters = new DeadLetters(native, check);
+    this.#recovery = Object.freeze(native.recovery());
+    this.#deadLetters = new DeadLetters(native, check);
+    this.#estate = { number: native.number, ears: new Map() };
+    forsaken.register(this, this.#estate, this);
+  }
+
+  get path() {
+    return this.#native.path;
+  }
+
+  get recovery() {
+    return this.#recovery;
+  }
+
+  get deadLetters() {
+    return this.#deadLetters;
   }
 
   async enqueue(queue, body, options) {
@@ -125,6 +153,7 @@ class Broker {
     } finally {
       this.#started = false;
       this.#keep();
+      for (const handler of this.#handlers.values()) handler.rest();
     }
   }
 
@@ -189,8 +218,10 @@ class Broker {
     this.#check();
     const metrics = calling(() => this.#native.metrics());
     // A queue may be called `__proto__`.
-    metrics.queues = Object.fromEntries(metrics.queues);
-    return metrics;
+    metrics.queues = Object.freeze(Object.fromEntries(metrics.queues));
+    for (const figures of Object.values(metrics.queues)) Object.freeze(figures);
+    Object.freeze(metrics.lsn);
+    return Object.freeze(metrics);
   }
 
   advance(ms) {
@@ -213,7 +244,7 @@ class Broker {
     queueOf(queue);
     kinds.count('parallelism', parallelism);
     this.#check();
-    calling(() => this.#native.scale(queue, parallelism));
+    asGiven('handler', { maxParallelism: parallelism }, () => this.#native.scale(queue, parallelism));
   }
 
   pause(queue) {
@@ -260,7 +291,8 @@ class Broker {
   }
 
   #register(queue, handler, init) {
-    const ear = calling(() => this.#native.handle(queue, init));
+    const ear = asGiven('handler', init, () => this.#native.handle(queue, init));
+    this.#estate.ears.set(queue, ear);
     this.#handlers.set(queue, new Handler(ear, queue, handler, this.#log, () => this.#check()));
   }
 
@@ -302,6 +334,7 @@ class Broker {
     } finally {
       this.#closed = true;
       this.#started = false;
+      forsaken.unregister(this);
       this.#keep();
       this.#receivers.end(closed());
       for (const handler of this.#handlers.values()) handler.leave();
@@ -322,6 +355,8 @@ class Broker {
 
   // Started, it keeps the loop alive, unless told not to.
   #keep() {
+    if (this.#started) started.add(this);
+    else started.delete(this);
     const holds = this.#started && this.#wantsRef;
     if (holds === this.#holds) return;
     this.#holds = holds;
@@ -340,14 +375,21 @@ async function open(path, options) {
     watchesExit = true;
     process.on('exit', () => environment.shut());
   }
-  const text = JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
-  const number = await promised((promise) => environment.open(promise, at, init, text));
+  const number = await promised((promise) => environment.open(promise, at, init, differing(init))).catch((error) => {
+    throw withGiven('broker', init, error);
+  });
   const broker = new Broker(
+    key,
     calling(() => environment.broker(number)),
     guardedLog(log),
   );
   guardedLog(log)?.('info', 'opened', { path: broker.path, ...broker.recovery });
   return broker;
+}
+
+// The options in which two environments may not differ, as text.
+function differing({ lockTimeout, ...init }) {
+  return JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
 }
 
 async function verify(path) {

@@ -2,16 +2,17 @@
 
 // Dead letters: messages that will not be tried again.
 
-const { decode } = require('./delivery.js');
+const { JSON_TYPE, decode } = require('./body.js');
 const { promised } = require('./environment.js');
+const { key, onlyMade } = require('./made.js');
 const { Receipt, headersOf } = require('./message.js');
-const { JSON_TYPE } = require('./body.js');
 const { idOf, optionsOf } = require('./options.js');
 
 const LIMIT = 100;
 
 class DeadLetter {
-  constructor(letter) {
+  constructor(made, letter) {
+    onlyMade(made, 'a dead letter is found with deadLetters.list() or deadLetters.get()');
     this.id = letter.id;
     this.queue = letter.queue;
     this.reason = letter.reason;
@@ -22,13 +23,17 @@ class DeadLetter {
     this.contentType = letter.contentType;
     this.correlationId = letter.correlationId;
     this.headers = headersOf(letter.headers);
+    Object.freeze(this);
   }
 
   // What a handler would have been given; the bytes, where they are not what they say they are.
   get body() {
     if (this.contentType.split(';')[0].trim().toLowerCase() !== JSON_TYPE) return this.raw;
-    const { body, error } = decode(this.raw.toString());
-    return error === undefined ? body : this.raw;
+    try {
+      return decode(this.raw.toString());
+    } catch {
+      return this.raw;
+    }
   }
 
   toJSON() {
@@ -50,14 +55,14 @@ class DeadLetters {
     const { queue, limit = LIMIT, after } = optionsOf('letters', options);
     this.#check();
     const letters = await promised((promise) => this.#native.letters(promise, queue, limit, after));
-    return letters.map((letter) => new DeadLetter(letter));
+    return letters.map((letter) => new DeadLetter(key, letter));
   }
 
   async get(id) {
     const number = idOf(id);
     this.#check();
     const letter = await promised((promise) => this.#native.letter(promise, number));
-    return letter === null ? null : new DeadLetter(letter);
+    return letter === null ? null : new DeadLetter(key, letter);
   }
 
   async replay(id) {

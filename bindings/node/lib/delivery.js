@@ -2,59 +2,43 @@
 
 // Deliveries that were received. One that nobody has any more, unsettled, is held until its lease runs out.
 
-const { describe } = require('./body.js');
+const { decode, describe } = require('./body.js');
 const { environment } = require('./environment.js');
 const { LibmqError, calling } = require('./errors.js');
-const { headersOf, partsOf } = require('./message.js');
-const { kinds, optionsOf, queueOf, wrongType } = require('./options.js');
+const { Held, aboutOf } = require('./held.js');
+const { key, onlyMade } = require('./made.js');
+const { optionsOf, wrongType } = require('./options.js');
 
 const forgotten = new FinalizationRegistry((number) => environment.lapse(number));
 
-class Delivery {
+class Delivery extends Held {
   #number;
   #check;
-  #raw;
+  #body;
   #undecodable;
   #settled = false;
 
-  constructor(number, id, attempt, text, about, check) {
+  constructor(made, number, id, attempt, body, check) {
+    onlyMade(made, 'a delivery is received with receive(), receiveMany() or deliveries()');
+    const about = aboutOf(number);
+    super(number, about.queue, id, attempt, check, about);
     this.#number = number;
     this.#check = check;
-    this.id = id;
-    this.queue = about.queue;
-    this.attempt = attempt;
-    this.maxRetries = about.maxRetries;
-    this.token = about.token;
-    this.headers = headersOf(about.headers);
-    this.contentType = about.contentType;
-    this.correlationId = about.correlationId;
-    this.enqueuedAt = new Date(about.enqueuedAt);
-    const { body, error } = decode(text);
-    if (error === undefined) this.body = body;
-    else this.#undecodable = error;
+    try {
+      this.#body = decode(body);
+    } catch (error) {
+      this.#undecodable = describe(error);
+    }
     forgotten.register(this, number, this);
   }
 
-  // There where the body is not what it says it is; else the body is a property of its own.
   get body() {
+    if (this.#undecodable === undefined) return this.#body;
     throw new LibmqError('INVALID', `the body does not decode: ${this.#undecodable}`);
-  }
-
-  // Hides the above where there is a body.
-  set body(body) {
-    Object.defineProperty(this, 'body', { value: body, enumerable: true });
   }
 
   get settled() {
     return this.#settled;
-  }
-
-  get deadline() {
-    return new Date(calling(() => environment.deadline(this.#number)));
-  }
-
-  get raw() {
-    return (this.#raw ??= calling(() => environment.raw(this.#number)));
   }
 
   async ack() {
@@ -76,27 +60,8 @@ class Delivery {
     await this.#settle('release', '', delay);
   }
 
-  extend(ms) {
-    kinds.time('extend', ms);
-    this.#check();
-    calling(() => environment.extend(this.#number, ms));
-  }
-
-  enqueue(queue, body, options) {
-    queueOf(queue);
-    const parts = partsOf(body, options);
-    this.#check();
-    calling(() => environment.enqueueWith(this.#number, queue, parts.body, parts.contentType, parts.extra));
-  }
-
   toJSON() {
-    return {
-      id: String(this.id),
-      queue: this.queue,
-      attempt: this.attempt,
-      body: this.body,
-      token: String(this.token),
-    };
+    return { ...super.toJSON(), body: this.body, token: String(this.token) };
   }
 
   // Ends what an iteration did not: given back, or a dead letter where the body does not decode.
@@ -126,20 +91,9 @@ class Delivery {
 function deliveriesOf(list, check) {
   const deliveries = [];
   for (let i = 0; i < list.length; i += 4) {
-    const about = environment.describe(list[i]);
-    deliveries.push(new Delivery(list[i], list[i + 1], list[i + 2], list[i + 3], about, check));
+    deliveries.push(new Delivery(key, list[i], list[i + 1], list[i + 2], list[i + 3], check));
   }
   return deliveries;
 }
 
-function decode(body) {
-  if (body === null) return { error: 'the body is not UTF-8' };
-  if (typeof body !== 'string') return { body };
-  try {
-    return { body: JSON.parse(body) };
-  } catch (error) {
-    return { error: describe(error) };
-  }
-}
-
-module.exports = { Delivery, decode, deliveriesOf };
+module.exports = { Delivery, deliveriesOf };

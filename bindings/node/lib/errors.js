@@ -17,9 +17,9 @@ const retryable = new Map(
 class LibmqError extends Error {
   constructor(code, message, path) {
     super(message);
-    this.code = code;
-    this.retryable = retryable.get(code) ?? false;
-    if (path) this.path = path;
+    define(this, 'code', code);
+    define(this, 'retryable', retryable.get(code) ?? false);
+    if (path) define(this, 'path', path);
   }
 
   get name() {
@@ -31,7 +31,7 @@ class LibmqError extends Error {
 class CancelledError extends Error {
   constructor(reason) {
     super(`the attempt was cancelled: ${reason}`);
-    this.reason = reason;
+    define(this, 'reason', reason);
   }
 
   get name() {
@@ -42,7 +42,7 @@ class CancelledError extends Error {
 class RetryError extends Error {
   constructor(delay, message = 'the handler asked for a retry') {
     super(message);
-    this.delay = checkDelay(delay);
+    define(this, 'delay', checkDelay(delay));
   }
 
   get name() {
@@ -64,12 +64,17 @@ class RejectError extends Error {
 class ReleaseError extends Error {
   constructor(delay) {
     super('the handler gave the message back');
-    this.delay = checkDelay(delay);
+    define(this, 'delay', checkDelay(delay));
   }
 
   get name() {
     return 'ReleaseError';
   }
+}
+
+// A field that stays as it is.
+function define(error, name, value) {
+  Object.defineProperty(error, name, { value, enumerable: true });
 }
 
 function checkDelay(delay) {
@@ -90,7 +95,20 @@ function closed() {
 // The error that a native one stands for.
 function errorOf(text) {
   const [code, path, ...message] = text.split(SEPARATOR);
-  return new LibmqError(code, message.join(SEPARATOR), path);
+  const words = message.join(SEPARATOR);
+  return new LibmqError(code, ABOUT_OPTIONS.has(code) ? inCamelCase(words, path) : words, path);
+}
+
+// Errors that name options, as Rust writes them, and beside a path nothing that may have such a name.
+const ABOUT_OPTIONS = new Set(['INVALID', 'TOO_LARGE', 'UNSUPPORTED', 'STORAGE_FULL']);
+
+function inCamelCase(text, path) {
+  if (path !== '')
+    return text
+      .split(path)
+      .map((part) => inCamelCase(part, ''))
+      .join(path);
+  return text.replace(/(?<=[a-z])_([a-z])/g, (_, letter) => letter.toUpperCase());
 }
 
 // Of what a native call threw: the error that it stands for, or itself.

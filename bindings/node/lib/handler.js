@@ -3,7 +3,7 @@
 // Handlers: the loop looks into their inbox when it was rung, calls them, and finishes each delivery with what came of
 // it.
 
-const { describe } = require('./body.js');
+const { decode, describe } = require('./body.js');
 const { Context } = require('./context.js');
 const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
 const { RejectError, ReleaseError, RetryError, translated } = require('./errors.js');
@@ -12,6 +12,9 @@ const now = Promise.resolve();
 
 // How many handlers' code is running on this loop right now, up to its first await.
 let running = 0;
+
+// Handlers that the loop has been told of, and that are therefore kept, whoever else has their broker.
+const kept = new Set();
 
 class Handler {
   #ear;
@@ -34,7 +37,9 @@ class Handler {
     this.#call = call;
     this.#log = log;
     this.#check = check;
-    listen(ear, () => this.#rung());
+    // Weakly: one that was never started is nobody's who has forgotten its broker.
+    const self = new WeakRef(this);
+    listen(ear, () => self.deref()?.#rung());
   }
 
   // Whether a handler's code is running: what waits for handlers would wait for itself.
@@ -51,10 +56,17 @@ class Handler {
   // Gives the queue up, whatever still runs.
   leave() {
     this.#ackAll();
+    this.rest();
     forget(this.#ear);
   }
 
+  // It was stopped: until the loop is told of it again, nothing here keeps it.
+  rest() {
+    kept.delete(this);
+  }
+
   #rung() {
+    kept.add(this);
     this.#turn = 0;
     if (!this.#isLooking) this.#look();
   }
@@ -124,15 +136,11 @@ class Handler {
 
   #run(number, id, attempt, body) {
     const context = new Context(number, this.#queue, id, attempt, this.#check);
-    let message = body;
-    if (typeof body === 'string') {
-      try {
-        message = JSON.parse(body);
-      } catch (error) {
-        return this.#finish(number, 'decode', describe(error));
-      }
-    } else if (body === null) {
-      return this.#finish(number, 'decode', 'the body is not UTF-8');
+    let message;
+    try {
+      message = decode(body);
+    } catch (error) {
+      return this.#finish(number, 'decode', describe(error));
     }
     let result;
     running++;

@@ -48,7 +48,10 @@ export interface BrokerOptions {
   defaultBackoff?: Backoff;
   /** What recovery does with one damaged body. Default `refuse`. `quarantine` is not there yet: `UNSUPPORTED`. */
   onCorruption?: 'refuse' | 'quarantine';
-  /** How long `open` waits for another owner to leave. Default 0. */
+  /**
+   * How long `open` waits for another owner to leave: another process, or one in this process that cannot be shared.
+   * Default 0.
+   */
   lockTimeout?: number;
   /** `manual`: time moves by {@link Broker.advance} alone; for tests. Default `system`. */
   clock?: 'system' | 'manual';
@@ -106,7 +109,7 @@ export interface MessageInit<T = unknown> extends MessageOptions {
 /** Builds a message. Needed where a body itself looks like a {@link MessageInit}. */
 export function message<T>(body: T, options?: MessageOptions): Readonly<MessageInit<T>>;
 
-/** What became of an enqueue. */
+/** What became of an enqueue. Like everything that is `readonly` here, its fields cannot be set: in strict mode that throws. */
 export interface Receipt {
   /** Of the new message, or of the one that was replaced or kept. */
   readonly id: bigint;
@@ -170,7 +173,8 @@ export interface Context {
 
 /**
  * Called for every message of a queue, with its body: parsed where it is JSON, else bytes. Returning, or resolving,
- * acks; throwing, or rejecting, is a failed attempt, unless it is one of the errors below.
+ * acks; throwing, or rejecting, is a failed attempt, unless it is one of the errors below. For a body that says it is JSON
+ * and is not, or that has a number beyond what a double can hold, it is not called: that is a dead letter `decode`.
  */
 export type HandlerFunction<T = unknown> = (body: T, ctx: Context) => unknown;
 
@@ -178,10 +182,14 @@ export type HandlerFunction<T = unknown> = (body: T, ctx: Context) => unknown;
 export type HandlerClass<T = unknown> = new (...args: never[]) => { handle: HandlerFunction<T> };
 
 /** A message that was received, held until it is settled or its lease runs out. */
-export interface Delivery<T = unknown> {
+export class Delivery<T = unknown> {
+  private constructor();
   readonly id: bigint;
   readonly queue: string;
-  /** Parsed where it is JSON, else bytes. Where it says it is JSON and is not, reading it throws `INVALID`. */
+  /**
+   * Parsed where it is JSON, else bytes. Where it says it is JSON and is not, or has a number beyond what a double can
+   * hold, reading it throws `INVALID`.
+   */
   readonly body: T;
   readonly attempt: number;
   readonly maxRetries: number;
@@ -219,7 +227,8 @@ export interface ReceiveOptions {
 }
 
 /** A message that will not be tried again. */
-export interface DeadLetter {
+export class DeadLetter {
+  private constructor();
   readonly id: bigint;
   readonly queue: string;
   /** The text given to reject, else `max_retries`, `crashed`, `expired`, `decode` or `corrupt`. */
@@ -307,6 +316,9 @@ export interface Recovery {
 /**
  * An open directory. Started, it keeps the loop alive until it is stopped or closed; a producer alone does not, but a
  * promise that is open does.
+ *
+ * One that nobody has any more is closed when it is collected, unless it is started. With the end of its thread each is
+ * closed that nobody else has open.
  */
 export class Broker implements AsyncDisposable {
   private constructor();
@@ -317,7 +329,9 @@ export class Broker implements AsyncDisposable {
 
   /**
    * Enqueues a message; resolves when it has reached its durability. Bytes (`Buffer`, `Uint8Array`) travel as they are,
-   * anything else as JSON.
+   * anything else as `JSON.stringify` writes it. What has no form in JSON is a `TypeError`: a function, a symbol,
+   * `undefined`, a `bigint`, a `Map` or a promise. What JSON cannot say of the rest is `INVALID`: a body that contains
+   * itself or is nested too deeply, NaN, Infinity, a lone surrogate.
    *
    * Rejects with `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`: not enqueued; `POISONED`:
    * unknown.
@@ -349,9 +363,14 @@ export class Broker implements AsyncDisposable {
   /** Takes up to `max` (1 to 10,000) messages that are there, waiting for the first. */
   receiveMany<T = unknown>(queue: string, max: number, options?: ReceiveOptions): Promise<Delivery<T>[]>;
   /**
-   * One message after another. One that is not settled when the next is asked for is released;
+   * One message after another. One that is not settled when the next is asked for, or when the loop ends, is released;
    * one whose body does not decode is a dead letter `decode` then. Ends when the signal is
    * aborted; throws `CLOSED` when the broker is closed.
+   *
+   * A loop that ends by an exception cannot be told from one that ends by `break`: its message is given back at once and
+   * not counted as an attempt, so a program that begins such a loop again meets it again, for ever. Catch what may go wrong
+   * inside the loop, and count it: `catch (error) { await delivery.retry({ error: String(error) }) }`. A handler needs none
+   * of this.
    */
   deliveries<T = unknown>(
     queue: string,
@@ -408,7 +427,7 @@ export class Broker implements AsyncDisposable {
 
 /**
  * Opens the broker in a directory, and makes the directory where there is none; `:memory:` is a broker without files.
- * Worker threads of one process share it, where each opens it with the same options.
+ * Worker threads of one process share it, where each opens it with the same options, `lockTimeout` and `log` aside.
  *
  * Rejects with `INVALID`, `LOCKED` (naming the owner), `CORRUPT` (with the file), `UNSUPPORTED`, `STORAGE_FULL`, `IO`.
  */

@@ -1,16 +1,2 @@
-import libmq from './index.js';
-
-export const {
-  Broker,
-  CancelledError,
-  DeadLetter,
-  Delivery,
-  LibmqError,
-  RejectError,
-  ReleaseError,
-  RetryError,
-  message,
-  open,
-  verify,
-} = libmq;
-export default libmq;
+export * from './index.js';
+export { default } from './index.js';

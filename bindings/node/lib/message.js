@@ -24,6 +24,7 @@ class Receipt {
   constructor(id, status) {
     this.id = id;
     this.status = status;
+    Object.freeze(this);
   }
 
   toJSON() {
@@ -62,7 +63,7 @@ function partsOfItem(item) {
   return partsOf(body, options);
 }
 
-// Headers by name; the first one, where a name is there more than once.
+// Headers by name, unchangeable; the first one, where a name is there more than once.
 function headersOf(flat) {
   const headers = {};
   for (let i = flat.length - 2; i >= 0; i -= 2) {
@@ -70,10 +71,9 @@ function headersOf(flat) {
       value: flat[i + 1],
       enumerable: true,
       configurable: true,
-      writable: true,
     });
   }
-  return headers;
+  return Object.freeze(headers);
 }
 
 module.exports = { Message, Receipt, headersOf, message, partsOf, partsOfItem };

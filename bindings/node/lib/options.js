@@ -3,12 +3,18 @@
 // Options: unknown ones are refused by name, wrong types are TypeErrors, and ranges are the core's to check. Absent,
 // undefined and null are the default.
 
-const { LibmqError, invalid } = require('./errors.js');
+const { LibmqError, invalid, translated } = require('./errors.js');
 
 const kinds = {
   count(name, value) {
     number(name, value);
-    if (!Number.isInteger(value) || value < 0) throw invalid(name, value, 'a whole number, zero or more');
+    if (!Number.isSafeInteger(value) || value < 0) throw invalid(name, value, 'a whole number from 0 to 2^53 - 1');
+    return value;
+  },
+  // The native half has no room for more than a little more.
+  priority(name, value) {
+    kinds.count(name, value);
+    if (value > 9) throw new LibmqError('INVALID', `${name} is ${value}, but goes from 0 to 9`);
     return value;
   },
   time(name, value) {
@@ -140,7 +146,7 @@ const tables = {
     delay: kinds.time,
     runAt: kinds.moment,
     expiresIn: kinds.time,
-    priority: kinds.count,
+    priority: kinds.priority,
     group: kinds.text,
     durability: oneOf('sync', 'os'),
   },
@@ -155,6 +161,24 @@ const tables = {
 
 function optionsOf(table, options) {
   return checked('', tables[table], options);
+}
+
+// Runs a native call that is given options of a table. Where it refuses the value of one, it is the value as it was
+// given: the native half has smaller numbers, and times in other units.
+function asGiven(table, given, call) {
+  try {
+    return call();
+  } catch (error) {
+    throw withGiven(table, given, translated(error));
+  }
+}
+
+function withGiven(table, given, error) {
+  if (!(error instanceof LibmqError && error.code === 'INVALID')) return error;
+  const [, name, wanted] = /^(\w+) is [^ ]+, but (.+)$/.exec(error.message) ?? [];
+  if (given === undefined || name === undefined || typeof given[name] !== 'number') return error;
+  const unit = tables[table][name] === kinds.time ? ' ms' : '';
+  return new LibmqError('INVALID', `${name} is ${given[name]}${unit}, but ${wanted}`);
 }
 
 function queueOf(queue) {
@@ -173,4 +197,4 @@ function idOf(id) {
   return number;
 }
 
-module.exports = { idOf, optionsOf, queueOf, tables, wrongType, kinds };
+module.exports = { asGiven, idOf, kinds, optionsOf, queueOf, tables, withGiven, wrongType };

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use libmq::{Error, ErrorKind, Interrupt};
 use napi::bindgen_prelude::{Array, BigInt, Object};
@@ -16,17 +18,19 @@ use crate::desk::Desk;
 use crate::done::Value;
 use crate::environment::{Environment, Inner, lock};
 use crate::options::{BrokerInit, HandlerInit};
-use crate::owner::{self, Owner};
+use crate::owner::{self, Asked, Owner};
 use crate::runs::Run;
 use crate::take::{Ear, body_of};
 
-/// A broker that this environment has open. Dropped, it has left its owner.
+/// A broker that this environment has open. Dropped, it has ended.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) owner: Arc<Owner>,
     pub(crate) clerk: Clerk,
-    /// The environment, by its address, which no other one has as long as this is there.
+    /// The environment, by its address, which no other one has until this has left.
     home: usize,
+    /// It has left its owner. JavaScript may hold it for long after that.
+    left: AtomicBool,
 }
 
 /// A broker, as JavaScript holds it.
@@ -46,12 +50,13 @@ impl Environment {
     pub fn open(&self, promise: f64, path: String, init: BrokerInit, text: String) {
         let inner = Arc::clone(&self.inner);
         let has_files = init.has_files() && path != ":memory:";
-        let options = init.options();
+        let lock_timeout = init.lock_timeout.map(duration).unwrap_or_default();
+        let asked = Asked { options: init.options(), text, has_files, lock_timeout };
         call::run(&self.inner, promise, move || {
-            let home = Arc::as_ptr(&inner).addr();
-            let owner = owner::open(&path, options, &text, has_files, home)?;
+            let owner = owner::open(&path, asked, &inner)?;
             let clerk = Clerk::new(owner.broker.clone());
-            let opened = Arc::new(Opened { owner, clerk, home });
+            let (home, left) = (inner.address(), AtomicBool::new(false));
+            let opened = Arc::new(Opened { owner, clerk, home, left });
             inner.keep(opened).map(Value::Opened)
         });
     }
@@ -60,6 +65,19 @@ impl Environment {
     #[napi(catch_unwind)]
     pub fn verify(&self, promise: f64, path: String) {
         call::run(&self.inner, promise, move || libmq::verify(path).map(Value::Report));
+    }
+
+    /// Nobody has a broker any more: it ends as with the environment.
+    #[napi(catch_unwind)]
+    pub fn forsake(&self, broker: u32) {
+        let mut brokers = lock(&self.inner.brokers);
+        let Some(opened) = brokers.get_mut(broker as usize).and_then(Option::take) else { return };
+        drop(brokers);
+        self.give_back(broker);
+        call::run(&self.inner, call::NO_PROMISE, move || {
+            opened.end();
+            Ok(Value::Nothing)
+        });
     }
 
     /// The broker of a number that `open` brought.
@@ -159,7 +177,7 @@ impl NativeBroker {
         lease: Option<f64>,
     ) -> Result<Array<'env>> {
         let broker = &self.opened.owner.broker;
-        let (now, lease) = (std::time::Duration::ZERO, lease.map(duration));
+        let (now, lease) = (Duration::ZERO, lease.map(duration));
         let received = guarded(broker, || {
             broker.receive_batch_until(&queue, whole_size(max), now, lease, &Interrupt::at_once())
         });
@@ -302,14 +320,26 @@ impl NativeBroker {
 }
 
 impl Opened {
-    /// Leaves the owner; answers whether nobody else has it open.
+    /// Leaves the owner, if it has not; answers whether nobody else has it open then.
     fn leave(&self) -> bool {
-        self.owner.leave(self.home)
+        !self.left.swap(true, Ordering::AcqRel) && self.owner.leave(self.home)
+    }
+
+    /// Ends without being closed: closes the broker if nobody else has it open, and waits for no handler, since there is
+    /// none any more.
+    pub(crate) fn end(&self) {
+        let is_last = self.leave();
+        self.clerk.end();
+        if is_last {
+            let broker = &self.owner.broker;
+            // There is nobody who could be told.
+            let _ = guarded(broker, || broker.close_until(Duration::ZERO, &Interrupt::at_once()));
+        }
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.leave();
+        self.end();
     }
 }

@@ -9,6 +9,9 @@ use crate::boundary::{caught, guarded};
 use crate::done::Value;
 use crate::environment::Inner;
 
+/// The number of no promise, for a call that nobody waits for.
+pub(crate) const NO_PROMISE: f64 = 0.0;
+
 /// Runs a call of a broker on a thread, and keeps its promise.
 pub(crate) fn spawn(
     environment: &Arc<Inner>,

@@ -7,7 +7,7 @@ use napi::bindgen_prelude::{Array, BigInt, Either, Uint8ArraySlice};
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{duration, guarded, thrown};
+use crate::boundary::{duration, guarded, thrown, whole};
 use crate::broker::NativeBroker;
 use crate::clerk::Task;
 use crate::done::Value;
@@ -34,7 +34,7 @@ pub struct Extra {
     pub delay: Option<f64>,
     pub run_at: Option<f64>,
     pub expires_in: Option<f64>,
-    pub priority: Option<u32>,
+    pub priority: Option<f64>,
     pub group: Option<String>,
     pub durability: Option<String>,
 }
@@ -224,7 +224,7 @@ fn with_extra<'a>(
         message = message.expires_in(duration(time));
     }
     if let Some(priority) = extra.priority {
-        message = message.priority(u8::try_from(priority).unwrap_or(u8::MAX));
+        message = message.priority(u8::try_from(whole(priority)).unwrap_or(u8::MAX));
     }
     if let Some(group) = &extra.group {
         message = message.group(group);

@@ -18,6 +18,7 @@ use crate::broker::Opened;
 use crate::desk::Desk;
 use crate::done::{Done, Value};
 use crate::limits;
+use crate::owner;
 use crate::runs::Runs;
 use crate::take::Ears;
 use napi::Result;
@@ -158,6 +159,16 @@ impl Inner {
         Ok(number)
     }
 
+    /// What tells it from every other one that there is.
+    pub(crate) fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
+    /// Whether its loop has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        lock(&self.post).ended
+    }
+
     /// The brokers that are open here.
     pub(crate) fn opened(&self) -> Vec<Arc<Opened>> {
         lock(&self.brokers).iter().flatten().cloned().collect()
@@ -206,12 +217,20 @@ impl Inner {
             broker.interrupt(interrupt);
         }
         drop(calls);
+        owner::ring();
         let runs = std::mem::take(&mut *lock(&self.runs));
         runs.give_back();
         let ears = std::mem::take(&mut *lock(&self.ears));
         drop(ears);
         let brokers = std::mem::take(&mut *lock(&self.brokers));
-        brokers.into_iter().flatten().for_each(|opened| opened.clerk.end());
+        brokers.iter().flatten().for_each(|opened| opened.clerk.end());
+        self.wait_for_calls();
+        // By nobody else's leave: JavaScript's handles of a broker go when they are collected.
+        brokers.iter().flatten().for_each(|opened| opened.end());
+    }
+
+    /// Waits a little for the calls that have threads of their own.
+    fn wait_for_calls(&self) {
         let end = Instant::now() + limits::END_TIME_MAX;
         let mut post = lock(&self.post);
         while post.threads > 0 {

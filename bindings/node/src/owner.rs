@@ -1,16 +1,18 @@
 //! Owners: brokers that environments of one process share.
 //!
 //! A directory has one owner in a process, and a process may have several environments. The first of them opens it, the
-//! others get the same broker if they ask for it with the same options; the last one to leave closes it. In one
-//! environment a second open is refused as everywhere.
+//! others get the same broker if they ask for it with the same options; the last one to leave closes it. Whoever cannot
+//! have it, since its options differ or it is open in its environment already, waits for its lock as for that of another
+//! process.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use libmq::{Broker, Error, ErrorKind, Options};
 
-use crate::environment::lock;
+use crate::environment::{Inner, lock};
 
 /// An open broker and the environments that have it open.
 #[derive(Debug)]
@@ -18,10 +20,21 @@ pub(crate) struct Owner {
     pub(crate) broker: Broker,
     /// What it is called in the table; nothing without files.
     key: Option<PathBuf>,
-    /// The options as JavaScript gave them, in a fixed order.
+    /// [`Asked::text`] of who opened it.
     options: String,
     /// The environments that have it open, by their addresses. Changed under the lock of the table.
     homes: Mutex<Vec<usize>>,
+}
+
+/// How a directory is to be opened.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) options: Options,
+    /// The options that make a difference to the broker, as JavaScript gave them, in a fixed order.
+    pub(crate) text: String,
+    pub(crate) has_files: bool,
+    /// How long to wait for another owner to leave.
+    pub(crate) lock_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -37,37 +50,60 @@ static CHANGED: Condvar = Condvar::new();
 /// Opens a directory for an environment, or has it share the owner that another one opened.
 pub(crate) fn open(
     path: &str,
-    options: Options,
-    text: &str,
-    has_files: bool,
-    home: usize,
+    asked: Asked,
+    environment: &Arc<Inner>,
 ) -> libmq::Result<Arc<Owner>> {
+    let Asked { options, text, has_files, lock_timeout } = asked;
+    options.check()?;
+    let home = environment.address();
     if !has_files {
         return Ok(Arc::new(Owner::new(Broker::open(path, options)?, None, text, home)));
     }
+    let end = Instant::now() + lock_timeout;
+    let left = || end.saturating_duration_since(Instant::now());
     let key = key_of(Path::new(path));
     {
         let mut owners = lock(&OWNERS);
         loop {
-            match owners.get_or_insert_default().get(&key) {
-                Some(Entry::Opening) => {
-                    owners = CHANGED.wait(owners).unwrap_or_else(PoisonError::into_inner);
-                }
+            let refusal = match owners.get_or_insert_default().get(&key) {
+                Some(Entry::Opening) => None,
                 Some(Entry::Open(owner)) => {
                     let owner = owner.upgrade().filter(|owner| owner.shares() > 0);
                     let Some(owner) = owner else { break };
-                    return owner.shared(path, text, home);
+                    match owner.share(path, &text, home) {
+                        Ok(owner) => return Ok(owner),
+                        Err(refusal) => Some(refusal),
+                    }
                 }
                 None => break,
+            };
+            if environment.has_ended() {
+                return Err(Error::new(ErrorKind::Closed, "the thread that opens it has ended"));
             }
+            owners = match refusal {
+                // That comes to an end by itself, and may then be shared.
+                None => CHANGED.wait(owners).unwrap_or_else(PoisonError::into_inner),
+                Some(refusal) if left().is_zero() => return Err(refusal),
+                Some(_) => {
+                    let waited = CHANGED.wait_timeout(owners, left());
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
         owners.get_or_insert_default().insert(key.clone(), Entry::Opening);
     }
     let mut turn = Turn { key, owner: None };
-    let broker = Broker::open(path, options)?;
+    let broker = Broker::open(path, options.lock_timeout(left()))?;
     let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), text, home));
     turn.owner = Some(Arc::downgrade(&owner));
     Ok(owner)
+}
+
+/// Has those who wait to open something look again.
+pub(crate) fn ring() {
+    // Who has looked and does not wait yet holds this.
+    drop(lock(&OWNERS));
+    CHANGED.notify_all();
 }
 
 /// The turn of who is opening a directory; it ends with what came of that.
@@ -91,8 +127,8 @@ impl Drop for Turn {
 }
 
 impl Owner {
-    fn new(broker: Broker, key: Option<PathBuf>, options: &str, home: usize) -> Self {
-        Self { broker, key, options: options.into(), homes: Mutex::new(vec![home]) }
+    fn new(broker: Broker, key: Option<PathBuf>, options: String, home: usize) -> Self {
+        Self { broker, key, options, homes: Mutex::new(vec![home]) }
     }
 
     /// Environments that have it open.
@@ -101,7 +137,7 @@ impl Owner {
     }
 
     /// One more environment; called under the lock of the table.
-    fn shared(self: Arc<Self>, path: &str, options: &str, home: usize) -> libmq::Result<Arc<Self>> {
+    fn share(self: Arc<Self>, path: &str, options: &str, home: usize) -> libmq::Result<Arc<Self>> {
         let mut homes = lock(&self.homes);
         let why = if homes.contains(&home) {
             "is open in this program already"
@@ -115,7 +151,7 @@ impl Owner {
         Err(Error::new(ErrorKind::Locked, format!("{path} {why}")))
     }
 
-    /// An environment leaves; answers whether it was the last one, and then it closes the broker.
+    /// An environment leaves; answers whether it was the last one, which has to close the broker.
     pub(crate) fn leave(&self, home: usize) -> bool {
         let mut owners = lock(&OWNERS);
         let mut homes = lock(&self.homes);
@@ -132,6 +168,7 @@ impl Owner {
                 owners.remove(key);
             }
         }
+        CHANGED.notify_all();
         is_last
     }
 }

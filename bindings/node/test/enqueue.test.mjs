@@ -43,15 +43,12 @@ test('bytes travel as they are, and anything else as JSON', async (t) => {
 
 test('what JSON has no word for is refused, and nothing is enqueued', async (t) => {
   const queue = await broker(t);
-  const cycle = {};
-  cycle.self = cycle;
   for (const body of [
     undefined,
     () => {},
     Symbol('s'),
     5n,
     { deep: [5n] },
-    cycle,
     {
       toJSON() {
         throw new Error('no');
@@ -64,6 +61,17 @@ test('what JSON has no word for is refused, and nothing is enqueued', async (t) 
   for (const body of [NaN, -Infinity, { a: { b: [1, NaN] } }, [new Number(Infinity)], { toJSON: () => NaN }]) {
     await assert.rejects(queue.enqueue('q', body), { name: 'LibmqError', code: 'INVALID' });
     await assert.rejects(queue.enqueueMany('q', [1, body]), { code: 'INVALID' });
+  }
+  const cycle = {};
+  cycle.self = { list: [cycle] };
+  let deep = [];
+  for (let i = 0; i < 1_000_000; i++) deep = [deep];
+  for (const [body, text] of [
+    [cycle, /contains itself/],
+    [deep, /nested too deeply/],
+  ]) {
+    await assert.rejects(queue.enqueue('q', body), { name: 'LibmqError', code: 'INVALID', message: text });
+    await assert.rejects(queue.enqueueMany('q', [1, body]), { code: 'INVALID', message: text });
   }
   for (const body of ['\ud800', { deep: ['a\udc00'] }, '\\\ud800']) {
     await assert.rejects(queue.enqueue('q', body), { code: 'INVALID' }, JSON.stringify(body));

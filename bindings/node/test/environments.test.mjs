@@ -161,3 +161,111 @@ test('a thread may end while its opens, enqueues and closes are under way', asyn
   );
   assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'fine\n'], ended.stderr);
 });
+
+/**
+ * Whoever had closed its broker before still had a handle of it, and with that the directory, until that was collected.
+ */
+test('the last environment that has a broker closes it, by its close or by its end', async () => {
+  const ended = await program(
+    `${THREAD}
+    const share = \`
+      globalThis.broker = await libmq.open(workerData);
+      await broker.enqueue('q', 1, { durability: 'os' });
+      port.postMessage('open');
+      port.on('message', async (what) => {
+        if (what === 'close') await broker.close();
+        else process.exit();
+        port.postMessage('closed');
+      });
+    \`;
+    const ends = {
+      terminate: (worker) => worker.terminate(),
+      exit: (worker) => { const ended = new Promise((resolve) => worker.once('exit', resolve)); worker.postMessage('exit'); return ended; },
+      close: async (worker) => { const closed = heard(worker); worker.postMessage('close'); await closed; },
+    };
+    const kept = [];
+    let messages = 0;
+    for (const [name, end] of Object.entries(ends)) {
+      for (const isMainLast of [false, true]) {
+        const broker = await open(args[0]);
+        kept.push(broker);
+        const workers = [thread(share, args[0]), thread(share, args[0])];
+        await Promise.all(workers.map(heard));
+        messages += 2;
+        if (!isMainLast) await broker.close();
+        for (const worker of workers) await end(worker);
+        if (isMainLast) await broker.close();
+        const next = await open(args[0], { cacheBytes: 1 << 20 }).catch(({ code }) => code);
+        console.log(name, isMainLast, next === 'LOCKED' ? next : next.recovery.messages === messages);
+        if (next !== 'LOCKED') await next.close();
+        for (const worker of workers) await worker.terminate();
+      }
+    }`,
+    directory(),
+  );
+  const names = ['terminate', 'exit', 'close'];
+  const expected = names.flatMap((name) => [`${name} false true`, `${name} true true`]);
+  assert.deepEqual([ended.code, ended.stdout.trim().split('\n')], [0, expected], ended.stderr);
+});
+
+/** The old handle of an environment, collected, left in the name of the new one: the broker was closed under it. */
+test('an environment that comes back to a shared broker stays when its old handle is collected', async () => {
+  const ended = await program(
+    `${THREAD}
+    const share = thread(\`
+      const broker = await libmq.open(workerData);
+      port.postMessage('open');
+      port.once('message', async () => { await broker.close(); port.postMessage('closed'); });
+    \`, args[0]);
+    const opened = heard(share);
+    await (async () => { const broker = await open(args[0]); await opened; await broker.close(); })();
+    const broker = await open(args[0]);
+    for (let i = 0; i < 5; i++) { gc(); await pause(1); }
+    const closed = heard(share);
+    share.postMessage('close');
+    await closed;
+    console.log((await broker.enqueue('q', 1)).status);
+    await broker.close();
+    await share.terminate();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'accepted\n'], ended.stderr);
+});
+
+/** `lockTimeout` was compared as if it were an option of the broker, and waited for nobody in this process. */
+test('an open that cannot share a broker waits for it as long as its lockTimeout says', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0], { lockTimeout: 1 });
+    const share = thread(\`
+      const broker = await libmq.open(workerData, { lockTimeout: 2 });
+      port.postMessage('shared');
+      port.once('message', async () => { await broker.close(); port.postMessage('closed'); });
+    \`, args[0]);
+    console.log(await heard(share));
+    for (const init of [{ capacity: 7 }, {}]) {
+      const begin = performance.now();
+      const code = await open(args[0], { ...init, lockTimeout: 50 }).catch(({ code }) => code);
+      console.log(code, performance.now() - begin >= 49);
+    }
+    console.log(await open(args[0], { lockTimeout: 1e300 }).catch(({ code }) => code));
+    const waiting = [open(args[0], { capacity: 7, lockTimeout: 60_000 })];
+    const waiter = thread(\`
+      libmq.open(workerData, { capacity: 8, lockTimeout: 60_000 });
+      setTimeout(() => port.postMessage('waits'), 20);
+    \`, args[0]);
+    await heard(waiter);
+    await waiter.terminate();
+    await broker.close();
+    const closed = heard(share);
+    share.postMessage('close');
+    await closed;
+    const [next] = await Promise.all(waiting);
+    console.log(await next.enqueueMany('q', Array(8).fill(1)).catch(({ code }) => code));
+    await next.close();
+    await share.terminate();`,
+    directory(),
+  );
+  const expected = ['shared', 'LOCKED true', 'LOCKED true', 'INVALID', 'FULL', ''];
+  assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, expected], ended.stderr);
+});

@@ -172,6 +172,57 @@ test('a broker that nobody has any more goes on until the program ends', async (
   assert.deepEqual([ended.code, ended.stdout], [0, '20\n'], ended.stderr);
 });
 
+/** A broker whose handle was collected without a close kept its directory LOCKED until the end of the program. */
+test('a broker that nobody has any more, and that was not started, gives its directory up', async () => {
+  const ended = await program(
+    `
+    const other = { cacheBytes: 1 << 20 };
+    const forget = async (use, path = args[0]) => { await use(await open(path)); };
+    const collect = async () => { for (let i = 0; i < 5; i++) { gc(); await pause(1); } };
+    const state = (path) => open(path, other).then((broker) => broker.close(), ({ code }) => code);
+    const freed = async () => {
+      let isOver = false;
+      const opening = open(args[0], { ...other, lockTimeout: 60_000 }).finally(() => { isOver = true; });
+      while (!isOver) { gc(); await pause(1); }
+      return opening;
+    };
+    for (const use of [
+      () => {},
+      (broker) => broker.enqueue('q', 1),
+      async (broker) => { broker.handle('q', () => {}); broker.handle('r', () => {}); },
+      async (broker) => { broker.handle('r', () => {}); await broker.start(); await broker.stop(); },
+      async (broker) => { for await (const delivery of broker.deliveries('q')) { await delivery.ack(); break; } },
+    ]) {
+      await forget(use);
+      const next = await freed();
+      console.log(next.recovery.suspects, await next.receive('q', { timeout: 0 }) === null);
+      await next.close();
+      await open(args[0]).then((broker) => broker.enqueue('q', 1).then(() => broker.close()));
+    }
+    let held;
+    for (const use of [
+      async (broker) => { held = await broker.receive('q'); },
+      (broker) => { held = broker.deadLetters; },
+    ]) {
+      await forget(use);
+      await collect();
+      console.log(await state(args[0]));
+      held = undefined;
+      await (await freed()).close();
+    }
+    await forget(async (broker) => { await broker.start(); broker.unref(); });
+    await forget((broker) => void broker.receive('q'), args[1]);
+    await collect();
+    console.log(await state(args[0]), await state(args[1]));
+    process.exit();`,
+    directory(),
+    directory(),
+  );
+  const free = ['0 true', '0 false', '0 false', '0 false', '0 false'];
+  const locked = ['LOCKED', 'LOCKED', 'LOCKED LOCKED', ''];
+  assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, [...free, ...locked]], ended.stderr);
+});
+
 /** A lease is the core's to keep: a loop that is blocked for longer than pulled leases last loses no handler's. */
 test('a loop that is blocked for less than the timeout runs nothing twice', async () => {
   const ended = await program(

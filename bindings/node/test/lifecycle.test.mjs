@@ -9,16 +9,49 @@ import { pathToFileURL } from 'node:url';
 import * as libmq from '../lib/index.mjs';
 import { broker, directory, until } from './support.mjs';
 
-test('both module systems have the same package', () => {
-  const require = createRequire(import.meta.url);
-  assert.equal(require('../lib/index.js').open, libmq.open);
-  assert.equal(libmq.default.LibmqError, libmq.LibmqError);
+const DECLARATIONS = readFileSync(new URL('../lib/index.d.ts', import.meta.url), 'utf8');
+
+test('both module systems have the same package, which is what is declared', () => {
+  const whole = createRequire(import.meta.url)('../lib/index.js');
+  assert.equal(libmq.default, whole);
+  const { default: _, 'module.exports': __, ...named } = libmq;
+  assert.deepEqual(Object.entries(named), Object.entries(whole));
+  const declared = [...DECLARATIONS.matchAll(/^export (class|function) (\w+)/gm)];
+  assert.deepEqual(declared.map(([, , name]) => name).sort(), Object.keys(whole).sort());
+  for (const [, kind, name] of declared) {
+    const isClass = /^class\b/.test(Function.prototype.toString.call(whole[name]));
+    assert.equal(isClass, kind === 'class', name);
+  }
+});
+
+test('a class has every member that is declared, and no other', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueueMany('q', [1, 2]);
+  const delivery = await queue.receive('q', { timeout: 0 });
+  await (await queue.receive('q', { timeout: 0 })).reject();
+  const [letter] = await queue.deadLetters.list();
+  const classes = [...DECLARATIONS.matchAll(/^export class (\w+)[^{]*\{\n(.*?)^\}/gms)];
+  for (const made of [queue, delivery, letter]) {
+    const { name } = made.constructor;
+    const [, , body] = classes.find(([, declared]) => declared === name);
+    const members = [...body.matchAll(/^  (?:readonly )?(\w+|\[Symbol\.\w+\])[(<:?]/gm)].map(([, member]) => member);
+    const declared = new Set(members.filter((member) => member !== 'constructor'));
+    const found = new Set();
+    for (let holder = made; holder !== Object.prototype; holder = Object.getPrototypeOf(holder)) {
+      for (const key of Reflect.ownKeys(holder)) {
+        if (typeof key === 'string') found.add(key);
+        else if (key === Symbol.asyncDispose) found.add('[Symbol.asyncDispose]');
+      }
+    }
+    found.delete('constructor');
+    assert.ok(found.size > 0);
+    assert.deepEqual([...found].sort(), [...declared].sort(), name);
+  }
 });
 
 test('the declarations name every code that there is', () => {
   const { errorKinds } = createRequire(import.meta.url)('../libmq.node');
-  const declared = readFileSync(new URL('../lib/index.d.ts', import.meta.url), 'utf8');
-  const [, union] = declared.match(/type ErrorCode =([^;]*);/);
+  const [, union] = DECLARATIONS.match(/type ErrorCode =([^;]*);/);
   const codes = errorKinds().map((kind) => kind.split(' ')[0]);
   assert.deepEqual(union.match(/[A-Z_]+/g).sort(), codes.sort());
 });

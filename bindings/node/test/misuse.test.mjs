@@ -1,10 +1,23 @@
 // What every public function says to what it must not be given.
 
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { LibmqError, RejectError, ReleaseError, RetryError, message, open, verify } from '../lib/index.mjs';
-import { broker, directory } from './support.mjs';
+import {
+  Broker,
+  CancelledError,
+  DeadLetter,
+  Delivery,
+  LibmqError,
+  RejectError,
+  ReleaseError,
+  RetryError,
+  message,
+  open,
+  verify,
+} from '../lib/index.mjs';
+import { broker, directory, until } from './support.mjs';
 
 // A call, made safe for functions that throw and functions that reject.
 async function failure(call) {
@@ -286,6 +299,8 @@ test('an error names the option, has a code, and says whether to try again', asy
   await assert.rejects(queue.enqueue('q', 1, { dedupkey: 'k' }), /dedupkey/);
   await assert.rejects(open(':memory:', { capcity: 1 }), /capcity/);
   await assert.rejects(open(':memory:', { capacity: 0 }), /capacity is 0/);
+  const long = queue.enqueueMany('q', ['x'.repeat(20 << 20)]);
+  await assert.rejects(long, { code: 'TOO_LARGE', message: /maxMessageBytes is 16777216/ });
   const path = directory();
   await broker(t, {}, path);
   const locked = await open(path).catch((error) => error);
@@ -294,6 +309,145 @@ test('an error names the option, has a code, and says whether to try again', asy
   const missing = await open('/proc/nowhere/queue').catch((error) => error);
   assert.equal(missing.code, 'IO');
   assert.match(missing.path, /nowhere/);
+});
+
+/** Options were named as in Rust, and numbers as far as 32 bits held them: 2^33 was 4294967295, and a time in seconds. */
+test('an option that is refused is named as it was written, with the value it was given', async (t) => {
+  const queue = await broker(t);
+  const handle = (options) => async () => queue.handle('q', () => {}, options);
+  const enqueue = (options) => () => queue.enqueueMany('q', [{ body: 1, ...options }]);
+  const opens = (options) => () => open(':memory:', options);
+  const said = {
+    'maxRetries is 8589934592, but goes from 0 to 1000000': handle({ maxRetries: 2 ** 33 }),
+    'maxParallelism is 4294967297, but goes from 1 to 1024': handle({ maxParallelism: 2 ** 32 + 1 }),
+    'minParallelism is 7, but goes from 0 to 4': handle({ maxParallelism: 4, minParallelism: 7 }),
+    'maxParallelism is 4294967298, but goes from 1 to 1024': async () => queue.scale('q', 2 ** 32 + 2),
+    'cancelGrace is above ten years': handle({ cancelGrace: 1e15 }),
+    'defaultMaxRetries is 4294967296, but goes from 0 to 1000000': opens({ defaultMaxRetries: 2 ** 32 }),
+    'maxCrashes is 101, but goes from 1 to 100': opens({ maxCrashes: 101 }),
+    'segmentBytes is 5, but goes from 65536 to 1073741824': opens({ segmentBytes: 5 }),
+    'syncInterval is 0.5 ms, but goes from 1ms to ten years': opens({ syncInterval: 0.5 }),
+    'lockTimeout is 1e+300 ms, but goes from zero to ten years': opens({ lockTimeout: 1e300 }),
+    'defaultBackoff factor is 0.5, but goes from 1 to 1000': opens({ defaultBackoff: { factor: 0.5 } }),
+    'maxBytes is 1000, but goes from 524288 to 18446744073709551615': opens({ maxBytes: 1000 }),
+    'onCorruption quarantine is not supported by this version': opens({ onCorruption: 'quarantine' }),
+    'priority is 4294967296, but goes from 0 to 9': enqueue({ priority: 2 ** 32 }),
+    'priority is 300, but goes from 0 to 9': enqueue({ priority: 300 }),
+    'delay and runAt exclude each other': enqueue({ delay: 5, runAt: new Date() }),
+    'dedupKey takes 1 to 256 bytes without control characters': enqueue({ dedupKey: '' }),
+    'max is 4294967297, but goes from 1 to 10000': () => queue.receiveMany('q', 2 ** 32 + 1),
+  };
+  for (const [text, call] of Object.entries(said)) {
+    await assert.rejects(call, ({ message: found }) => (assert.equal(found, text), true));
+  }
+});
+
+test('an option is named as it was written beside a path, which stays as it is', async (t) => {
+  const path = directory().replace(/queue$/, 'the_queue');
+  const queue = await broker(t, { maxBytes: 1 << 20, durability: 'os' }, path);
+  const body = Buffer.alloc(10_000);
+  const full = async () => {
+    for (;;) await queue.enqueue('q', body);
+  };
+  await assert.rejects(full(), ({ code, message: text }) => {
+    assert.equal(code, 'STORAGE_FULL');
+    assert.ok(text.startsWith(`maxBytes is 1048576: ${path} takes `), text);
+    return true;
+  });
+  const file = `${path}/../a_file`;
+  writeFileSync(file, '');
+  await assert.rejects(open(file), { code: 'INVALID', message: /a_file is not a directory/ });
+});
+
+test('what is no whole number is no count, and is named as it was given', async (t) => {
+  const queue = await broker(t);
+  const counts = {
+    capacity: (value) => open(':memory:', { capacity: value }),
+    snapshotThreshold: (value) => open(':memory:', { snapshotThreshold: value }),
+    defaultMaxRetries: (value) => open(':memory:', { defaultMaxRetries: value }),
+    maxRetries: async (value) => queue.handle('q', () => {}, { maxRetries: value }),
+    maxParallelism: async (value) => queue.handle('q', () => {}, { maxParallelism: value }),
+    priority: (value) => queue.enqueue('q', 1, { priority: value }),
+    max: (value) => queue.receiveMany('q', value),
+    parallelism: async (value) => queue.scale('q', value),
+    limit: (value) => queue.deadLetters.list({ limit: value }),
+  };
+  for (const [name, call] of Object.entries(counts)) {
+    for (const value of [2 ** 53, -1, 1.5, NaN, Infinity]) {
+      const told = (error) => error.code === 'INVALID' && error.message.startsWith(`${name} is ${value}, but takes `);
+      await assert.rejects(call(value), told, `${name} of ${value}`);
+    }
+    for (const value of ['5', 5n]) {
+      await assert.rejects(call(value), { name: 'TypeError', message: `${name} takes a number` });
+    }
+  }
+});
+
+/** `Cannot read properties of undefined` was said of what the constructor wanted. */
+test('what only the package makes says how one comes by it', () => {
+  const says = (message) => ({ name: 'TypeError', message });
+  assert.throws(() => new Broker(), says('a broker is opened with open()'));
+  assert.throws(() => new Broker('queue-data', {}), says('a broker is opened with open()'));
+  assert.throws(() => new Delivery(), says('a delivery is received with receive(), receiveMany() or deliveries()'));
+  assert.throws(() => new DeadLetter({}), says('a dead letter is found with deadLetters.list() or deadLetters.get()'));
+});
+
+/** The declarations say `readonly`, and plain JavaScript could write all the same. */
+test('what is readonly stays as it is', async (t) => {
+  const queue = await broker(t);
+  const receipt = await queue.enqueue('q', { a: 1 }, { headers: { a: 'b' } });
+  const delivery = await queue.receive('q', { timeout: 0 });
+  assert.ok(delivery instanceof Delivery);
+  await queue.enqueue('dead', 1, { headers: { a: 'b' } });
+  await (await queue.receive('dead', { timeout: 0 })).reject();
+  const [letter] = await queue.deadLetters.list();
+  assert.ok(letter instanceof DeadLetter);
+  let context;
+  queue.handle('handled', async (_, ctx) => {
+    context = ctx;
+    await new Promise(() => {});
+  });
+  await queue.enqueue('handled', 1, { headers: { a: 'b' } });
+  await queue.start();
+  await until(() => context !== undefined);
+  const held = ['id', 'queue', 'attempt', 'maxRetries', 'token', 'deadline', 'headers', 'contentType', 'correlationId'];
+  held.push('enqueuedAt', 'raw');
+  const metrics = queue.metrics();
+  const error = await open('').catch((reason) => reason);
+  const missing = await open('/proc/nowhere/queue').catch((reason) => reason);
+  const letterFields = ['id', 'queue', 'reason', 'error', 'attempts', 'failedAt', 'body', 'raw', 'contentType'];
+  letterFields.push('correlationId', 'headers');
+  const fields = [
+    [queue, ['path', 'recovery', 'deadLetters']],
+    [queue.recovery, ['messages', 'duration']],
+    [receipt, ['id', 'status']],
+    [delivery, [...held, 'body', 'settled']],
+    [delivery.headers, ['a']],
+    [context, [...held, 'signal']],
+    [context.headers, ['a']],
+    [letter, letterFields],
+    [letter.headers, ['a']],
+    [metrics, ['ready', 'queues', 'lsn', 'oldestReadyAge']],
+    [metrics.queues, ['q']],
+    [metrics.queues.q, ['ready', 'acked']],
+    [metrics.lsn, ['durable']],
+    [error, ['code', 'retryable']],
+    [missing, ['path']],
+    [new CancelledError('timeout'), ['reason']],
+    [new RetryError(5), ['delay']],
+    [new ReleaseError(5), ['delay']],
+    [message(1, { delay: 5 }), ['body', 'delay']],
+  ];
+  for (const [object, names] of fields) {
+    for (const name of names) {
+      const before = object[name];
+      const what = `${object.constructor?.name} ${name}`;
+      assert.notEqual(before, undefined, what);
+      assert.throws(() => (object[name] = 'other'), TypeError, what);
+      assert.deepEqual(object[name], before, what);
+    }
+  }
+  await delivery.ack();
 });
 
 test('after the close every call says CLOSED', async (t) => {

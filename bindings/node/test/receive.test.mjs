@@ -155,6 +155,39 @@ test('a body that does not decode is there as bytes, and its end is up to who re
   assert.ok(letters[0].error.length > 0);
 });
 
+/**
+ * JSON has no bound for numbers, and other languages read those that a double cannot hold, or refuse them. Read as
+ * Infinity, it would be another number, which JSON could not even say.
+ */
+test('a body with a number beyond what a double can hold does not decode', async (t) => {
+  const queue = await broker(t);
+  const json = (text) => queue.enqueue('q', Buffer.from(text), { contentType: 'application/json' });
+  const digits = (count) => `1${'0'.repeat(count)}`;
+  const beyond = ['1e999', '[-1E+400]', '{"a":[{"b":1e0309}]}', digits(400), `${digits(250)}.5e99`, '[0.1, 2.5e308]'];
+  for (const text of beyond) {
+    await json(text);
+    const delivery = await queue.receive('q', { timeout: 0 });
+    assert.throws(() => delivery.body, { code: 'INVALID', message: /beyond what a double can hold/ }, text);
+    assert.equal(delivery.raw.toString(), text);
+    await delivery.ack();
+  }
+  const fine = ['1e308', digits(308), '"1e999"', `{"text":"${digits(400)}"}`, '1e-999', '[1.5e300, -1e+299]'];
+  for (const text of fine) {
+    await json(text);
+    const delivery = await queue.receive('q', { timeout: 0 });
+    assert.deepEqual(delivery.body, JSON.parse(text), text);
+    await delivery.ack();
+  }
+  let calls = 0;
+  queue.handle('q', () => void calls++);
+  for (const text of beyond) await json(text);
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  const letters = await queue.deadLetters.list();
+  assert.deepEqual([calls, letters.map(({ reason }) => reason)], [0, beyond.map(() => 'decode')]);
+  assert.equal(letters[0].body.toString(), '1e999');
+});
+
 test('dead letters are listed, got, replayed and purged', async (t) => {
   const queue = await broker(t);
   const { id } = await queue.enqueue('q', { n: 1 }, { headers: { a: 'b' } });

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::error::invalid;
+use crate::error::OrRaise;
 use crate::values::{duration, number};
 
 /// The wait before a retry, made by `exponential`, `fixed` or `steps`.
@@ -20,6 +20,7 @@ impl Backoff {
     #[staticmethod]
     #[pyo3(signature = (base=None, factor=None, cap=None, jitter=None))]
     fn exponential(
+        py: Python<'_>,
         base: Option<&Bound<'_, PyAny>>,
         factor: Option<&Bound<'_, PyAny>>,
         cap: Option<&Bound<'_, PyAny>>,
@@ -36,32 +37,28 @@ impl Backoff {
             base.as_secs_f64(),
             cap.as_secs_f64()
         );
-        Ok(Self { inner: libmq::Backoff::exponential(base, factor, cap, jitter), shown })
+        Self::checked(py, libmq::Backoff::exponential(base, factor, cap, jitter), shown)
     }
 
     /// Always the same wait, without jitter.
     #[staticmethod]
     fn fixed(delay: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = delay.py();
         let delay = duration("delay", delay)?;
         let shown = format!("fixed({})", delay.as_secs_f64());
-        Ok(Self { inner: libmq::Backoff::fixed(delay), shown })
+        Self::checked(py, libmq::Backoff::fixed(delay), shown)
     }
 
     /// One wait after another, and after the last, the last; without jitter.
     #[staticmethod]
     #[pyo3(signature = (*delays))]
     fn steps(delays: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        if delays.is_empty() {
-            return Err(invalid(delays.py(), "steps takes at least one delay"));
-        }
+        let py = delays.py();
         let delays: Vec<_> =
             delays.iter().map(|delay| duration("delay", &delay)).collect::<PyResult<_>>()?;
         let shown: Vec<String> =
             delays.iter().map(|delay| delay.as_secs_f64().to_string()).collect();
-        Ok(Self {
-            inner: libmq::Backoff::steps(delays),
-            shown: format!("steps({})", shown.join(", ")),
-        })
+        Self::checked(py, libmq::Backoff::steps(delays), format!("steps({})", shown.join(", ")))
     }
 
     fn __repr__(&self) -> String {
@@ -70,6 +67,12 @@ impl Backoff {
 }
 
 impl Backoff {
+    /// What is wrong with it is said here, where it was given.
+    fn checked(py: Python<'_>, inner: libmq::Backoff, shown: String) -> PyResult<Self> {
+        inner.check("Backoff").or_raise(py)?;
+        Ok(Self { inner, shown })
+    }
+
     pub(crate) fn inner(&self) -> libmq::Backoff {
         self.inner.clone()
     }

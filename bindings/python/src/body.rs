@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 
+use crate::calling::call;
 use crate::error::invalid;
 
 /// What JSON is said to be.
@@ -38,7 +39,7 @@ impl<'a, 'py> Body<'a, 'py> {
             return Ok(Self::Copied(bytes.cast_into::<PyBytes>()?.as_bytes().to_vec()));
         }
         let py = value.py();
-        let json = ENCODE.import(py, "libmq.json_body", "encode")?.call1((value,))?;
+        let json = call(ENCODE.import(py, "libmq.json_body", "encode")?, (value,))?;
         Ok(Self::Json(json.cast_into::<PyString>()?))
     }
 
@@ -76,8 +77,10 @@ pub(crate) fn decode<'py>(
     bytes: &[u8],
     content_type: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let decode =
-        |text: Bound<'py, PyAny>| DECODE.import(py, "libmq.json_body", "decode")?.call1((text,));
+    let decode = |text: Bound<'py, PyAny>| {
+        let decode = DECODE.import(py, "libmq.json_body", "decode")?;
+        call(decode, (text, may_overflow(bytes)))
+    };
     if !is_json(content_type) {
         return Ok(PyBytes::new(py, bytes).into_any());
     }
@@ -86,6 +89,23 @@ pub(crate) fn decode<'py>(
         // It is for the package to say what is wrong with it.
         Err(_) => decode(PyBytes::new(py, bytes).into_any()),
     }
+}
+
+/// Whether JSON may have a number that no float can hold: one with an exponent, or with as many digits as it takes.
+/// What looks like one in a text may be taken for it.
+fn may_overflow(json: &[u8]) -> bool {
+    let mut digits = 0;
+    for byte in json {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'e' | b'E' if digits > 0 => return true,
+            _ => digits = 0,
+        }
+        if digits > f64::MAX_10_EXP {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether a content type says JSON, whatever its parameters.

@@ -1,26 +1,29 @@
 //! The broker: what the package's own class is built on.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmq::{ErrorKind, Interrupt};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
 
 use crate::body::Body;
+use crate::calling::call;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
 use crate::error::{OrRaise, exception, unsupported, wrong_type};
 use crate::hiring::{Foreman, Order};
+use crate::leaving::Waits;
 use crate::message::Message;
 use crate::metrics;
 use crate::options::{self, BrokerOptions};
 use crate::receipt::Receipt;
 use crate::said::Said;
-use crate::values::{duration, text, whole};
-use crate::waiting::{pause, waiting};
+use crate::values::{duration, path as path_of, text, whole};
+use crate::waiting::{answered, attended, pause, waiting};
 
 /// How soon a held directory is tried again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -33,6 +36,7 @@ pub(crate) struct Broker {
     inner: libmq::Broker,
     /// An enqueue may wait for room.
     blocks: bool,
+    waits: Arc<Waits>,
     hiring: Sender<Order>,
     foreman: Mutex<Option<Foreman>>,
     forks: u32,
@@ -41,12 +45,20 @@ pub(crate) struct Broker {
 #[pymethods]
 impl Broker {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+    fn new(py: Python<'_>, path: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let path = path_of(path)?;
         let options = BrokerOptions::of(options)?;
         let inner = open(py, &path, &options)?;
         let (hiring, foreman) = Foreman::new();
         let foreman = Mutex::new(Some(foreman));
-        Ok(Self { inner, blocks: options.blocks, hiring, foreman, forks: libmq::storage::forks() })
+        Ok(Self {
+            inner,
+            blocks: options.blocks,
+            waits: Arc::default(),
+            hiring,
+            foreman,
+            forks: libmq::storage::forks(),
+        })
     }
 
     /// Enqueues a message, and returns when it has reached its durability.
@@ -114,7 +126,7 @@ impl Broker {
         {
             return Err(wrong_type("items", "a list of bodies and messages", items));
         }
-        let items: Vec<Bound<'_, PyAny>> = items.try_iter()?.collect::<PyResult<_>>()?;
+        let items: Vec<Bound<'_, PyAny>> = call(&py.get_type::<PyList>(), (items,))?.extract()?;
         let mut parts = Vec::with_capacity(items.len());
         for item in &items {
             parts.push(match item.cast::<Message>() {
@@ -187,25 +199,39 @@ impl Broker {
         let _ = self.hiring.send(Order::Leave);
     }
 
-    /// Handlers take no more messages, and run to their end; waits for nobody.
-    fn _shut(&self, py: Python<'_>) {
-        py.detach(|| self.inner.shut_handlers());
-    }
-
     /// Starts to call handlers. Started already: nothing.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.inner.start()).or_raise(py)
     }
 
-    fn _stop(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// An urgent one gives no grace once a signal ends it; with `now` nobody gets any.
+    #[pyo3(signature = (timeout, urgent=false, now=false))]
+    fn _stop(
+        &self,
+        py: Python<'_>,
+        timeout: &Bound<'_, PyAny>,
+        urgent: bool,
+        now: bool,
+    ) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        waiting(py, &self.inner, |interrupt| self.inner.stop_until(timeout, interrupt))
+        self.waits.stop(|interrupt| {
+            let hurry = || {
+                self.inner.interrupt(interrupt);
+                if urgent || now {
+                    self.inner.interrupt(interrupt);
+                }
+            };
+            if now {
+                hurry();
+            }
+            let stop = || self.inner.stop_until(timeout, interrupt);
+            answered(py, &self.inner, attended(py, stop, hurry)?)
+        })
     }
 
     fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        let closed =
-            waiting(py, &self.inner, |interrupt| self.inner.close_until(timeout, interrupt));
+        let closed = self.ending(py, |interrupt| self.inner.close_until(timeout, interrupt));
         // It may have closed all the same.
         if self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed) {
             self._dismiss();
@@ -224,7 +250,8 @@ impl Broker {
         if idle || timeout == Some(Duration::ZERO) {
             return Ok(idle);
         }
-        waiting(py, &self.inner, |interrupt| self.inner.wait_idle_until(timeout, interrupt))
+        let call = |interrupt: &Interrupt| self.inner.wait_idle_until(timeout, interrupt);
+        self.wait(py, call, |idle| *idle)?.ok_or_else(|| program_ends(py))
     }
 
     /// Takes a snapshot now.
@@ -295,8 +322,8 @@ impl Broker {
 
     /// The directory.
     #[getter]
-    fn path(&self) -> String {
-        self.inner.path().to_string_lossy().into_owned()
+    fn path(&self) -> &OsStr {
+        self.inner.path().as_os_str()
     }
 
     /// Refuses what this version does not have; a closed broker, and a parent's, first.
@@ -320,7 +347,7 @@ impl Broker {
         let at_once = py.detach(|| call(&Interrupt::at_once()));
         let receipts = match at_once {
             Err(error) if self.blocks && error.kind() == ErrorKind::Full => {
-                waiting(py, &self.inner, call)?
+                self.wait(py, call, |_| true)?.ok_or_else(|| exception(py, &error))?
             }
             other => other.or_raise(py)?,
         };
@@ -344,8 +371,41 @@ impl Broker {
         if !there.is_empty() || timeout == Some(Duration::ZERO) {
             return Ok(there);
         }
-        waiting(py, &self.inner, call)
+        let came = |deliveries: &Vec<libmq::Delivery>| !deliveries.is_empty();
+        self.wait(py, call, came)?.ok_or_else(|| program_ends(py))
     }
+
+    /// Runs a call that waits, perhaps for ever; None if the program ends before anything came.
+    fn wait<R: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&Interrupt) -> libmq::Result<R> + Send,
+        came: impl FnOnce(&R) -> bool,
+    ) -> PyResult<Option<R>> {
+        self.waits.wait(py, |interrupt| waiting(py, &self.inner, interrupt, call), came)
+    }
+
+    /// Runs a call that waits for handlers to end.
+    fn ending<R: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&Interrupt) -> libmq::Result<R> + Send,
+    ) -> PyResult<R> {
+        self.waits.stop(|interrupt| waiting(py, &self.inner, interrupt, call))
+    }
+
+    pub(crate) fn inner(&self) -> &libmq::Broker {
+        &self.inner
+    }
+
+    pub(crate) fn waits(&self) -> &Arc<Waits> {
+        &self.waits
+    }
+}
+
+fn program_ends(py: Python<'_>) -> PyErr {
+    let text = "the program is ending, so nobody waits for messages any more";
+    exception(py, &libmq::Error::new(ErrorKind::Closed, text))
 }
 
 impl Drop for Broker {

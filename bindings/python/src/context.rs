@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::calling::call;
 use crate::held::Held;
 use crate::values::duration;
 
@@ -49,8 +50,8 @@ impl Context {
     /// Raises Cancelled if the attempt was cancelled.
     fn raise_if_cancelled(&self, py: Python<'_>) -> PyResult<()> {
         let Some(reason) = self.cancel_reason() else { return Ok(()) };
-        let cancelled = CANCELLED.import(py, "libmq.outcomes", "Cancelled")?;
-        Err(PyErr::from_value(cancelled.call1((reason,))?))
+        let cancelled = call(CANCELLED.import(py, "libmq.outcomes", "Cancelled")?, (reason,))?;
+        Err(PyErr::from_value(cancelled))
     }
 
     fn __repr__(&self) -> String {

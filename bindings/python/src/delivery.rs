@@ -8,6 +8,7 @@ use libmq::HandlerError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::calling::call;
 use crate::error::OrRaise;
 use crate::held::Held;
 use crate::values::{any_text, duration};
@@ -91,8 +92,7 @@ impl Delivery {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let settle = SETTLE.import(this.py(), "libmq.settling", "settle_delivery")?;
-        settle.call1((this, raised))?;
-        Ok(())
+        call(settle, (this, raised)).map(drop)
     }
 
     /// To the dead letters, because its body is not what it says it is.

@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyAny;
 
+use crate::calling::call;
+
 /// The function of the package that makes an exception.
 static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -22,7 +24,7 @@ fn make<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let owner = error.owner().map(|owner| (owner.pid, owner.command.as_str(), owner.since_ms));
     let arguments =
         (error.kind().name(), error.to_string(), error.is_retryable(), error.path(), owner);
-    MAKE.import(py, "libmq.errors", "from_native")?.call1(arguments)
+    call(MAKE.import(py, "libmq.errors", "from_native")?, arguments)
 }
 
 /// What a call of the core answers, as Python sees it.

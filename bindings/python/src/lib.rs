@@ -3,21 +3,24 @@
 //! Small on purpose: what is public is Python source over this. What always holds here:
 //! - whatever may wait, or touch the disk, does so with the interpreter's lock given back;
 //! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`);
+//! - code that is written in Python is called through `calling` alone;
 //! - no lock of this crate is held while the interpreter's is waited for, but a worker's, which is its thread's own;
 //! - every class is frozen, so that any thread may use any object.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod backoff;
 mod bell;
 mod body;
 mod broker;
+mod calling;
 mod context;
 mod dead_letters;
 mod delivery;
 mod error;
 mod held;
 mod hiring;
+mod leaving;
 mod message;
 mod metrics;
 mod options;
@@ -47,6 +50,8 @@ mod _native {
     use super::held::Held;
     #[pymodule_export]
     use super::hiring::Foreman;
+    #[pymodule_export]
+    use super::leaving::leave;
     #[pymodule_export]
     use super::message::Message;
     #[pymodule_export]

@@ -2,9 +2,10 @@
 
 use libmq::{Dedup, Durability, Message};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyDict, PyList, PyMapping};
 
 use crate::body::{Body, JSON, Plain};
+use crate::calling::call;
 use crate::error::wrong_type;
 use crate::values::{duration, moment, text, whole, word};
 
@@ -91,8 +92,11 @@ fn with_headers<'a>(mut message: Message<'a>, value: &Bound<'_, PyAny>) -> PyRes
         }
         return Ok(message);
     }
-    let items = value.cast::<PyMapping>().map_err(|_| mapping())?.items()?;
-    for item in items.iter() {
+    let items = value.cast::<PyMapping>().map_err(|_| mapping())?;
+    let items = call(&items.getattr("items")?, ())?;
+    let items: Vec<Bound<'_, PyAny>> =
+        call(&value.py().get_type::<PyList>(), (items,))?.extract()?;
+    for item in &items {
         let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
             item.extract().map_err(|_| mapping())?;
         message = with_header(message, &name, &value)?;

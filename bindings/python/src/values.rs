@@ -3,12 +3,15 @@
 //! A value of a wrong type is a TypeError, one out of its range an InvalidError. Nothing is rounded, and no bool passes
 //! for a number.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libmq::limits;
+use pyo3::exceptions::PyUnicodeEncodeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDateTime, PyDelta, PyFloat, PyInt, PyString};
 
+use crate::calling::call;
 use crate::error::{invalid, wrong_type};
 
 /// A text. Borrowed: a str of Python never changes.
@@ -16,6 +19,20 @@ pub(crate) fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a 
     let text = value.cast::<PyString>().map_err(|_| wrong_type(name, "a str", value))?;
     text.to_str().map_err(|_| {
         invalid(value.py(), format!("{name} has a lone surrogate, which is not UTF-8"))
+    })
+}
+
+/// A path: a str, or what has one. Bytes that are not UTF-8 stand in it as Python writes them, as surrogates.
+pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    let py = value.py();
+    value.extract::<PathBuf>().map_err(|error| {
+        if error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return invalid(
+                py,
+                "path has a lone surrogate that stands for no byte of a file's name",
+            );
+        }
+        error
     })
 }
 
@@ -81,10 +98,10 @@ pub(crate) fn moment(name: &str, value: &Bound<'_, PyAny>) -> PyResult<SystemTim
     if !value.is_instance_of::<PyDateTime>() {
         return Err(wrong_type(name, "a datetime", value));
     }
-    if value.call_method0("utcoffset")?.is_none() {
+    if call(&value.getattr("utcoffset")?, ())?.is_none() {
         return Err(invalid(value.py(), format!("{name} is a datetime without a time zone")));
     }
-    let seconds: f64 = value.call_method0("timestamp")?.extract()?;
+    let seconds: f64 = call(&value.getattr("timestamp")?, ())?.extract()?;
     let since = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default();
     Ok(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH))
 }

@@ -12,9 +12,14 @@ use std::time::Duration;
 
 use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
+use crate::calling::call;
 use crate::error::OrRaise;
+
+/// The function of the package that says what the thread is that calls it.
+static ROLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// What the thread writes that ran the call; no signal has this number.
 const DONE: u8 = 0;
@@ -24,10 +29,18 @@ const DONE: u8 = 0;
 pub(crate) fn waiting<R: Send>(
     py: Python<'_>,
     broker: &Broker,
+    interrupt: &Interrupt,
     call: impl FnOnce(&Interrupt) -> Result<R> + Send,
 ) -> PyResult<R> {
-    let interrupt = Interrupt::new();
-    let answer = attended(py, || call(&interrupt), || broker.interrupt(&interrupt))?;
+    answered(py, broker, attended(py, || call(interrupt), || broker.interrupt(interrupt))?)
+}
+
+/// What a call of a broker answered that was attended.
+pub(crate) fn answered<R>(
+    py: Python<'_>,
+    broker: &Broker,
+    answer: Option<Result<R>>,
+) -> PyResult<R> {
     let answer = answer.unwrap_or_else(|| {
         broker.poison("a bug in libmq was caught");
         Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))
@@ -42,7 +55,7 @@ pub(crate) fn attended<R: Send>(
     call: impl FnOnce() -> R + Send,
     interrupt: impl Fn(),
 ) -> PyResult<Option<R>> {
-    if !is_main_thread(py)? {
+    if Thread::this(py)? != Thread::Main {
         return Ok(Some(py.detach(call)));
     }
     let mut signals = Signals::listen(py)?;
@@ -75,14 +88,28 @@ impl Drop for Done {
 /// it ends it, and one that comes between the two is seen next time.
 pub(crate) fn pause(py: Python<'_>, time: Duration) -> PyResult<()> {
     py.check_signals()?;
-    py.import("time")?.call_method1("sleep", (time.as_secs_f64(),))?;
-    Ok(())
+    call(&py.import("time")?.getattr("sleep")?, (time.as_secs_f64(),)).map(drop)
 }
 
-fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    let main = threading.call_method0("main_thread")?;
-    Ok(threading.call_method0("current_thread")?.is(&main))
+/// What Python says of the thread that calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    /// On it signals are handled.
+    Main,
+    /// The end of the program waits for it.
+    Waited,
+    Daemon,
+}
+
+impl Thread {
+    pub(crate) fn this(py: Python<'_>) -> PyResult<Self> {
+        let role = call(ROLE.import(py, "libmq.leaving", "role")?, ())?;
+        Ok(match role.extract::<&str>()? {
+            "main" => Self::Main,
+            "daemon" => Self::Daemon,
+            _ => Self::Waited,
+        })
+    }
 }
 
 /// A pipe into which signals write.

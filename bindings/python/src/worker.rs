@@ -8,6 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::context::Context;
+use crate::leaving::this_thread_handles;
 use crate::values::{any_text, duration};
 
 /// Belongs to the thread that asks it.
@@ -66,6 +67,7 @@ impl State {
 impl Worker {
     /// Acks the message that is held, if one is, and waits for the next; None when the thread is to end.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, Context>>> {
+        this_thread_handles();
         let mut guard = self.state()?;
         let state = &mut *guard;
         let next = py.detach(|| {

@@ -29,11 +29,13 @@ def broker() -> Iterator[libmq.Broker]:
 def program(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Runs a program in a process of its own, in an empty directory, and answers how it ended."""
 
-    def run(source: str, *arguments: str, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
+    def run(
+        source: str, *arguments: str, status: int | None = 0, timeout: float = 60
+    ) -> "subprocess.CompletedProcess[str]":
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))
         command = [sys.executable, "-X", "faulthandler", str(path), *arguments]
-        ended = subprocess.run(command, cwd=tmp_path, timeout=60, capture_output=True, text=True, check=False)
+        ended = subprocess.run(command, cwd=tmp_path, timeout=timeout, capture_output=True, text=True, check=False)
         if status is not None:
             assert ended.returncode == status, ended.stderr
         return ended

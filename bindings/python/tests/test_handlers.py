@@ -135,13 +135,26 @@ def test_a_body_is_read_as_annotated(broker: libmq.Broker) -> None:
 def test_json_that_is_none_is_a_dead_letter_at_once(broker: libmq.Broker) -> None:
     broker.handler("q", lambda body: None)
     broker.start()
-    for raw in (b"{", b"\xff", b"NaN", b"[" * 100_000, b"1" * 5000):
+    bad = [b"{", b"\xff", b"NaN", b"[" * 100_000, b"1" * 5000, b"[Infinity]", b'{"a":-Infinity}']
+    # Numbers that no float can hold were read as Infinity.
+    bad += [b"1e999", b"-1E+400", b'{"a":[1.5e309]}', b"1" + b"0" * 400 + b".0", b"1" + b"0" * 300 + b"e9"]
+    for raw in bad:
         broker.enqueue("q", raw, content_type="application/json")
     assert broker.wait_idle(LONG)
     letters = broker.dead_letters.list()
-    assert [(letter.reason, letter.attempts) for letter in letters] == [("decode", 1)] * 5
+    assert [(letter.reason, letter.attempts) for letter in letters] == [("decode", 1)] * len(bad)
     with pytest.raises(libmq.DecodeError):
         letters[0].body  # noqa: B018
+
+
+def test_numbers_that_a_float_can_hold(broker: libmq.Broker) -> None:
+    seen: list[Any] = []
+    broker.handler("q", seen.append)
+    broker.start()
+    for raw in (b"1e308", b"1e-999", b"0e999", b'"1e999"', b"[0.5,1E2,-3e+2]", b"1" + b"0" * 400):
+        broker.enqueue("q", raw, content_type="application/json")
+    assert broker.wait_idle(LONG)
+    assert seen == [1e308, 0.0, 0.0, "1e999", [0.5, 100.0, -300.0], 10**400]
 
 
 def test_outcomes(broker: libmq.Broker, caplog: pytest.LogCaptureFixture) -> None:
@@ -297,7 +310,7 @@ def test_handlers_run_on_pythons_threads(broker: libmq.Broker) -> None:
     assert broker.wait_idle(LONG)
     (thread,) = threads
     assert type(thread) is threading.Thread
-    assert (thread.name, thread.daemon) == ("libmq-orders", False)
+    assert (thread.name, thread.daemon) == ("libmq-orders", True)
     broker.stop()
     thread.join(LONG)
     assert not thread.is_alive()

@@ -257,6 +257,36 @@ def test_a_second_signal_ends_the_drain_of_run(program: Program) -> None:
     )
 
 
+@pytest.mark.parametrize("gap", [0, 0.3])
+def test_a_second_signal_forces_the_end_of_run(program: Program, gap: float) -> None:
+    """It ended the drain, and then everybody waited for the grace all the same."""
+    ran = program(
+        START
+        + f"""
+    broker = libmq.open("queue")
+    @broker.handler("q", cancel_grace=600)
+    def handle(body, ctx):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep({gap})
+        os.kill(os.getpid(), signal.SIGTERM)
+        ctx.wait_cancelled(600)
+        print(ctx.cancel_reason, flush=True)
+        time.sleep(600)
+    broker.enqueue("q", 1)
+    began = time.monotonic()
+    broker.run(stop_timeout=600)
+    # Twenty times what it takes on a busy machine.
+    assert time.monotonic() - began < 20
+    figures = broker.metrics()
+    assert (figures.in_flight, figures.ready, figures.released, figures.stuck) == (0, 1, 1, 1), figures
+    time.sleep(0.1)
+    sys.exit(7)
+    """,
+        status=7,
+    )
+    assert ran.stdout in ("shutdown\n", "lease_lost\n"), "the one, and then the other"
+
+
 def test_run_until_idle(program: Program) -> None:
     program(
         START

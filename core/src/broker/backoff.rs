@@ -61,7 +61,12 @@ impl Backoff {
         whole.mul_f64(1.0 - self.jitter * random)
     }
 
-    pub(crate) fn check(&self, name: &str) -> Result<()> {
+    /// What a use of it would refuse, said of the option of this name.
+    ///
+    /// # Errors
+    /// `INVALID`.
+    #[doc(hidden)]
+    pub fn check(&self, name: &str) -> Result<()> {
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(Error::invalid(format!(
                 "{name} jitter is {}, but goes from 0 to 1",

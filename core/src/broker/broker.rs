@@ -20,6 +20,7 @@ use super::watch::Watch;
 use super::worker::Worker;
 use crate::buffer::Queue;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Span, span};
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::storage::{DiskStorage, MemoryStorage, Storage};
@@ -184,6 +185,7 @@ impl Broker {
         handler: impl Fn(&Context) -> std::result::Result<(), HandlerError> + Send + Sync + 'static,
     ) -> Result<()> {
         super::stations::register(&self.shared, queue, options, move |delivery| {
+            let _span = handle_span(&delivery);
             let context = Context::new(delivery);
             let result = in_handler(|| handler(&context));
             let delivery = context.into_delivery();
@@ -390,7 +392,7 @@ impl Broker {
         refuse_in_callback("close")?;
         let closed = super::stations::close(&self.shared, timeout, interrupt);
         // Not in one's turn: a callback may be waiting for that.
-        self.shared.clerk.join();
+        self.shared.tell_the_rest();
         closed
     }
 
@@ -686,6 +688,12 @@ impl Broker {
     pub fn poison(&self, why: &str) {
         self.shared.poison(why);
     }
+}
+
+/// The span of an attempt.
+pub(crate) fn handle_span(delivery: &Delivery) -> Span {
+    let _ = delivery;
+    span!("handle", queue = delivery.queue(), id = delivery.id(), attempt = delivery.attempt())
 }
 
 /// Runs a handler's code, and catches its panic.

@@ -16,6 +16,7 @@ use super::begun::Begun;
 use super::message::{Message, Receipt};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::is_telling;
 use crate::interrupt::Interrupt;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait};
 
@@ -172,9 +173,9 @@ fn caught<R>(shared: &Shared, work: impl FnOnce() -> Result<R>) -> Result<R> {
     })
 }
 
-/// Refuses a call that waits for the clerk on its own thread.
+/// Refuses a call that waits for the clerk, or for whoever tells a log hook, on their own threads.
 pub(super) fn refuse_in_callback(call: &str) -> Result<()> {
-    if IS_CLERK.get() {
+    if IS_CLERK.get() || is_telling() {
         let text = format!("{call} inside a callback would wait for itself");
         return Err(Error::new(ErrorKind::Deadlock, text));
     }

@@ -12,6 +12,7 @@ use super::options::OnFull;
 use super::shared::Shared;
 use crate::buffer::{self, Enqueued, Few};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Span, detail, span};
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::sync::{Arc, Mutex, lock};
@@ -22,6 +23,10 @@ use crate::sync::{Arc, Mutex, lock};
 pub struct Enqueueing<'a>(Stage<'a>);
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each future has one, and a box would be one more allocation an enqueue"
+)]
 enum Stage<'a> {
     New(Broker, Message<'a>),
     Waits(Arc<Mutex<Answer>>),
@@ -142,9 +147,12 @@ impl Shared {
         } else {
             Duration::ZERO
         };
-        self.with_new_messages(messages, |messages| {
+        let _span = enqueue_span(messages);
+        let enqueued = self.with_new_messages(messages, |messages| {
             self.engine.buffer.enqueue(messages, wait, interrupt)
-        })
+        })?;
+        tell_of(messages, &enqueued);
+        Ok(enqueued)
     }
 
     /// Enqueues messages as far as that goes without waiting; none where even beginning would have to wait, for room or for
@@ -156,11 +164,15 @@ impl Shared {
         if !self.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
             return Ok(None);
         }
+        let _span = enqueue_span(messages);
         let begun = self.with_new_messages(messages, |messages| {
             self.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
         });
         match begun {
-            Ok(begun) => Ok(Some(begun)),
+            Ok(begun) => {
+                tell_of(messages, &begun.enqueued);
+                Ok(Some(begun))
+            }
             Err(error) if error.kind() == ErrorKind::Full && self.waits_for_room() => Ok(None),
             Err(error) => Err(error),
         }
@@ -190,5 +202,27 @@ impl Shared {
             ));
         }
         Ok(())
+    }
+}
+
+fn enqueue_span(messages: &[Message<'_>]) -> Span {
+    let _ = messages;
+    span!(
+        "enqueue",
+        queue = messages.first().map(|message| &*message.queue),
+        messages = messages.len()
+    )
+}
+
+fn tell_of(messages: &[Message<'_>], enqueued: &[Enqueued]) {
+    for (message, enqueued) in messages.iter().zip(enqueued) {
+        let receipt = Receipt::from(*enqueued);
+        let _ = (message, receipt);
+        detail!(
+            "enqueue",
+            queue = &*message.queue,
+            id = receipt.id,
+            status = receipt.status.name()
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Opening: lock, recover, begin a new segment, and only then serve.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::clerk::Clerk;
@@ -10,6 +11,7 @@ use crate::buffer::{Bounds, Buffer, Replayed};
 use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
 use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, start};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Events, event};
 use crate::journal::{Journal, JournalOptions, Recovered, Segment, recover, refuse_foreign};
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
@@ -38,7 +40,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let bounds =
         Bounds { slots, capacity: options.capacity, max_dead_letters: options.max_dead_letters };
     let (needed, useless) = part(&recovered, &replayed);
-    let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds)?;
+    let events = Events::new(options.log.0.clone());
+    let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds, events)?;
     let state = Arc::new(state);
 
     let journal_options = JournalOptions {
@@ -90,6 +93,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         snapshot: recovered.snapshot.map(|snapshot| snapshot.begin),
         duration: started.elapsed(),
     };
+    tell_of_opening(&engine.buffer.state.events, storage.path(), &recovery);
     Ok(Arc::new(Shared {
         engine,
         snapshots,
@@ -121,6 +125,26 @@ fn begin(engine: &Arc<Engine>, held: Vec<u64>) -> Result<()> {
     }
     engine.run_due();
     Ok(())
+}
+
+fn tell_of_opening(events: &Events, path: &Path, recovery: &Recovery) {
+    let path = &*path.to_string_lossy();
+    if recovery.dropped_bytes > 0 {
+        let dropped = recovery.dropped_bytes;
+        event!(events, Warn, "torn_tail", path = path, dropped_bytes = dropped);
+    }
+    let took = u64::try_from(recovery.duration.as_millis()).unwrap_or(u64::MAX);
+    event!(
+        events,
+        Info,
+        "open",
+        path = path,
+        messages = recovery.messages,
+        dead_letters = recovery.dead_letters,
+        suspects = recovery.suspects,
+        records = recovery.records,
+        duration_ms = took
+    );
 }
 
 fn refuse_unsupported(options: &Options) -> Result<()> {

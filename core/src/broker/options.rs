@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::events::{Event, Hook};
 use crate::limits;
 
 /// How far a message has come when its enqueue returns.
@@ -73,8 +74,19 @@ pub struct Options {
     pub(crate) on_corruption: OnCorruption,
     pub(crate) lock_timeout: Duration,
     pub(crate) clock: ClockMode,
+    pub(crate) log: Log,
     #[cfg(feature = "tokio")]
     pub(crate) states: std::sync::Arc<crate::tasks::States>,
+}
+
+/// A log hook, if there is one.
+#[derive(Clone, Default)]
+pub(crate) struct Log(pub(crate) Option<std::sync::Arc<Hook>>);
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({})", self.0.is_some())
+    }
 }
 
 impl Default for Options {
@@ -100,6 +112,7 @@ impl Default for Options {
             on_corruption: OnCorruption::Refuse,
             lock_timeout: Duration::ZERO,
             clock: ClockMode::System,
+            log: Log::default(),
             #[cfg(feature = "tokio")]
             states: std::sync::Arc::default(),
         }
@@ -236,6 +249,14 @@ impl Options {
         self
     }
 
+    /// Calls `hook` with what happens that is worth a line in a log, as the opening, a dead letter, a handler that is stuck,
+    /// a full disk or a poisoning; one at a time, in order, on the thread `libmq-log`. It may call anything but
+    /// [`Broker::close`](crate::Broker::close). One that is too slow misses events, and is told how many. Default none.
+    pub fn log(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.log = Log(Some(std::sync::Arc::new(hook)));
+        self
+    }
+
     /// Hands a value to the handlers of [`Broker::handle_async`](crate::Broker::handle_async) that take a
     /// [`State`](crate::State) of its type: each call gets a clone. Given twice, the last one of a type counts.
     #[cfg(feature = "tokio")]
@@ -244,8 +265,12 @@ impl Options {
         self
     }
 
-    /// Refuses what is out of range, naming the option.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Refuses what is out of range, naming the option. Every open does; for the bindings, where they may not come to that.
+    ///
+    /// # Errors
+    /// `INVALID`.
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<()> {
         let range = |name: &str, value: u64, min: u64, max: u64| {
             if (min..=max).contains(&value) {
                 Ok(())
@@ -257,8 +282,9 @@ impl Options {
             if (min..=limits::DURATION_MAX).contains(&value) {
                 Ok(())
             } else {
+                let min = if min.is_zero() { "zero".into() } else { format!("{min:?}") };
                 Err(Error::invalid(format!(
-                    "{name} is {value:?}, but goes from {min:?} to ten years"
+                    "{name} is {value:?}, but goes from {min} to ten years"
                 )))
             }
         };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::clerk::Clerk;
+use super::clerk::{Clerk, refuse_in_callback};
 use super::message::{Dedup, Message};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
@@ -144,7 +144,18 @@ impl Shared {
         }
         dismiss(&self.engine, &self.snapshots);
         self.clerk.dismiss();
+        self.engine.buffer.state.events.dismiss();
         self.leave();
+        self.tell_the_rest();
+    }
+
+    /// Returns when everybody has been told of what there was to tell; a callback that ends the broker does not wait for
+    /// itself.
+    pub(crate) fn tell_the_rest(&self) {
+        if refuse_in_callback("close").is_ok() {
+            self.clerk.join();
+            self.engine.buffer.state.events.join();
+        }
     }
 
     /// Gives the directory up, when nobody does anything there any more, whether on the broker's own threads or in a

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use crate::buffer::{Doorbell, Outcome};
 use crate::dispatch::{CancelReason, Handle, Hire, Station, dismiss, on_own_threads};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::event;
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::sync::atomic::Ordering;
@@ -233,6 +234,8 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     engine.buffer.state.rest.ring();
     shared.clerk.dismiss();
     shared.leave();
+    event!(engine.buffer.state.events, Info, "close", path = &*shared.path.to_string_lossy());
+    engine.buffer.state.events.dismiss();
     ended.and(answer(in_time))
 }
 

@@ -15,6 +15,7 @@ use super::slot::State as SlotState;
 use super::state::Bounds;
 use crate::clock::{BrokerClock, ManualClock, Moment};
 use crate::error::ErrorKind;
+use crate::events::Events;
 use crate::interrupt::Interrupt;
 use crate::journal::{Journal, JournalOptions, Level, Segment, SegmentHeader, recover};
 use crate::storage::{MemoryStorage, Storage};
@@ -34,7 +35,7 @@ fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let source = Box::new(Arc::new(ManualClock::default()));
     let clock = BrokerClock::start_at(source, NOW);
     let bounds = Bounds { slots: PLACES, capacity: PLACES, max_dead_letters: PLACES };
-    let (state, _) = replayed.into_state(clock, marks, bounds).unwrap();
+    let (state, _) = replayed.into_state(clock, marks, bounds, Events::default()).unwrap();
     let header = SegmentHeader { capacity: SEGMENT_BYTES, ..recovered.next };
     let first = Segment::create(&**storage, header).unwrap();
     let options = JournalOptions { segment_bytes: SEGMENT_BYTES, cache_bytes: 0, bytes_max: None };

@@ -186,8 +186,9 @@ impl Buffer {
             Removal::Expired => queue.figures.expired.up(),
             Removal::Cancelled | Removal::Purged => queue.figures.cancelled.up(),
         }
-        if matches!(entry, Entry::Dead { .. }) {
+        if let Entry::Dead { attempts, reason, .. } = &entry {
             queue.figures.dead_lettered.up();
+            state.tell_of_dead_letter(queue, id, *attempts, reason);
         }
         state.rest.ring_if_heard();
         Ok(Removed::Gone(appended.end))

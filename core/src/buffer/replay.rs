@@ -15,6 +15,7 @@ use super::token::opening_of;
 use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Events;
 use crate::journal::Replay;
 use crate::storage::{Mark, Marks};
 use crate::sync::Arc;
@@ -143,9 +144,10 @@ impl Replayed {
         clock: BrokerClock,
         marks: Arc<Marks>,
         bounds: Bounds,
+        events: Events,
     ) -> Result<(State, Found)> {
         let found = self.found();
-        let state = State::new(clock, marks, bounds);
+        let state = State::new(clock, marks, bounds, events);
         for name in &self.queues {
             state.queues.named(name)?;
         }

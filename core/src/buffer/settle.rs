@@ -179,11 +179,28 @@ impl Buffer {
         }
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         count(queue, outcome, &entry, superseded);
+        if let Entry::Dead { attempts, reason, .. } = &entry {
+            state.tell_of_dead_letter(queue, id, *attempts, reason);
+        }
         if queue.is_at_rest() {
             // Somebody else may have shown the record already, and rung too early.
             state.rest.ring_if_heard();
         }
         Ok(Settled { end: appended.end, awaits_sync })
+    }
+}
+
+impl Outcome<'_> {
+    /// The word for it.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ack { .. } => "ack",
+            Self::Fail { .. } => "retry",
+            Self::Reject { .. } | Self::Spent { .. } => "reject",
+            Self::Release { .. } => "release",
+            Self::Drop => "drop",
+        }
     }
 }
 

@@ -20,11 +20,15 @@ use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
 use super::turns::Admission;
 use crate::clock::{BrokerClock, Moment};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Events, event};
 use crate::journal::Show;
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
+
+/// Reasons of dead letters that are the engine's own.
+const ENGINE_REASONS: [&str; 5] = ["max_retries", "crashed", "expired", "decode", "corrupt"];
 
 /// What a record does once it has reached its level.
 #[derive(Debug)]
@@ -81,10 +85,16 @@ pub(crate) struct State {
     pub(crate) write_wish: Wish,
     /// Rung when something was shown, came due or ended, which `wait_idle` may be waiting for.
     pub(crate) rest: Alarm,
+    pub(crate) events: Events,
 }
 
 impl State {
-    pub(crate) fn new(clock: BrokerClock, marks: Arc<Marks>, bounds: Bounds) -> Self {
+    pub(crate) fn new(
+        clock: BrokerClock,
+        marks: Arc<Marks>,
+        bounds: Bounds,
+        events: Events,
+    ) -> Self {
         Self {
             clock,
             slots: Slots::new(bounds.slots),
@@ -105,7 +115,23 @@ impl State {
             sync_wish: Wish::default(),
             write_wish: Wish::default(),
             rest: Alarm::default(),
+            events,
         }
+    }
+
+    /// Tells of a dead letter. A reason that a handler gave is its own affair.
+    pub(crate) fn tell_of_dead_letter(&self, queue: &Queue, id: u64, attempts: u32, reason: &str) {
+        let reason = if ENGINE_REASONS.contains(&reason) { reason } else { "rejected" };
+        let (queue, attempts) = (&*queue.name, u64::from(attempts));
+        event!(
+            self.events,
+            Warn,
+            "dead_letter",
+            queue = queue,
+            id = id,
+            attempts = attempts,
+            reason = reason
+        );
     }
 
     /// Takes the first ready message of a queue, if there is one and it may run. Whoever took it says so when it is in
@@ -556,7 +582,10 @@ impl Show for State {
         self.sync_wish.ask(&self.disk);
     }
 
-    fn poisoned(&self) {
+    fn poisoned(&self, cause: &Error) {
+        if cause.kind() != ErrorKind::Closed {
+            event!(self.events, Error, "poisoned", error = cause.to_string().as_str());
+        }
         self.ring_everywhere();
         self.rest.ring();
         self.room.poison();

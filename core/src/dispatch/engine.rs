@@ -12,6 +12,7 @@ use crate::broker::Backoff;
 use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, earliest};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{detail, event};
 use crate::interrupt::Interrupt;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -115,6 +116,12 @@ impl Engine {
             lease: Lease::until(deadline),
         };
         let flight = Arc::new(flight);
+        detail!(
+            "deliver",
+            queue = &*queue.name,
+            id = flight.taken.id,
+            attempt = flight.taken.attempt
+        );
         self.flights.insert(&flight);
         self.buffer.state.timer.due_at(deadline);
         Ok(Some(flight))
@@ -180,6 +187,13 @@ impl Engine {
                 flight.queue.figures.stale_settles.up();
             }
         })?;
+        detail!(
+            "settle",
+            queue = &*flight.queue.name,
+            id = flight.taken.id,
+            attempt = flight.taken.attempt,
+            outcome = outcome.name()
+        );
         self.ended(flight, None);
         if settled.awaits_sync {
             self.buffer.state.disk.ring();
@@ -400,6 +414,9 @@ impl Engine {
                 let grace_ends = now.after(station.settings.cancel_grace);
                 if flight.lease.time_out(now, grace_ends) {
                     flight.queue.figures.timeouts.up();
+                    let (id, attempt) = (flight.taken.id, u64::from(flight.taken.attempt));
+                    let (events, queue) = (&self.buffer.state.events, &*flight.queue.name);
+                    event!(events, Warn, "timeout", queue = queue, id = id, attempt = attempt);
                     station.flight_cancelled();
                 }
             }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, TRY_AGAIN};
 use crate::buffer::Alarm;
 use crate::error::Result;
+use crate::events::event;
 use crate::journal::Image;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -108,6 +109,9 @@ impl Snapshots {
         *lock(&self.last) =
             LastSnapshot { at: Instant::now(), took: began.elapsed(), records, position, bytes };
         self.taken.fetch_add(1, Ordering::Relaxed);
+        let (events, took) = (&engine.buffer.state.events, began.elapsed().as_millis());
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        event!(events, Debug, "snapshot", bytes = bytes, duration_ms = took);
         if journal.lacks_room() {
             // There may be some now.
             engine.buffer.state.disk.ring();
@@ -171,6 +175,7 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
         Option<Instant>,
         Option<Instant>,
     ) = (None, None, None);
+    let mut was_full = false;
     loop {
         let seen = state.disk.count();
         if engine.is_closed() {
@@ -182,6 +187,10 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
             if journal.lacks_room() {
                 snapshots.alarm.ring_if_heard();
             }
+        }
+        if was_full != journal.lacks_room() {
+            was_full = !was_full;
+            tell_of_room(engine, was_full);
         }
         let now = Instant::now();
         let is_due = |by: Option<Instant>| by.is_some_and(|by| by <= now);
@@ -215,6 +224,16 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
         }
         let next = [sync_by, write_by, owed_by].into_iter().flatten().min();
         state.disk.wait(seen, next.map(|next| next.saturating_duration_since(Instant::now())));
+    }
+}
+
+fn tell_of_room(engine: &Engine, is_full: bool) {
+    let events = &engine.buffer.state.events;
+    let bytes = engine.buffer.journal.space().bytes();
+    if is_full {
+        event!(events, Warn, "storage_full", journal_bytes = bytes);
+    } else {
+        event!(events, Info, "storage_room", journal_bytes = bytes);
     }
 }
 

@@ -15,6 +15,7 @@ use super::engine::{Engine, Retries};
 use super::flight::Flight;
 use super::worker::{Hire, Worker};
 use crate::buffer::{Doorbell, Queue};
+use crate::events::event;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, Bell, Mutex, MutexGuard, lock};
 
@@ -168,6 +169,9 @@ impl Station {
         self.hire_if_allowed(crew, engine);
         self.changed.ring();
         engine.buffer.state.rest.ring_if_heard();
+        let (queue, attempt) = (&*self.queue.name, u64::from(flight.taken.attempt));
+        let (events, id) = (&engine.buffer.state.events, flight.taken.id);
+        event!(events, Warn, "stuck", queue = queue, id = id, attempt = attempt);
     }
 
     /// A worker has taken a message: if nobody looks for the next one, somebody has to.

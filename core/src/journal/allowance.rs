@@ -101,6 +101,7 @@ impl Allowance {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 mod tests {
     use super::*;
     use crate::storage::MemoryStorage;

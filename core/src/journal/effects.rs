@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use crate::error::Error;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +33,7 @@ pub(crate) trait Show: Send + Sync {
     fn unsynced(&self);
 
     /// Nothing will be shown any more.
-    fn poisoned(&self);
+    fn poisoned(&self, cause: &Error);
 }
 
 /// Collects the effects of an append.

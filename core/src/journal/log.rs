@@ -406,8 +406,8 @@ impl<S: Show> Journal<S> {
         let cause = lock(&self.tail).poison.get_or_insert(cause).clone();
         self.is_poisoned.store(true, Ordering::Release);
         self.written.fail(cause.clone());
-        self.durable.fail(cause);
-        self.show.poisoned();
+        self.durable.fail(cause.clone());
+        self.show.poisoned(&cause);
     }
 
     /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
@@ -542,7 +542,7 @@ mod tests {
 
         fn unsynced(&self) {}
 
-        fn poisoned(&self) {}
+        fn poisoned(&self, _cause: &Error) {}
     }
 
     /// A panic of who led a commit failed all commits to come, but nobody looked at those before a message was handed

@@ -33,7 +33,7 @@ impl Show for Witness {
 
     fn shown(&self) {}
 
-    fn poisoned(&self) {}
+    fn poisoned(&self, _cause: &Error) {}
 }
 
 fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {

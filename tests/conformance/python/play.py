@@ -86,13 +86,13 @@ class Player:
     # The life of a broker.
 
     def do_open(self, step: Fields) -> None:
-        given, path = options(self._begin, step), self.place(step.get("path"))
-        self.broker = self.call(step, lambda: libmq.open(path, **given))
+        path = self.place(step.get("path"))
+        self.broker = self.call(step, lambda: libmq.open(path, **options(self._begin, step)))
         self._handlers.clear()
 
     def do_open_again(self, step: Fields) -> None:
-        given, path = options(self._begin, step), self.place(step.get("path"))
-        self.call(step, lambda: libmq.open(path, **given))
+        path = self.place(step.get("path"))
+        self.call(step, lambda: libmq.open(path, **options(self._begin, step)))
 
     def do_kill(self, step: Fields) -> None:
         self._names.write_text("".join(f"{name}\t{number}\n" for name, number in self._ids.items()))
@@ -275,11 +275,10 @@ class Player:
         given["timeout"] = step.time("timeout_ms")
         given["cancel_grace"] = step.time("cancel_grace_ms")
         given["lease_extension_enabled"] = step.read("lease_extension_enabled", truth)
-        given["backoff"] = backoff(step, "")
         child_queue = step.get("child.queue")
         child = None if child_queue is None else (child_queue, *message(step, "child."))
         handler = Handler(step.items("outcomes") or [], child)
-        self.call(step, lambda: self.broker.handler(queue, handler, **given))
+        self.call(step, lambda: self.broker.handler(queue, handler, backoff=backoff(step, ""), **given))
         self._handlers[queue] = handler
 
     def handler(self, step: Fields) -> Handler:

@@ -2,6 +2,8 @@
 
 import {
   CancelledError,
+  DeadLetter,
+  Delivery,
   LibmqError,
   RejectError,
   ReleaseError,
@@ -11,7 +13,6 @@ import {
   verify,
   type Broker,
   type Context,
-  type Delivery,
   type MessageInit,
   type Receipt,
 } from '@libmq/node';
@@ -55,6 +56,9 @@ export async function uses(): Promise<void> {
   for await (const one of broker.deliveries<Order>('orders', { signal: AbortSignal.timeout(5) })) await one.ack();
   const letters = await broker.deadLetters.list({ queue: 'orders', limit: 100, after: id });
   await broker.deadLetters.replay(letters[0]?.id ?? '7');
+  const unknown: unknown = letters[0] ?? delivery;
+  if (unknown instanceof DeadLetter) console.log(unknown.reason);
+  if (unknown instanceof Delivery) await unknown.ack();
   const ready: number | undefined = broker.metrics().queues['orders']?.ready;
   await broker.stop({ timeout: 25_000 }).catch((error: unknown) => {
     if (error instanceof LibmqError && error.code === 'TIMEOUT' && error.retryable) return;
@@ -74,6 +78,10 @@ export async function disposes(): Promise<void> {
   await broker.enqueue('orders', 1, { dedupkey: 'k' });
   // @ts-expect-error: a level that there is not
   await open('queue-data', { durability: 'fast' });
+  // @ts-expect-error: made by the package alone
+  console.log(new Delivery());
+  // @ts-expect-error: it stays as it is
+  (await broker.enqueue('orders', 1)).id = 5n;
   // @ts-expect-error: an id is a bigint or text
   await broker.deadLetters.get(5);
 }

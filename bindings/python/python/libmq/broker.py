@@ -1,16 +1,18 @@
 """The broker: an open directory."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from libmq import _native
+from libmq import _native, leaving
 from libmq._native import Backoff, Delivery, Receipt
 from libmq.calling import call_of
 from libmq.crew import Crew
+from libmq.errors import TimeoutError
 from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
 from libmq.running import Run
 
@@ -30,6 +32,7 @@ class Broker(_native.Broker):
     def __init__(self, path: str | os.PathLike[str], options: dict[str, Any]) -> None:
         self._crew = Crew()
         self._run = Run()
+        leaving.watch(self)
 
     @overload
     def handler(
@@ -106,6 +109,16 @@ class Broker(_native.Broker):
         with self._run.ending():
             self._stop(timeout)
 
+    def _stop_without_grace(self, timeout: Duration) -> None:
+        """As `stop`, which a signal ends at once."""
+        with self._run.ending():
+            self._stop(timeout, urgent=True)
+
+    def _stop_now(self) -> None:
+        """Cancels handlers, and takes what they hold."""
+        with self._run.ending(), contextlib.suppress(TimeoutError):
+            self._stop(0, now=True)
+
     def close(self, timeout: Duration = 25) -> None:
         """Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
 
@@ -123,8 +136,9 @@ class Broker(_native.Broker):
         install_signal_handlers: bool = True,
         stop_timeout: Duration = 25,
     ) -> None:
-        """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, which a second signal
-        ends at once; then they are cancelled and have their `cancel_grace`. Does not close.
+        """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, then they are cancelled
+        and have their `cancel_grace`. A second signal ends both at once: handlers are cancelled, what they hold is
+        given back, and `run` returns, though they may not have. Does not close.
 
         Args:
             until_idle: Stop when there is nothing to do, too.
@@ -170,12 +184,6 @@ class Broker(_native.Broker):
     async def arun(self, until_idle: bool = False) -> None:
         """Runs async handlers on this event loop. Not supported by this version."""
         self._unsupported("arun")
-
-    def _leave(self) -> None:
-        """The program ends: nobody waits for messages any more."""
-        self._shut()
-        self._dismiss()
-        self._run.ended()
 
     async def __aenter__(self) -> Self:
         return self

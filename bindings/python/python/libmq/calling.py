@@ -1,8 +1,10 @@
 """How a handler is called: which of its parameters is the body, and which the context."""
 
-import dataclasses
+import contextlib
+import functools
 import inspect
 import itertools
+import types
 import typing
 from collections.abc import Callable
 from inspect import Parameter
@@ -10,7 +12,8 @@ from typing import Annotated, Any
 
 from libmq._native import Context
 from libmq.depends import Depends
-from libmq.errors import DecodeError, Error
+from libmq.errors import Error
+from libmq.reading import reader
 
 Call = Callable[[Context], object]
 """Calls a handler with what it asks for."""
@@ -102,13 +105,22 @@ def _bound(
 
 
 def _annotations(handler: Callable[..., object]) -> dict[str, Any]:
-    """Annotations with the names in them looked up, as far as they can be."""
-    function = handler if inspect.isroutine(handler) else getattr(type(handler), "__call__", handler)
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except Exception:
-        # A name that is only there for type checkers. The words themselves still say something.
-        return {}
+    """Annotations with the names in them looked up, as far as they can be: each for itself, since some names are only
+    there for type checkers.
+    """
+    function: Any = handler
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = function if inspect.isroutine(function) else getattr(type(function), "__call__", function)
+    function = inspect.unwrap(function)
+    annotations = getattr(function, "__annotations__", {})
+    names = getattr(function, "__globals__", {})
+    found: dict[str, Any] = {}
+    for name, annotation in annotations.items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(Exception):
+            found |= typing.get_type_hints(alone, names, include_extras=True)
+    return found
 
 
 def _is_context(annotation: object) -> bool:
@@ -124,19 +136,13 @@ def _is_dependency(annotation: object) -> bool:
 
 
 def _reader(annotation: object) -> Callable[[Context], object]:
-    """How the body is read: bytes as they are, a dataclass from its object, all else as its content type says."""
+    """How the body is read: bytes as they are, all else as its content type says, and then as the annotation does."""
     if annotation is bytes:
         return lambda ctx: ctx.raw
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        made = annotation
-        return lambda ctx: _made(made, ctx.body)
-    return lambda ctx: ctx.body
-
-
-def _made(kind: type, body: object) -> object:
-    if not isinstance(body, dict):
-        raise DecodeError(f"the body is not an object, of which a {kind.__name__} could be made")
-    try:
-        return kind(**body)
-    except TypeError as error:
-        raise DecodeError(f"the body does not make a {kind.__name__}: {error}") from None
+    if isinstance(annotation, str):
+        raise TypeError(f"the annotation {annotation!r} of the body cannot be looked up where the handler stands")
+    read = reader(annotation)
+    if read is None:
+        return lambda ctx: ctx.body
+    made = read
+    return lambda ctx: made(ctx.body)

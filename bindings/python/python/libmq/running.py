@@ -16,7 +16,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 class _Startable(Protocol):
     def start(self) -> None: ...
-    def stop(self, timeout: float | timedelta = 25) -> None: ...
+    def _stop_without_grace(self, timeout: float | timedelta) -> None: ...
+    def _stop_now(self) -> None: ...
     def wait_idle(self, timeout: float | timedelta | None = None) -> bool: ...
 
 
@@ -58,8 +59,8 @@ class Run:
                 broker.start()
                 signals.end(lambda: self._wait(broker, until_idle))
             finally:
-                if signals.end(lambda: broker.stop(stop_timeout)):
-                    broker.stop(0)
+                if signals.end(lambda: broker._stop_without_grace(stop_timeout)):
+                    broker._stop_now()
 
     def _wait(self, broker: _Startable, until_idle: bool) -> None:
         if until_idle:

@@ -1,0 +1,265 @@
+"""Bodies that are read as a handler's annotation says, and annotations that no body can be read as."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
+
+import libmq
+import pytest
+
+if TYPE_CHECKING:
+    from decimal import Decimal as Nothing
+
+LONG = 20
+
+Sku = NewType("Sku", str)
+Item = TypeVar("Item")
+
+
+@dataclasses.dataclass
+class Address:
+    city: str
+    zip: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    sku: Sku
+    count: Annotated[int, "how many"] = 1
+    price: float = 0.0
+
+
+class Meta(TypedDict):
+    source: str
+    home: NotRequired[Address]
+
+
+@dataclasses.dataclass
+class Order:
+    id: str
+    to: Address
+    lines: list[Line] = dataclasses.field(default_factory=list)
+    notes: dict[str, list[Line]] = dataclasses.field(default_factory=dict)
+    both: tuple[Line, bool] | None = None
+    all: tuple[Line, ...] = ()
+    meta: Meta | None = None
+    state: Literal["new", "paid"] = "new"
+    any: Any = None
+    seen: Sequence[Mapping[str, int]] = ()
+    total: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = sum(line.count for line in self.lines)
+        if self.total > 100:
+            raise ValueError("too many")
+
+
+@dataclasses.dataclass
+class Tree:
+    name: str
+    children: list[Tree] = dataclasses.field(default_factory=list)
+    parent: Tree | None = None
+
+
+@dataclasses.dataclass
+class Computed:
+    base: int
+    factor: dataclasses.InitVar[int] = 2
+    result: int = dataclasses.field(init=False)
+
+    def __post_init__(self, factor: int) -> None:
+        self.result = self.base * factor
+
+
+@dataclasses.dataclass
+class Box(Generic[Item]):
+    item: Item
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Dated:
+    at: datetime.datetime
+
+
+ORDER = Order(
+    "1",
+    Address("Bern", 3000),
+    [Line(Sku("a"), 2, 1.5), Line(Sku("b"))],
+    {"x": [Line(Sku("c"))]},
+    (Line(Sku("d")), True),
+    (Line(Sku("e")), Line(Sku("f"))),
+    {"source": "web", "home": Address("Basel")},
+    "paid",
+    {"free": [1]},
+    [{"a": 1}],
+)
+TREE = Tree("root", [Tree("leaf"), Tree("branch", [Tree("twig")])])
+
+FIT: list[tuple[Any, Any, Any]] = [
+    (Order, ORDER, ORDER),
+    (Tree, TREE, TREE),
+    (Computed, {"base": 2, "factor": 3}, Computed(2, 3)),
+    (Computed, Computed(2), Computed(2)),
+    (list[Line], [Line(Sku("a"))], [Line(Sku("a"))]),
+    (dict[str, Address], {"a": Address("b")}, {"a": Address("b")}),
+    (tuple[Address, int], (Address("b"), 1), (Address("b"), 1)),
+    (tuple[int, ...], [1, 2], (1, 2)),
+    (tuple, [1], (1,)),
+    (Address | None, None, None),
+    (Address | None, {"city": "b"}, Address("b")),
+    (Address | Line, {"sku": "s"}, Line(Sku("s"))),
+    (list[Address] | Address, [{"city": "b"}], [Address("b")]),
+    (Meta, {"source": "s", "more": 1}, {"source": "s", "more": 1}),
+    (float, 1, 1.0),
+    (int, 10**400, 10**400),
+    (str, "s", "s"),
+    (bool | int, True, True),
+    (None, None, None),
+    (list, [1], [1]),
+    (dict, {"a": 1}, {"a": 1}),
+    (Any, {"a": 1}, {"a": 1}),
+    (object, [1], [1]),
+    (Sku, "s", "s"),
+    (Literal[1, "a"], "a", "a"),
+    (bytes, b"raw", b"raw"),
+    (bytes, [1], b"[1]"),
+    (bytes | list[int], b"raw", b"raw"),
+    (bytes | list[int], [1], [1]),
+    (Box, {"item": [1]}, Box([1])),
+]
+
+UNFIT: list[tuple[Any, Any, str]] = [
+    (Order, {"id": "1", "to": {"city": "b", "zip": "3000"}}, "body.to.zip: not int | None, but a text"),
+    (Order, {"id": "1", "to": {"city": 3}}, "body.to.city: not a text, but a number"),
+    (Order, {"id": "1", "to": {"city": "b"}, "lines": [{"sku": "a"}, 7]}, "body.lines[1]: not an object"),
+    (
+        Order,
+        {"id": "1", "to": {"city": "b"}, "lines": [{"sku": "a", "count": 1.5}]},
+        "body.lines[0].count: not a whole",
+    ),
+    (Order, {"id": "1", "to": {"city": "b"}, "notes": {"x": [{"sku": None}]}}, "body.notes.x[0].sku: not a text"),
+    (Order, {"id": "1", "to": {"city": "b"}, "meta": {"home": {}}}, "body.meta: "),
+    (Order, {"id": "1", "to": {"city": "b"}, "state": "lost"}, "body.state: not one of 'new', 'paid'"),
+    (Order, {"id": "1", "to": {"city": "b"}, "lines": [{"sku": "a", "count": 101}]}, "too many"),
+    (Order, {"id": "1"}, "does not make a Order"),
+    (Order, {"id": "1", "to": {"city": "b"}, "more": 1}, "a Order has no more"),
+    (Order, b"raw", "not an object, of which a Order could be made, but bytes"),
+    (list[Line], {"sku": "a"}, "body: not an array, but an object"),
+    (tuple[int, int], [1], "body: not an array of 2"),
+    (Address | None, 3, "not "),
+    (Address | Line, {"sku": 1}, "body.sku"),
+    (Tree, {"name": "a", "children": [{"name": "b", "parent": {"name": 1}}]}, "body.children[0].parent.name"),
+    (Meta, {}, "a Meta needs source"),
+    (int, True, "not a whole number, but a bool"),
+    (int, 1.0, "not a whole number"),
+    (float, 10**400, "too large"),
+    (float, "1", "not a number"),
+    (bool, 1, "not true or false"),
+    (str, b"raw", "not a text, but bytes"),
+    (None, 1, "not null"),
+    (Literal[1], True, "not one of 1"),
+    (dict[str, int], [], "not an object"),
+]
+
+REFUSED: list[Any] = [
+    datetime.datetime,
+    decimal.Decimal,
+    Colour,
+    Point,
+    set[int],
+    list[set[int]],
+    dict[int, str],
+    Box[int],
+    Dated,
+    list[Dated],
+    Dated | None,
+    type,
+    int.__add__,
+    "Nowhere",
+]
+
+
+def annotated(annotation: Any, seen: list[Any]) -> Any:
+    def handle(body: Any) -> None:
+        seen.append(body)
+
+    handle.__annotations__["body"] = annotation
+    return handle
+
+
+@pytest.mark.parametrize(("annotation", "body", "expected"), FIT)
+def test_what_fits(broker: libmq.Broker, annotation: Any, body: Any, expected: Any) -> None:
+    """What was nested in a dataclass, a list or an Optional was handed over as plain dicts."""
+    seen: list[Any] = []
+    broker.handler("q", annotated(annotation, seen), max_retries=0)
+    broker.start()
+    broker.enqueue("q", body)
+    assert broker.wait_idle(LONG)
+    assert [letter.error for letter in broker.dead_letters.list()] == []
+    assert seen == [expected]
+    assert type(seen[0]) is type(expected)
+
+
+@pytest.mark.parametrize(("annotation", "body", "says"), UNFIT)
+def test_what_does_not_fit(broker: libmq.Broker, annotation: Any, body: Any, says: str) -> None:
+    seen: list[Any] = []
+    broker.handler("q", annotated(annotation, seen))
+    broker.start()
+    broker.enqueue("q", body)
+    assert broker.wait_idle(LONG)
+    (letter,) = broker.dead_letters.list()
+    assert (letter.reason, letter.attempts, seen) == ("decode", 1, [])
+    assert letter.error is not None
+    assert says in letter.error
+
+
+@pytest.mark.parametrize("annotation", REFUSED)
+def test_what_no_body_can_be_read_as(broker: libmq.Broker, annotation: Any) -> None:
+    with pytest.raises(TypeError, match=r"it takes bytes|cannot be looked up"):
+        broker.handler("q", annotated(annotation, []))
+
+
+def test_names_that_only_type_checkers_know(broker: libmq.Broker) -> None:
+    """One of them took the others' annotations away."""
+    seen: list[Any] = []
+
+    def handle(order: Address, more: Nothing | None = None) -> Nothing | None:
+        seen.append(order)
+        return None
+
+    def unknown(order: Nothing) -> None:
+        pass
+
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue("q", {"city": "b"})
+    assert broker.wait_idle(LONG)
+    assert seen == [Address("b")]
+    with pytest.raises(TypeError, match="'Nothing' of the body cannot be looked up"):
+        broker.handler("r", unknown)
+
+
+def test_a_context_that_only_type_checkers_know(broker: libmq.Broker) -> None:
+    seen: list[Any] = []
+
+    def handle(order: Address, c: Context) -> None:  # type: ignore[name-defined]  # noqa: F821
+        seen.append((order, c.attempt))
+
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue("q", {"city": "b"})
+    assert broker.wait_idle(LONG)
+    assert seen == [(Address("b"), 1)]

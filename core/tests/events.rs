@@ -1,0 +1,234 @@
+//! What a broker tells: to a hook, and to tracing. Nothing of a body, a key or a header's value is in any of it.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use libmq::{
+    Broker, Dedup, Event, EventLevel, Field, HandlerError, HandlerOptions, Message, Options,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// What must be in nothing that is told.
+const CANARY: &str = "canary7F3A";
+
+/// Events of a hook.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Event>>>);
+
+impl Told {
+    fn hook(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let told = Arc::clone(&self.0);
+        move |event| told.lock().unwrap().push(event.clone())
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().iter().map(|event| event.name).collect()
+    }
+
+    fn wait_for(&self, name: &str) -> Event {
+        let end = Instant::now() + LONG;
+        loop {
+            if let Some(event) = self.0.lock().unwrap().iter().find(|event| event.name == name) {
+                return event.clone();
+            }
+            assert!(Instant::now() < end, "{name} was not told, but {:?}", self.names());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn number(event: &Event, name: &str) -> u64 {
+    match event.fields.iter().find(|(field, _)| *field == name) {
+        Some((_, Field::Number(number))) => *number,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// Text that tracing writes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn secret(queue: &'static str) -> Message<'static> {
+    Message::new(queue, format!("body {CANARY}"))
+        .dedup_key(format!("key-{CANARY}"))
+        .dedup(Dedup::Replace)
+        .group(format!("group-{CANARY}"))
+        .correlation_id(format!("correlation-{CANARY}"))
+        .header("name", format!("value-{CANARY}"))
+        .content_type(format!("text/{CANARY}"))
+}
+
+/// Does a bit of everything with messages full of what nobody is to be told.
+fn work(dir: &std::path::Path, told: &Told) {
+    let options = Options::new().log(told.hook()).default_max_retries(0);
+    let broker = Broker::open(dir, options).unwrap();
+    broker.enqueue(secret("fails")).unwrap();
+    broker.enqueue_batch(&[secret("acks"), secret("acks")]).unwrap();
+    broker.enqueue(secret("pulled")).unwrap();
+    broker
+        .handle("fails", HandlerOptions::new(), |_| {
+            Err(HandlerError::failed(format!("error {CANARY}")))
+        })
+        .unwrap();
+    broker
+        .handle("acks", HandlerOptions::new(), |context| {
+            context.enqueue(secret("children"))?;
+            Ok(())
+        })
+        .unwrap();
+    let timeout = Duration::from_millis(10);
+    let options = HandlerOptions::new().timeout(timeout).cancel_grace(timeout);
+    broker
+        .handle("stuck", options, |_| {
+            std::thread::sleep(Duration::from_millis(200));
+            Ok(())
+        })
+        .unwrap();
+    broker.start().unwrap();
+    broker
+        .receive("pulled", LONG, None)
+        .unwrap()
+        .unwrap()
+        .reject(&format!("reason {CANARY}"))
+        .unwrap();
+    broker.enqueue(secret("stuck")).unwrap();
+    told.wait_for("stuck");
+    assert!(broker.wait_idle(LONG).unwrap());
+    broker.snapshot().unwrap();
+    broker.purge("children").unwrap();
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn what_happens_is_told_and_nothing_of_what_is_in_messages() {
+    let (told, lines) = (Told::default(), Lines::default());
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(lines.clone())
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::ENTER)
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    work(dir.path(), &told);
+
+    let open = told.wait_for("open");
+    assert_eq!((open.level, number(&open, "messages")), (EventLevel::Info, 0));
+    let letters: Vec<Event> = told
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|event| event.name == "dead_letter")
+        .cloned()
+        .collect();
+    assert_eq!(letters.len(), 3);
+    assert!(letters.iter().all(|letter| letter.level == EventLevel::Warn));
+    let reason = |letter: &Event| {
+        letter.fields.iter().find(|(name, _)| *name == "reason").cloned().unwrap().1
+    };
+    let mut reasons: Vec<String> =
+        letters.iter().map(|letter| format!("{:?}", reason(letter))).collect();
+    reasons.sort();
+    assert_eq!(
+        reasons,
+        [r#"Text("max_retries")"#, r#"Text("max_retries")"#, r#"Text("rejected")"#]
+    );
+    for name in ["timeout", "stuck", "snapshot", "close"] {
+        told.wait_for(name);
+    }
+    assert_eq!(told.names().last(), Some(&"close"));
+
+    let text = lines.text();
+    for expected in [
+        "libmq: open path=",
+        "enqueue{queue=\"fails\" messages=1}",
+        "enqueue{queue=\"acks\" messages=2}",
+        "libmq: enqueue queue=\"acks\" id=",
+        "libmq: deliver queue=\"pulled\" id=",
+        "handle{queue=\"fails\" id=",
+        "outcome=\"ack\"",
+        "outcome=\"reject\"",
+        "libmq: dead_letter queue=",
+        "libmq: stuck queue=\"stuck\"",
+        "libmq: snapshot bytes=",
+        "libmq: close path=",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    assert!(!text.contains(CANARY), "{text}");
+    let hooked: String = told.0.lock().unwrap().iter().map(Event::fields_json).collect();
+    assert!(!hooked.contains(CANARY), "{hooked}");
+}
+
+#[test]
+fn a_torn_tail_and_what_it_held_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    broker.enqueue(Message::new("q", "kept")).unwrap();
+    let written = broker.metrics().unwrap().lsn.written;
+    drop(broker);
+    // As a power failure leaves a write that was under way: its first bytes alone.
+    let segment = dir.path().join("00000001.segment");
+    let file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[9; 40], written).unwrap();
+    let told = Told::default();
+    let broker = Broker::open(dir.path(), Options::new().log(told.hook())).unwrap();
+    let torn = told.wait_for("torn_tail");
+    assert_eq!(torn.level, EventLevel::Warn);
+    assert_eq!(number(&torn, "dropped_bytes"), broker.recovery().dropped_bytes);
+    assert!(broker.recovery().dropped_bytes > 0);
+}
+
+#[test]
+fn a_hook_may_call_the_broker() {
+    let told = Told::default();
+    let (record, place) = (told.hook(), Arc::new(Mutex::new(None::<Broker>)));
+    let inner = Arc::clone(&place);
+    let hook = move |event: &Event| {
+        if event.name == "dead_letter" {
+            let broker = inner.lock().unwrap().take().unwrap();
+            assert_eq!(broker.close(LONG).unwrap_err().kind(), libmq::ErrorKind::Deadlock);
+            broker.enqueue(Message::new("told", "")).unwrap();
+            broker.start().unwrap();
+            broker.stop(LONG).unwrap();
+        }
+        record(event);
+    };
+    let broker = Broker::open(":memory:", Options::new().log(hook)).unwrap();
+    *place.lock().unwrap() = Some(broker.clone());
+    broker.enqueue(Message::new("q", "")).unwrap();
+    broker.receive("q", LONG, None).unwrap().unwrap().reject("no").unwrap();
+    told.wait_for("dead_letter");
+    assert_eq!(broker.metrics().unwrap().queues["told"].ready, 1);
+    broker.close(LONG).unwrap();
+}

@@ -98,10 +98,6 @@ pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>, on_panic: impl FnOnce
     })
 }
 
-pub(crate) fn not_yet(call: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{call} is not supported by this version"))
-}
-
 fn gone() -> Error {
     Error::new(ErrorKind::BadHandle, "the delivery was settled")
 }

@@ -260,7 +260,8 @@ impl Broker {
     }
 
     /// Writes a copy of the broker to a directory that is not there yet, or is empty.
-    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+    fn backup(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let path = path_of(path)?;
         py.detach(|| self.inner.backup(path)).or_raise(py)
     }
 

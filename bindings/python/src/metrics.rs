@@ -50,7 +50,7 @@ pub(crate) fn report<'py>(py: Python<'py>, report: &VerifyReport) -> PyResult<Bo
     let problems = report.problems.iter().map(|problem| {
         let dict = PyDict::new(py);
         dict.set_item("kind", problem.kind.name())?;
-        dict.set_item("path", problem.path.to_string_lossy())?;
+        dict.set_item("path", problem.path.as_os_str())?;
         dict.set_item("offset", problem.offset)?;
         dict.set_item("text", &problem.text)?;
         Ok(dict)

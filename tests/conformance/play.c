@@ -557,6 +557,14 @@ static void open_step(const struct fields *step) {
   handlers.len = 0;
 }
 
+static void open_again_step(const struct fields *step) {
+  libmq_broker *again = open_with(step);
+  if (again == NULL) return;
+  libmq_status status = libmq_broker_close(again, TIMEOUT_MS, NULL);
+  if (status != LIBMQ_OK) WRONG("the close answers %s", libmq_status_name(status));
+  libmq_broker_free(again);
+}
+
 static void kill_step(void) {
   save_names();
   kill(getpid(), SIGKILL);
@@ -615,7 +623,7 @@ static void play(const struct fields *step) {
   const char *action = need(step, "do");
 #define IS(name) (strcmp(action, name) == 0)
   if (IS("open")) open_step(step);
-  else if (IS("open_again")) libmq_broker_free(open_with(step));
+  else if (IS("open_again")) open_again_step(step);
   else if (IS("kill")) kill_step();
   else if (IS("calls") || IS("let_go")) handler_step(action, step);
   else if (IS("ack") || IS("retry") || IS("reject") || IS("release") || IS("extend") || IS("child"))

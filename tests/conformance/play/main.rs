@@ -109,7 +109,10 @@ impl Player {
             "open_again" => {
                 let again =
                     Broker::open(self.place(step, "path"), options(&[&self.options, step])?);
-                return answer(step, again).map(|_| ());
+                return match answer(step, again)?.map(|again| again.close(TIMEOUT)) {
+                    Some(Err(error)) => wrong(format!("{}: {error}", error.kind().name())),
+                    _ => Ok(()),
+                };
             }
             "verify" => return self.verify(step),
             "kill" => self.kill(),

@@ -92,7 +92,7 @@ class Player:
 
     def do_open_again(self, step: Fields) -> None:
         path = self.place(step.get("path"))
-        self.call(step, lambda: libmq.open(path, **options(self._begin, step)))
+        self.call(step, lambda: libmq.open(path, **options(self._begin, step))).close(TIMEOUT)
 
     def do_kill(self, step: Fields) -> None:
         self._names.write_text("".join(f"{name}\t{number}\n" for name, number in self._ids.items()))

@@ -187,7 +187,7 @@ impl Broker {
         super::stations::register(&self.shared, queue, options, move |delivery| {
             let _span = handle_span(&delivery);
             let context = Context::new(delivery);
-            let result = in_handler(|| handler(&context));
+            let result = in_span(&context, || in_handler(|| handler(&context)));
             let delivery = context.into_delivery();
             let result = result.unwrap_or_else(|panic| {
                 Err(HandlerError::failed(format!("the handler panicked: {panic}")))
@@ -688,6 +688,25 @@ impl Broker {
     pub fn poison(&self, why: &str) {
         self.shared.poison(why);
     }
+}
+
+/// Runs a handler within a span of OpenTelemetry, where there are any.
+#[cfg(feature = "opentelemetry")]
+fn in_span<R, E, F>(
+    context: &Context,
+    run: impl FnOnce() -> std::result::Result<std::result::Result<R, E>, F>,
+) -> std::result::Result<std::result::Result<R, E>, F> {
+    let span = context.shared.telemetry.process(context);
+    let guard = span.clone().attach();
+    let result = run();
+    drop(guard);
+    super::telemetry::end(&span, matches!(result, Ok(Ok(_))));
+    result
+}
+
+#[cfg(not(feature = "opentelemetry"))]
+fn in_span<R>(_context: &Context, run: impl FnOnce() -> R) -> R {
+    run()
 }
 
 /// The span of an attempt.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::handler::{Failure, HandlerError};
-use super::message::Message;
+use super::message::{Message, TRACEPARENT};
 use super::shared::Shared;
 use crate::buffer::Outcome;
 use crate::clock::Moment;
@@ -160,10 +160,11 @@ impl Delivery {
         if message.correlation_id.is_none() {
             message.correlation_id = self.correlation_id().map(|id| id.to_owned().into());
         }
-        if let Some(parent) = self.header("traceparent")
-            && !message.headers.iter().any(|(name, _)| name == "traceparent")
+        if let Some(parent) =
+            current_trace().or_else(|| self.header(TRACEPARENT).map(str::to_owned))
+            && !message.headers.iter().any(|(name, _)| name == TRACEPARENT)
         {
-            message = message.header("traceparent", parent.to_owned());
+            message = message.header(TRACEPARENT, parent);
         }
         let mut children = lock(&self.children);
         if children.over || !self.flight.lease.is_held() {
@@ -333,7 +334,7 @@ impl Delivery {
         let window = self.flight.entry().map_or(Duration::ZERO, |entry| entry.head.window);
         let open = self.shared.check_open();
         let result = open.and_then(|()| {
-            self.shared.with_new_messages(&children.messages, |messages| {
+            self.shared.with_new_messages(&children.messages, None, |messages| {
                 let given = std::mem::take(&mut places);
                 self.shared.engine.settle(
                     &self.flight,
@@ -468,6 +469,14 @@ impl std::ops::Deref for Context {
     fn deref(&self) -> &Delivery {
         &self.delivery
     }
+}
+
+/// The trace of what this thread is doing, where OpenTelemetry knows.
+fn current_trace() -> Option<String> {
+    #[cfg(feature = "opentelemetry")]
+    return super::telemetry::traceparent(&opentelemetry::Context::current());
+    #[cfg(not(feature = "opentelemetry"))]
+    None
 }
 
 /// Whether there was no room for it, on the disk or in memory, which can change.

@@ -10,7 +10,7 @@ use super::broker::{Broker, is_in_handler};
 use super::message::{Message, Receipt};
 use super::options::OnFull;
 use super::shared::Shared;
-use crate::buffer::{self, Enqueued, Few};
+use crate::buffer::{self, Enqueued, Few, NewMessage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Span, detail, span};
 use crate::interrupt::Interrupt;
@@ -148,9 +148,8 @@ impl Shared {
             Duration::ZERO
         };
         let _span = enqueue_span(messages);
-        let enqueued = self.with_new_messages(messages, |messages| {
-            self.engine.buffer.enqueue(messages, wait, interrupt)
-        })?;
+        let enqueued = self
+            .traced(messages, |messages| self.engine.buffer.enqueue(messages, wait, interrupt))?;
         tell_of(messages, &enqueued);
         Ok(enqueued)
     }
@@ -165,7 +164,7 @@ impl Shared {
             return Ok(None);
         }
         let _span = enqueue_span(messages);
-        let begun = self.with_new_messages(messages, |messages| {
+        let begun = self.traced(messages, |messages| {
             self.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
         });
         match begun {
@@ -176,6 +175,24 @@ impl Shared {
             Err(error) if error.kind() == ErrorKind::Full && self.waits_for_room() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has messages enqueued by `work`, within a span where there are any.
+    fn traced<R>(
+        &self,
+        messages: &[Message<'_>],
+        work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
+    ) -> Result<R> {
+        #[cfg(feature = "opentelemetry")]
+        {
+            use super::telemetry::{end, traceparent};
+            let span = self.telemetry.send(messages);
+            let result = self.with_new_messages(messages, traceparent(&span).as_deref(), work);
+            end(&span, result.is_ok());
+            result
+        }
+        #[cfg(not(feature = "opentelemetry"))]
+        self.with_new_messages(messages, None, work)
     }
 
     fn waits_for_room(&self) -> bool {

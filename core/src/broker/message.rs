@@ -7,6 +7,9 @@ use super::options::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
+/// The header by which a trace goes from message to message.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
 /// A message to enqueue: a queue, a body, and options.
 ///
 /// Borrows what it is given where it can; nothing is copied before the journal does.

@@ -20,6 +20,8 @@ mod prometheus;
 mod recovery;
 mod shared;
 mod stations;
+#[cfg(feature = "opentelemetry")]
+mod telemetry;
 mod verify;
 mod watch;
 mod worker;
@@ -38,6 +40,8 @@ pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
 pub use recovery::Recovery;
+#[cfg(all(feature = "opentelemetry", feature = "tokio"))]
+pub(crate) use telemetry::end as end_span;
 pub use verify::{Problem, VerifyReport, verify, verify_on};
 pub use watch::Watch;
 pub use worker::Worker;

@@ -106,6 +106,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         keepers: Mutex::new(keepers),
         turn: Mutex::new(()),
         clerk: Clerk::default(),
+        #[cfg(feature = "opentelemetry")]
+        telemetry: super::telemetry::Telemetry::new(),
     }))
 }
 

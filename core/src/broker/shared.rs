@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::clerk::{Clerk, refuse_in_callback};
-use super::message::{Dedup, Message};
+use super::message::{Dedup, Message, TRACEPARENT};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
 use crate::buffer::{NewMessage, put_header};
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     /// Held by whoever starts, stops or closes.
     pub(crate) turn: Mutex<()>,
     pub(crate) clerk: Clerk,
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) telemetry: super::telemetry::Telemetry,
 }
 
 impl Shared {
@@ -76,25 +78,37 @@ impl Shared {
         }
     }
 
-    /// Runs `work` with the messages in the words of the buffer. They were checked.
+    /// Runs `work` with the messages in the words of the buffer. They were checked. `trace` is the header of those that have
+    /// none of their own.
     pub(crate) fn with_new_messages<R>(
         &self,
         messages: &[Message<'_>],
+        trace: Option<&str>,
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
         let now = self.engine.buffer.state.clock.recent();
         if let [message] = messages {
-            return work(std::slice::from_ref(&self.new_message(message, now)?));
+            return work(std::slice::from_ref(&self.new_message(message, trace, now)?));
         }
         let new: Result<Vec<NewMessage<'_>>> =
-            messages.iter().map(|message| self.new_message(message, now)).collect();
+            messages.iter().map(|message| self.new_message(message, trace, now)).collect();
         work(&new?)
     }
 
-    fn new_message<'m>(&'m self, message: &'m Message<'_>, now: Moment) -> Result<NewMessage<'m>> {
+    fn new_message<'m>(
+        &'m self,
+        message: &'m Message<'_>,
+        trace: Option<&str>,
+        now: Moment,
+    ) -> Result<NewMessage<'m>> {
         let mut headers = Vec::new();
         for (name, value) in &message.headers {
             put_header(&mut headers, name, value);
+        }
+        if let Some(trace) = trace
+            && !message.headers.iter().any(|(name, _)| name == TRACEPARENT)
+        {
+            put_header(&mut headers, TRACEPARENT, trace);
         }
         Ok(NewMessage {
             queue: self.engine.buffer.state.queues.named(&message.queue)?,

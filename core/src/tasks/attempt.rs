@@ -53,10 +53,11 @@ impl Attempt {
     ) {
         let context = AsyncContext::new(Arc::clone(&self));
         let mut scopes = Scopes::default();
+        let trace = Trace::begin(&self.delivery);
         let result = {
             let mut call = pin!(handler.call(&context, &mut scopes));
             let mut lost = pin!(self.lost.cancelled());
-            std::future::poll_fn(|task| match poll(call.as_mut(), task) {
+            std::future::poll_fn(|task| match trace.poll(call.as_mut(), task) {
                 Poll::Pending => lost.as_mut().poll(task).map(|()| {
                     Err(HandlerError::failed("the handler ran beyond its timeout and its grace"))
                 }),
@@ -65,15 +66,41 @@ impl Attempt {
             .await
         };
         let mut finish = pin!(scopes.finish(result));
-        let result = std::future::poll_fn(|task| poll(finish.as_mut(), task)).await;
+        let result = std::future::poll_fn(|task| trace.poll(finish.as_mut(), task)).await;
+        trace.end(result.is_ok());
         // It is nobody's loss where it was settled or lost before.
         let _ = inbox.finish(&self.delivery, result);
     }
 }
 
-/// Polls a handler's code: what it panics of is a failure, and calls that would wait for it are refused.
-fn poll(code: Pin<&mut impl Future<Output = Result>>, task: &mut Context<'_>) -> Poll<Result> {
-    in_handler(|| code.poll(task)).unwrap_or_else(|panic| {
-        Poll::Ready(Err(HandlerError::failed(format!("the handler panicked: {panic}"))))
-    })
+/// The span of an attempt, where there are any of OpenTelemetry.
+struct Trace(#[cfg(feature = "opentelemetry")] opentelemetry::Context);
+
+impl Trace {
+    fn begin(delivery: &Delivery) -> Self {
+        let _ = delivery;
+        Self(
+            #[cfg(feature = "opentelemetry")]
+            delivery.shared.telemetry.process(delivery),
+        )
+    }
+
+    fn end(&self, succeeded: bool) {
+        let _ = succeeded;
+        #[cfg(feature = "opentelemetry")]
+        crate::broker::end_span(&self.0, succeeded);
+    }
+
+    /// Polls a handler's code: what it panics of is a failure, and calls that would wait for it are refused.
+    fn poll(
+        &self,
+        code: Pin<&mut impl Future<Output = Result>>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result> {
+        #[cfg(feature = "opentelemetry")]
+        let _guard = self.0.clone().attach();
+        in_handler(|| code.poll(task)).unwrap_or_else(|panic| {
+            Poll::Ready(Err(HandlerError::failed(format!("the handler panicked: {panic}"))))
+        })
+    }
 }

@@ -515,5 +515,6 @@ def leave(brokers: Sequence[Broker], grace_max: float) -> None:
 
 def check_duration(name: str, value: _Duration) -> float:
     """The seconds of a duration that libmq takes: from zero to ten years."""
+
 def verify(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The fields of a `VerifyReport`."""

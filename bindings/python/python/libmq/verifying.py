@@ -52,8 +52,9 @@ class VerifyReport:
 
 
 def verify(path: str | os.PathLike[str]) -> VerifyReport:
-    """Reads and checks all of a directory that nobody has open: what an open would read, and every body and dead letter,
-    which an open does not. Changes and makes nothing; a directory that cannot be written to can be verified, too.
+    """Reads and checks all of a directory that nobody has open: what an open would read, and every body and dead
+    letter, which an open does not. Changes and makes nothing; a directory that cannot be written to can be verified,
+    too.
 
     Damage is in the report. Meanwhile nobody can open the directory: an open raises LockedError, and names its last
     owner. Other threads run meanwhile.

@@ -1,5 +1,12 @@
 //! Copies of a broker that works, on a real disk: what they are made of, and a ledger of what has to be in them.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test's helpers are the test's own"
+)]
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -37,13 +44,13 @@ fn end_of(number: u64, attempt: u32) -> End {
 
 /// Some stay in a queue that is worked off between the copies alone.
 fn queue_of(number: u64) -> &'static str {
-    if number % 4 == 0 { "kept" } else { "jobs" }
+    if number.is_multiple_of(4) { "kept" } else { "jobs" }
 }
 
 /// A message's body, of which nobody could make up another one's.
 fn body_of(number: u64) -> Vec<u8> {
     let mut body = number.to_le_bytes().to_vec();
-    let bytes = if number % 50 == 0 { 9_000 } else { 20 + number % 300 };
+    let bytes = if number.is_multiple_of(50) { 9_000 } else { 20 + number % 300 };
     body.extend((0..bytes).map(|at| (number.wrapping_mul(31).wrapping_add(at) % 251) as u8));
     body
 }
@@ -72,7 +79,7 @@ impl Ledger {
             }
             let number = producer * RANGE + n;
             self.begun[place].store(n + 1, Ordering::SeqCst);
-            let level = if n % 20 == 0 { Durability::Sync } else { Durability::Os };
+            let level = if n.is_multiple_of(20) { Durability::Sync } else { Durability::Os };
             let message = Message::new(queue_of(number), body_of(number)).durability(level);
             match broker.enqueue(message) {
                 Ok(_) => {}

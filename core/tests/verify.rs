@@ -1,5 +1,11 @@
 //! Verifying directories on a real disk: what is found, and that nothing is changed by looking.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test's helpers are the test's own"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

@@ -276,8 +276,9 @@ class Broker {
   }
 
   async backup(path) {
-    kinds.text('path', path);
-    this.#unsupported('backup');
+    const to = pathOf(path);
+    this.#check();
+    return promised((promise) => this.#native.backup(promise, to));
   }
 
   #check() {
@@ -367,16 +368,14 @@ class Broker {
 let watchesExit = false;
 
 async function open(path, options) {
-  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
-  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  const at = pathOf(path);
   const { log, scope, ...init } = optionsOf('broker', options);
-  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
   if (scope !== undefined) throw unsupported('scope');
   if (!watchesExit) {
     watchesExit = true;
     process.on('exit', () => environment.shut());
   }
-  const number = await promised((promise) => environment.open(promise, path, init, differing(init))).catch((error) => {
+  const number = await promised((promise) => environment.open(promise, at, init, differing(init))).catch((error) => {
     throw withGiven('broker', init, error);
   });
   const broker = new Broker(
@@ -394,8 +393,15 @@ function differing({ lockTimeout, ...init }) {
 }
 
 async function verify(path) {
-  kinds.text('path', path);
-  throw unsupported('verify');
+  const at = pathOf(path);
+  return promised((promise) => environment.verify(promise, at));
+}
+
+function pathOf(path) {
+  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
+  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
+  return path;
 }
 
 function receiptsOf(flat) {

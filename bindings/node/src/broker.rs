@@ -61,6 +61,12 @@ impl Environment {
         });
     }
 
+    /// Verifies a directory; the promise brings the report.
+    #[napi(catch_unwind)]
+    pub fn verify(&self, promise: f64, path: String) {
+        call::run(&self.inner, promise, move || libmq::verify(path).map(Value::Report));
+    }
+
     /// Nobody has a broker any more: it ends as with the environment.
     #[napi(catch_unwind)]
     pub fn forsake(&self, broker: u32) {
@@ -241,6 +247,12 @@ impl NativeBroker {
     #[napi(catch_unwind)]
     pub fn snapshot(&self, promise: f64) {
         self.call(promise, |broker, _| broker.snapshot().map(|()| Value::Nothing));
+    }
+
+    /// Writes a copy of the broker.
+    #[napi(catch_unwind)]
+    pub fn backup(&self, promise: f64, path: String) {
+        self.call(promise, move |broker, _| broker.backup(path).map(|()| Value::Nothing));
     }
 
     /// Sets how many of a queue's handler run at once.

@@ -20,6 +20,7 @@ mod limits;
 mod metrics;
 mod options;
 mod owner;
+mod report;
 mod runs;
 mod settle;
 mod take;

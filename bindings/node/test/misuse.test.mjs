@@ -212,8 +212,11 @@ const CALLS = {
   resume: [(queue, value) => queue.resume(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
   prometheus: [(queue) => queue.prometheus(), { UNSUPPORTED: [undefined] }],
   purge: [(queue, value) => queue.purge(value), { TypeError: [5], INVALID: ['', 'a b'] }],
-  backup: [(queue, value) => queue.backup(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
-  verify: [(_, value) => verify(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
+  backup: [
+    (queue, value) => queue.backup(value),
+    { TypeError: [5, undefined], INVALID: ['', 'a\0b', '/', '.'], IO: ['/no/where/at/all'] },
+  ],
+  verify: [(_, value) => verify(value), { TypeError: [5, undefined], INVALID: ['', 'a\0b', '/no/where', '.'] }],
   cancel: [
     (queue, value) => queue.cancel(value),
     {

@@ -284,17 +284,13 @@ class Broker {
   }
 
   async backup(path) {
-    kinds.text('path', path);
-    this.#unsupported('backup');
+    const to = pathOf(path);
+    this.#check();
+    return promised((promise) => this.#native.backup(promise, to));
   }
 
   #check() {
     if (this.#closed) throw closed();
-  }
-
-  #unsupported(call) {
-    this.#check();
-    calling(() => this.#native.unsupported(call));
   }
 
   #register(queue, call, init) {
@@ -383,16 +379,12 @@ function watchExit() {
 }
 
 async function open(path, options) {
-  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
-  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  const at = pathOf(path);
   const { log: hook, scope, ...init } = optionsOf('broker', options);
-  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
   watchExit();
   const log = hook === undefined ? undefined : new Log(hook);
   try {
-    const number = await promised((promise) =>
-      environment.open(promise, path, init, differing(init), log?.number ?? 0),
-    );
+    const number = await promised((promise) => environment.open(promise, at, init, differing(init), log?.number ?? 0));
     const native = calling(() => environment.broker(number));
     return new Broker(key, native, log, scope);
   } catch (error) {
@@ -407,8 +399,15 @@ function differing({ lockTimeout, ...init }) {
 }
 
 async function verify(path) {
-  kinds.text('path', path);
-  throw unsupported('verify');
+  const at = pathOf(path);
+  return promised((promise) => environment.verify(promise, at));
+}
+
+function pathOf(path) {
+  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
+  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
+  return path;
 }
 
 function receiptsOf(flat) {
@@ -428,10 +427,6 @@ async function endUnsettled(delivery) {
     // Lost or closed meanwhile: it is given back already.
     if (error.code !== 'STALE_LEASE' && error.code !== 'CLOSED') throw error;
   }
-}
-
-function unsupported(what) {
-  return new LibmqError('UNSUPPORTED', `${what} is not supported by this version`);
 }
 
 module.exports = { Broker, open, verify };

@@ -510,8 +510,18 @@ export class Broker<S = unknown> implements AsyncDisposable {
   cancel(id: bigint | string): Promise<boolean>;
   /** Removes all messages of a queue that nobody holds; resolves to how many. Dead letters stay. */
   purge(queue: string): Promise<number>;
-  /** Copies the broker elsewhere. Not there yet: `UNSUPPORTED`. */
-  backup(path: string): Promise<void>;
+  /**
+   * Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on. The copy is complete
+   * with everything that was answered before the call, whole to one moment not before it, and can be opened like any
+   * directory, also beside this one: as after a close at that moment, but that what was in flight is ready again, uncounted.
+   * Of a broker without files it is an ordinary directory.
+   *
+   * The directory above has to be there. What fails leaves nothing behind. A close meanwhile ends it.
+   *
+   * Rejects with `INVALID` for what is something else than an empty directory, or lies in the broker's own, `STORAGE_FULL`
+   * and `IO` naming the path, `CORRUPT` where the broker's own files have lost bytes, `POISONED`, `CLOSED`.
+   */
+  backup(path: string | URL): Promise<void>;
 }
 
 /**
@@ -526,8 +536,51 @@ export function open<S extends object | undefined = undefined>(
   options?: BrokerOptions<S>,
 ): Promise<Broker<S>>;
 
-/** Checks a directory that nobody has open. Not there yet: `UNSUPPORTED`. */
-export function verify(path: string): Promise<never>;
+/** Something that {@link verify} has found to be wrong. */
+export interface Problem {
+  /** `CORRUPT` for damage, `IO` for a file that cannot be read. */
+  readonly kind: ErrorCode;
+  /** The file concerned, or the directory where a file is missing. */
+  readonly path: string;
+  /** Where in the file, if that is known; of the log where the path is the directory. */
+  readonly offset: number | null;
+  /** What is wrong, in a sentence. */
+  readonly text: string;
+}
+
+/** What {@link verify} has found; with problems, as far as could be told. */
+export interface VerifyReport {
+  /** Whether there is no problem. */
+  readonly sound: boolean;
+  /** Live messages. */
+  readonly messages: number;
+  readonly deadLetters: number;
+  /** Messages that were being handled when the process died that had the directory open last. */
+  readonly suspects: number;
+  /** Records that an open would replay. */
+  readonly records: number;
+  /** Bytes of a torn tail: at the end of the log, never promised to anybody. They are no problem. */
+  readonly droppedBytes: number;
+  readonly segments: number;
+  /** Bytes that all files in the directory have. */
+  readonly bytes: number;
+  /** Where the newest snapshot begins, if there is one. */
+  readonly snapshot: number | null;
+  /** Whether the broker was closed in order; else its process died, or the machine. */
+  readonly closed: boolean;
+  /** What is damaged, in the order it was found: at most 1000, and then nothing more was looked at. */
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Reads and checks all of a directory that nobody has open: what an open would read, and every body and dead letter, which
+ * an open does not. Changes and makes nothing; a directory that cannot be written to can be verified, too. Damage is in the
+ * report. Meanwhile nobody can open the directory: an open is `LOCKED`, and names its last owner.
+ *
+ * Rejects where there is nothing to look at: `INVALID` for what is no directory of libmq, `LOCKED` while somebody has it
+ * open, `UNSUPPORTED` for another version of the format, `IO`.
+ */
+export function verify(path: string | URL): Promise<VerifyReport>;
 
 export type ErrorCode =
   | 'INVALID'

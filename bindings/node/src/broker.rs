@@ -62,6 +62,12 @@ impl Environment {
         });
     }
 
+    /// Verifies a directory; the promise brings the report.
+    #[napi(catch_unwind)]
+    pub fn verify(&self, promise: f64, path: String) {
+        call::run(&self.inner, promise, move || libmq::verify(path).map(Value::Report));
+    }
+
     /// Nobody has a broker any more: it ends as with the environment.
     #[napi(catch_unwind)]
     pub fn forsake(&self, broker: u32) {
@@ -133,12 +139,6 @@ impl NativeBroker {
         object.set("snapshot", found.snapshot.map(|position| position as f64))?;
         object.set("duration", ms(found.duration))?;
         Ok(object)
-    }
-
-    /// Refuses a closed broker.
-    #[napi(catch_unwind)]
-    pub fn check_open(&self) -> Result<()> {
-        self.opened.owner.broker.check_open().map_err(thrown)
     }
 
     /// Registers a handler; answers the number of its inbox.
@@ -244,6 +244,12 @@ impl NativeBroker {
         self.call(promise, |broker, _| broker.snapshot().map(|()| Value::Nothing));
     }
 
+    /// Writes a copy of the broker.
+    #[napi(catch_unwind)]
+    pub fn backup(&self, promise: f64, path: String) {
+        self.call(promise, move |broker, _| broker.backup(path).map(|()| Value::Nothing));
+    }
+
     /// Sets how many of a queue's handler run at once.
     #[napi(catch_unwind)]
     pub fn scale(&self, queue: String, most: f64) -> Result<()> {
@@ -284,16 +290,6 @@ impl NativeBroker {
     pub fn advance(&self, time: f64) -> Result<()> {
         let broker = &self.opened.owner.broker;
         guarded(broker, || broker.advance(duration(time))).map_err(thrown)
-    }
-
-    /// Refuses what this version does not have, as every language does.
-    #[napi(catch_unwind)]
-    pub fn unsupported(&self, call: String) -> Result<()> {
-        self.check_open()?;
-        Err(thrown(Error::new(
-            ErrorKind::Unsupported,
-            format!("{call} is not supported by this version"),
-        )))
     }
 }
 

@@ -21,6 +21,7 @@ mod log;
 mod metrics;
 mod options;
 mod owner;
+mod report;
 mod runs;
 mod settle;
 mod take;

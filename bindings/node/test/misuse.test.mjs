@@ -232,8 +232,11 @@ const CALLS = {
   pause: [(queue, value) => queue.pause(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
   resume: [(queue, value) => queue.resume(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
   purge: [(queue, value) => queue.purge(value), { TypeError: [5], INVALID: ['', 'a b'] }],
-  backup: [(queue, value) => queue.backup(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
-  verify: [(_, value) => verify(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
+  backup: [
+    (queue, value) => queue.backup(value),
+    { TypeError: [5, undefined], INVALID: ['', 'a\0b', '/', '.'], IO: ['/no/where/at/all'] },
+  ],
+  verify: [(_, value) => verify(value), { TypeError: [5, undefined], INVALID: ['', 'a\0b', '/no/where', '.'] }],
   cancel: [
     (queue, value) => queue.cancel(value),
     {

@@ -259,6 +259,12 @@ impl Broker {
         py.detach(|| self.inner.snapshot()).or_raise(py)
     }
 
+    /// Writes a copy of the broker to a directory that is not there yet, or is empty.
+    fn backup(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let path = path_of(path)?;
+        py.detach(|| self.inner.backup(path)).or_raise(py)
+    }
+
     /// Sets how many of a queue's handler run at once.
     fn scale(
         &self,

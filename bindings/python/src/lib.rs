@@ -27,6 +27,7 @@ mod options;
 mod receipt;
 mod said;
 mod values;
+mod verify;
 mod waiting;
 mod worker;
 
@@ -57,6 +58,8 @@ mod _native {
     use super::receipt::Receipt;
     #[pymodule_export]
     use super::values::check_duration;
+    #[pymodule_export]
+    use super::verify::verify;
     #[pymodule_export]
     use super::worker::Worker;
 }

@@ -440,9 +440,12 @@ def test_paths(tmp_path: Path) -> None:
         assert locked.value.since.tzinfo is datetime.UTC
         assert locked.value.retryable
         assert locked.value.path == str(tmp_path / "q")
-    with pytest.raises(libmq.Error) as unsupported:
-        libmq.verify(tmp_path)
-    assert unsupported.value.code == "UNSUPPORTED"
+        with pytest.raises(libmq.LockedError):
+            libmq.verify(tmp_path / "q")
+    for path in (tmp_path / "nothing", tmp_path / "other", file, ""):
+        refused(libmq.InvalidError, lambda path=path: libmq.verify(path), path)
+    refused(TypeError, lambda: libmq.verify(5), 5)  # type: ignore[arg-type]
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_every_call_after_close(broker: libmq.Broker, delivery: libmq.Delivery) -> None:
@@ -496,7 +499,6 @@ def test_every_call_after_close(broker: libmq.Broker, delivery: libmq.Delivery) 
 
 def test_what_is_not_there_yet_says_so(broker: libmq.Broker) -> None:
     calls: list[Callable[[], object]] = [
-        lambda: broker.backup("b"),
         broker.prometheus,
         lambda: broker.override(int, str),
         lambda: asyncio.run(broker.aenqueue("q", 1)),

@@ -583,6 +583,30 @@ impl Broker {
         self.shared.snapshots.take(&self.shared.engine)
     }
 
+    /// Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on. The copy is
+    /// complete with everything that was answered before the call, whole to one moment not before it, and can be opened
+    /// like any directory, also beside this one: as after a close at that moment, but that what was in flight is ready
+    /// again, uncounted. Of a broker without files it is an ordinary directory.
+    ///
+    /// The directory above `to` has to be there. What fails leaves nothing behind. A close meanwhile ends it.
+    ///
+    /// # Errors
+    /// `INVALID` for a `to` that is empty, is something else than an empty directory, or lies in the broker's own;
+    /// `STORAGE_FULL` and `IO`, naming the path; `CORRUPT` where the broker's own files have lost bytes; `POISONED`,
+    /// `CLOSED`, `FORKED`.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
+        super::backup::write(&self.shared, to.as_ref())
+    }
+
+    /// As [`Broker::backup`], to a storage that is empty.
+    ///
+    /// # Errors
+    /// As [`Broker::backup`]. What fails leaves what it has written.
+    #[doc(hidden)]
+    pub fn backup_on(&self, target: &dyn Storage) -> Result<()> {
+        super::backup::write_on(&self.shared, target)
+    }
+
     /// Moves a manual clock, and does what is due then.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The public face: brokers, messages, deliveries, options.
 
 mod backoff;
+mod backup;
 mod begun;
 mod broker;
 mod clerk;
@@ -21,6 +22,7 @@ mod shared;
 mod stations;
 #[cfg(feature = "opentelemetry")]
 mod telemetry;
+mod verify;
 mod watch;
 mod worker;
 
@@ -40,5 +42,6 @@ pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};
 pub use recovery::Recovery;
 #[cfg(all(feature = "opentelemetry", feature = "tokio"))]
 pub(crate) use telemetry::end as end_span;
+pub use verify::{Problem, VerifyReport, verify, verify_on};
 pub use watch::Watch;
 pub use worker::Worker;

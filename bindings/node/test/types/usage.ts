@@ -67,7 +67,10 @@ export async function uses(): Promise<void> {
     if (error instanceof LibmqError && error.code === 'TIMEOUT' && error.retryable) return;
     throw error;
   });
-  await verify('elsewhere');
+  await broker.backup(new URL('file:///elsewhere'));
+  const report = await verify('elsewhere');
+  const first: number | null | undefined = report.problems[0]?.offset;
+  console.log(report.sound, report.deadLetters, first);
   await broker.close();
   console.log(sum, isNew, receipts.length, ready);
 }

@@ -35,8 +35,9 @@ from libmq.errors import (
     TooLargeError,
 )
 from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
-from libmq.opening import open, verify
+from libmq.opening import open
 from libmq.outcomes import Cancelled, Reject, Release, Retry
+from libmq.verifying import Problem, VerifyReport, verify
 
 __all__ = [
     "Backoff",
@@ -60,6 +61,7 @@ __all__ = [
     "Metrics",
     "NotFoundError",
     "PoisonedError",
+    "Problem",
     "QueueMetrics",
     "Receipt",
     "Recovery",
@@ -70,6 +72,7 @@ __all__ = [
     "StorageFullError",
     "TimeoutError",
     "TooLargeError",
+    "VerifyReport",
     "open",
     "verify",
 ]

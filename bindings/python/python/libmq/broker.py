@@ -163,10 +163,6 @@ class Broker(_native.Broker):
         """What opening found."""
         return Recovery(**self._recovery())
 
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copies the broker into another directory. Not supported by this version."""
-        self._unsupported("backup")
-
     def prometheus(self) -> str:
         """The figures as Prometheus reads them. Not supported by this version."""
         self._unsupported("prometheus")

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from libmq._native import Backoff
 from libmq.broker import Broker
-from libmq.calling import unsupported
 
 
 def open(
@@ -75,9 +74,3 @@ def open(
     """
     given = dict(locals())
     return Broker(given.pop("path"), given)
-
-
-def verify(path: str | os.PathLike[str]) -> None:
-    """Checks a broker's directory without opening it. Not supported by this version."""
-    os.fspath(path)
-    raise unsupported("verify")

@@ -9,6 +9,7 @@ mod dead_letters;
 mod delivery;
 mod enqueue;
 mod handler;
+mod handlers;
 mod inbox;
 #[cfg(feature = "json")]
 mod json;
@@ -29,12 +30,12 @@ mod worker;
 pub use backoff::Backoff;
 pub use begun::Begun;
 pub use broker::Broker;
-#[cfg(feature = "tokio")]
-pub(crate) use broker::in_handler;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use delivery::{Context, Delivery};
 pub use enqueue::Enqueueing;
 pub use handler::{HandlerError, HandlerOptions};
+#[cfg(feature = "tokio")]
+pub(crate) use handlers::in_handler;
 pub use inbox::{Inbox, Next};
 pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};

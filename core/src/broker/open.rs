@@ -80,6 +80,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
             engine.buffer.journal.poison(Error::closed());
             engine.buffer.journal.rest();
             engine.buffer.journal.take_back();
+            engine.buffer.state.events.dismiss();
         })?;
     // Logged; and nothing is held yet in this opening.
     marks.clear_all();

@@ -9,6 +9,8 @@ if component fmt rustfmt; then cargo fmt --all --check; else skip "formatting: r
 say "lints"
 if component clippy clippy; then
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+	# As the libraries for other languages are built.
+	cargo clippy --package libmq --no-default-features --quiet -- --deny warnings
 else
 	skip "lints: clippy is not installed"
 fi

@@ -10,21 +10,32 @@ if [ ! -e "$package/libmq.node" ]; then
 	exit 0
 fi
 
-# Tools that are fetched once, and kept beside what is built.
+# Tools, and libraries that the package is to get on with, which are fetched once and kept beside what is built.
 tools="$target/node-tools"
-tool() {
-	[ -x "$tools/node_modules/.bin/$1" ] && return 0
-	mkdir -p "$tools"
-	(cd "$tools" && npm install --silent --no-save --no-audit --no-fund \
-		typescript@5.9 @types/node@20 prettier@3 >"$target/install.log" 2>&1) || return 1
-	[ -x "$tools/node_modules/.bin/$1" ]
+are_there() {
+	[ -x "$tools/node_modules/.bin/tsc" ] && [ -d "$tools/node_modules/zod" ]
 }
+fetched() {
+	are_there && return 0
+	mkdir -p "$tools"
+	(cd "$tools" && npm install --silent --no-save --no-audit --no-fund typescript@5.9 @types/node@20 prettier@3 \
+		@standard-schema/spec@1 zod@4 valibot@1 >"$target/install.log" 2>&1) || return 1
+	are_there
+}
+export LIBMQ_NODE_TOOLS="$tools"
 
 say "Node: form and types"
-if need npm npm && tool tsc; then
+if need npm npm && fetched; then
 	"$tools/node_modules/.bin/prettier" --check --log-level warn "$package/**/*.{js,mjs,ts}" "tests/**/*.mjs" \
 		"examples/**/*.mjs" "benches/**/*.mjs"
 	"$tools/node_modules/.bin/tsc" --project "$package/test/types" --typeRoots "$tools/node_modules/@types"
+	# Others' types are found only from beside them.
+	mkdir -p "$tools/types" "$tools/node_modules/@libmq"
+	ln -sfn "$PWD/$package" "$tools/node_modules/@libmq/node"
+	cp "$package/test/types/schemas.ts" "$tools/types"
+	"$tools/node_modules/.bin/tsc" --noEmit --strict --target ES2022 --lib ES2023,ESNext.Disposable --module NodeNext \
+		--moduleResolution NodeNext --skipLibCheck --typeRoots "$tools/node_modules/@types" --types node \
+		"$tools/types/schemas.ts"
 else
 	skip "Node's types and form: npm could not fetch typescript and prettier"
 fi

@@ -11,4 +11,5 @@ python_tool pytest "pytest>=8" || { skip "Python: pytest cannot be installed"; e
 tail -n 1 "$target/orders-py.log" | sed "s|^|orders-py: |"
 
 driven Python conformance LIBMQ_PLAYER "python .venv/bin/python tests/conformance/python/play.py"
+driven "Python on a loop" conformance LIBMQ_PLAYER "python env LIBMQ_PLAY_ASYNC=1 .venv/bin/python tests/conformance/python/play.py"
 driven Python kill LIBMQ_KILL_WORKER "Python .venv/bin/python tests/kill/worker.py"

@@ -8,7 +8,7 @@ use libmq::{Broker, Durability, Message, Options};
 /// Messages in the air at once.
 const BATCH: usize = 100;
 
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let work = arguments.next().unwrap_or_default();
     let count: usize = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -19,26 +19,27 @@ fn main() {
         .snapshot_interval(Duration::from_secs(3600))
         .snapshot_threshold(u64::MAX)
         .sync_interval(Duration::from_secs(3600));
-    let broker = Broker::open(&dir, options).expect("it opens");
+    let broker = Broker::open(&dir, options)?;
     let body = [b'x'; 100];
     for start in (0..count).step_by(BATCH) {
         let batch = BATCH.min(count - start);
         for number in 0..batch {
-            let message = Message::new("jobs", &body);
+            let message = Message::new("jobs", &body[..]);
             let message = match work.as_str() {
                 "keyed" => message.dedup_key(format!("key-{}", start + number)),
                 _ => message,
             };
-            broker.enqueue(message).expect("it is enqueued");
+            broker.enqueue(message)?;
         }
         if work == "enqueue" {
             continue;
         }
         for _ in 0..batch {
-            let delivery = broker.receive("jobs", Duration::ZERO, None).expect("it is received");
-            delivery.expect("one is there").ack().expect("it is acked");
+            let delivery = broker.receive("jobs", Duration::ZERO, None)?;
+            delivery.ok_or("one is missing")?.ack()?;
         }
     }
-    broker.close(Duration::from_secs(10)).expect("it closes");
-    let _ = std::fs::remove_dir_all(dir);
+    broker.close(Duration::from_secs(10))?;
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
 }

@@ -18,6 +18,8 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     path: Option<PathBuf>,
+    /// Where in the file, for damage.
+    offset: Option<u64>,
     os_code: Option<i32>,
     owner: Option<LockOwner>,
 }
@@ -113,6 +115,7 @@ impl Error {
             kind,
             message: message.into(),
             path: None,
+            offset: None,
             os_code: None,
             owner: None,
         }))
@@ -128,6 +131,10 @@ impl Error {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
+    }
+
+    pub(crate) fn offset(&self) -> Option<u64> {
+        self.0.offset
     }
 
     /// The operating system's error number, if it was asked.
@@ -187,11 +194,10 @@ impl Error {
 
     pub(crate) fn corrupt(path: impl Into<PathBuf>, offset: u64, what: impl fmt::Display) -> Self {
         let path = path.into();
-        Self::new(
-            ErrorKind::Corrupt,
-            format!("{} is damaged at offset {offset}: {what}", path.display()),
-        )
-        .at(path)
+        let text = format!("{} is damaged at offset {offset}: {what}", path.display());
+        let mut error = Self::new(ErrorKind::Corrupt, text).at(path);
+        error.0.offset = Some(offset);
+        error
     }
 
     pub(crate) fn stale_lease() -> Self {

@@ -54,3 +54,5 @@ pub const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 pub const RECEIVE_MAX: usize = 10_000;
 /// Brokers with a directory that one process may have open.
 pub const LOCKS_MAX: usize = 1024;
+/// Problems that a `verify` reports; it looks no further when it has found so many.
+pub const PROBLEMS_MAX: usize = 1000;

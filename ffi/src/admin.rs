@@ -1,6 +1,6 @@
 //! Administration: what is done to a broker while it works.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::boundary;
 use crate::broker::PATH_BYTES_MAX;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{libmq_broker, libmq_error};
+use crate::report;
 use crate::status::libmq_status;
 
 /// Sets how many of a queue's handler run at once, 1 to 1024, until its next registration or the close. Those that run
@@ -116,10 +117,15 @@ pub unsafe extern "C" fn libmq_snapshot(
     boundary::broker(&from_c!(), broker, err, |open| open.broker.snapshot())
 }
 
-/// Writes a copy of the directory to another one while the broker works. Not supported by this version: answers
-/// `LIBMQ_E_UNSUPPORTED`.
+/// Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on. The copy is complete
+/// with everything that was answered before the call, whole to one moment not before it, and can be opened like any
+/// directory, also beside this one: as after a close at that moment, but that what was in flight is ready again,
+/// uncounted. Of a broker without files it is an ordinary directory.
 ///
-/// Any thread.
+/// Any thread; it takes as long as writing and syncing the copy does. The directory above `to` has to be there. What fails
+/// leaves nothing behind. A close meanwhile ends it. Answers `LIBMQ_E_INVALID` for a `to` that is empty, is something else
+/// than an empty directory, or lies in the broker's own; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the path;
+/// `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_backup(
@@ -128,15 +134,23 @@ pub unsafe extern "C" fn libmq_backup(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     let c = from_c!();
-    boundary::unsupported(&c, broker, err, "backup", |_| {
-        c.required_text("to", to, PATH_BYTES_MAX).map(drop)
+    boundary::broker(&c, broker, err, |open| {
+        open.broker.check_open()?;
+        open.broker.backup(c.required_text("to", to, PATH_BYTES_MAX)?)
     })
 }
 
-/// Reads all of a directory that no broker has open, and reports on it. Not supported by this version: answers
-/// `LIBMQ_E_UNSUPPORTED`.
+/// Reads and checks all of a directory that no broker has open: what an open would read, and every body and dead letter,
+/// which an open does not. Changes and makes nothing. `*out_report_json` is an object with `sound` (no problem), and, with
+/// problems as far as could be told, `messages`, `dead_letters`, `suspects`, `records` (that an open would replay),
+/// `dropped_bytes` (of a torn tail, which is no problem), `segments`, `bytes` (of all files), `snapshot` (the position it
+/// begins at, or null), `closed` (it was closed in order), and `problems`: a list, of at most 1000, of objects with `kind`
+/// (`"CORRUPT"` for damage, `"IO"` for a file that cannot be read), `path`, `offset` (in the file, or null) and `text`.
 ///
-/// Any thread. The caller frees `*out_report_json` with `libmq_string_free`; on failure it is NULL.
+/// Any thread. Damage is in the report, and the call succeeds. Meanwhile an open of the directory is `LIBMQ_E_LOCKED`. The
+/// caller frees `*out_report_json` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_INVALID` for what is no
+/// directory of libmq, `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
+/// format, `LIBMQ_E_IO`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_verify(
@@ -147,9 +161,10 @@ pub unsafe extern "C" fn libmq_verify(
     let c = from_c!();
     let out = c.emptied("out_report_json", out_report_json, ptr::null_mut());
     boundary::plain(&c, err, || {
-        let _nothing_to_report = out?;
-        c.required_text("path", path, PATH_BYTES_MAX)?;
-        Err(boundary::not_yet("verify"))
+        let out = out?;
+        let report = libmq::verify(c.required_text("path", path, PATH_BYTES_MAX)?)?;
+        out.write(CString::new(report::json(&report)).unwrap_or_default().into_raw());
+        Ok(())
     })
 }
 

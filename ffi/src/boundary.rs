@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libmq::{Broker, Delivery, Error, ErrorKind, Result};
+use libmq::{Delivery, Error, ErrorKind, Result};
 
 use crate::error;
 use crate::from_c::FromC;
@@ -35,21 +35,6 @@ pub(crate) fn broker(
     let result = libmq_broker::find(handle)
         .and_then(|open| guarded(|| work(&open), || open.broker.poison(CAUGHT)));
     answer(c, err, result)
-}
-
-/// A call on a broker that a later version will do; here it is refused when everything else about it is right.
-pub(crate) fn unsupported(
-    c: &FromC,
-    handle: *const libmq_broker,
-    err: *mut *mut libmq_error,
-    call: &str,
-    check: impl FnOnce(&Broker) -> Result<()>,
-) -> libmq_status {
-    broker(c, handle, err, |open| {
-        open.broker.check_open()?;
-        check(&open.broker)?;
-        Err(not_yet(call))
-    })
 }
 
 /// A call on a delivery, which stays what it is.
@@ -113,10 +98,6 @@ pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>, on_panic: impl FnOnce
     })
 }
 
-pub(crate) fn not_yet(call: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{call} is not supported by this version"))
-}
-
 fn gone() -> Error {
     Error::new(ErrorKind::BadHandle, "the delivery was settled")
 }
@@ -155,7 +136,7 @@ mod tests {
     use std::ptr;
     use std::time::Duration;
 
-    use libmq::{Message, Options};
+    use libmq::{Broker, Message, Options};
 
     use super::*;
     use crate::error::{libmq_error_code, libmq_error_free};

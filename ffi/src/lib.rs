@@ -31,6 +31,7 @@ mod message;
 mod metrics;
 mod options;
 mod receive;
+mod report;
 mod settle;
 mod status;
 mod wakeup;

@@ -294,6 +294,56 @@ static void waiting_for_rest_can_run_out(void) {
   libmq_broker_free(broker);
 }
 
+/* What a report says: the text behind a field's name, up to the field's end. */
+static bool says(const char *report, const char *field) {
+  const char *found = strstr(report, field);
+  return found != NULL && strchr(",}", found[strlen(field)]) != NULL;
+}
+
+static void a_copy_is_a_directory_like_any_other(void) {
+  libmq_broker *broker = NULL, *copy = NULL;
+  char *report = NULL;
+  CHECK_OK(libmq_broker_open("copied", NULL, &broker, NULL));
+  enqueue_text(broker, "q", "one");
+  enqueue_text(broker, "q", "two");
+  libmq_delivery *held = receive_now(broker, "q");
+  CHECK_OK(libmq_backup(broker, "copy", NULL));
+  CHECK_ERROR(libmq_backup(broker, "copy", &error), LIBMQ_E_INVALID, "not empty");
+  CHECK_ERROR(libmq_backup(broker, "copied/below", &error), LIBMQ_E_INVALID, "own directory");
+  CHECK_ERROR(libmq_backup(broker, "no/where", &error), LIBMQ_E_IO, "no");
+  CHECK_STATUS(libmq_backup(broker, "", NULL), LIBMQ_E_INVALID);
+  CHECK_STATUS(libmq_backup(broker, NULL, NULL), LIBMQ_E_INVALID);
+  CHECK_OK(libmq_delivery_ack(held, NULL));
+
+  CHECK_ERROR(libmq_verify("copied", &report, &error), LIBMQ_E_LOCKED, "open");
+  CHECK(report == NULL);
+  CHECK_OK(libmq_verify("copy", &report, NULL));
+  CHECK(says(report, "\"sound\":true") && says(report, "\"closed\":true") && says(report, "\"messages\":2"));
+  CHECK(says(report, "\"problems\":[]"));
+  libmq_string_free(report);
+  CHECK_STATUS(libmq_verify("copy", NULL, NULL), LIBMQ_E_INVALID);
+
+  CHECK_OK(libmq_broker_open("copy", NULL, &copy, NULL));
+  libmq_delivery *again = receive_now(copy, "q");
+  CHECK(libmq_delivery_attempt(again) == 1);
+  CHECK_OK(libmq_delivery_ack(again, NULL));
+  close_and_free(copy);
+  close_and_free(broker);
+}
+
+static void damage_is_told_by_a_report(void) {
+  char *report = NULL;
+  libmq_broker *broker = NULL;
+  CHECK_OK(libmq_broker_open("verified", NULL, &broker, NULL));
+  enqueue_text(broker, "q", "x");
+  close_and_free(broker);
+  FILE *segment = fopen("verified/00000001.segment", "r+b");
+  CHECK(segment != NULL && fputc('L', segment) == 'L' && fclose(segment) == 0);
+  CHECK_OK(libmq_verify("verified", &report, NULL));
+  CHECK(says(report, "\"sound\":false") && says(report, "\"kind\":\"CORRUPT\"") && says(report, "\"offset\":0"));
+  libmq_string_free(report);
+}
+
 int main(void) {
   RUN(messages_outlive_a_close);
   RUN(freeing_without_a_close_is_a_crash_that_loses_nothing);
@@ -308,5 +358,7 @@ int main(void) {
   RUN(a_close_ends_those_who_wait);
   RUN(a_free_ends_those_who_wait);
   RUN(waiting_for_rest_can_run_out);
+  RUN(a_copy_is_a_directory_like_any_other);
+  RUN(damage_is_told_by_a_report);
   return finished();
 }

@@ -456,15 +456,6 @@ static void metrics_come_as_text_for_prometheus(void) {
   close_and_free(broker);
 }
 
-static void what_is_not_there_yet_says_so_by_name(void) {
-  libmq_broker *broker = open_memory();
-  char *text = NULL;
-  CHECK_ERROR(libmq_backup(broker, "to", &error), LIBMQ_E_UNSUPPORTED, "backup");
-  CHECK_ERROR(libmq_verify("path", &text, &error), LIBMQ_E_UNSUPPORTED, "verify");
-  CHECK(text == NULL);
-  close_and_free(broker);
-}
-
 int main(void) {
   RUN(what_goes_in_comes_out);
   RUN(what_was_not_said_has_its_default);
@@ -484,6 +475,5 @@ int main(void) {
   RUN(a_full_broker_says_so);
   RUN(a_receive_waits_for_what_comes);
   RUN(metrics_come_as_text_for_prometheus);
-  RUN(what_is_not_there_yet_says_so_by_name);
   return finished();
 }

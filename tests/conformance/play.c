@@ -140,6 +140,23 @@ static bool set_options(libmq_options *to, const struct fields *from, const stru
   return good;
 }
 
+/* The directory that a name means: beside the broker's, or in it. */
+static const char *place_of(const char *name) {
+  bool is_inside = strncmp(name, "./", 2) == 0;
+  const char *slash = strrchr(directory, '/');
+  size_t before = is_inside ? strlen(directory) : slash == NULL ? 0 : (size_t)(slash - directory);
+  if (*name == 0) return name;
+  char *path = allocate(before + strlen(name) + 2, 1);
+  sprintf(path, "%.*s%s%s", (int)before, directory, before == 0 ? "" : "/", is_inside ? name + 2 : name);
+  return path;
+}
+
+/* The directory that a key of the step names; the broker's where there is none. */
+static const char *place_in(const struct fields *step, const char *key) {
+  const char *name = get(step, key);
+  return name == NULL ? directory : place_of(name);
+}
+
 /* Opens the directory with the scenario's options and those of the step; NULL if that failed as it was expected to. */
 static libmq_broker *open_with(const struct fields *step) {
   libmq_options *merged = libmq_options_new();
@@ -147,7 +164,7 @@ static libmq_broker *open_with(const struct fields *step) {
   libmq_error *error;
   libmq_status status;
   bool good = set_options(merged, &options, step) && (step == &options || set_options(merged, step, step));
-  if (good && !SUCCEEDED(step, libmq_broker_open(directory, merged, &opened, &error))) opened = NULL;
+  if (good && !SUCCEEDED(step, libmq_broker_open(place_in(step, "path"), merged, &opened, &error))) opened = NULL;
   libmq_options_free(merged);
   return opened;
 }
@@ -473,18 +490,48 @@ static void dead_letters(const struct fields *step) {
   libmq_dead_letters_free(letters);
 }
 
+/* Compares the numbers of a report with what is expected of them. */
+static void expect_report(const struct fields *step, const char *json, const char *const names[], size_t len) {
+  for (size_t i = 0; i < len; i++) {
+    char key[64];
+    snprintf(key, sizeof key, "\"%s\":", names[i]);
+    const char *found = strstr(json, key);
+    if (found == NULL) WRONG("the report has no %s", names[i]);
+    expect_number(step, "expect.", names[i], strtoll(found + strlen(key), NULL, 10));
+  }
+}
+
 static void recovery(const struct fields *step) {
-  static const char *names[] = {"messages", "dead_letters", "suspects"};
+  static const char *const names[] = {"messages", "dead_letters", "suspects"};
   char *json = NULL;
   libmq_error *error;
   libmq_status status;
   if (!SUCCEEDED(step, libmq_recovery_json(broker, &json, &error))) return;
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+  expect_report(step, json, names, sizeof names / sizeof *names);
+  libmq_string_free(json);
+}
+
+static void backup(const struct fields *step) {
+  libmq_error *error;
+  libmq_status status;
+  SUCCEEDED(step, libmq_backup(broker, place_of(need(step, "to")), &error));
+}
+
+static void verify(const struct fields *step) {
+  static const char *const names[] = {"messages", "dead_letters", "suspects", "dropped_bytes"};
+  static const char *const truths[] = {"sound", "closed"};
+  char *json = NULL;
+  libmq_error *error;
+  libmq_status status;
+  if (!SUCCEEDED(step, libmq_verify(place_in(step, "path"), &json, &error))) return;
+  expect_report(step, json, names, sizeof names / sizeof *names);
+  for (size_t i = 0; i < sizeof truths / sizeof *truths; i++) {
     char key[64];
-    snprintf(key, sizeof key, "\"%s\":", names[i]);
+    snprintf(key, sizeof key, "\"%s\":", truths[i]);
     const char *found = strstr(json, key);
-    if (found == NULL) WRONG("the recovery report has no %s", names[i]);
-    expect_number(step, "expect.", names[i], strtoll(found + strlen(key), NULL, 10));
+    if (found == NULL) WRONG("the report has no %s", truths[i]);
+    bool is_so = strncmp(found + strlen(key), "true", 4) == 0;
+    expect_text(step, "expect.", truths[i], is_so ? "true" : "false");
   }
   libmq_string_free(json);
 }
@@ -510,6 +557,14 @@ static void open_step(const struct fields *step) {
   handlers.len = 0;
 }
 
+static void open_again_step(const struct fields *step) {
+  libmq_broker *again = open_with(step);
+  if (again == NULL) return;
+  libmq_status status = libmq_broker_close(again, TIMEOUT_MS, NULL);
+  if (status != LIBMQ_OK) WRONG("the close answers %s", libmq_status_name(status));
+  libmq_broker_free(again);
+}
+
 static void kill_step(void) {
   save_names();
   kill(getpid(), SIGKILL);
@@ -521,7 +576,6 @@ static void call_step(const char *action, const struct fields *step) {
   libmq_status status;
   libmq_receipt receipt;
   uint64_t count = 0;
-  char *report = NULL;
 #define IS(name) (strcmp(action, name) == 0)
   if (IS("close")) SUCCEEDED(step, libmq_broker_close(broker, number_or(step, "timeout_ms", TIMEOUT_MS), &error));
   else if (IS("stop")) SUCCEEDED(step, libmq_broker_stop(broker, number_or(step, "timeout_ms", TIMEOUT_MS), &error));
@@ -531,8 +585,8 @@ static void call_step(const char *action, const struct fields *step) {
   else if (IS("scale")) SUCCEEDED(step, libmq_scale(broker, need(step, "queue"), narrow(number_or(step, "n", 0)), &error));
   else if (IS("pause")) SUCCEEDED(step, libmq_pause(broker, need(step, "queue"), &error));
   else if (IS("resume")) SUCCEEDED(step, libmq_resume(broker, need(step, "queue"), &error));
-  else if (IS("backup")) SUCCEEDED(step, libmq_backup(broker, need(step, "to"), &error));
-  else if (IS("verify")) SUCCEEDED(step, libmq_verify(need(step, "path"), &report, &error));
+  else if (IS("backup")) backup(step);
+  else if (IS("verify")) verify(step);
   else if (IS("cancel")) {
     const char *existed = get(step, "expect.existed");
     bool gone = existed != NULL && strcmp(existed, "false") == 0;
@@ -555,7 +609,6 @@ static void call_step(const char *action, const struct fields *step) {
   } else {
     UNKNOWN("this player does not know the step %s", action);
   }
-  libmq_string_free(report);
 #undef IS
 }
 
@@ -570,7 +623,7 @@ static void play(const struct fields *step) {
   const char *action = need(step, "do");
 #define IS(name) (strcmp(action, name) == 0)
   if (IS("open")) open_step(step);
-  else if (IS("open_again")) libmq_broker_free(open_with(step));
+  else if (IS("open_again")) open_again_step(step);
   else if (IS("kill")) kill_step();
   else if (IS("calls") || IS("let_go")) handler_step(action, step);
   else if (IS("ack") || IS("retry") || IS("reject") || IS("release") || IS("extend") || IS("child"))

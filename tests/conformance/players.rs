@@ -162,6 +162,8 @@ pub fn c() -> Result<Player, String> {
         return Err(format!("there is no libmq.so in {}", library.display()));
     }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance-play-c");
+    // Under a name of its own first: another test may be starting the program, or making it too.
+    let made = program.with_extension(std::process::id().to_string());
     let mut rpath = std::ffi::OsString::from("-Wl,-rpath,");
     rpath.push(&library);
     let compiled = Command::new("cc")
@@ -169,7 +171,7 @@ pub fn c() -> Result<Player, String> {
         .arg(root.join("include"))
         .arg(&source)
         .arg("-o")
-        .arg(&program)
+        .arg(&made)
         .arg("-L")
         .arg(&library)
         .arg(rpath)
@@ -178,6 +180,8 @@ pub fn c() -> Result<Player, String> {
         .map_err(|error| format!("cc could not be run: {error}"))?;
     let complaints = String::from_utf8_lossy(&compiled.stderr);
     assert!(compiled.status.success(), "tests/conformance/play.c does not compile:\n{complaints}");
+    std::fs::rename(&made, &program)
+        .map_err(|error| format!("{} could not be named: {error}", made.display()))?;
     Ok(Player { language: "c", command: vec![program] })
 }
 

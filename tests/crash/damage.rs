@@ -2,7 +2,7 @@
 //!
 //! A directory that was closed is refused, or has exactly what it had. One that a crash left may also have lost the end
 //! of its log, as a torn write would, but nothing that some other part of it says was durable. Nobody panics, and what
-//! is refused is left alone. Contents from before the newest snapshot are not read at open: damage there is refused by
+//! is refused is left alone. Verifying says the same, of everything at once. Contents from before the newest snapshot are not read at open: damage there is refused by
 //! whatever call reads them.
 //!
 //! `LIBMQ_CRASH=full` tries every bit, every length and every sector.
@@ -127,8 +127,13 @@ impl Directory {
     /// Why the outcome of this damage is not legal, if it is not.
     fn judge(&self, file: &str, damage: &Damage, seed: u64) -> Option<String> {
         let platter = self.platter.damaged(file, |bytes| damage.apply(bytes, seed));
-        let disk = SimDisk::new(platter);
-        match verdict::look(&disk) {
+        let disk = SimDisk::new(platter.clone());
+        let looked = verdict::look(&disk);
+        let says = verified(platter, &looked, disk.position() > 0);
+        if says.is_some() {
+            return says;
+        }
+        match looked {
             Err(panic) => Some(panic),
             Ok(Err(error)) => {
                 let refused = [ErrorKind::Corrupt, ErrorKind::Unsupported, ErrorKind::Invalid]
@@ -176,6 +181,30 @@ impl Directory {
         assert!(problems.is_empty(), "seed {}\n{}", extent.seed, problems.join("\n"));
         cases
     }
+}
+
+/// Why verifying a disk does not say what came of opening it and looking at everything, if it does not.
+pub(crate) fn verified(
+    platter: Platter,
+    looked: &Result<libmq::Result<View>, String>,
+    late: bool,
+) -> Option<String> {
+    let disk = SimDisk::new(platter);
+    let report = std::panic::catch_unwind(|| libmq::verify_on(&disk));
+    let Ok(report) = report else { return Some("verify panicked".into()) };
+    if disk.position() > 0 {
+        return Some("verify has changed the disk".into());
+    }
+    let agrees = match (&report, looked) {
+        (Ok(report), Ok(Ok(_))) => report.sound(),
+        (Ok(report), Ok(Err(error))) => {
+            let first = report.problems.first();
+            first.is_some_and(|first| late || first.text == error.to_string())
+        }
+        (Err(told), Ok(Err(error))) => told.to_string() == error.to_string(),
+        _ => false,
+    };
+    (!agrees).then(|| format!("verify says {report:?}, and looking came to {looked:?}"))
 }
 
 fn field(bytes: &[u8], at: usize) -> u64 {

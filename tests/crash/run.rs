@@ -4,6 +4,7 @@
 //! through. A call is one thread's, one after the other; what the broker's own threads do to the disk is waited for
 //! before the next call, so that a workload makes the same trace each time, nearly always.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,6 @@ pub(crate) fn options() -> Options {
 
 /// A call that was made.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "what was called is for those who read a failure")]
 pub(crate) struct Called {
     pub(crate) what: String,
     /// Where in the trace it began.
@@ -71,6 +71,26 @@ pub(crate) enum Shown {
         id: u64,
         attempt: u32,
     },
+}
+
+/// A copy that was made after a call.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) after: String,
+    pub(crate) model: Model,
+    pub(crate) copy: SimDisk,
+}
+
+thread_local! {
+    /// The copies of this thread's run, where it makes some.
+    static COPIES: RefCell<Option<Vec<Copied>>> = const { RefCell::new(None) };
+}
+
+/// Runs a workload that makes a copy of the broker after every call.
+pub(crate) fn with_copies(work: impl FnOnce() -> Run) -> Vec<Copied> {
+    COPIES.set(Some(Vec::new()));
+    work();
+    COPIES.take().unwrap()
 }
 
 /// A workload under way, or done.
@@ -459,7 +479,18 @@ impl Run {
         call.shown = shown;
         if self.broker.is_some() {
             self.wait(MAY_COME, Self::has_spare);
+            self.copy();
         }
+    }
+
+    fn copy(&self) {
+        COPIES.with_borrow_mut(|copies| {
+            let Some(copies) = copies else { return };
+            let copy = SimDisk::default();
+            self.broker().backup_on(&copy).unwrap();
+            let after = self.calls.last().unwrap().what.clone();
+            copies.push(Copied { after, model: self.model.clone(), copy });
+        });
     }
 
     fn lsn(&self) -> libmq::Lsn {

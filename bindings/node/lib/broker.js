@@ -2,17 +2,21 @@
 
 // The broker: an open directory.
 
-const { types } = require('node:util');
+const { AsyncResource } = require('node:async_hooks');
 
+const { attemptOf } = require('./attempt.js');
+const { calleeOf } = require('./callee.js');
 const { DeadLetters } = require('./dead_letters.js');
 const { Delivery } = require('./delivery.js');
 const { desk, environment, forget, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
+const { Log, forget: forgetLog } = require('./log.js');
 const { key, onlyMade } = require('./made.js');
 const { Receipt, partsOf, partsOfItem } = require('./message.js');
 const { asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrongType } = require('./options.js');
 const { Receivers } = require('./receivers.js');
+const { isRunning } = require('./running.js');
 
 // What an enqueue answers; the third is that it has begun.
 const HANDED_ON = 0;
@@ -26,7 +30,8 @@ const STOP_TIMEOUT = 25_000;
 const started = new Set();
 
 // One that nobody has any more, and that was neither started nor closed, gives its directory up.
-const forsaken = new FinalizationRegistry(({ number, ears }) => {
+const forsaken = new FinalizationRegistry(({ number, ears, log }) => {
+  forgetLog(log);
   for (const ear of ears.values()) forget(ear);
   environment.forsake(number);
 });
@@ -35,9 +40,11 @@ class Broker {
   #native;
   #recovery;
   #deadLetters;
-  // What is to be given up when nobody has this any more: its number, and what rings for each queue's handler.
+  // What is to be given up when nobody has this any more: its number, what rings for each queue's handler, and the number
+  // of its log hook.
   #estate;
   #log;
+  #scope;
   #receivers;
   #handlers = new Map();
   // Registrations that wait for a handler to end, or for a stop; the last one of each queue.
@@ -50,15 +57,16 @@ class Broker {
   #closing;
   #closed = false;
 
-  constructor(made, native, log) {
+  constructor(made, native, log, scope) {
     onlyMade(made, 'a broker is opened with open()');
     this.#native = native;
     this.#log = log;
+    this.#scope = scope;
     const check = () => this.#check();
     this.#receivers = new Receivers(native, check);
     this.#recovery = Object.freeze(native.recovery());
     this.#deadLetters = new DeadLetters(native, check);
-    this.#estate = { number: native.number, ears: new Map() };
+    this.#estate = { number: native.number, ears: new Map(), log: log?.number };
     forsaken.register(this, this.#estate, this);
   }
 
@@ -119,20 +127,19 @@ class Broker {
 
   handle(queue, handler, options) {
     queueOf(queue);
-    if (typeof handler !== 'function') throw wrongType('handler', 'a function');
-    const { schema, ...init } = optionsOf('handler', options);
+    const callee = calleeOf(handler);
+    const { schema, scope = this.#scope, ...init } = optionsOf('handler', options);
     this.#check();
-    if (isClass(handler)) throw unsupported('a handler that is a class');
-    // Called, it would only make a generator, and nothing of it would run.
-    if (types.isGeneratorFunction(handler)) throw unsupported('a generator as a handler');
-    if (schema !== undefined) throw unsupported('schema');
+    const tell = (error, { id, attempt }) => this.#log?.tell('warn', 'scope_error', { queue, id, attempt, error });
+    const call = attemptOf(callee, { schema, scope }, tell);
+    const register = AsyncResource.bind(() => this.#register(queue, call, init));
     try {
-      this.#register(queue, handler, init);
+      register();
     } catch (error) {
       // The arguments are good, but one that is there has to end first, or a stop that may wait for it.
       const isWaiting = this.#handlers.has(queue) || this.#turns > 0;
       if (!(error instanceof LibmqError && error.code === 'DEADLOCK' && isWaiting)) throw error;
-      this.#waiting.set(queue, { handler, init });
+      this.#waiting.set(queue, register);
       this.#replace(queue);
     }
   }
@@ -260,7 +267,8 @@ class Broker {
   }
 
   prometheus() {
-    this.#unsupported('prometheus');
+    this.#check();
+    return calling(() => this.#native.prometheus());
   }
 
   async cancel(id) {
@@ -276,23 +284,19 @@ class Broker {
   }
 
   async backup(path) {
-    kinds.text('path', path);
-    this.#unsupported('backup');
+    const to = pathOf(path);
+    this.#check();
+    return promised((promise) => this.#native.backup(promise, to));
   }
 
   #check() {
     if (this.#closed) throw closed();
   }
 
-  #unsupported(call) {
-    this.#check();
-    calling(() => this.#native.unsupported(call));
-  }
-
-  #register(queue, handler, init) {
+  #register(queue, call, init) {
     const ear = asGiven('handler', init, () => this.#native.handle(queue, init));
     this.#estate.ears.set(queue, ear);
-    this.#handlers.set(queue, new Handler(ear, queue, handler, this.#log, () => this.#check()));
+    this.#handlers.set(queue, new Handler(ear, queue, call, this.#log, () => this.#check()));
   }
 
   // Has the waiting registration of a queue follow once the handler that is there has ended.
@@ -306,9 +310,9 @@ class Broker {
       this.#handlers.delete(queue);
       if (next === undefined || this.#closed) return;
       try {
-        this.#register(queue, next.handler, next.init);
+        next();
       } catch (error) {
-        this.#log?.('error', 'handle_failed', { queue, error });
+        this.#log?.tell('error', 'handle_failed', { queue, error });
       }
     };
     if (before === undefined) register();
@@ -333,6 +337,7 @@ class Broker {
     } finally {
       this.#closed = true;
       this.#started = false;
+      this.#log?.end();
       forsaken.unregister(this);
       this.#keep();
       this.#receivers.end(closed());
@@ -366,26 +371,26 @@ class Broker {
 
 let watchesExit = false;
 
+// On its own: a listener made in `open` would keep what the first one was given.
+function watchExit() {
+  if (watchesExit) return;
+  watchesExit = true;
+  process.on('exit', () => environment.shut());
+}
+
 async function open(path, options) {
-  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
-  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
-  const { log, scope, ...init } = optionsOf('broker', options);
-  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
-  if (scope !== undefined) throw unsupported('scope');
-  if (!watchesExit) {
-    watchesExit = true;
-    process.on('exit', () => environment.shut());
-  }
-  const number = await promised((promise) => environment.open(promise, path, init, differing(init))).catch((error) => {
+  const at = pathOf(path);
+  const { log: hook, scope, ...init } = optionsOf('broker', options);
+  watchExit();
+  const log = hook === undefined ? undefined : new Log(hook);
+  try {
+    const number = await promised((promise) => environment.open(promise, at, init, differing(init), log?.number ?? 0));
+    const native = calling(() => environment.broker(number));
+    return new Broker(key, native, log, scope);
+  } catch (error) {
+    log?.end();
     throw withGiven('broker', init, error);
-  });
-  const broker = new Broker(
-    key,
-    calling(() => environment.broker(number)),
-    guardedLog(log),
-  );
-  guardedLog(log)?.('info', 'opened', { path: broker.path, ...broker.recovery });
-  return broker;
+  }
 }
 
 // The options in which two environments may not differ, as text.
@@ -394,8 +399,15 @@ function differing({ lockTimeout, ...init }) {
 }
 
 async function verify(path) {
-  kinds.text('path', path);
-  throw unsupported('verify');
+  const at = pathOf(path);
+  return promised((promise) => environment.verify(promise, at));
+}
+
+function pathOf(path) {
+  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
+  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
+  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
+  return path;
 }
 
 function receiptsOf(flat) {
@@ -404,26 +416,8 @@ function receiptsOf(flat) {
   return receipts;
 }
 
-// A log hook that throws is nobody's concern but its own.
-function guardedLog(log) {
-  if (log === undefined) return undefined;
-  return (level, event, fields) => {
-    try {
-      const end = log(level, event, fields);
-      // An async hook fails later.
-      if (typeof end?.catch === 'function') end.catch(() => {});
-    } catch {
-      // There is nowhere left to say it.
-    }
-  };
-}
-
-function isClass(value) {
-  return /^class\b/.test(Function.prototype.toString.call(value));
-}
-
 function refuseInHandler(call) {
-  if (Handler.isRunning) throw new LibmqError('DEADLOCK', `${call} inside a handler would wait for itself`);
+  if (isRunning()) throw new LibmqError('DEADLOCK', `${call} inside a handler would wait for itself`);
 }
 
 async function endUnsettled(delivery) {
@@ -433,10 +427,6 @@ async function endUnsettled(delivery) {
     // Lost or closed meanwhile: it is given back already.
     if (error.code !== 'STALE_LEASE' && error.code !== 'CLOSED') throw error;
   }
-}
-
-function unsupported(what) {
-  return new LibmqError('UNSUPPORTED', `${what} is not supported by this version`);
 }
 
 module.exports = { Broker, open, verify };

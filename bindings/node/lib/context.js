@@ -9,6 +9,7 @@ const { Held } = require('./held.js');
 class Context extends Held {
   #number;
   #controller;
+  #scope;
 
   constructor(number, queue, id, attempt, check) {
     super(number, queue, id, attempt, check);
@@ -22,6 +23,15 @@ class Context extends Held {
       if (reason) this.#controller.abort(new CancelledError(reason));
     }
     return this.#controller.signal;
+  }
+
+  get scope() {
+    return this.#scope;
+  }
+
+  // Its scope was opened.
+  static enter(context, scope) {
+    context.#scope = scope;
   }
 
   // Aborts the signal, if somebody has it.

@@ -5,6 +5,7 @@
 
 const native = require('./native.js');
 const { errorOf, translated } = require('./errors.js');
+const { tellAll } = require('./log.js');
 
 const promises = new Map();
 const listeners = new Map();
@@ -12,7 +13,9 @@ let lastPromise = 0;
 
 // Called when there is something to collect. Nothing may escape from here: it would end the program.
 function wake() {
-  const [done, rung] = environment.collect();
+  const [done, rung, events] = environment.collect();
+  // A close is not done before its hook has heard of it.
+  tellAll(events);
   for (let i = 0; i < done.length; i += 3) settle(done[i], done[i + 1], done[i + 2]);
   for (const ear of rung) listeners.get(ear)?.();
 }

@@ -3,15 +3,16 @@
 // Handlers: the loop looks into their inbox when it was rung, calls them, and finishes each delivery with what came of
 // it.
 
+const { AsyncResource } = require('node:async_hooks');
+
 const { decode, describe } = require('./body.js');
 const { Context } = require('./context.js');
 const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
 const { RejectError, ReleaseError, RetryError, translated } = require('./errors.js');
+const { entered } = require('./running.js');
+const { Undecodable } = require('./schema.js');
 
 const now = Promise.resolve();
-
-// How many handlers' code is running on this loop right now, up to its first await.
-let running = 0;
 
 // Handlers that the loop has been told of, and that are therefore kept, whoever else has their broker.
 const kept = new Set();
@@ -27,6 +28,8 @@ class Handler {
   // Deliveries that have ended well and are acked when the loop looks next.
   #acked = [];
   #turn = 0;
+  // The async context in which it was registered.
+  #home = new AsyncResource('LIBMQ_HANDLER');
   #isLooking = false;
   #lookNow = () => this.#look();
   #whenIdle;
@@ -40,11 +43,6 @@ class Handler {
     // Weakly: one that was never started is nobody's who has forgotten its broker.
     const self = new WeakRef(this);
     listen(ear, () => self.deref()?.#rung());
-  }
-
-  // Whether a handler's code is running: what waits for handlers would wait for itself.
-  static get isRunning() {
-    return running > 0;
   }
 
   // Takes nothing more, and calls back when all its calls have ended, now or then.
@@ -72,6 +70,10 @@ class Handler {
   }
 
   #look() {
+    this.#home.runInAsyncScope(this.#takeAll, this);
+  }
+
+  #takeAll() {
     this.#isLooking = true;
     const { numbers, ids, FIRST } = desk;
     while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
@@ -79,7 +81,7 @@ class Handler {
       try {
         found = environment.take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
       } catch (error) {
-        this.#log?.('error', 'take_failed', { queue: this.#queue, error: translated(error) });
+        this.#log?.tell('error', 'take_failed', { queue: this.#queue, error: translated(error) });
         break;
       }
       const { 0: count, 1: again, 2: cancelled, 3: stale } = numbers;
@@ -129,9 +131,14 @@ class Handler {
     for (let i = 0; i < cancelled.length; i += 2) {
       const context = this.#contexts.get(cancelled[i]);
       if (context === undefined) continue;
-      this.#log?.('warn', 'cancelled', { queue: this.#queue, id: context.id, reason: cancelled[i + 1] });
+      this.#log?.tell('warn', 'cancelled', { queue: this.#queue, id: context.id, reason: cancelled[i + 1] });
       Context.cancel(context, cancelled[i + 1]);
     }
+  }
+
+  // Each attempt has an async context of its own, made of that of its handler: what it leaves there reaches no other.
+  #enter(message, context) {
+    return new AsyncResource('LIBMQ_ATTEMPT').runInAsyncScope(entered, undefined, this.#call, message, context);
   }
 
   #run(number, id, attempt, body) {
@@ -143,14 +150,11 @@ class Handler {
       return this.#finish(number, 'decode', describe(error));
     }
     let result;
-    running++;
     try {
-      result = this.#call(message, context);
+      result = this.#enter(message, context);
     } catch (error) {
-      running--;
       return this.#fail(number, context, error);
     }
-    running--;
     if ((typeof result === 'object' && result !== null) || typeof result === 'function') {
       this.#await(number, context, result);
     } else {
@@ -173,7 +177,7 @@ class Handler {
   #fail(number, context, error) {
     const { outcome, text, delay } = endOf(error);
     if (outcome === 'fail') {
-      this.#log?.('warn', 'handler_error', { queue: this.#queue, id: context.id, attempt: context.attempt, error });
+      this.#log?.tell('warn', 'handler_error', { queue: this.#queue, id: context.id, attempt: context.attempt, error });
     }
     this.#finish(number, outcome, text, delay);
   }
@@ -200,12 +204,12 @@ class Handler {
     try {
       if (!end()) this.#tellStale();
     } catch (error) {
-      this.#log?.('error', 'settle_failed', { queue: this.#queue, error: translated(error) });
+      this.#log?.tell('error', 'settle_failed', { queue: this.#queue, error: translated(error) });
     }
   }
 
   #tellStale() {
-    this.#log?.('warn', 'stale_lease', { queue: this.#queue });
+    this.#log?.tell('warn', 'stale_lease', { queue: this.#queue });
   }
 }
 
@@ -214,6 +218,7 @@ function endOf(error) {
   try {
     if (error instanceof RetryError) return { outcome: 'retry', text: error.message, delay: error.delay };
     if (error instanceof RejectError) return { outcome: 'reject', text: error.message };
+    if (error instanceof Undecodable) return { outcome: 'decode', text: error.message };
     if (error instanceof ReleaseError) return { outcome: 'release', text: '', delay: error.delay };
   } catch {
     // A proxy that throws when it is looked at is no error of ours.

@@ -6,8 +6,8 @@
  * else that goes wrong is a {@link LibmqError} with a stable code.
  */
 
-/** A broker's options. An unknown one is refused by its name. */
-export interface BrokerOptions {
+/** A broker's options. An unknown one is refused by its name. `S` is what its scopes are. */
+export interface BrokerOptions<S = undefined> {
   /**
    * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are
    * in the kernel; `memory`, for a whole broker without files.
@@ -55,16 +55,61 @@ export interface BrokerOptions {
   lockTimeout?: number;
   /** `manual`: time moves by {@link Broker.advance} alone; for tests. Default `system`. */
   clock?: 'system' | 'manual';
-  /** Makes a scope for each attempt. Not there yet: `UNSUPPORTED`. */
-  scope?: (ctx: Context) => Scope | Promise<Scope>;
-  /** Hears what happens that no call answers. What it throws is ignored. */
-  log?: (level: 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>) => void;
+  /** Opens a scope for each attempt of every handler that has no `scope` of its own: {@link ScopeFactory}. Default none. */
+  scope?: ScopeFactory<S>;
+  /** Hears what happens that no call answers: {@link LogHook}. Default none. */
+  log?: LogHook;
 }
 
-/** What a handler that is a class is made by. */
+/**
+ * Opens what has the lifetime of an attempt, as a session or a transaction. Called once an attempt, before the handler, which
+ * gets what it answers, an object, as `ctx.scope`. What it throws, or rejects with, fails the attempt.
+ *
+ * When the handler has ended, however it did, its attempt cancelled or its lease lost, and before its message is acked, the
+ * scope is closed: its `Symbol.asyncDispose`, or else its `Symbol.dispose`, is called once, if it has one, with whether the
+ * handler succeeded. What that throws, or rejects with, fails an attempt that had succeeded, or ends it as a
+ * {@link RejectError} and the like say; after another failure it is told to the log hook alone, as `scope_error`.
+ *
+ * Factory, handler and close run in one async context, made of that in which the handler was registered.
+ */
+export type ScopeFactory<S> = (ctx: Context) => S | PromiseLike<S>;
+
+/** A scope that handlers can be resolved from, and that has an end. Any object can be a scope; these two are looked for. */
 export interface Scope {
-  resolve<T>(of: new (...args: never[]) => T): T | Promise<T>;
-  [Symbol.asyncDispose]?(): Promise<void>;
+  /** Answers the handler of an attempt, where the handler is a class. Called once an attempt. */
+  resolve?<T>(of: abstract new (...args: never[]) => T): T | PromiseLike<T>;
+  /** Closes the scope; `succeeded` says whether the handler did. */
+  [Symbol.asyncDispose]?(succeeded: boolean): PromiseLike<void>;
+}
+
+/**
+ * Hears a broker's events, in order, on the loop that opened it, from `open` to `close`, which comes before the promise of
+ * `close` is kept; nothing follows that. It keeps no loop alive. What it throws, or rejects with, is ignored. It may
+ * call anything.
+ *
+ * Each thread that opens a shared broker has a hook of its own, or none; all of them hear what the broker tells from then on,
+ * and the one that leaves last hears `close`. A hook that 1,024 events wait for, since its loop is blocked, misses further
+ * ones and hears how many, `events_missed`. A broker that is collected takes its hook along.
+ *
+ * The broker tells these; no field has anything of a body, a key, a header's value, or what a handler said:
+ *
+ * - `error`: `poisoned` (error, a text);
+ * - `warn`: `dead_letter` (queue, id, attempts, reason: `rejected` for a handler's own), `timeout` and `stuck` (queue, id,
+ *   attempt), `storage_full` (journalBytes), `torn_tail` (path, droppedBytes), `events_missed` (count);
+ * - `info`: `open` (path, messages, deadLetters, suspects, records, durationMs), `storage_room` (journalBytes), `close` (path);
+ * - `debug`: `snapshot` (bytes, durationMs).
+ *
+ * The handlers of this loop tell, as `warn`, `handler_error` and `scope_error` (queue, id, attempt, and as `error` what was
+ * thrown), `cancelled` (queue, id, reason) and `stale_lease` (queue); as `error`, where libmq could not do its work,
+ * `take_failed`, `settle_failed` and `handle_failed` (queue, error).
+ */
+export type LogHook = (level: 'error' | 'warn' | 'info' | 'debug', event: string, fields: LogFields) => unknown;
+
+/** What there is to know of an event, as `queue`, `id` (a bigint), `durationMs`, `path`. */
+export interface LogFields {
+  readonly [name: string]: unknown;
+  /** The same with ids as decimal text and errors as texts. */
+  toJSON(): Record<string, unknown>;
 }
 
 /** The wait before a retry: always the same, one after another, or `base · factor^n` up to `cap`, with jitter 0 to 1. */
@@ -118,8 +163,8 @@ export interface Receipt {
   toJSON(): { id: string; status: string };
 }
 
-/** How a handler is run. What is not set is the broker's default. */
-export interface HandlerOptions {
+/** How a handler is run. What is not set is the broker's default. `S` is what its scopes are. */
+export interface HandlerOptions<S = unknown> {
   /** How many run at once on this loop. 1 to 1024, default 1. */
   maxParallelism?: number;
   /** Without meaning on a loop; checked as everywhere. At most `maxParallelism`. */
@@ -134,12 +179,44 @@ export interface HandlerOptions {
   cancelGrace?: number;
   /** Whether the handler may extend its lease. Default true. */
   leaseExtensionEnabled?: boolean;
-  /** Any Standard Schema that bodies are checked with. Not there yet: `UNSUPPORTED`. */
-  schema?: unknown;
+  /**
+   * Any Standard Schema, version 1, as those of zod, valibot and arktype: each body is validated before a scope is opened and
+   * the handler called, which gets what the schema makes of it. A body that is not as the schema asks is a dead letter
+   * `decode` at once; its `error` says where and why, without the values. A validation that throws, or rejects, is a failed
+   * attempt. Default none.
+   */
+  schema?: StandardSchema;
+  /** Opens a scope for each attempt, instead of the broker's `scope`: {@link ScopeFactory}. */
+  scope?: ScopeFactory<S>;
 }
 
-/** What a handler knows of its message, and can do beside returning. Of use until the handler has ended. */
-export interface Context {
+/** What schemas of many libraries have in common: Standard Schema, version 1. */
+export interface StandardSchema<Input = unknown, Output = Input> {
+  readonly '~standard': {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => SchemaResult<Output> | Promise<SchemaResult<Output>>;
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+  };
+}
+
+/** What a schema answers: what it has made of a value, or what is wrong with it. */
+export type SchemaResult<Output> =
+  { readonly value: Output; readonly issues?: undefined } | { readonly issues: ReadonlyArray<SchemaIssue> };
+
+export interface SchemaIssue {
+  readonly message: string;
+  readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
+}
+
+/** What a schema makes of a body. */
+export type SchemaOutput<Schema extends StandardSchema> = NonNullable<Schema['~standard']['types']>['output'];
+
+/**
+ * What a handler knows of its message, and can do beside returning. Of use until the handler has ended, and its scope, if it
+ * has one, is closed. `S` is what the scope is.
+ */
+export interface Context<S = unknown> {
   readonly id: bigint;
   readonly queue: string;
   /** From 1. */
@@ -156,6 +233,8 @@ export interface Context {
   readonly enqueuedAt: Date;
   /** The body as it was enqueued. */
   readonly raw: Buffer;
+  /** What the handler's `scope`, or else the broker's, has opened for this attempt; undefined where there is none. */
+  readonly scope: S;
   /** Aborted with a {@link CancelledError} when the attempt is cancelled. Made when it is first read. */
   readonly signal: AbortSignal;
   /**
@@ -176,10 +255,21 @@ export interface Context {
  * acks; throwing, or rejecting, is a failed attempt, unless it is one of the errors below. For a body that says it is JSON
  * and is not, or that has a number beyond what a double can hold, it is not called: that is a dead letter `decode`.
  */
-export type HandlerFunction<T = unknown> = (body: T, ctx: Context) => unknown;
+export type HandlerFunction<T = unknown, S = unknown> = (body: T, ctx: Context<S>) => unknown;
 
-/** A handler that is made by the scope. Not there yet: `UNSUPPORTED`. */
-export type HandlerClass<T = unknown> = new (...args: never[]) => { handle: HandlerFunction<T> };
+/** An object whose method `handle` is the handler. */
+export interface HandlerObject<T = unknown, S = unknown> {
+  handle(body: T, ctx: Context<S>): unknown;
+}
+
+/**
+ * A class of handlers. Each attempt has an instance of its own: what `ctx.scope.resolve(TheClass)` answers, or resolves to,
+ * where its scope has a method `resolve`, else `new TheClass()`. What an instance needs closed, its scope closes.
+ */
+export type HandlerClass<T = unknown, S = unknown> = abstract new (...args: never[]) => HandlerObject<T, S>;
+
+/** What may handle a queue's messages. */
+export type Handler<T = unknown, S = unknown> = HandlerFunction<T, S> | HandlerObject<T, S> | HandlerClass<T, S>;
 
 /** A message that was received, held until it is settled or its lease runs out. */
 export class Delivery<T = unknown> {
@@ -319,8 +409,10 @@ export interface Recovery {
  *
  * One that nobody has any more is closed when it is collected, unless it is started. With the end of its thread each is
  * closed that nobody else has open.
+ *
+ * `S` is what its `scope` opens.
  */
-export class Broker implements AsyncDisposable {
+export class Broker<S = unknown> implements AsyncDisposable {
   private constructor();
   /** The directory. */
   readonly path: string;
@@ -341,10 +433,17 @@ export class Broker implements AsyncDisposable {
   enqueueMany(queue: string, items: Iterable<unknown>): Promise<Receipt[]>;
 
   /**
-   * Registers a queue's handler, which runs on this loop. A second one replaces the first when its calls have ended.
+   * Registers a queue's handler, which runs on this loop: a function, an object with a method `handle`, or a class that has
+   * one. A second one replaces the first when its calls have ended. Each attempt runs in an async context of its own, made of
+   * the one that this is called in: a store of an `AsyncLocalStorage` is there, and what an attempt enters reaches no other.
    * @throws LibmqError `INVALID`, `CLOSED`, `UNSUPPORTED`; `DEADLOCK` while another thread's environment has a handler there.
    */
-  handle<T = unknown>(queue: string, handler: HandlerFunction<T> | HandlerClass<T>, options?: HandlerOptions): void;
+  handle<Schema extends StandardSchema, S2 = S>(
+    queue: string,
+    handler: Handler<SchemaOutput<Schema>, S2>,
+    options: HandlerOptions<S2> & { schema: Schema },
+  ): void;
+  handle<T = unknown, S2 = S>(queue: string, handler: Handler<T, S2>, options?: HandlerOptions<S2>): void;
   /** Starts to call handlers. */
   start(): Promise<void>;
   /**
@@ -402,7 +501,7 @@ export class Broker implements AsyncDisposable {
   pause(queue: string): void;
   /** Ends a pause, if there is one. Throws as `pause`. */
   resume(queue: string): void;
-  /** The figures as Prometheus text. Not there yet: `UNSUPPORTED`. */
+  /** The figures of the broker and its queues in the text format of Prometheus, version 0.0.4; durations in seconds. */
   prometheus(): string;
   /**
    * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is acked
@@ -411,20 +510,77 @@ export class Broker implements AsyncDisposable {
   cancel(id: bigint | string): Promise<boolean>;
   /** Removes all messages of a queue that nobody holds; resolves to how many. Dead letters stay. */
   purge(queue: string): Promise<number>;
-  /** Copies the broker elsewhere. Not there yet: `UNSUPPORTED`. */
-  backup(path: string): Promise<void>;
+  /**
+   * Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on. The copy is complete
+   * with everything that was answered before the call, whole to one moment not before it, and can be opened like any
+   * directory, also beside this one: as after a close at that moment, but that what was in flight is ready again, uncounted.
+   * Of a broker without files it is an ordinary directory.
+   *
+   * The directory above has to be there. What fails leaves nothing behind. A close meanwhile ends it.
+   *
+   * Rejects with `INVALID` for what is something else than an empty directory, or lies in the broker's own, `STORAGE_FULL`
+   * and `IO` naming the path, `CORRUPT` where the broker's own files have lost bytes, `POISONED`, `CLOSED`.
+   */
+  backup(path: string | URL): Promise<void>;
 }
 
 /**
  * Opens the broker in a directory, and makes the directory where there is none; `:memory:` is a broker without files.
- * Worker threads of one process share it, where each opens it with the same options, `lockTimeout` and `log` aside.
+ * Worker threads of one process share it, where each opens it with the same options, `lockTimeout`, `log` and
+ * `scope` aside, of which each has its own.
  *
  * Rejects with `INVALID`, `LOCKED` (naming the owner), `CORRUPT` (with the file), `UNSUPPORTED`, `STORAGE_FULL`, `IO`.
  */
-export function open(path: string | URL, options?: BrokerOptions): Promise<Broker>;
+export function open<S extends object | undefined = undefined>(
+  path: string | URL,
+  options?: BrokerOptions<S>,
+): Promise<Broker<S>>;
 
-/** Checks a directory that nobody has open. Not there yet: `UNSUPPORTED`. */
-export function verify(path: string): Promise<never>;
+/** Something that {@link verify} has found to be wrong. */
+export interface Problem {
+  /** `CORRUPT` for damage, `IO` for a file that cannot be read. */
+  readonly kind: ErrorCode;
+  /** The file concerned, or the directory where a file is missing. */
+  readonly path: string;
+  /** Where in the file, if that is known; of the log where the path is the directory. */
+  readonly offset: number | null;
+  /** What is wrong, in a sentence. */
+  readonly text: string;
+}
+
+/** What {@link verify} has found; with problems, as far as could be told. */
+export interface VerifyReport {
+  /** Whether there is no problem. */
+  readonly sound: boolean;
+  /** Live messages. */
+  readonly messages: number;
+  readonly deadLetters: number;
+  /** Messages that were being handled when the process died that had the directory open last. */
+  readonly suspects: number;
+  /** Records that an open would replay. */
+  readonly records: number;
+  /** Bytes of a torn tail: at the end of the log, never promised to anybody. They are no problem. */
+  readonly droppedBytes: number;
+  readonly segments: number;
+  /** Bytes that all files in the directory have. */
+  readonly bytes: number;
+  /** Where the newest snapshot begins, if there is one. */
+  readonly snapshot: number | null;
+  /** Whether the broker was closed in order; else its process died, or the machine. */
+  readonly closed: boolean;
+  /** What is damaged, in the order it was found: at most 1000, and then nothing more was looked at. */
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Reads and checks all of a directory that nobody has open: what an open would read, and every body and dead letter, which
+ * an open does not. Changes and makes nothing; a directory that cannot be written to can be verified, too. Damage is in the
+ * report. Meanwhile nobody can open the directory: an open is `LOCKED`, and names its last owner.
+ *
+ * Rejects where there is nothing to look at: `INVALID` for what is no directory of libmq, `LOCKED` while somebody has it
+ * open, `UNSUPPORTED` for another version of the format, `IO`.
+ */
+export function verify(path: string | URL): Promise<VerifyReport>;
 
 export type ErrorCode =
   | 'INVALID'

@@ -60,6 +60,15 @@ const kinds = {
     const { base, factor, cap, jitter } = checked(`${name}.`, backoff, value);
     return { base, factor, cap, jitter };
   },
+  // A function has properties, too: some schemas are functions.
+  schema(name, value) {
+    const standard = typeof value === 'object' || typeof value === 'function' ? value['~standard'] : undefined;
+    if (typeof standard?.validate !== 'function') throw wrongType(name, 'a Standard Schema');
+    if (standard.version !== 1) {
+      throw new LibmqError('UNSUPPORTED', `${name} is a Standard Schema of another version than 1`);
+    }
+    return value;
+  },
   number,
 };
 
@@ -134,7 +143,8 @@ const tables = {
     backoff: kinds.backoff,
     cancelGrace: kinds.time,
     leaseExtensionEnabled: kinds.flag,
-    schema: (_, value) => value,
+    schema: kinds.schema,
+    scope: kinds.callable,
   },
   message: {
     dedupKey: kinds.text,

@@ -45,13 +45,14 @@ pub struct NativeBroker {
 
 #[napi]
 impl Environment {
-    /// Opens a directory; the promise brings the broker's number. `text` is all options as text.
+    /// Opens a directory; the promise brings the broker's number. `text` is all options as text, `hook` the number of the
+    /// log hook, or 0.
     #[napi(catch_unwind)]
-    pub fn open(&self, promise: f64, path: String, init: BrokerInit, text: String) {
+    pub fn open(&self, promise: f64, path: String, init: BrokerInit, text: String, hook: u32) {
         let inner = Arc::clone(&self.inner);
         let has_files = init.has_files() && path != ":memory:";
         let lock_timeout = init.lock_timeout.map(duration).unwrap_or_default();
-        let asked = Asked { options: init.options(), text, has_files, lock_timeout };
+        let asked = Asked { options: init.options(), text, has_files, lock_timeout, hook };
         call::run(&self.inner, promise, move || {
             let owner = owner::open(&path, asked, &inner)?;
             let clerk = Clerk::new(owner.broker.clone());
@@ -59,6 +60,12 @@ impl Environment {
             let opened = Arc::new(Opened { owner, clerk, home, left });
             inner.keep(opened).map(Value::Opened)
         });
+    }
+
+    /// Verifies a directory; the promise brings the report.
+    #[napi(catch_unwind)]
+    pub fn verify(&self, promise: f64, path: String) {
+        call::run(&self.inner, promise, move || libmq::verify(path).map(Value::Report));
     }
 
     /// Nobody has a broker any more: it ends as with the environment.
@@ -132,12 +139,6 @@ impl NativeBroker {
         object.set("snapshot", found.snapshot.map(|position| position as f64))?;
         object.set("duration", ms(found.duration))?;
         Ok(object)
-    }
-
-    /// Refuses a closed broker.
-    #[napi(catch_unwind)]
-    pub fn check_open(&self) -> Result<()> {
-        self.opened.owner.broker.check_open().map_err(thrown)
     }
 
     /// Registers a handler; answers the number of its inbox.
@@ -243,6 +244,12 @@ impl NativeBroker {
         self.call(promise, |broker, _| broker.snapshot().map(|()| Value::Nothing));
     }
 
+    /// Writes a copy of the broker.
+    #[napi(catch_unwind)]
+    pub fn backup(&self, promise: f64, path: String) {
+        self.call(promise, move |broker, _| broker.backup(path).map(|()| Value::Nothing));
+    }
+
     /// Sets how many of a queue's handler run at once.
     #[napi(catch_unwind)]
     pub fn scale(&self, queue: String, most: f64) -> Result<()> {
@@ -283,16 +290,6 @@ impl NativeBroker {
     pub fn advance(&self, time: f64) -> Result<()> {
         let broker = &self.opened.owner.broker;
         guarded(broker, || broker.advance(duration(time))).map_err(thrown)
-    }
-
-    /// Refuses what this version does not have, as every language does.
-    #[napi(catch_unwind)]
-    pub fn unsupported(&self, call: String) -> Result<()> {
-        self.check_open()?;
-        Err(thrown(Error::new(
-            ErrorKind::Unsupported,
-            format!("{call} is not supported by this version"),
-        )))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Done: what has come of calls that JavaScript has promises for.
 
-use libmq::{DeadLetter, Receipt};
+use libmq::{DeadLetter, Receipt, VerifyReport};
 use napi::bindgen_prelude::{Array, BigInt, Null};
 use napi::{Env, Result};
 
 use crate::boundary::text_of;
 use crate::letters::letter_object;
+use crate::report::report_object;
 
 /// What became of a call, under the number of its promise.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) enum Value {
     Opened(u32),
     Letters(Vec<DeadLetter>),
     Letter(Option<DeadLetter>),
+    Report(VerifyReport),
 }
 
 impl Done {
@@ -53,6 +55,7 @@ impl Value {
             Self::Count(count) => list.insert(count as f64),
             Self::Opened(number) => list.insert(number),
             Self::Receipts(receipts) => list.insert(receipt_list(env, receipts.into_iter())?),
+            Self::Report(report) => list.insert(report_object(env, &report)?),
             Self::Letter(letter) => match letter {
                 Some(letter) => list.insert(letter_object(env, &letter)?),
                 None => list.insert(Null),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use libmq::{Error, Interrupt};
+use libmq::{Error, Event, Interrupt};
 use napi::bindgen_prelude::{Array, BigUint64Array, Float64Array, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
@@ -18,6 +18,7 @@ use crate::broker::Opened;
 use crate::desk::Desk;
 use crate::done::{Done, Value};
 use crate::limits;
+use crate::log::Events;
 use crate::owner;
 use crate::runs::Runs;
 use crate::take::Ears;
@@ -53,6 +54,8 @@ struct Post {
     done: Vec<Done>,
     /// Inboxes and watches that rang.
     rung: Vec<u32>,
+    /// For log hooks.
+    events: Events,
     /// The loop was told to look and has not looked yet.
     woken: bool,
     /// The environment has ended.
@@ -89,22 +92,25 @@ pub fn connect(
 
 #[napi]
 impl Environment {
-    /// What there is to be told: a flat list of promises with their errors and values, and a list of what rang.
+    /// What there is to be told: a flat list of promises with their errors and values, a list of what rang, and events for
+    /// log hooks. What was heard before a promise was kept is there no later than that.
     #[napi(catch_unwind)]
     pub fn collect<'env>(&self, env: &'env Env) -> Result<Array<'env>> {
-        let (done, rung) = {
+        let (done, rung, events) = {
             let mut post = lock(&self.inner.post);
             post.woken = false;
-            (std::mem::take(&mut post.done), std::mem::take(&mut post.rung))
+            let Post { done, rung, events, .. } = &mut *post;
+            (std::mem::take(done), std::mem::take(rung), std::mem::take(events))
         };
         let mut told = env.create_array(0)?;
         for done in done {
             done.write(env, &mut told)?;
         }
-        let mut both = env.create_array(0)?;
-        both.insert(told)?;
-        both.insert(rung)?;
-        Ok(both)
+        let mut all = env.create_array(0)?;
+        all.insert(told)?;
+        all.insert(rung)?;
+        all.insert(events.write(env)?)?;
+        Ok(all)
     }
 
     /// The program ends: nothing more is taken for handlers, and what was settled is written.
@@ -130,6 +136,11 @@ impl Inner {
     /// An inbox or a watch has rung.
     pub(crate) fn rang(&self, number: u32) {
         self.tell(|post| post.rung.push(number));
+    }
+
+    /// A broker has told something that a log hook of this number is to hear.
+    pub(crate) fn heard(&self, hook: u32, event: &Event) {
+        self.tell(|post| post.events.add(hook, event));
     }
 
     fn tell(&self, what: impl FnOnce(&mut Post)) {

@@ -26,6 +26,13 @@ impl NativeBroker {
         object.set("queues", queues)?;
         Ok(object)
     }
+
+    /// The figures as Prometheus text.
+    #[napi(catch_unwind)]
+    pub fn prometheus(&self) -> Result<String> {
+        let metrics = self.opened.owner.broker.metrics().map_err(thrown)?;
+        Ok(metrics.to_prometheus())
+    }
 }
 
 fn broker_figures(env: &Env, metrics: &Metrics, object: &mut Object<'_>) -> Result<()> {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use libmq::{Broker, Error, ErrorKind, Options};
 
 use crate::environment::{Inner, lock};
+use crate::log::{Log, NO_HOOK};
 
 /// An open broker and the environments that have it open.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Owner {
     options: String,
     /// The environments that have it open, by their addresses. Changed under the lock of the table.
     homes: Mutex<Vec<usize>>,
+    /// Those of them that hear what the broker tells.
+    log: Arc<Log>,
 }
 
 /// How a directory is to be opened.
@@ -35,6 +38,8 @@ pub(crate) struct Asked {
     pub(crate) has_files: bool,
     /// How long to wait for another owner to leave.
     pub(crate) lock_timeout: Duration,
+    /// The number of the environment's log hook, if it has one.
+    pub(crate) hook: u32,
 }
 
 #[derive(Debug)]
@@ -53,11 +58,16 @@ pub(crate) fn open(
     asked: Asked,
     environment: &Arc<Inner>,
 ) -> libmq::Result<Arc<Owner>> {
-    let Asked { options, text, has_files, lock_timeout } = asked;
+    let Asked { options, text, has_files, lock_timeout, hook } = asked;
     options.check()?;
     let home = environment.address();
     if !has_files {
-        return Ok(Arc::new(Owner::new(Broker::open(path, options)?, None, text, home)));
+        // Nobody shares it, so that who has no hook needs no thread for one.
+        let (broker, log) = match hook {
+            NO_HOOK => (Broker::open(path, options)?, Arc::default()),
+            hook => told(path, options, environment, hook)?,
+        };
+        return Ok(Arc::new(Owner::new(broker, None, text, home, log)));
     }
     let end = Instant::now() + lock_timeout;
     let left = || end.saturating_duration_since(Instant::now());
@@ -71,7 +81,10 @@ pub(crate) fn open(
                     let owner = owner.upgrade().filter(|owner| owner.shares() > 0);
                     let Some(owner) = owner else { break };
                     match owner.share(path, &text, home) {
-                        Ok(owner) => return Ok(owner),
+                        Ok(owner) => {
+                            owner.log.join(environment, hook);
+                            return Ok(owner);
+                        }
                         Err(refusal) => Some(refusal),
                     }
                 }
@@ -93,10 +106,24 @@ pub(crate) fn open(
         owners.get_or_insert_default().insert(key.clone(), Entry::Opening);
     }
     let mut turn = Turn { key, owner: None };
-    let broker = Broker::open(path, options.lock_timeout(left()))?;
-    let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), text, home));
+    let (broker, log) = told(path, options.lock_timeout(left()), environment, hook)?;
+    let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), text, home, log));
     turn.owner = Some(Arc::downgrade(&owner));
     Ok(owner)
+}
+
+/// Opens a broker whose events are left for an environment, and for those that are to share it.
+fn told(
+    path: &str,
+    options: Options,
+    environment: &Arc<Inner>,
+    hook: u32,
+) -> libmq::Result<(Broker, Arc<Log>)> {
+    let log = Arc::new(Log::default());
+    log.join(environment, hook);
+    let tells = Arc::clone(&log);
+    let broker = Broker::open(path, options.log(move |event| tells.tell(event)))?;
+    Ok((broker, log))
 }
 
 /// Has those who wait to open something look again.
@@ -127,8 +154,14 @@ impl Drop for Turn {
 }
 
 impl Owner {
-    fn new(broker: Broker, key: Option<PathBuf>, options: String, home: usize) -> Self {
-        Self { broker, key, options, homes: Mutex::new(vec![home]) }
+    fn new(
+        broker: Broker,
+        key: Option<PathBuf>,
+        options: String,
+        home: usize,
+        log: Arc<Log>,
+    ) -> Self {
+        Self { broker, key, options, homes: Mutex::new(vec![home]), log }
     }
 
     /// Environments that have it open.
@@ -158,6 +191,10 @@ impl Owner {
         let before = homes.len();
         homes.retain(|other| *other != home);
         let is_last = before > 0 && homes.is_empty();
+        // The last one hears of the close.
+        if !is_last {
+            self.log.leave(home);
+        }
         if let (true, Some(key)) = (is_last, &self.key) {
             let owners = owners.get_or_insert_default();
             let is_here = |entry: &Entry| match entry {

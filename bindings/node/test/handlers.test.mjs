@@ -341,30 +341,6 @@ test('what a handler would wait for itself for is a DEADLOCK', async (t) => {
   assert.deepEqual(codes, ['DEADLOCK', 'DEADLOCK', 'DEADLOCK']);
 });
 
-test('a log hook hears of failures, and may throw', async (t) => {
-  const heard = [];
-  const queue = await broker(t, {
-    log(level, event, fields) {
-      heard.push([level, event, fields.queue]);
-      throw new Error('in the hook');
-    },
-  });
-  queue.handle(
-    'q',
-    () => {
-      throw new Error('meant to');
-    },
-    { maxRetries: 0 },
-  );
-  await queue.enqueue('q', 1);
-  await queue.start();
-  await queue.waitIdle({ timeout: 10_000 });
-  assert.deepEqual(heard, [
-    ['info', 'opened', undefined],
-    ['warn', 'handler_error', 'q'],
-  ]);
-});
-
 test('handlers that never wait leave the loop its turns', async (t) => {
   const queue = await broker(t);
   let timers = 0;

@@ -29,6 +29,16 @@ async function failure(call) {
   return 'nothing';
 }
 
+// An object whose property throws when it is read.
+class Thrown extends Error {}
+const throwing = (name) =>
+  Object.defineProperty({}, name, {
+    enumerable: true,
+    get() {
+      throw new Thrown();
+    },
+  });
+
 const unsettled = async (queue) => {
   await queue.enqueue('held', 1);
   return queue.receive('held', { timeout: 0 });
@@ -45,6 +55,9 @@ const CALLS = {
         { capacity: '5' },
         { durability: 5 },
         { log: 'x' },
+        { log: {} },
+        { scope: 'x' },
+        { scope: {} },
         { defaultTimeout: new Date() },
         { defaultBackoff: 'x' },
         { defaultBackoff: { base: 'x' } },
@@ -69,7 +82,8 @@ const CALLS = {
         { onFull: 'wait' },
         { lockTimeout: -1 },
       ],
-      UNSUPPORTED: [{ scope: () => {} }, { onCorruption: 'quarantine' }],
+      UNSUPPORTED: [{ onCorruption: 'quarantine' }],
+      Thrown: [throwing('log'), throwing('scope'), throwing('capacity')],
     },
   ],
   'enqueue, queue': [
@@ -136,20 +150,26 @@ const CALLS = {
   'handle, handler': [
     (queue, value) => queue.handle('q', value),
     {
-      TypeError: [undefined, null, 5, {}, 'f', { handle() {} }],
-      UNSUPPORTED: [
-        class {
-          handle() {}
-        },
-        function* () {},
-        async function* () {},
-      ],
+      TypeError: [undefined, null, 5, {}, 'f', [], { handle: 5 }, new Map([['handle', () => {}]])],
+      UNSUPPORTED: [function* () {}, async function* () {}, { *handle() {} }, { async *handle() {} }],
+      Thrown: [throwing('handle')],
     },
   ],
   'handle, options': [
     (queue, value) => queue.handle('q', () => {}, value),
     {
-      TypeError: [5, { maxParallelism: '4' }, { leaseExtensionEnabled: 1 }, { backoff: [1, 'x'] }],
+      TypeError: [
+        5,
+        { maxParallelism: '4' },
+        { leaseExtensionEnabled: 1 },
+        { backoff: [1, 'x'] },
+        { scope: {} },
+        { schema: 5 },
+        { schema: {} },
+        { schema: () => {} },
+        { schema: { '~standard': null } },
+        { schema: { '~standard': { version: 1, vendor: 'x', validate: {} } } },
+      ],
       INVALID: [
         { maxParalelism: 4 },
         { maxParallelism: 0 },
@@ -162,7 +182,8 @@ const CALLS = {
         { backoff: [-1] },
         { backoff: { jitter: 2 } },
       ],
-      UNSUPPORTED: [{ schema: {} }],
+      UNSUPPORTED: [{ schema: { '~standard': { version: 2, vendor: 'x', validate() {} } } }],
+      Thrown: [throwing('schema'), throwing('scope'), { schema: throwing('~standard') }],
     },
   ],
   'receive, queue': [
@@ -210,10 +231,12 @@ const CALLS = {
   ],
   pause: [(queue, value) => queue.pause(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
   resume: [(queue, value) => queue.resume(value), { TypeError: [5], INVALID: ['', 'a b'], NOT_FOUND: ['nobody'] }],
-  prometheus: [(queue) => queue.prometheus(), { UNSUPPORTED: [undefined] }],
   purge: [(queue, value) => queue.purge(value), { TypeError: [5], INVALID: ['', 'a b'] }],
-  backup: [(queue, value) => queue.backup(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
-  verify: [(_, value) => verify(value), { TypeError: [5], UNSUPPORTED: ['there'] }],
+  backup: [
+    (queue, value) => queue.backup(value),
+    { TypeError: [5, undefined], INVALID: ['', 'a\0b', '/', '.'], IO: ['/no/where/at/all'] },
+  ],
+  verify: [(_, value) => verify(value), { TypeError: [5, undefined], INVALID: ['', 'a\0b', '/no/where', '.'] }],
   cancel: [
     (queue, value) => queue.cancel(value),
     {
@@ -283,7 +306,7 @@ for (const [name, [call, refusals]] of Object.entries(CALLS)) {
     for (const [expected, values] of Object.entries(refusals)) {
       for (const value of values) {
         const shown =
-          typeof value === 'object' && value !== null ? Object.entries(value).slice(0, 3).join(' ') : String(value);
+          typeof value === 'object' && value !== null ? Object.keys(value).slice(0, 3).join(' ') : String(value);
         assert.equal(await failure(() => call(queue, value)), expected, `${name} of ${shown.slice(0, 80)}`);
       }
     }
@@ -459,6 +482,14 @@ test('after the close every call says CLOSED', async (t) => {
     () => queue.enqueue('q', 1),
     () => queue.enqueueMany('q', [1]),
     () => queue.handle('q', () => {}),
+    () => queue.handle('q', { handle() {} }, { scope: () => ({}) }),
+    () =>
+      queue.handle(
+        'q',
+        class {
+          handle() {}
+        },
+      ),
     () => queue.start(),
     () => queue.stop(),
     () => queue.waitIdle(),

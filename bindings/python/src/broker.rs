@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::calling::call;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
-use crate::error::{OrRaise, exception, unsupported, wrong_type};
+use crate::error::{OrRaise, exception, wrong_type};
 use crate::hiring::{Foreman, Order};
 use crate::inbox::Inbox;
 use crate::leaving::Waits;
@@ -340,6 +340,12 @@ impl Broker {
         py.detach(|| self.inner.snapshot()).or_raise(py)
     }
 
+    /// Writes a copy of the broker to a directory that is not there yet, or is empty.
+    fn backup(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let path = path_of(path)?;
+        py.detach(|| self.inner.backup(path)).or_raise(py)
+    }
+
     /// Sets how many of a queue's handler run at once.
     fn scale(
         &self,
@@ -414,12 +420,6 @@ impl Broker {
 
     fn _is_closed(&self) -> bool {
         self.inner.check_open().is_err_and(|error| error.kind() == ErrorKind::Closed)
-    }
-
-    /// Refuses what this version does not have; a closed broker, and a parent's, first.
-    fn _unsupported(&self, py: Python<'_>, what: &str) -> PyResult<()> {
-        self.inner.check_open().or_raise(py)?;
-        Err(unsupported(py, what))
     }
 
     fn __repr__(&self) -> String {

@@ -43,12 +43,6 @@ pub(crate) fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
     exception(py, &Error::new(ErrorKind::Invalid, message))
 }
 
-/// What this version does not have.
-pub(crate) fn unsupported(py: Python<'_>, what: &str) -> PyErr {
-    let message = format!("{what} is not supported by this version");
-    exception(py, &Error::new(ErrorKind::Unsupported, message))
-}
-
 /// An argument of another type than it should have.
 pub(crate) fn wrong_type(name: &str, should: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let is =

@@ -32,6 +32,7 @@ mod receipt;
 mod said;
 mod tray;
 mod values;
+mod verify;
 mod waiting;
 mod watch;
 mod worker;
@@ -71,6 +72,8 @@ mod _native {
     use super::tray::{Tray, serve};
     #[pymodule_export]
     use super::values::check_duration;
+    #[pymodule_export]
+    use super::verify::verify;
     #[pymodule_export]
     use super::watch::Watch;
     #[pymodule_export]

@@ -1,6 +1,6 @@
-//! Figures, as dicts of which the package makes its own classes.
+//! Figures and reports, as dicts of which the package makes its own classes.
 
-use libmq::{Metrics, QueueMetrics, Recovery};
+use libmq::{Metrics, QueueMetrics, Recovery, VerifyReport};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -40,5 +40,21 @@ pub(crate) fn recovery<'py>(py: Python<'py>, found: &Recovery) -> PyResult<Bound
     let dict =
         dict_of!(py, found; messages, dead_letters, suspects, records, dropped_bytes, snapshot);
     dict.set_item("duration", found.duration.as_secs_f64())?;
+    Ok(dict)
+}
+
+/// What verifying a directory found.
+pub(crate) fn report<'py>(py: Python<'py>, report: &VerifyReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = dict_of!(py, report;
+        messages, dead_letters, suspects, records, dropped_bytes, segments, bytes, snapshot, closed);
+    let problems = report.problems.iter().map(|problem| {
+        let dict = PyDict::new(py);
+        dict.set_item("kind", problem.kind.name())?;
+        dict.set_item("path", problem.path.as_os_str())?;
+        dict.set_item("offset", problem.offset)?;
+        dict.set_item("text", &problem.text)?;
+        Ok(dict)
+    });
+    dict.set_item("problems", problems.collect::<PyResult<Vec<_>>>()?)?;
     Ok(dict)
 }

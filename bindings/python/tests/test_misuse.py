@@ -439,9 +439,12 @@ def test_paths(tmp_path: Path) -> None:
         assert locked.value.since.tzinfo is datetime.UTC
         assert locked.value.retryable
         assert locked.value.path == str(tmp_path / "q")
-    with pytest.raises(libmq.Error) as unsupported:
-        libmq.verify(tmp_path)
-    assert unsupported.value.code == "UNSUPPORTED"
+        with pytest.raises(libmq.LockedError):
+            libmq.verify(tmp_path / "q")
+    for path in (tmp_path / "nothing", tmp_path / "other", file, ""):
+        refused(libmq.InvalidError, lambda path=path: libmq.verify(path), path)
+    refused(TypeError, lambda: libmq.verify(5), 5)  # type: ignore[arg-type]
+    assert not (tmp_path / "nothing").exists()
 
 
 async def _async_handler(body: object) -> None: ...
@@ -495,12 +498,6 @@ def test_every_call_after_close(broker: libmq.Broker, delivery: libmq.Delivery) 
     assert (delivery.body, delivery.id > 0, broker.path) == (1, True, ":memory:")
     assert broker.recovery.messages == 0
     assert broker.dead_letters
-
-
-def test_what_is_not_there_yet_says_so(broker: libmq.Broker) -> None:
-    with pytest.raises(libmq.Error) as raised:
-        broker.backup("b")
-    assert (raised.value.code, raised.value.retryable) == ("UNSUPPORTED", False)
 
 
 def test_calls_on_a_queue(broker: libmq.Broker) -> None:

@@ -501,3 +501,4 @@ def test_a_system_exit_in_what_a_handler_started_does_not_end_the_queue(broker: 
         broker.enqueue("q", number)
         assert broker.wait_idle(LONG)
     assert seen == [0, 1, 2]
+    assert isinstance(started[0].exception(), SystemExit)

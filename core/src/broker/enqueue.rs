@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::begun::Begun;
-use super::broker::{Broker, is_in_handler};
+use super::broker::Broker;
+use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::options::OnFull;
 use super::shared::Shared;

@@ -30,7 +30,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
 
     let mut replayed = Replayed::default();
     let recovered = recover(&*storage, &mut replayed)?;
-    refuse_missing(&*storage, &recovered, &replayed)?;
+    missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
     // What is there keeps its slot, whatever the capacity is now.
     let slots = options.capacity.max(replayed.len());
     let marks = storage.marks(slots)?;
@@ -80,6 +80,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
             engine.buffer.journal.poison(Error::closed());
             engine.buffer.journal.rest();
             engine.buffer.journal.take_back();
+            engine.buffer.state.events.dismiss();
         })?;
     // Logged; and nothing is held yet in this opening.
     marks.clear_all();
@@ -159,22 +160,17 @@ fn refuse_unsupported(options: &Options) -> Result<()> {
     }
 }
 
-/// Refuses a directory in which a segment is missing that holds a live message's content.
-fn refuse_missing(storage: &dyn Storage, recovered: &Recovered, replayed: &Replayed) -> Result<()> {
-    let holds = |version: u64| {
-        let segments = &recovered.segments;
-        let after = segments.partition_point(|segment| segment.header.start <= version);
-        let segment = after.checked_sub(1).and_then(|index| segments.get(index));
-        segment.is_some_and(|segment| version < segment.end())
-    };
-    match replayed.versions().find(|version| !holds(*version)) {
-        Some(version) => Err(Error::corrupt(
-            storage.path(),
-            version,
-            "the segment of this position is missing, and a message's content is in it",
-        )),
-        None => Ok(()),
-    }
+/// The segments that are missing although a live message's content is in them, each as an error that says so.
+pub(super) fn missing<'a>(
+    storage: &'a dyn Storage,
+    recovered: &'a Recovered,
+    replayed: &'a Replayed,
+) -> impl Iterator<Item = Error> {
+    let is_missing = |version: &u64| recovered.segment_of(*version).is_none();
+    replayed.versions().filter(is_missing).map(|version| {
+        let what = "the segment of this position is missing, and a message's content is in it";
+        Error::corrupt(storage.path(), version, what)
+    })
 }
 
 fn clock(options: &Options, last_seen: Moment) -> (BrokerClock, Option<Arc<ManualClock>>) {

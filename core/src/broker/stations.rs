@@ -3,9 +3,9 @@
 use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
-use super::broker::is_in_handler;
 use super::delivery::Delivery;
 use super::handler::HandlerOptions;
+use super::handlers::is_in_handler;
 use super::message::check_queue_name;
 use super::shared::Shared;
 use crate::buffer::{Doorbell, Outcome};

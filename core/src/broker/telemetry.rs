@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry::global::{self, BoxedTracer};
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{AsyncInstrument, Meter};
 use opentelemetry::trace::{
     Link, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState,
     Tracer,
@@ -113,33 +113,23 @@ impl Broker {
             Arc::new(Reading { shared: Arc::downgrade(self.shared()), last: Mutex::default() });
         for figure in FIGURES {
             let read = Arc::clone(&reading);
-            let each = move |observe: &dyn Fn(u64, &[KeyValue])| {
+            let (name, meaning) = (format!("libmq.{}", figure.name), figure.meaning.trim());
+            let figures = move |observer: &dyn AsyncInstrument<u64>| {
                 let metrics = read.metrics();
                 for (queue, figures) in metrics.iter().flat_map(|metrics| &metrics.queues) {
                     let attribute = KeyValue::new("messaging.destination.name", queue.clone());
-                    observe((figure.of)(figures), &[attribute]);
+                    observer.observe((figure.of)(figures), &[attribute]);
                 }
             };
-            let (name, meaning) = (format!("libmq.{}", figure.name), figure.meaning.trim());
             match figure.kind {
-                Kind::Gauge => drop(
-                    meter
-                        .u64_observable_gauge(name)
-                        .with_description(meaning)
-                        .with_callback(move |observer| {
-                            each(&|value, attributes| observer.observe(value, attributes));
-                        })
-                        .build(),
-                ),
-                Kind::Counter => drop(
-                    meter
-                        .u64_observable_counter(name)
-                        .with_description(meaning)
-                        .with_callback(move |observer| {
-                            each(&|value, attributes| observer.observe(value, attributes));
-                        })
-                        .build(),
-                ),
+                Kind::Gauge => {
+                    let instrument = meter.u64_observable_gauge(name).with_description(meaning);
+                    let _kept_by_its_meter = instrument.with_callback(figures).build();
+                }
+                Kind::Counter => {
+                    let instrument = meter.u64_observable_counter(name).with_description(meaning);
+                    let _kept_by_its_meter = instrument.with_callback(figures).build();
+                }
             }
         }
         type Own = fn(&Metrics) -> u64;
@@ -154,13 +144,13 @@ impl Broker {
         ];
         for (name, meaning, of) in own {
             let read = Arc::clone(&reading);
-            let callback = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+            let callback = move |observer: &dyn AsyncInstrument<u64>| {
                 if let Some(metrics) = read.metrics() {
                     observer.observe(of(&metrics), &[]);
                 }
             };
             let instrument = meter.u64_observable_gauge(name).with_description(meaning);
-            drop(instrument.with_callback(callback).build());
+            let _kept_by_its_meter = instrument.with_callback(callback).build();
         }
         Ok(())
     }

@@ -6,9 +6,9 @@
 
 use std::thread::ThreadId;
 
-use super::broker::set_in_handler;
 use super::delivery::Delivery;
 use super::handler::HandlerError;
+use super::handlers::set_in_handler;
 use super::shared::Shared;
 use crate::dispatch;
 use crate::storage::forks;

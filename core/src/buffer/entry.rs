@@ -175,6 +175,11 @@ pub(crate) struct MessageEntry<'a> {
 }
 
 impl<'a> MessageEntry<'a> {
+    /// The message that a record of this kind brings; none where it is of another kind, or makes no sense.
+    pub(crate) fn of_record(kind: u8, body: &'a [u8]) -> Option<Self> {
+        (kind == kind::MESSAGE).then(|| Self::decode(body)).flatten()
+    }
+
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let head = MessageHead::decode(&mut reader)?;

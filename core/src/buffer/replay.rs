@@ -126,6 +126,15 @@ impl Replayed {
         }
     }
 
+    /// What there is, once it was reopened.
+    pub(crate) fn found(&self) -> Found {
+        Found {
+            messages: self.messages.len() as u64,
+            dead_letters: self.dead.len() as u64,
+            suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
+        }
+    }
+
     /// Makes a state of it.
     ///
     /// # Errors
@@ -137,11 +146,7 @@ impl Replayed {
         bounds: Bounds,
         events: Events,
     ) -> Result<(State, Found)> {
-        let found = Found {
-            messages: self.messages.len() as u64,
-            dead_letters: self.dead.len() as u64,
-            suspects: self.messages.values().filter(|message| message.crashed).count() as u64,
-        };
+        let found = self.found();
         let state = State::new(clock, marks, bounds, events);
         for name in &self.queues {
             state.queues.named(name)?;

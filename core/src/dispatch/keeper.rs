@@ -15,6 +15,7 @@ use super::engine::{Engine, TRY_AGAIN};
 use crate::buffer::Alarm;
 use crate::error::Result;
 use crate::events::event;
+use crate::journal::Image;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
@@ -89,6 +90,18 @@ impl Snapshots {
     /// Takes a snapshot now. What could not be cleaned after it is tried again with the next one.
     pub(crate) fn take(&self, engine: &Engine) -> Result<()> {
         let _turn = lock(&self.taking);
+        self.take_in_turn(engine)
+    }
+
+    /// The log and a snapshot of now. Nothing is cleaned while the two are looked for.
+    pub(crate) fn image(&self, engine: &Engine) -> Result<Image> {
+        let _turn = lock(&self.taking);
+        // It makes the image small. Without one, as on a disk that is full, the last one does.
+        let _ = self.take_in_turn(engine);
+        engine.buffer.journal.image()
+    }
+
+    fn take_in_turn(&self, engine: &Engine) -> Result<()> {
         let journal = &engine.buffer.journal;
         let (began, records, position) =
             (Instant::now(), journal.records(), journal.marks().reserved);

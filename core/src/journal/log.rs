@@ -17,8 +17,9 @@ use super::allowance::Allowance;
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
+use super::image::Image;
 use super::prepared::Prepared;
-use super::record::{self, KIND_CLOSE, Record};
+use super::record::{self, Record};
 use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
 use super::snapshot::SnapshotWriter;
 use super::space::Space;
@@ -35,14 +36,8 @@ const COPY_INSIDE_RECORDS_MAX: usize = 4;
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 const BACKLOG_MAX: u64 = 8 << 20;
 
-/// What lies between the record that closes the log and the one that says so again: more than a disk loses at once.
-const CLOSE_PADDING: [u8; 4096] = [0; 4096];
-
-/// Bytes of the record that ends a segment.
-const ROLL_BYTES: u64 = record::space(0) as u64;
-
-/// Kept free at a segment's end for the records that end it, or the log.
-const FOOTER_BYTES: u64 = record::space(CLOSE_PADDING.len()) as u64 + ROLL_BYTES;
+/// Kept free at a segment's end for the record that ends it, or those that close the log, which take more.
+const FOOTER_BYTES: u64 = record::CLOSING_BYTES as u64;
 
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer. A model checks every
 /// value that each look may see, and one look shows all of them.
@@ -294,6 +289,18 @@ impl<S: Show> Journal<S> {
         Ok(end)
     }
 
+    /// The log and its newest snapshot as they are now, synced. Nobody cleans until this returns: the caller sees to that.
+    ///
+    /// # Errors
+    /// `CLOSED`, `POISONED`; `IO` where the snapshot cannot be opened.
+    pub(crate) fn image(&self) -> Result<Image> {
+        let end = self.snapshot_end()?;
+        let snapshot = super::snapshot::newest(&*self.storage);
+        let snapshot = snapshot
+            .map_err(|cause| Error::io("open the snapshot in", self.storage.path(), &cause))?;
+        Ok(Image::new(self.storage.path(), snapshot, self.space.below(end), end))
+    }
+
     pub(crate) fn marks(&self) -> Marks {
         let tail = lock(&self.tail);
         Marks {
@@ -423,11 +430,8 @@ impl<S: Show> Journal<S> {
     /// Ends the log with a close record, synced; nothing can be appended after it.
     ///
     /// Everything before it is synced first, so that it vouches for all of it: whatever is missing from a log that ends
-    /// in a close record was durable once. The record comes twice, far enough apart that what damages the end of the
-    /// log leaves one of them to say so.
+    /// in a close record was durable once.
     pub(crate) fn close(&self) -> Result<()> {
-        let padding: [&[u8]; 1] = [&CLOSE_PADDING];
-        let parts: [&[&[u8]]; 2] = [&padding, &[]];
         loop {
             self.sync()?;
             let mut tail = lock(&self.tail);
@@ -438,8 +442,7 @@ impl<S: Show> Journal<S> {
                 continue;
             }
             // The footer's room is kept free in every segment, so this always fits.
-            for parts in parts {
-                let record = Record::new(KIND_CLOSE, parts);
+            for record in record::CLOSING {
                 tail.copy(&[record], durable, &self.space);
             }
             self.reserved.store(tail.position, Ordering::Release);

@@ -4,6 +4,8 @@ mod allowance;
 mod chunk;
 mod commit;
 mod effects;
+mod files;
+mod image;
 mod log;
 #[cfg(all(test, loom))]
 mod models;
@@ -17,8 +19,11 @@ mod tail;
 
 pub(crate) use chunk::Bytes;
 pub(crate) use effects::{Level, Pending, Show};
+pub(crate) use files::{LOCK, refuse_foreign};
+pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions, Need};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
-pub(crate) use recovery::{Recovered, Replay, recover, refuse_foreign};
+pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
 pub(crate) use segment::{Segment, SegmentHeader};
 pub(crate) use snapshot::{SnapshotHeader, SnapshotWriter};
+pub(crate) use space::read_record;

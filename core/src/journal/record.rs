@@ -41,6 +41,19 @@ pub(crate) const KIND_USER_MIN: u8 = 16;
 
 const FLAG_MORE: u8 = 1;
 
+/// What lies between the record that closes the log and the one that says so again: more than a disk loses at once.
+const CLOSE_PADDING: [u8; 4096] = [0; 4096];
+
+/// The records that close a log. The close record comes twice, far enough apart that what damages the end of the log
+/// leaves one of them to say so.
+pub(super) const CLOSING: [Record<'static>; 2] = [
+    Record { kind: KIND_CLOSE, parts: &[&CLOSE_PADDING], body_len: CLOSE_PADDING.len() },
+    Record { kind: KIND_CLOSE, parts: &[], body_len: 0 },
+];
+
+/// Bytes that the closing records take in a segment.
+pub(super) const CLOSING_BYTES: usize = space(CLOSE_PADDING.len()) + space(0);
+
 /// A record on its way into the journal: a kind and its body in pieces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {

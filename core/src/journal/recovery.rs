@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::files::Files;
 use super::record::{ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
 use super::segment::{self, BrokerId, Segment, SegmentHeader};
 use super::snapshot::{self, SnapshotHeader};
@@ -50,8 +51,19 @@ pub(crate) struct Recovered {
     pub(crate) records: u64,
     /// Bytes behind the end of the log that were never promised to anybody.
     pub(crate) dropped_bytes: u64,
+    /// Whether the log ends in a close record.
+    pub(crate) closed: bool,
     /// The header of the segment to go on in, but for its capacity.
     pub(crate) next: SegmentHeader,
+}
+
+impl Recovered {
+    /// The segment that holds a position.
+    pub(crate) fn segment_of(&self, position: u64) -> Option<&Arc<Segment>> {
+        let after = self.segments.partition_point(|segment| segment.header.start <= position);
+        let segment = after.checked_sub(1).and_then(|index| self.segments.get(index));
+        segment.filter(|segment| position < segment.end())
+    }
 }
 
 /// Reads a directory.
@@ -59,17 +71,56 @@ pub(crate) struct Recovered {
 /// # Errors
 /// `INVALID` for a directory of somebody else, `CORRUPT` for damage, `UNSUPPORTED` for another version, `IO`.
 pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<Recovered> {
+    recover_what_is_sound(storage, replay, &mut Err)
+}
+
+/// Reads a directory, and hands every problem to `problem`, which answers whether to go on with what is sound. Behind a
+/// damaged header, and behind the place where the log breaks off, there is nothing that could be told.
+///
+/// # Errors
+/// As [`recover`], of problems those that `problem` answers.
+pub(crate) fn recover_what_is_sound(
+    storage: &dyn Storage,
+    replay: &mut dyn Replay,
+    problem: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<Recovered> {
     let names = storage.list().map_err(|cause| Error::io("list", storage.path(), &cause))?;
     let files = Files::sort(storage, names)?;
-    let segments = files.open_segments(storage)?;
+    let mut is_sound = true;
+    let mut unsound = |error| {
+        is_sound = false;
+        problem(error)
+    };
+    if files.segments.is_empty() && !files.snapshots.is_empty() {
+        unsound(Error::corrupt(storage.path(), 0, "there is a snapshot, but no segment"))?;
+    }
+    let mut segments = BTreeMap::new();
+    for name in &files.segments {
+        match Segment::open(storage, name) {
+            Ok(segment) => drop(segments.insert(segment.header.number, segment)),
+            Err(error) => unsound(error)?,
+        }
+    }
     let mut snapshot = None;
     if let Some(name) = files.snapshots.last() {
-        snapshot = Some(snapshot::read(storage, name, |entry| replay.entry(entry))?);
+        match snapshot::read(storage, name, |entry| replay.entry(entry)) {
+            Ok(header) => snapshot = Some(header),
+            Err(error) => unsound(error)?,
+        }
     }
-    let broker = one_broker(storage, &segments, snapshot.as_ref())?;
-    let mut walk = Walk { storage, segments: &segments, replay, records: 0, dropped_bytes: 0 };
-    let end = walk.run(snapshot.as_ref())?;
-    let (records, dropped_bytes) = (walk.records, walk.dropped_bytes);
+    let broker = one_broker(storage, &segments, snapshot.as_ref(), &mut unsound)?;
+    let mut walk =
+        Walk { storage, segments: &segments, replay, records: 0, dropped_bytes: 0, closed: false };
+    let mut end = None;
+    if is_sound {
+        match walk.run(snapshot.as_ref()) {
+            Ok(found) => end = found,
+            Err(error) => {
+                problem(error)?;
+            }
+        }
+    }
+    let (records, dropped_bytes, closed) = (walk.records, walk.dropped_bytes, walk.closed);
 
     let last = segments.last_key_value().map(|(_, segment)| segment.header);
     let opens = segments
@@ -92,113 +143,13 @@ pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<
     let mut kept = Vec::new();
     for segment in segments.values() {
         match &end {
-            Some((last, _)) if segment.header.number <= last.header.number => {
-                kept.push(Arc::clone(segment))
+            Some((last, _)) if segment.header.number > last.header.number => {
+                leftovers.push(segment.name())
             }
-            _ => leftovers.push(segment.name()),
+            _ => kept.push(Arc::clone(segment)),
         }
     }
-    Ok(Recovered { segments: kept, leftovers, end, snapshot, records, dropped_bytes, next })
-}
-
-/// Refuses a directory of somebody else, before anything is made or written there.
-///
-/// # Errors
-/// `INVALID`, `IO`.
-pub(crate) fn refuse_foreign(storage: &dyn Storage) -> Result<()> {
-    let names = storage.list().map_err(|cause| Error::io("list", storage.path(), &cause))?;
-    let has_lock = names.iter().any(|name| name == LOCK);
-    let files = Files::sort(storage, names)?;
-    if files.is_ours || !has_lock {
-        return Ok(());
-    }
-    // Nothing but that. Whoever makes it, writes its lines only when it is locked.
-    let path = storage.path().join(LOCK);
-    let mut bytes = [0; LOCK_BYTES_MAX];
-    let read = storage.open(LOCK).and_then(|file| file.read_at(&mut bytes, 0));
-    let read = read.map_err(|cause| Error::io("open", &path, &cause))?;
-    let text = String::from_utf8_lossy(bytes.get(..read).unwrap_or_default());
-    let mut lines = text.lines();
-    let ours =
-        LOCK_LINES.iter().all(|name| lines.next().is_some_and(|line| line.starts_with(name)));
-    if text.is_empty() || ours && lines.next().is_none() {
-        return Ok(());
-    }
-    let text = format!("{} is not of libmq, and it is in the way", path.display());
-    Err(Error::invalid(text).at(path))
-}
-
-/// The file that the owner locks, and what it writes there.
-const LOCK: &str = "lock";
-const LOCK_LINES: [&str; 4] = ["pid=", "command=", "since_ms=", "instance="];
-const LOCK_BYTES_MAX: usize = 1024;
-
-/// The entries of a directory, by what they are.
-#[derive(Debug, Default)]
-struct Files {
-    /// Something is ours beside the lock.
-    is_ours: bool,
-    segments: Vec<String>,
-    /// Oldest first: their names sort by their ends.
-    snapshots: Vec<String>,
-    leftovers: Vec<String>,
-}
-
-impl Files {
-    fn sort(storage: &dyn Storage, names: Vec<String>) -> Result<Self> {
-        let mut files = Self::default();
-        let mut foreign = None;
-        for name in names {
-            let is_ours = match name.rsplit_once('.') {
-                Some((number, "segment")) if is_number(number, 10) => {
-                    files.segments.push(name);
-                    true
-                }
-                Some((end, "snapshot")) if is_number(end, 16) => {
-                    files.snapshots.push(name);
-                    true
-                }
-                Some((stem, "tmp"))
-                    if matches!(stem, "snapshot" | "marks") || stem.ends_with(".segment") =>
-                {
-                    files.leftovers.push(name);
-                    true
-                }
-                None if name == "marks" => true,
-                _ if name == LOCK => continue,
-                _ => {
-                    foreign.get_or_insert(name);
-                    false
-                }
-            };
-            files.is_ours |= is_ours;
-        }
-        files.segments.sort_by_key(|name| (name.len(), name.clone()));
-        files.snapshots.sort();
-        match foreign {
-            Some(name) if !files.is_ours => Err(Error::invalid(format!(
-                "{} is not a libmq directory: it holds {name:?} and nothing of libmq",
-                storage.path().display()
-            ))
-            .at(storage.path())),
-            _ if files.segments.is_empty() && !files.snapshots.is_empty() => {
-                Err(Error::corrupt(storage.path(), 0, "there is a snapshot, but no segment"))
-            }
-            _ => Ok(files),
-        }
-    }
-
-    fn open_segments(&self, storage: &dyn Storage) -> Result<BTreeMap<u64, Arc<Segment>>> {
-        let open = |name: &String| {
-            let segment = Segment::open(storage, name)?;
-            Ok((segment.header.number, segment))
-        };
-        self.segments.iter().map(open).collect()
-    }
-}
-
-fn is_number(text: &str, radix: u32) -> bool {
-    !text.is_empty() && text.chars().all(|character| character.is_digit(radix))
+    Ok(Recovered { segments: kept, leftovers, end, snapshot, records, dropped_bytes, closed, next })
 }
 
 fn new_broker_id() -> BrokerId {
@@ -210,12 +161,13 @@ fn one_broker(
     storage: &dyn Storage,
     segments: &BTreeMap<u64, Arc<Segment>>,
     snapshot: Option<&SnapshotHeader>,
+    unsound: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<Option<BrokerId>> {
     let mut broker = snapshot.map(|snapshot| snapshot.broker);
     for segment in segments.values() {
         if *broker.get_or_insert(segment.header.broker) != segment.header.broker {
             let path = storage.path().join(segment.name());
-            return Err(Error::corrupt(path, 16, "it belongs to another broker"));
+            unsound(Error::corrupt(path, 16, "it belongs to another broker"))?;
         }
     }
     Ok(broker)
@@ -239,6 +191,7 @@ struct Walk<'a> {
     replay: &'a mut dyn Replay,
     records: u64,
     dropped_bytes: u64,
+    closed: bool,
 }
 
 impl Walk<'_> {
@@ -276,7 +229,10 @@ impl Walk<'_> {
                         ));
                     }
                 },
-                (Stop::Ended(end), None) => return self.ended(segment, end, snapshot),
+                (Stop::Ended(end), None) => {
+                    self.closed = true;
+                    return self.ended(segment, end, snapshot);
+                }
                 (Stop::Gap(end), _) => {
                     self.look_ahead(&segment, end)?;
                     return self.ended(segment, end, snapshot);

@@ -50,10 +50,15 @@ pub(crate) fn file_name(end: u64) -> String {
     format!("{end:016x}.snapshot")
 }
 
+/// The newest snapshot, by its name, open.
+pub(crate) fn newest(storage: &dyn Storage) -> io::Result<Option<(String, Arc<dyn StorageFile>)>> {
+    let newest = storage.list()?.into_iter().filter(|name| name.ends_with(".snapshot")).max();
+    newest.map(|name| Ok((name.clone(), storage.open(&name)?))).transpose()
+}
+
 /// Bytes of the newest snapshot.
 pub(crate) fn newest_bytes(storage: &dyn Storage) -> io::Result<u64> {
-    let newest = storage.list()?.into_iter().filter(|name| name.ends_with(".snapshot")).max();
-    newest.map_or(Ok(0), |name| storage.open(&name)?.len())
+    newest(storage)?.map_or(Ok(0), |(_, file)| file.len())
 }
 
 /// A snapshot being written under a temporary name.

@@ -96,6 +96,12 @@ impl Space {
         segments.iter().take(sealed).filter(|segment| segment.end() <= position).cloned().collect()
     }
 
+    /// The segments that begin before a position, oldest first.
+    pub(crate) fn below(&self, position: u64) -> Vec<Arc<Segment>> {
+        let segments = lock(&self.segments);
+        segments.iter().filter(|segment| segment.header.start < position).cloned().collect()
+    }
+
     /// The segments that this opening has made, oldest first.
     pub(crate) fn made_in(&self, opens: u64) -> Vec<Arc<Segment>> {
         let segments = lock(&self.segments);
@@ -144,7 +150,11 @@ impl Space {
 }
 
 /// Reads a record from its segment and checks it.
-fn read_record(storage: &dyn Storage, segment: &Segment, position: u64) -> Result<(u8, Bytes)> {
+pub(crate) fn read_record(
+    storage: &dyn Storage,
+    segment: &Segment,
+    position: u64,
+) -> Result<(u8, Bytes)> {
     let path = || storage.path().join(segment.name());
     let offset = segment.offset(position);
     let fill = |bytes: &mut [u8], offset: u64| match segment.file.read_at(bytes, offset) {

@@ -12,6 +12,8 @@
 
 mod lock;
 mod marks;
+mod new_directory;
+mod reader;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -22,6 +24,9 @@ use std::time::Duration;
 
 use super::{Marks, Storage, StorageFile, sys};
 use crate::error::{Error, Result};
+
+pub(crate) use new_directory::NewDirectory;
+pub(crate) use reader::DiskReader;
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -47,21 +52,13 @@ impl Storage for DiskStorage {
     }
 
     fn prepare(&self) -> Result<()> {
-        let not_a_directory =
-            || Error::invalid(format!("{} is not a directory", self.path.display())).at(&self.path);
-        let refused = |cause: io::Error| match cause.kind() {
-            io::ErrorKind::NotADirectory => not_a_directory(),
-            io::ErrorKind::InvalidInput => {
-                Error::invalid(format!("{:?} is not a path: {cause}", self.path)).at(&self.path)
-            }
-            _ => Error::io("open", &self.path, &cause),
-        };
+        let refused = |cause: io::Error| refused(&self.path, &cause);
         if self.path.as_os_str().is_empty() {
-            return Err(Error::invalid("the path is empty"));
+            return Err(empty());
         }
         make_directory(&self.path).map_err(refused)?;
         if !fs::metadata(&self.path).map_err(refused)?.is_dir() {
-            return Err(not_a_directory());
+            return Err(not_a_directory(&self.path));
         }
         sys::check_access(&self.path).map_err(refused)
     }
@@ -160,11 +157,35 @@ impl StorageFile for DiskFile {
     }
 }
 
+fn empty() -> Error {
+    Error::invalid("the path is empty")
+}
+
+fn not_a_directory(path: &Path) -> Error {
+    Error::invalid(format!("{} is not a directory", path.display())).at(path)
+}
+
+/// Why a path cannot be used as a directory.
+fn refused(path: &Path, cause: &io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::NotADirectory => not_a_directory(path),
+        io::ErrorKind::InvalidInput => {
+            Error::invalid(format!("{path:?} is not a path: {cause}")).at(path)
+        }
+        _ => Error::io("open", path, cause),
+    }
+}
+
 /// Opens a regular file for reading and writing, with what `options` adds.
 fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    open_regular(path, options.write(true))
+}
+
+/// Opens a regular file for reading, with what `options` adds.
+fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // O_NONBLOCK means nothing to a regular file, and a pipe cannot make the open wait before it is refused.
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let file = options.read(true).write(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
+    let file = options.read(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
     let file = sys::above_standard(file)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

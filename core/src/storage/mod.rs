@@ -16,6 +16,7 @@ mod storage;
 mod sys;
 
 pub use disk::DiskStorage;
+pub(crate) use disk::{DiskReader, NewDirectory};
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
 pub use storage::{Storage, StorageFile};

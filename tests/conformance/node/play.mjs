@@ -3,6 +3,7 @@
 // What a script is and what a player owes is said in `README.md` beside this directory.
 
 import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 import { LibmqError, open, verify } from '../../../bindings/node/lib/index.mjs';
 import { ScenarioHandler, WAIT, until } from './handler.mjs';
@@ -54,14 +55,17 @@ class Player {
   }
 
   async open(step) {
-    await answer(step, open(this.#directory, brokerOptions(this.#options, step)), (broker) => {
+    await answer(step, open(this.#place(step.get('path')), brokerOptions(this.#options, step)), (broker) => {
       this.#handlers.clear();
       this.#broker = broker;
     });
   }
 
   async openAgain(step) {
-    await answer(step, open(this.#directory, brokerOptions(this.#options, step)));
+    let again;
+    const opened = open(this.#place(step.get('path')), brokerOptions(this.#options, step));
+    await answer(step, opened, (broker) => (again = broker));
+    await again?.close({ timeout: TIMEOUT });
   }
 
   async kill() {
@@ -276,11 +280,25 @@ class Player {
   }
 
   async backup(step) {
-    await answer(step, this.#broker.backup(step.need('to')));
+    await answer(step, this.#broker.backup(this.#place(step.need('to'))));
   }
 
   async verify(step) {
-    await answer(step, verify(step.need('path')));
+    await answer(step, verify(this.#place(step.get('path'))), (report) => {
+      const { messages, deadLetters, suspects, droppedBytes, sound, closed } = report;
+      const numbers = { messages, dead_letters: deadLetters, suspects, dropped_bytes: droppedBytes };
+      for (const [name, found] of Object.entries(numbers)) same(name, found, step.number(`expect.${name}`) ?? found);
+      for (const [name, found] of Object.entries({ sound, closed })) {
+        same(name, String(found), step.get(`expect.${name}`) ?? String(found));
+      }
+    });
+  }
+
+  // The directory that a name means: beside the broker's, or in it; the broker's where there is none.
+  #place(name) {
+    if (name === undefined) return this.#directory;
+    if (name.startsWith('./')) return this.#directory + name.slice(1);
+    return name === '' ? '' : join(dirname(this.#directory), name);
   }
 
   #id(name) {

@@ -107,9 +107,14 @@ impl Player {
         match action {
             "open" => return self.open(step),
             "open_again" => {
-                let again = Broker::open(&self.directory, options(&[&self.options, step])?);
-                return answer(step, again).map(|_| ());
+                let again =
+                    Broker::open(self.place(step, "path"), options(&[&self.options, step])?);
+                return match answer(step, again)?.map(|again| again.close(TIMEOUT)) {
+                    Some(Err(error)) => wrong(format!("{}: {error}", error.kind().name())),
+                    _ => Ok(()),
+                };
             }
+            "verify" => return self.verify(step),
             "kill" => self.kill(),
             "calls" | "let_go" => {
                 let handler = self.handlers.get(step.need("queue")?);
@@ -131,6 +136,10 @@ impl Player {
             "stop" => answer(step, broker.stop(timeout(step)?)).map(|_| ()),
             "start" => answer(step, broker.start()).map(|_| ()),
             "snapshot" => answer(step, broker.snapshot()).map(|_| ()),
+            "backup" => {
+                step.need("to")?;
+                answer(step, broker.backup(self.place(step, "to"))).map(|_| ())
+            }
             "advance" => {
                 answer(step, broker.advance(step.time("ms")?.unwrap_or_default())).map(|_| ())
             }
@@ -191,10 +200,40 @@ impl Player {
     }
 
     fn open(&mut self, step: &Fields) -> Play {
-        let opened = Broker::open(&self.directory, options(&[&self.options, step])?);
+        let opened = Broker::open(self.place(step, "path"), options(&[&self.options, step])?);
         if let Some(broker) = answer(step, opened)? {
             self.handlers.clear();
             self.broker = Some(broker);
+        }
+        Ok(())
+    }
+
+    /// The directory that a key of the step names: beside the broker's, or in it; the broker's where there is none.
+    fn place(&self, step: &Fields, key: &str) -> PathBuf {
+        match step.get(key) {
+            None => self.directory.clone(),
+            Some("") => PathBuf::new(),
+            Some(name) => match name.strip_prefix("./") {
+                Some(inside) => self.directory.join(inside),
+                None => self.directory.with_file_name(name),
+            },
+        }
+    }
+
+    fn verify(&self, step: &Fields) -> Play {
+        let Some(found) = answer(step, libmq::verify(self.place(step, "path")))? else {
+            return Ok(());
+        };
+        for (name, value) in [
+            ("messages", found.messages),
+            ("dead_letters", found.dead_letters),
+            ("suspects", found.suspects),
+            ("dropped_bytes", found.dropped_bytes),
+        ] {
+            same(name, value, step.parse(&format!("expect.{name}"))?.unwrap_or(value))?;
+        }
+        for (name, value) in [("sound", found.sound()), ("closed", found.closed)] {
+            same(name, value, step.parse(&format!("expect.{name}"))?.unwrap_or(value))?;
         }
         Ok(())
     }

@@ -79,14 +79,24 @@ class Player:
             raise Wrong(f"nothing was called {name} before")
         return self._ids[name]
 
+    def place(self, name: str | None) -> str:
+        """The directory that a name means: beside the broker's, or in it; the broker's where there is none."""
+        if name is None:
+            return self._directory
+        if name.startswith("./"):
+            return self._directory + name[1:]
+        return str(Path(self._directory).parent / name) if name else ""
+
     # The life of a broker.
 
     def do_open(self, step: Fields) -> None:
-        self.broker = self.call(step, lambda: libmq.open(self._directory, **options(self._begin, step)))
+        path = self.place(step.get("path"))
+        self.broker = self.call(step, lambda: libmq.open(path, **options(self._begin, step)))
         self._handlers.clear()
 
     def do_open_again(self, step: Fields) -> None:
-        self.call(step, lambda: libmq.open(self._directory, **options(self._begin, step)))
+        path = self.place(step.get("path"))
+        self.call(step, lambda: libmq.open(path, **options(self._begin, step))).close(TIMEOUT)
 
     def do_kill(self, step: Fields) -> None:
         self._names.write_text("".join(f"{name}\t{number}\n" for name, number in self._ids.items()))
@@ -105,6 +115,20 @@ class Player:
 
     def do_snapshot(self, step: Fields) -> None:
         self.call(step, self.broker.snapshot)
+
+    def do_backup(self, step: Fields) -> None:
+        to = self.place(step.need("to"))
+        self.call(step, lambda: self.broker.backup(to))
+
+    def do_verify(self, step: Fields) -> None:
+        path = self.place(step.get("path"))
+        found = self.call(step, lambda: libmq.verify(path))
+        for name in ("messages", "dead_letters", "suspects", "dropped_bytes"):
+            count = step.whole(f"expect.{name}")
+            same(name, getattr(found, name), getattr(found, name) if count is None else count)
+        for name in ("sound", "closed"):
+            so = step.read(f"expect.{name}", truth)
+            same(name, getattr(found, name), getattr(found, name) if so is None else so)
 
     def do_advance(self, step: Fields) -> None:
         time = step.time("ms")

@@ -13,8 +13,11 @@ import {
   verify,
   type Broker,
   type Context,
+  type HandlerObject,
   type MessageInit,
   type Receipt,
+  type Scope,
+  type StandardSchema,
 } from '@libmq/node';
 
 interface Order {
@@ -64,7 +67,10 @@ export async function uses(): Promise<void> {
     if (error instanceof LibmqError && error.code === 'TIMEOUT' && error.retryable) return;
     throw error;
   });
-  await verify('elsewhere');
+  await broker.backup(new URL('file:///elsewhere'));
+  const report = await verify('elsewhere');
+  const first: number | null | undefined = report.problems[0]?.offset;
+  console.log(report.sound, report.deadLetters, first);
   await broker.close();
   console.log(sum, isNew, receipts.length, ready);
 }
@@ -81,4 +87,74 @@ export async function disposes(): Promise<void> {
   (await broker.enqueue('orders', 1)).id = 5n;
   // @ts-expect-error: an id is a bigint or text
   await broker.deadLetters.get(5);
+}
+
+class Session {
+  async [Symbol.asyncDispose](succeeded: boolean): Promise<void> {
+    console.log(succeeded);
+  }
+}
+
+class OrderHandler implements HandlerObject<Order, Container> {
+  constructor(private readonly session: Session) {}
+
+  async handle(order: Order, ctx: Context<Container>): Promise<void> {
+    console.log(order.orderId, ctx.scope.session === this.session);
+  }
+}
+
+class Container implements Scope {
+  readonly session = new Session();
+
+  resolve<T>(of: new (session: Session) => T): T {
+    return new of(this.session);
+  }
+
+  [Symbol.asyncDispose](succeeded: boolean): Promise<void> {
+    return this.session[Symbol.asyncDispose](succeeded);
+  }
+}
+
+declare const schema: StandardSchema<unknown, Order>;
+
+export async function scopes(): Promise<void> {
+  const plain: Broker = await open('queue-data');
+  const broker = await open('queue-data', {
+    scope: async (ctx) => (ctx.attempt > 0 ? new Container() : new Container()),
+  });
+  const text: string = broker.prometheus();
+  broker.handle('orders', OrderHandler);
+  broker.handle('orders', new OrderHandler(new Session()));
+  broker.handle('orders', { handle: (order: Order) => order.orderId });
+  broker.handle('orders', (body, ctx) => [body satisfies unknown, ctx.scope.session]);
+  broker.handle<Order>('orders', (order, ctx) => [order.orderId, ctx.scope.session]);
+  broker.handle('orders', (order, ctx) => [order.orderId, ctx.scope.session], { schema });
+  broker.handle('orders', (_, ctx) => ctx.scope.session, { scope: () => ({ session: 5 }) });
+  broker.handle('orders', (order, ctx) => order.orderId.at(ctx.scope.place), {
+    schema,
+    scope: async () => ({ place: 5 }),
+  });
+  broker.handle('orders', OrderHandler, { schema });
+  plain.handle('orders', (_, { scope }: Context) => scope);
+  const none = await open('queue-data');
+  none.handle('orders', (_, ctx) => ctx.scope satisfies undefined);
+  // @ts-expect-error: there is no scope
+  none.handle('orders', (_, ctx) => ctx.scope.session);
+  // @ts-expect-error: the schema makes an Order of it
+  broker.handle('orders', (order) => order.other, { schema });
+  // @ts-expect-error: it has no method `handle`
+  broker.handle('orders', Session);
+  // @ts-expect-error: nor has this
+  broker.handle('orders', new Session());
+  // @ts-expect-error: no schema
+  broker.handle('orders', () => {}, { schema: {} });
+  // @ts-expect-error: no object
+  await open('queue-data', { scope: () => 5 });
+  // @ts-expect-error: no function
+  await open('queue-data', { scope: new Container() });
+  const hooked = await open('queue-data', {
+    log: async (level, event, fields) =>
+      level === 'debug' ? fields.id : JSON.stringify({ event, ...fields.toJSON() }),
+  });
+  console.log(text, hooked);
 }

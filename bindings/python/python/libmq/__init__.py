@@ -17,7 +17,7 @@ libmq calls, retries, times out and runs in parallel.
 
 from libmq._native import Backoff, Context, DeadLetter, DeadLetters, Delivery, Message, Receipt
 from libmq.broker import Broker
-from libmq.depends import Depends
+from libmq.depends import Depends, Override
 from libmq.errors import (
     ClosedError,
     CorruptError,
@@ -35,8 +35,9 @@ from libmq.errors import (
     TooLargeError,
 )
 from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
-from libmq.opening import open, verify
+from libmq.opening import open
 from libmq.outcomes import Cancelled, Reject, Release, Retry
+from libmq.verifying import Problem, VerifyReport, verify
 
 __all__ = [
     "Backoff",
@@ -59,7 +60,9 @@ __all__ = [
     "Message",
     "Metrics",
     "NotFoundError",
+    "Override",
     "PoisonedError",
+    "Problem",
     "QueueMetrics",
     "Receipt",
     "Recovery",
@@ -70,6 +73,7 @@ __all__ = [
     "StorageFullError",
     "TimeoutError",
     "TooLargeError",
+    "VerifyReport",
     "open",
     "verify",
 ]

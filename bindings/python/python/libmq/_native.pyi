@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, ClassVar, Literal, NoReturn, Self, TypeAlias, final
+from typing import Any, ClassVar, Literal, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
@@ -30,6 +30,7 @@ __all__ = [
     "check_duration",
     "leave",
     "serve",
+    "verify",
 ]
 
 _Duration: TypeAlias = float | timedelta
@@ -432,6 +433,21 @@ class Broker:
     def snapshot(self) -> None:
         """Takes a snapshot now."""
 
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on.
+
+        The copy is complete with everything that was answered before the call, whole to one moment not before it, and
+        can be opened like any directory, also beside this one: as after a close at that moment, but that what was in
+        flight is ready again, uncounted. Of a broker without files it is an ordinary directory.
+
+        The directory above has to be there. What fails leaves nothing behind. A close meanwhile ends it. Other threads
+        run meanwhile.
+
+        Raises InvalidError for what is something else than an empty directory, or lies in the broker's own,
+        StorageFullError, CorruptError where the broker's own files have lost bytes, PoisonedError, ClosedError,
+        ForkedError; Error with `IO`, naming the path.
+        """
+
     def scale(self, queue: str, n: int) -> None:
         """Sets how many of a queue's handler run at once, 1 to 1024, until its next registration.
 
@@ -485,7 +501,6 @@ class Broker:
     def _close(self, timeout: _Duration) -> None: ...
     def _metrics(self) -> dict[str, Any]: ...
     def _recovery(self) -> dict[str, Any]: ...
-    def _unsupported(self, what: str) -> NoReturn: ...
 
 @final
 class Tray:
@@ -621,3 +636,6 @@ def serve(on: bool) -> None:
 
 def check_duration(name: str, value: _Duration) -> float:
     """The seconds of a duration that libmq takes: from zero to ten years."""
+
+def verify(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of a `VerifyReport`."""

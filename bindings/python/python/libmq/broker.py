@@ -107,7 +107,8 @@ class Broker(_native.Broker):
         if len(functions) > 1:
             raise TypeError(f"handler takes a queue and one function, not {len(functions)}")
         options = _handler_options(**options)
-        scope = options.pop("scope") or self._scope
+        scope = options.pop("scope")
+        scope = self._scope if scope is None else scope
 
         def register(function: _Handler) -> _Handler:
             call = call_of(function, self._providers, scope)
@@ -216,10 +217,6 @@ class Broker(_native.Broker):
     def recovery(self) -> Recovery:
         """What opening found."""
         return Recovery(**self._recovery())
-
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copies the broker into another directory. Not supported by this version."""
-        self._unsupported("backup")
 
     def override(self, dependency: Callable[..., Any], fake: Callable[..., Any]) -> Override:
         """Has attempts that begin from now on get what `fake` makes where they ask for `dependency`: for tests.

@@ -53,11 +53,6 @@ class _Asked:
     depends: dict[str, Depends]
 
 
-def unsupported(what: str) -> Error:
-    """What this version does not have."""
-    return error_of("UNSUPPORTED", f"{what} is not supported by this version")
-
-
 def error_of(code: str, text: str) -> Error:
     """An error whose code has no class of its own."""
     error = Error(text)

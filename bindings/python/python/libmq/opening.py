@@ -8,7 +8,6 @@ from typing import Any, Literal
 from libmq import telling
 from libmq._native import Backoff
 from libmq.broker import Broker
-from libmq.calling import unsupported
 
 
 def open(
@@ -85,9 +84,3 @@ def open(
     broker = Broker(given.pop("path"), given | {"listens": telling.is_heard()})
     broker._scope = scope
     return broker
-
-
-def verify(path: str | os.PathLike[str]) -> None:
-    """Checks a broker's directory without opening it. Not supported by this version."""
-    os.fspath(path)
-    raise unsupported("verify")

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::open_file;
+use super::{open_file, open_regular};
 use crate::error::{Error, ErrorKind, LockOwner, Result};
 use crate::storage::sys::Unshared;
 
@@ -72,6 +72,28 @@ pub(super) fn take(directory: &Path, timeout: Duration) -> Result<LockGuard> {
             }
             Err(TryLockError::Error(cause)) => return Err(refused(cause)),
         }
+    }
+}
+
+/// Takes the lock of a directory together with others that only read there; none where there is no lock file. Neither makes
+/// the file nor writes into it.
+pub(super) fn share(directory: &Path) -> Result<Option<LockGuard>> {
+    let path = directory.join(FILE_NAME);
+    let refused = |cause: std::io::Error| Error::io("lock", &path, &cause);
+    let unshared = match Unshared::open(|| open_regular(&path, &mut OpenOptions::new())) {
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(refused)?,
+    };
+    let Some(file) = unshared.file() else {
+        return Err(Error::new(
+            ErrorKind::Forked,
+            "the process forked while it locked a directory",
+        ));
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(LockGuard(unshared))),
+        Err(TryLockError::WouldBlock) => Err(locked(directory, file)),
+        Err(TryLockError::Error(cause)) => Err(refused(cause)),
     }
 }
 
@@ -211,6 +233,22 @@ mod tests {
             drop(guard);
             waiting.join().unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn who_only_reads_shares_the_lock_with_others_who_do_and_with_no_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(share(dir.path()).unwrap().is_none());
+        assert!(!dir.path().join("lock").exists());
+        let guard = take(dir.path(), Duration::ZERO).unwrap();
+        assert_eq!(share(dir.path()).unwrap_err().kind(), ErrorKind::Locked);
+        drop(guard);
+        let before = fs::read(dir.path().join("lock")).unwrap();
+        let (one, other) = (share(dir.path()).unwrap().unwrap(), share(dir.path()).unwrap());
+        assert_eq!(take(dir.path(), Duration::ZERO).unwrap_err().kind(), ErrorKind::Locked);
+        drop((one, other));
+        assert_eq!(fs::read(dir.path().join("lock")).unwrap(), before);
+        take(dir.path(), Duration::ZERO).unwrap();
     }
 
     #[test]

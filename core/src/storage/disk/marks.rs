@@ -12,8 +12,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
-use super::{open_file, sync_directory};
+use super::{open_file, open_regular, sync_directory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::marks::{CHUNK_BYTES, Marks};
@@ -45,6 +46,29 @@ pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
         Ok(Box::new(Mapping::new(&file, offset, CHUNK_BYTES)?))
     })
     .map_err(|cause| Error::storage("make room for the marks in", &path, &cause))
+}
+
+/// Reads a directory's marks, and makes and changes nothing; no marks where there is no such file.
+pub(super) fn read(directory: &Path) -> Result<Marks> {
+    let path = directory.join(FILE_NAME);
+    let unread = |cause: io::Error| Error::io("read", &path, &cause);
+    let file = match open_regular(&path, &mut OpenOptions::new()) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            return Marks::in_memory(0).map_err(unread);
+        }
+        other => other.map_err(unread)?,
+    };
+    check(&path, &file)?;
+    let there = file.metadata().map_err(unread)?.len().saturating_sub(CHUNK) / CHUNK;
+    let there = usize::try_from(there).unwrap_or(usize::MAX);
+    Marks::new(&path, 0, there, move |number| {
+        let mut bytes = vec![0; CHUNK_BYTES];
+        file.read_exact_at(&mut bytes, (number as u64 + 1) * CHUNK)?;
+        let (words, _) = bytes.as_chunks();
+        let words = words.iter().map(|word| AtomicU64::new(u64::from_ne_bytes(*word)));
+        Ok(Box::new(words.collect::<Vec<_>>()))
+    })
+    .map_err(unread)
 }
 
 fn make(directory: &Path) -> io::Result<File> {
@@ -110,6 +134,9 @@ mod tests {
         marks.set(0, MARK).unwrap();
         marks.set(far, Mark { id: 7, ..MARK }).unwrap();
         drop(marks);
+        let before = fs::read(dir.path().join(FILE_NAME)).unwrap();
+        assert_eq!(read(dir.path()).unwrap().all(), [MARK, Mark { id: 7, ..MARK }]);
+        assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), before);
         let marks = open(dir.path(), 1).unwrap();
         assert_eq!(marks.all(), [MARK, Mark { id: 7, ..MARK }]);
         marks.clear_all();
@@ -137,6 +164,7 @@ mod tests {
             let mut damaged = sound.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, damaged).unwrap();
+            assert_eq!(read(dir.path()).unwrap_err().kind(), ErrorKind::Corrupt, "bit {bit}");
             assert_eq!(open(dir.path(), 1).unwrap_err().kind(), ErrorKind::Corrupt, "bit {bit}");
         }
         fs::write(&path, b"libmq").unwrap();

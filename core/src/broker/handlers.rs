@@ -1,0 +1,260 @@
+//! Handlers: how functions become handlers, and what their threads are in the middle of.
+
+use std::cell::Cell;
+
+use super::broker::Broker;
+use super::delivery::{Context, Delivery};
+use super::handler::{HandlerError, HandlerOptions};
+use super::inbox::{Crew, Inbox};
+use super::worker::Worker;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::{Span, span};
+use crate::sync::Arc;
+
+thread_local! {
+    /// This thread is running a handler.
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Broker {
+    /// Registers a queue's handler. It is called for every message of the queue once the broker is started, on threads
+    /// of the broker, up to `max_parallelism` of them at once. Returning `Ok` acks; an error or a panic is a failed
+    /// attempt, unless the error says otherwise. A second handler for a queue replaces the first when its calls have
+    /// ended.
+    ///
+    /// A handler that owns a clone of the [`Broker`] keeps it open: it is dropped with the broker only by
+    /// [`Broker::close`], or when another one replaces it. What a handler enqueues goes through its [`Context`].
+    ///
+    /// # Errors
+    /// `INVALID`, `CLOSED`, `FORKED`; inside a handler `DEADLOCK` where it would replace another, or while another thread
+    /// starts, stops or closes.
+    pub fn handle(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(&Context) -> std::result::Result<(), HandlerError> + Send + Sync + 'static,
+    ) -> Result<()> {
+        super::stations::register(self.shared(), queue, options, move |delivery| {
+            let _span = handle_span(&delivery);
+            let context = Context::new(delivery);
+            let result = in_span(&context, || in_handler(|| handler(&context)));
+            let delivery = context.into_delivery();
+            let result = result.unwrap_or_else(|panic| {
+                Err(HandlerError::failed(format!("the handler panicked: {panic}")))
+            });
+            delivery.conclude(result).ok().flatten()
+        })
+    }
+
+    /// Registers a queue's handler that is given the delivery itself, and settles it now or later, on any thread.
+    /// Dropped unsettled it is released; dropped in a panic it is a failed attempt.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    pub fn handle_delivery(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(Delivery) + Send + Sync + 'static,
+    ) -> Result<()> {
+        super::stations::register(self.shared(), queue, options, move |delivery| {
+            let _ = in_handler(|| handler(delivery));
+            None
+        })
+    }
+
+    /// Registers a queue's handler for the bindings, which hand the delivery back with the handler's answer; none where
+    /// the delivery was settled, or will be, by somebody else.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_returning(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        handler: impl Fn(Delivery) -> Option<(Delivery, std::result::Result<(), HandlerError>)>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Result<()> {
+        super::stations::register(self.shared(), queue, options, move |delivery| {
+            let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
+            delivery.conclude(result).ok().flatten()
+        })
+    }
+
+    /// Registers a queue's handler for the bindings whose language runs code only on its own threads. `hire` is handed a
+    /// [`Worker`] whenever one more thread is needed, up to `max_parallelism` of them and substitutes for the stuck. It is
+    /// called on any thread, the timekeeper's too, and must neither wait nor call the broker: it leaves the worker for a
+    /// thread that asks it for messages. It is dropped when the handler is replaced or the broker closed.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_threads(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        hire: impl Fn(Worker) + Send + Sync + 'static,
+    ) -> Result<()> {
+        let hire = super::worker::hire(self.shared(), hire);
+        super::stations::register_station(
+            self.shared(),
+            queue,
+            options,
+            hire,
+            None,
+            !is_in_handler(),
+        )
+        .map(drop)
+    }
+
+    /// Registers a queue's handler for the bindings whose language runs code on an event loop alone: the loop takes
+    /// deliveries from the answer without ever waiting. `ring` is called when it is worth while to look, on any thread and
+    /// under the broker's locks; it must neither wait nor call the broker.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_loop(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        self.handle_on(queue, options, false, ring, ())
+    }
+
+    /// As [`Broker::handle_on_loop`], but not called on the loop: whoever calls waits for the handler that is replaced.
+    ///
+    /// # Errors
+    /// As [`Broker::handle`].
+    #[doc(hidden)]
+    pub fn handle_on_another_loop(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        self.handle_on(queue, options, !is_in_handler(), ring, ())
+    }
+
+    /// Runs a call as if this thread were running a handler: for the bindings, on the thread of a loop that runs some.
+    #[doc(hidden)]
+    pub fn as_handler<R>(&self, call: impl FnOnce() -> R) -> R {
+        let before = is_in_handler();
+        set_in_handler(true);
+        let answer = call();
+        set_in_handler(before);
+        answer
+    }
+
+    /// As [`Broker::handle_on_loop`]; whoever calls may wait for the handler that is replaced. `kept` is dropped with the
+    /// handler.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn handle_on_tasks(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        may_wait: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+        kept: impl Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        self.handle_on(queue, options, may_wait && !is_in_handler(), ring, kept)
+    }
+
+    fn handle_on(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        may_wait: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+        kept: impl Send + Sync + 'static,
+    ) -> Result<Inbox> {
+        let crew = Arc::new(Crew::new(ring));
+        let (doorbell, hiring) = (crew.doorbell(), Arc::downgrade(&crew));
+        let hire = Box::new(move |worker| {
+            let _kept = &kept;
+            if let Some(crew) = hiring.upgrade() {
+                crew.hired(worker);
+            }
+        });
+        let shared = self.shared();
+        let station = super::stations::register_station(
+            shared,
+            queue,
+            options,
+            hire,
+            Some(doorbell),
+            may_wait,
+        )?;
+        Ok(Inbox::new(Arc::downgrade(shared), station, crew))
+    }
+
+    /// Whether a queue has a handler now.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_handler(&self, queue: &str) -> bool {
+        let engine = &self.shared().engine;
+        let found = engine.buffer.state.queues.find(queue);
+        found.is_some_and(|found| crate::sync::lock(&engine.stations).contains_key(&found.number))
+    }
+}
+
+/// Runs a handler within a span of OpenTelemetry, where there are any.
+#[cfg(feature = "opentelemetry")]
+fn in_span<R, E, F>(
+    context: &Context,
+    run: impl FnOnce() -> std::result::Result<std::result::Result<R, E>, F>,
+) -> std::result::Result<std::result::Result<R, E>, F> {
+    let span = context.shared.telemetry.process(context);
+    let guard = span.clone().attach();
+    let result = run();
+    drop(guard);
+    super::telemetry::end(&span, matches!(result, Ok(Ok(_))));
+    result
+}
+
+#[cfg(not(feature = "opentelemetry"))]
+fn in_span<R>(_context: &Context, run: impl FnOnce() -> R) -> R {
+    run()
+}
+
+/// The span of an attempt.
+pub(crate) fn handle_span(delivery: &Delivery) -> Span {
+    let _ = delivery;
+    span!("handle", queue = delivery.queue(), id = delivery.id(), attempt = delivery.attempt())
+}
+
+/// Runs a handler's code, and catches its panic.
+pub(crate) fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
+    IN_HANDLER.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    IN_HANDLER.set(false);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".into())
+    })
+}
+
+/// Refuses a call that waits for handlers on a thread that is running one.
+pub(super) fn refuse_in_handler(call: &str) -> Result<()> {
+    if is_in_handler() {
+        return Err(Error::new(
+            ErrorKind::Deadlock,
+            format!("{call} inside a handler would wait for itself"),
+        ));
+    }
+    Ok(())
+}
+
+/// Notes whether this thread is running a handler.
+pub(super) fn set_in_handler(running: bool) {
+    IN_HANDLER.set(running);
+}
+
+/// Whether this thread is running a handler.
+pub(super) fn is_in_handler() -> bool {
+    IN_HANDLER.get()
+}

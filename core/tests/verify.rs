@@ -1,0 +1,228 @@
+//! Verifying directories on a real disk: what is found, and that nothing is changed by looking.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test's helpers are the test's own"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use libmq::{Broker, ErrorKind, Message, Options, limits, verify};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn options() -> Options {
+    Options::new().segment_bytes(64 << 10)
+}
+
+/// All entries: name, when it was changed, content.
+fn all(directory: &Path) -> Vec<(PathBuf, SystemTime, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| {
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        (path, changed, bytes)
+    };
+    let mut all: Vec<_> = entries.map(read).collect();
+    all.sort();
+    all
+}
+
+/// A directory of some segments, closed: one dead letter and so many messages, whose bodies begin with `body` and a number,
+/// all from before the snapshot.
+fn closed(path: &Path, messages: usize) {
+    let broker = Broker::open(path, options()).unwrap();
+    broker.enqueue(Message::new("jobs", "the body of a dead letter")).unwrap();
+    broker.receive("jobs", None, None).unwrap().unwrap().reject("no").unwrap();
+    for number in 0..messages {
+        broker.enqueue(Message::new("jobs", format!("body {number};{:700}", ""))).unwrap();
+    }
+    broker.snapshot().unwrap();
+    broker.close(LONG).unwrap();
+}
+
+/// Changes one byte of what is found in one of the segments.
+fn damage(directory: &Path, what: &str) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(what.len()).position(|bytes| bytes == what.as_bytes()) {
+            bytes[at] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{what} was not found");
+}
+
+#[test]
+fn what_is_there_is_told_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    closed(dir.path(), 100);
+    let before = all(dir.path());
+    let report = verify(dir.path()).unwrap();
+    assert!(report.sound() && report.closed, "{report:?}");
+    assert_eq!((report.messages, report.dead_letters, report.suspects), (100, 1, 0));
+    assert_eq!(report.dropped_bytes, 0);
+    assert!(report.segments >= 2 && report.snapshot.is_some(), "{report:?}");
+    let bytes: u64 = before.iter().map(|(_, _, bytes)| bytes.len() as u64).sum();
+    assert_eq!(report.bytes, bytes);
+    assert_eq!(all(dir.path()), before);
+
+    let broker = Broker::open(dir.path(), options()).unwrap();
+    let found = broker.recovery();
+    assert_eq!((found.messages, found.dead_letters), (report.messages, report.dead_letters));
+    assert_eq!((found.records, found.snapshot), (report.records, report.snapshot));
+}
+
+#[test]
+fn what_a_crash_left_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), options()).unwrap();
+    for body in ["one", "two"] {
+        broker.enqueue(Message::new("jobs", body)).unwrap();
+    }
+    let held = broker.receive("jobs", None, None).unwrap().unwrap();
+    // Without a close, as a crash.
+    drop(broker);
+    drop(held);
+    let before = all(dir.path());
+    let report = verify(dir.path()).unwrap();
+    assert!(report.sound() && !report.closed, "{report:?}");
+    assert_eq!((report.messages, report.suspects, report.snapshot), (2, 1, None));
+    assert_eq!(all(dir.path()), before);
+    assert_eq!(Broker::open(dir.path(), options()).unwrap().recovery().suspects, 1);
+}
+
+#[test]
+fn every_damaged_body_is_found_that_an_open_does_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    closed(dir.path(), 100);
+    for what in ["body 3;", "the body of a dead letter", "body 77;"] {
+        damage(dir.path(), what);
+    }
+    let before = all(dir.path());
+    let report = verify(dir.path()).unwrap();
+    assert!(!report.sound());
+    assert_eq!((report.messages, report.dead_letters), (100, 1));
+    assert_eq!(report.problems.len(), 3, "{:?}", report.problems);
+    let mut last = 0;
+    for problem in &report.problems {
+        assert_eq!(problem.kind, ErrorKind::Corrupt);
+        assert!(problem.path.starts_with(dir.path()) && problem.path.is_file());
+        let offset = problem.offset.unwrap();
+        assert!(
+            offset >= 4096 && problem.text.contains(&format!("offset {offset}")),
+            "{problem:?}"
+        );
+        let number: u64 = problem.path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        assert!(number << 32 | offset > last, "in the order of the log");
+        last = number << 32 | offset;
+    }
+    assert_eq!(all(dir.path()), before);
+    Broker::open(dir.path(), options()).unwrap();
+}
+
+#[test]
+fn problems_have_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = limits::PROBLEMS_MAX + 5;
+    closed(dir.path(), count);
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let bodies: Vec<usize> = bytes
+            .windows(5)
+            .enumerate()
+            .filter_map(|(at, bytes)| (bytes == b"body ").then_some(at))
+            .collect();
+        for at in bodies {
+            bytes[at] ^= 1;
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+    let report = verify(dir.path()).unwrap();
+    assert_eq!(report.problems.len(), limits::PROBLEMS_MAX);
+}
+
+/// What an open would say first is the first problem, in damage of all kinds of files.
+#[test]
+fn a_flipped_bit_in_a_head_is_what_an_open_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broker");
+    closed(&path, 5);
+    drop(Broker::open(&path, options()).unwrap());
+    for (name, _, sound) in all(&path) {
+        for bit in 0..16 * 8 {
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&name, &damaged).unwrap();
+            let report = verify(&path).unwrap();
+            assert_eq!(fs::read(&name).unwrap(), damaged);
+            if name.ends_with("lock") {
+                assert!(report.sound(), "{report:?}");
+                continue;
+            }
+            let refused = Broker::open(&path, options()).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+            assert_eq!(report.problems[0].text, refused.to_string());
+            // Who was refused may have left a word in the lock.
+        }
+        fs::write(&name, sound).unwrap();
+    }
+    assert!(verify(&path).unwrap().sound());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    closed(dir.path(), 5);
+    fs::create_dir(dir.path().join("00000099.segment")).unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+    assert_eq!((report.problems[0].kind, report.problems[0].offset), (ErrorKind::Io, None));
+    assert!(report.problems[0].path.ends_with("00000099.segment"));
+}
+
+#[test]
+fn what_nobody_can_look_at_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("empty")).unwrap();
+    fs::create_dir(at("foreign")).unwrap();
+    fs::write(at("foreign/file"), "precious").unwrap();
+    fs::create_dir(at("locked")).unwrap();
+    fs::write(at("locked/lock"), "somebody else's").unwrap();
+    for name in ["missing", "empty", "foreign", "foreign/file", "foreign/file/below", "locked"] {
+        let error = verify(at(name)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{name}: {error}");
+    }
+    assert_eq!(verify("").unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(!at("missing").exists());
+    assert_eq!(fs::read_dir(at("empty")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(at("foreign")).unwrap().count(), 1);
+
+    let broker = Broker::open(at("broker"), options()).unwrap();
+    let error = verify(at("broker")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert_eq!(error.owner().unwrap().pid, std::process::id());
+    broker.close(LONG).unwrap();
+    assert!(verify(at("broker")).unwrap().sound());
+}
+
+#[test]
+fn another_version_is_unsupported() {
+    let dir = tempfile::tempdir().unwrap();
+    closed(dir.path(), 5);
+    let path = dir.path().join("00000001.segment");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] += 1;
+    let crc = crc32fast::hash(&bytes[..80]).to_le_bytes();
+    bytes[80..84].copy_from_slice(&crc);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(verify(dir.path()).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(Broker::open(dir.path(), options()).unwrap_err().kind(), ErrorKind::Unsupported);
+}

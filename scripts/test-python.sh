@@ -5,6 +5,9 @@ set -eu
 
 .venv/bin/python -c 'import libmq' 2>/dev/null || { skip "Python: the package is not built"; exit 0; }
 python_tool pytest "pytest>=8" || { skip "Python: pytest cannot be installed"; exit 0; }
+.venv/bin/python -c 'import uvloop' 2>/dev/null ||
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "uvloop>=0.19" >"$target/install.log" 2>&1 ||
+	skip "Python: uvloop cannot be installed, so that another event loop is not tried"
 
 .venv/bin/python -m pytest bindings/python/tests
 .venv/bin/python examples/orders/orders.py >"$target/orders-py.log" 2>&1 || { cat "$target/orders-py.log"; die "orders.py failed"; }

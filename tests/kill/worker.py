@@ -4,6 +4,7 @@ One write(2) a line, so that a kill cannot tear one. Whatever libmq raises that 
 line and the end of the process.
 """
 
+import asyncio
 import functools
 import itertools
 import logging
@@ -12,7 +13,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import libmq
@@ -50,6 +51,20 @@ def guarded(run: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def guarded_task(run: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    """The same for a task."""
+
+    async def call(ctx: libmq.Context) -> None:
+        try:
+            await run(ctx)
+        except (libmq.Retry, libmq.Reject, libmq.Release, Meant):
+            raise
+        except BaseException as error:
+            fail(repr(error))
+
+    return call
+
+
 class Meant(Exception):
     """A handler that fails as it is meant to."""
 
@@ -73,12 +88,16 @@ class Numbers:
 
 
 class Lanes(threading.local):
-    """Who handles: one a thread, since a thread's end of a message stands in the log before its next entry."""
+    """Who handles: one a thread, since a thread's end of a message stands in the log before its next entry. A task has
+    one of its own."""
 
     _numbers = itertools.count(1)
 
     def __init__(self) -> None:
-        self.lane = next(self._numbers)
+        self.lane = self.new()
+
+    def new(self) -> int:
+        return next(self._numbers)
 
 
 class Worker:
@@ -102,7 +121,7 @@ class Worker:
         say("recovered", found.messages, found.dead_letters)
         say("suspects", found.suspects)
         self.broker.handler("work", guarded(self.on_work), max_parallelism=3)
-        self.broker.handler("children", guarded(self.on_child), max_parallelism=2)
+        self.broker.handler("children", guarded_task(self.on_child), max_parallelism=2)
 
     # Producers.
 
@@ -110,12 +129,15 @@ class Worker:
         # Now and then one that takes a good part of a segment.
         return b"%d %s" % (number, b"." * dice.randrange(30_000 if percent(dice, 2) else 800))
 
-    def single(self, dice: random.Random, level: Level) -> None:
+    def single(self, dice: random.Random, level: Level, loop: asyncio.Runner | None = None) -> None:
         number, queue = self._numbers.take(), choose_queue(dice)
         delay = (1 + dice.randrange(30)) / 1000 if percent(dice, 10) else None
         body = self.body(number, dice)
         say("enqueuing", number, queue, level, "delayed" if delay else "")
-        receipt = self.broker.enqueue(queue, body, durability=level, delay=delay)
+        if loop is None:
+            receipt = self.broker.enqueue(queue, body, durability=level, delay=delay)
+        else:
+            receipt = loop.run(self.broker.aenqueue(queue, body, durability=level, delay=delay))
         say("enqueued", number, receipt.id, level, receipt.status)
 
     def keyed(self, dice: random.Random) -> None:
@@ -144,13 +166,14 @@ class Worker:
             say("enqueued", first + index, receipt.id, level, receipt.status)
 
     def produce(self, producer: int) -> None:
-        """The first two enqueue singly, one with `sync` and one with `os`; the third uses keys; the fourth makes
-        batches."""
+        """The first two enqueue singly, one with `sync` on an event loop and one with `os`; the third uses keys; the
+        fourth makes batches."""
         dice = random.Random(self._seed * 1_000_003 + producer)
+        loop = asyncio.Runner()
         while True:
             match producer:
                 case 0:
-                    self.single(dice, "sync")
+                    self.single(dice, "sync", loop)
                 case 1:
                     self.single(dice, "os")
                 case 2:
@@ -164,14 +187,14 @@ class Worker:
     def dice(self, held: libmq.Context | libmq.Delivery) -> random.Random:
         return random.Random(self._seed * 1_000_003 + held.token)
 
-    def enter(self, held: libmq.Context | libmq.Delivery) -> int:
+    def enter(self, held: libmq.Context | libmq.Delivery, lane: int | None = None) -> int:
         """Says that a message is in hand; its number."""
         word = held.raw.split(b" ", 1)[0]
         if word.startswith(b"killer"):
             say("aborting", held.id)
             time.sleep(0.003)
             os.abort()
-        say("entered", held.id, held.attempt, held.token, int(word), held.queue, self._lanes.lane)
+        say("entered", held.id, held.attempt, held.token, int(word), held.queue, lane or self._lanes.lane)
         return int(word)
 
     def on_work(self, ctx: libmq.Context) -> None:
@@ -199,9 +222,9 @@ class Worker:
             raise Meant
         say("acking", ctx.id)
 
-    def on_child(self, ctx: libmq.Context) -> None:
-        number, dice = self.enter(ctx), self.dice(ctx)
-        time.sleep(dice.randrange(300) / 1e6)
+    async def on_child(self, ctx: libmq.Context) -> None:
+        number, dice = self.enter(ctx, self._lanes.new()), self.dice(ctx)
+        await asyncio.sleep(dice.randrange(300) / 1e6)
         if number % 97 == 0 or percent(dice, 8):
             say("failing", ctx.id)
             raise Meant

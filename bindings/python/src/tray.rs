@@ -178,17 +178,18 @@ impl Piles {
 }
 
 thread_local! {
-    /// This thread's event loop runs handlers.
-    static SERVES: Cell<bool> = const { Cell::new(false) };
+    /// Of how many brokers this thread's event loop runs the handlers.
+    static SERVED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Notes that this thread's event loop runs handlers, or does no more: it must not wait for room.
+/// Notes that this thread's event loop runs a broker's handlers, or does no more: it must not wait for room.
 #[pyfunction]
 pub(crate) fn serve(on: bool) {
-    SERVES.set(on);
+    let served = SERVED.get();
+    SERVED.set(if on { served.saturating_add(1) } else { served.saturating_sub(1) });
 }
 
 /// Whether this thread's event loop runs handlers.
 pub(crate) fn serves() -> bool {
-    SERVES.get()
+    SERVED.get() > 0
 }

@@ -133,6 +133,80 @@ def test_a_signal_drains_arun(program: Program, number: signal.Signals) -> None:
     assert program(AFTER).stdout == "after: 1 0 1\n"
 
 
+def test_another_loop_runs_handlers_and_hears_signals(program: Program) -> None:
+    pytest.importorskip("uvloop")
+    ran = program(
+        START
+        + """
+    import uvloop
+    uvloop.install()
+
+    async def handle(body, ctx):
+        loop = asyncio.get_running_loop()
+        print(body, isinstance(loop, uvloop.Loop), threading.current_thread().name, flush=True)
+        entered.set()
+        await asyncio.sleep(0.2)
+
+    broker.handler("q", handle)
+    broker.handler("slow", slow, cancel_grace=5)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(20)
+    broker.close()
+    broker = libmq.open("queue")
+    broker.handler("q", handle)
+    broker.enqueue("q", 2)
+    entered.clear()
+    kill_when_entered(signal.SIGTERM)
+    asyncio.run(broker.arun())
+    assert broker.metrics().acked == 1
+    broker.handler("slow", slow)
+    broker.enqueue("slow", 3)
+    entered.clear()
+    kill_when_entered(signal.SIGINT)
+    try:
+        asyncio.run(broker.arun(stop_timeout=0))
+    except libmq.TimeoutError:
+        print("timeout", flush=True)
+    broker.close()
+    """
+    )
+    assert ran.stdout == "1 True libmq-loop\n2 True MainThread\nshutdown\ntimeout\n"
+
+
+def test_two_brokers_on_one_loop(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    other = libmq.open("other", capacity=1, on_full="block")
+
+    async def handle(body, ctx):
+        print(body)
+
+    async def main():
+        both = [asyncio.create_task(each.arun(install_signal_handlers=False)) for each in (broker, other)]
+        await broker.aenqueue("q", 1)
+        await other.aenqueue("q", 2)
+        while broker.metrics().acked + other.metrics().acked < 2:
+            await asyncio.sleep(0.001)
+        both[0].cancel()
+        await asyncio.gather(both[0], return_exceptions=True)
+        other.enqueue("unheard", 3)
+        try:
+            other.enqueue("unheard", 4)
+        except libmq.FullError:
+            print("full")
+        both[1].cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+    broker.handler("q", handle)
+    other.handler("q", handle)
+    asyncio.run(main())
+    """
+    )
+    assert sorted(ran.stdout.split()) == ["1", "2", "full"]
+
+
 def test_a_signal_cancels_what_does_not_end_in_time(program: Program) -> None:
     ran = program(
         START

@@ -632,7 +632,7 @@ def leave(brokers: Sequence[Broker], grace_max: float) -> None:
     """The program ends: waits end at once, and handlers within their grace, at most this one."""
 
 def serve(on: bool) -> None:
-    """Notes that this thread's event loop runs handlers, or does no more: it must not wait for room."""
+    """Notes that this thread's event loop runs a broker's handlers, or does no more: it must not wait for room."""
 
 def check_duration(name: str, value: _Duration) -> float:
     """The seconds of a duration that libmq takes: from zero to ten years."""

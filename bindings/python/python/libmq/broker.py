@@ -39,7 +39,7 @@ class Broker(_native.Broker):
         self._crew = Crew()
         self._hall = Hall(self._providers)
         self._desks = Desks()
-        self._run = Run()
+        self._run = Run(self._hall.stopped)
         leaving.watch(self)
         telling.listen(self)
 
@@ -139,13 +139,11 @@ class Broker(_native.Broker):
         self._refuse_on_loop("stop")
         with self._run.ending():
             self._stop(timeout)
-        self._hall.stopped()
 
     def _stop_without_grace(self, timeout: Duration) -> None:
         """As `stop`, which a signal ends at once."""
         with self._run.ending():
             self._stop(timeout, urgent=True)
-        self._hall.stopped()
 
     def _stop_now(self) -> None:
         """Cancels handlers, and takes what they hold."""

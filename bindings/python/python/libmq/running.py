@@ -38,11 +38,13 @@ class _Signalled(BaseException):
 class Run:
     """Whoever is in `run`, and what ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopped: Callable[[], None]) -> None:
+        self._stopped = stopped
         self._waiting: list[_Ends] = []
 
     def ended(self) -> None:
         """The broker was stopped: whoever runs it has nothing to wait for."""
+        self._stopped()
         for end in tuple(self._waiting):
             end.ring()
 
@@ -98,9 +100,9 @@ class Run:
                     # The loop was left in the middle: there is nothing that could be waited for.
                     raise
                 except BaseException:
-                    await self._stop_on_loop(broker, hall, stop_timeout, signals)
+                    await self._stop_on_loop(broker, stop_timeout, signals)
                     raise
-                await self._stop_on_loop(broker, hall, stop_timeout, signals)
+                await self._stop_on_loop(broker, stop_timeout, signals)
 
     async def _wait_on_loop(self, broker: _native.Broker, until_idle: bool, end: "_LoopBell") -> None:
         self._waiting.append(end)
@@ -118,7 +120,7 @@ class Run:
             interrupt.set(broker)
 
     async def _stop_on_loop(
-        self, broker: _native.Broker, hall: Hall, stop_timeout: float | timedelta, signals: "_LoopSignals"
+        self, broker: _native.Broker, stop_timeout: float | timedelta, signals: "_LoopSignals"
     ) -> None:
         interrupt = Interrupt()
 
@@ -140,7 +142,6 @@ class Run:
                 # Once is heard before this; who cancels again is in a hurry.
                 cancelled = error
                 force()
-        hall.stopped()
         with contextlib.suppress(*((TimeoutError,) if signals.forced or cancelled else ())):
             stopping.done.result()
         if cancelled is not None:
@@ -239,8 +240,10 @@ class _LoopSignals:
 
     def __exit__(self, *raised: object) -> None:
         for number, handler in self._before.items():
-            self.loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            # A loop that was left in the middle may be collected anywhere, where no signals can be set.
+            with contextlib.suppress(ValueError, RuntimeError):
+                self.loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def force_with(self, force: Callable[[], None]) -> None:
         """What the second signal does."""

@@ -126,8 +126,10 @@ class Hall:
         with self._lock:
             self._started = True
             if self._handlers and not self.is_taken:
-                self._thread = threading.Thread(target=self._work, name="libmq-loop", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="libmq-loop", daemon=True)
+                # Refused where the program is at its end.
+                thread.start()
+                self._thread = thread
 
     def stopped(self) -> None:
         """Handlers that come now are not to run."""

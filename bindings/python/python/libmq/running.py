@@ -93,16 +93,19 @@ class Run:
         takes_over = not hall.is_taken
         with _LoopSignals(loop, _SIGNALS if with_signals else (), end) as signals:
             async with hall.here(broker) if takes_over else contextlib.nullcontext():
+                stop = _Stop(loop, broker, stop_timeout, self.ending)
                 try:
                     broker.start()
                     await self._wait_on_loop(broker, until_idle, end)
                 except GeneratorExit:
                     # The loop was left in the middle: there is nothing that could be waited for.
+                    stop.force()
+                    stop.begin()
                     raise
                 except BaseException:
-                    await self._stop_on_loop(broker, stop_timeout, signals)
+                    await stop.end(signals)
                     raise
-                await self._stop_on_loop(broker, stop_timeout, signals)
+                await stop.end(signals)
 
     async def _wait_on_loop(self, broker: _native.Broker, until_idle: bool, end: "_LoopBell") -> None:
         self._waiting.append(end)
@@ -118,34 +121,6 @@ class Run:
         finally:
             self._waiting.remove(end)
             interrupt.set(broker)
-
-    async def _stop_on_loop(
-        self, broker: _native.Broker, stop_timeout: float | timedelta, signals: "_LoopSignals"
-    ) -> None:
-        interrupt = Interrupt()
-
-        def force() -> None:
-            interrupt.set(broker)
-            interrupt.set(broker)
-
-        def stop() -> None:
-            with self.ending():
-                interrupt.stop(broker, stop_timeout)
-
-        stopping = _Aside(signals.loop, stop)
-        signals.force_with(force)
-        cancelled = None
-        while not stopping.done.done():
-            try:
-                await asyncio.wait((stopping.done,))
-            except asyncio.CancelledError as error:
-                # Once is heard before this; who cancels again is in a hurry.
-                cancelled = error
-                force()
-        with contextlib.suppress(*((TimeoutError,) if signals.forced or cancelled else ())):
-            stopping.done.result()
-        if cancelled is not None:
-            raise cancelled
 
     def _wait(self, broker: _Startable, until_idle: bool) -> None:
         if until_idle:
@@ -262,6 +237,56 @@ class _LoopSignals:
         if not self.forced:
             self.forced = True
             force()
+
+
+class _Stop:
+    """A stop of a broker beside a loop. Its thread is there from the beginning: at the end of the program there are no
+    new ones.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        broker: _native.Broker,
+        timeout: float | timedelta,
+        ending: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> None:
+        self._broker = broker
+        self._timeout = timeout
+        self._ending = ending
+        self._begin = Bell()
+        self._interrupt = Interrupt()
+        self._aside = _Aside(loop, self._stop)
+
+    def _stop(self) -> None:
+        self._begin.wait()
+        with self._ending():
+            self._interrupt.stop(self._broker, self._timeout)
+
+    def begin(self) -> None:
+        """Has it begin."""
+        self._begin.ring()
+
+    def force(self) -> None:
+        """Has it wait for nobody."""
+        self._interrupt.set(self._broker)
+        self._interrupt.set(self._broker)
+
+    async def end(self, signals: _LoopSignals) -> None:
+        """Stops. A second signal, and whoever cancels this, is in a hurry."""
+        signals.force_with(self.force)
+        self.begin()
+        cancelled = None
+        while not self._aside.done.done():
+            try:
+                await asyncio.wait((self._aside.done,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.force()
+        with contextlib.suppress(*((TimeoutError,) if signals.forced or cancelled else ())):
+            self._aside.done.result()
+        if cancelled is not None:
+            raise cancelled
 
 
 class _Aside:

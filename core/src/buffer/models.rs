@@ -155,7 +155,8 @@ fn loom_snapshot_against_append() {
                 enqueue(&buffer, None);
             })
         };
-        buffer.snapshot().unwrap();
+        let (_, cleaned) = buffer.snapshot().unwrap();
+        cleaned.unwrap();
         other.join().unwrap();
         assert_eq!(state_of(&buffer).0.len(), 1);
         assert_replay_ends_in(&buffer, &storage);

@@ -7,6 +7,7 @@ use super::effects::{Level, Pending, Show};
 use super::log::{Appended, Journal, JournalOptions, Need};
 use super::record::{self, Header, Record};
 use super::segment::{Segment, SegmentHeader};
+use crate::error::Error;
 use crate::storage::{MemoryStorage, Storage};
 use crate::sync::Arc;
 

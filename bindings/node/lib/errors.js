@@ -77,10 +77,12 @@ function define(error, name, value) {
   Object.defineProperty(error, name, { value, enumerable: true });
 }
 
+const TEN_YEARS = 10 * 366 * 24 * 3600 * 1000;
+
 function checkDelay(delay) {
   if (delay === undefined || delay === null) return undefined;
   if (typeof delay !== 'number') throw new TypeError('delay takes a number of milliseconds');
-  if (!(delay >= 0)) throw invalid('delay', delay, 'zero or more milliseconds');
+  if (!(delay >= 0 && delay <= TEN_YEARS)) throw invalid('delay', delay, 'milliseconds from 0 to ten years');
   return delay;
 }
 

@@ -45,7 +45,7 @@ class Handler {
     listen(ear, () => self.deref()?.#rung());
   }
 
-  // Takes nothing more, and calls back when all its calls have ended, now or then.
+  // Takes nothing more, and calls back when all its calls have ended or lost their leases, now or then.
   retire(whenIdle) {
     this.#whenIdle = whenIdle;
     this.#lookSoon();
@@ -102,7 +102,10 @@ class Handler {
     this.#isLooking = false;
     if (this.#whenIdle !== undefined) {
       this.#ackAll();
-      if (this.#contexts.size === 0) {
+      environment.retire(this.#ear);
+      this.#tellCancelled();
+      // A call that has lost its lease is nobody's any more, and may never end.
+      if ([...this.#contexts.keys()].every((number) => environment.isLost(number))) {
         const whenIdle = this.#whenIdle;
         this.#whenIdle = () => {};
         whenIdle();

@@ -135,6 +135,23 @@ impl Environment {
         Ok(list)
     }
 
+    /// Has an inbox take nothing more; it goes on ringing for the handlers that run.
+    #[napi(catch_unwind)]
+    pub fn retire(&self, ear: u32) {
+        let inbox = lock(&self.inner.ears).inbox(ear);
+        if let Some((inbox, _)) = inbox {
+            inbox.retire();
+        }
+    }
+
+    /// Whether a delivery's lease was lost: what its handler still does is nobody's.
+    #[napi(catch_unwind)]
+    pub fn is_lost(&self, number: f64) -> bool {
+        let mut runs = lock(&self.inner.runs);
+        let reason = runs.of(number).map(|run| run.delivery.cancel_reason());
+        !matches!(reason, Ok(reason) if reason != Some(CancelReason::LeaseLost))
+    }
+
     /// From now on a watch rings for what comes.
     #[napi(catch_unwind)]
     pub fn listen(&self, ear: u32) {

@@ -329,6 +329,46 @@ test('a second handler replaces the first when its calls have ended', async (t) 
   assert.equal(queue.metrics().parallelism, 2);
 });
 
+// One that never settled was waited for by the handler that was to follow it, and the worker that had taken its place never left:
+// the next messages waited, and stop and close hung.
+test('a handler that lost its lease keeps neither the next one nor the close waiting', async (t) => {
+  const options = { timeout: 50, cancelGrace: 50, maxRetries: 0 };
+  for (const after of [0, 300]) {
+    const queue = await broker(t);
+    let calls = 0;
+    queue.handle('q', () => new Promise(() => {}), options);
+    await queue.start();
+    await queue.enqueue('q', 1);
+    await until(() => queue.metrics().inFlight === 1 || queue.metrics().stuck === 1);
+    await new Promise((resolve) => setTimeout(resolve, after));
+    queue.handle('q', () => void calls++);
+    await queue.enqueue('q', 2);
+    await until(() => calls === 1);
+    assert.equal(queue.metrics().stuck, 1);
+    await queue.stop({ timeout: 500 });
+    await queue.close({ timeout: 500 });
+  }
+});
+
+test('a handler that replaces itself and goes on keeps no stop waiting', async (t) => {
+  const queue = await broker(t);
+  let reason;
+  queue.handle(
+    'q',
+    async (_, ctx) => {
+      queue.handle('q', () => {});
+      ctx.signal.addEventListener('abort', () => (reason = ctx.signal.reason.reason));
+      await new Promise(() => {});
+    },
+    { cancelGrace: 50 },
+  );
+  await queue.start();
+  await queue.enqueue('q', 1);
+  await until(() => queue.metrics().inFlight === 1);
+  await assert.rejects(queue.stop({ timeout: 100 }), { code: 'TIMEOUT' });
+  assert.equal(reason, 'shutdown');
+});
+
 test('what a handler would wait for itself for is a DEADLOCK', async (t) => {
   const codes = [];
   const queue = await broker(t);

@@ -295,8 +295,8 @@ const CALLS = {
       ],
     },
   ],
-  RetryError: [(_, value) => new RetryError(value), { TypeError: ['5', {}], INVALID: [-1, NaN] }],
-  ReleaseError: [(_, value) => new ReleaseError(value), { TypeError: ['5'], INVALID: [-1] }],
+  RetryError: [(_, value) => new RetryError(value), { TypeError: ['5', {}], INVALID: [-1, NaN, 1e20, Infinity] }],
+  ReleaseError: [(_, value) => new ReleaseError(value), { TypeError: ['5'], INVALID: [-1, 1e20, Infinity] }],
   RejectError: [(_, value) => new RejectError(value), { TypeError: [5, {}] }],
 };
 

@@ -98,6 +98,18 @@ impl Inbox {
         end.map(drop)
     }
 
+    /// Takes nothing more, and has those leave that run no handler: whoever stops the broker waits for them. It goes on ringing
+    /// for those that do. To be asked again whenever it has rung.
+    pub fn retire(&self) {
+        if forks() != self.forks {
+            return;
+        }
+        self.station.shut();
+        self.crew.doorbell.listen();
+        let idle = std::mem::take(&mut lock(&self.crew.hands).idle);
+        drop(idle);
+    }
+
     fn look(&self) -> Next {
         if forks() != self.forks {
             return Next::Nothing;

@@ -434,7 +434,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
 
   /**
    * Registers a queue's handler, which runs on this loop: a function, an object with a method `handle`, or a class that has
-   * one. A second one replaces the first when its calls have ended. Each attempt runs in an async context of its own, made of
+   * one. A second one replaces the first when its calls have ended, or lost their leases. Each attempt runs in an async context of its own, made of
    * the one that this is called in: a store of an `AsyncLocalStorage` is there, and what an attempt enters reaches no other.
    * @throws LibmqError `INVALID`, `CLOSED`, `UNSUPPORTED`; `DEADLOCK` while another thread's environment has a handler there.
    */

@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import Annotated, Any
 
 import libmq
 import pytest
@@ -206,12 +206,14 @@ def test_a_delivery_is_settled_whatever_is_raised(broker: libmq.Broker) -> None:
     for made in ODD.values():
         broker.enqueue("q", 1)
         raised = made()
-        with pytest.raises(type(raised)) as caught:
-            with broker.receive("q", 0) as delivery:
-                raise raised
+        delivery = broker.receive("q", 0)
+        assert delivery is not None
+        with pytest.raises(type(raised)) as caught, delivery:
+            raise raised
         assert caught.value is raised
-        assert delivery._settled
-        with broker.receive("q", LONG) as again:
+        again = broker.receive("q", LONG)
+        assert again is not None
+        with again:
             assert again.attempt == 2
 
 
@@ -272,6 +274,10 @@ def test_a_job_of_another_process_may_raise_an_outcome(broker: libmq.Broker, is_
     assert [dead.reason for dead in broker.dead_letters.list("q")] == ["never this"]
 
 
+def dependency() -> int:
+    return 1
+
+
 async def later() -> None:
     pass
 
@@ -296,10 +302,7 @@ ANSWERS: dict[str, Callable[[], Awaitable[None] | Iterator[int]]] = {
 def test_a_sync_handler_whose_answer_nobody_runs_fails(broker: libmq.Broker, answer: str) -> None:
     """It has done nothing yet: were it acked, the message would be lost."""
 
-    def dependency() -> int:
-        return 1
-
-    def asks(body: Any, it: Any = libmq.Depends(dependency)) -> Any:
+    def asks(body: Any, it: Annotated[int, libmq.Depends(dependency)]) -> Any:
         return ANSWERS[answer]()
 
     broker.handler("bound", lambda body: ANSWERS[answer](), max_retries=0)

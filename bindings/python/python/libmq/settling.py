@@ -142,7 +142,9 @@ def _settle_raised(delivery: Delivery, error: BaseException) -> None:
         if isinstance(wrong, Error) and not isinstance(wrong, InvalidError):
             raise
         delivery.retry(error=f"{text_of(error)}\n\nwhich settles nothing: {text_of(wrong)}")
-        tell(logging.ERROR, "message %d of %s ended with what settles nothing", delivery.id, delivery.queue, error=wrong)
+        tell(
+            logging.ERROR, "message %d of %s ended with what settles nothing", delivery.id, delivery.queue, error=wrong
+        )
         _raise_interrupt(wrong)
 
 

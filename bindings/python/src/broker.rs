@@ -6,7 +6,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use libmq::{ErrorKind, Event, Interrupt};
+use libmq::{ErrorKind, Event, Interrupt, limits};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
 
@@ -14,7 +15,7 @@ use crate::body::Body;
 use crate::calling::call;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
-use crate::error::{OrRaise, exception, wrong_type};
+use crate::error::{OrRaise, exception, invalid, wrong_type};
 use crate::hiring::{Foreman, Order};
 use crate::inbox::Inbox;
 use crate::leaving::Waits;
@@ -144,16 +145,18 @@ impl Broker {
         }
         let items: Vec<Bound<'_, PyAny>> = call(&py.get_type::<PyList>(), (items,))?.extract()?;
         let mut parts = Vec::with_capacity(items.len());
-        for item in &items {
-            parts.push(match item.cast::<Message>() {
-                Ok(message) => (Body::of(message.get().body(py))?, message.get().said(py)),
-                Err(_) => (Body::of(item)?, Said::default()),
-            });
+        for (index, item) in items.iter().enumerate() {
+            let (body, said) = match item.cast::<Message>() {
+                Ok(message) => (message.get().body(py), message.get().said(py)),
+                Err(_) => (item, Said::default()),
+            };
+            parts.push((Body::of(body).map_err(|error| of_item(py, index, error))?, said));
         }
-        let messages: Vec<libmq::Message<'_>> = parts
-            .iter()
-            .map(|(body, said)| said.message(py, queue, body))
-            .collect::<PyResult<_>>()?;
+        let mut messages = Vec::with_capacity(parts.len());
+        for (index, (body, said)) in parts.iter().enumerate() {
+            let message = said.message(py, queue, body);
+            messages.push(message.map_err(|error| of_item(py, index, error))?);
+        }
         self.enqueue_all(py, &messages)
     }
 
@@ -354,6 +357,10 @@ impl Broker {
         n: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (queue, n) = (text("queue", queue)?, whole("n", n)?);
+        if !(1..=limits::PARALLELISM_MAX).contains(&n) {
+            let most = limits::PARALLELISM_MAX;
+            return Err(invalid(py, format!("n is {n}, but goes from 1 to {most}")));
+        }
         py.detach(|| self.inner.scale(queue, n)).or_raise(py)
     }
 
@@ -500,6 +507,16 @@ impl Broker {
     pub(crate) fn waits(&self) -> &Arc<Waits> {
         &self.waits
     }
+}
+
+/// Has the error of an item of a batch say which one it was.
+fn of_item(py: Python<'_>, index: usize, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py) {
+        let raised = error.value(py);
+        // One that cannot take it is told as it is.
+        let _ = raised.setattr("args", (format!("items[{index}]: {raised}"),));
+    }
+    error
 }
 
 fn program_ends(py: Python<'_>) -> PyErr {

@@ -8,7 +8,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
 use crate::context::Context;
-use crate::values::{any_text, duration};
+use crate::values::{any_text, bounded};
 
 /// The messages of one handler.
 #[pyclass(frozen, module = "libmq._native")]
@@ -114,7 +114,7 @@ impl Run {
         delay: Option<&Bound<'_, PyAny>>,
         error: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let delay = delay.map(|delay| duration("delay", delay)).transpose()?;
+        let delay = delay.map(|delay| bounded("delay", delay)).transpose()?;
         self.finish(py, Err(HandlerError::retry_because(delay, any_text("error", error)?)));
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Run {
 
     /// The handler gave the message back.
     fn release(&self, py: Python<'_>, delay: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, Err(HandlerError::release(duration("delay", delay)?)));
+        self.finish(py, Err(HandlerError::release(bounded("delay", delay)?)));
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! What a broker and a handler are given, by the names of the contract.
 
-use libmq::{ClockMode, HandlerOptions, OnCorruption, OnFull, Options};
+use libmq::{ClockMode, Durability, HandlerOptions, OnCorruption, OnFull, Options};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::backoff::Backoff;
 use crate::error::{invalid, wrong_type};
-use crate::said::DURABILITIES;
 use crate::values::{bounded, duration, text, truth, whole, word};
 
+const DURABILITIES: &[(&str, Durability)] =
+    &[("sync", Durability::Sync), ("os", Durability::Os), ("memory", Durability::Memory)];
 const ON_FULLS: &[(&str, OnFull)] = &[("fail", OnFull::Fail), ("block", OnFull::Block)];
 const ON_CORRUPTIONS: &[(&str, OnCorruption)] =
     &[("refuse", OnCorruption::Refuse), ("quarantine", OnCorruption::Quarantine)];

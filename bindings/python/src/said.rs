@@ -11,8 +11,8 @@ use crate::values::{duration, moment, text, whole, word};
 
 const DEDUPS: &[(&str, Dedup)] = &[("replace", Dedup::Replace), ("keep", Dedup::Keep)];
 
-pub(crate) const DURABILITIES: &[(&str, Durability)] =
-    &[("sync", Durability::Sync), ("os", Durability::Os), ("memory", Durability::Memory)];
+/// A message has no durability of its own that keeps nothing.
+const DURABILITIES: &[(&str, Durability)] = &[("sync", Durability::Sync), ("os", Durability::Os)];
 
 type Value<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 

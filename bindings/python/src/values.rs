@@ -49,7 +49,9 @@ pub(crate) fn whole<N: TryFrom<u64>>(name: &str, value: &Bound<'_, PyAny>) -> Py
     }
     let number = value.extract::<u64>().ok().and_then(|number| N::try_from(number).ok());
     number.ok_or_else(|| {
-        invalid(value.py(), format!("{name} is {}, which is out of range", shown(value)))
+        let is_negative = value.lt(0).unwrap_or_default();
+        let why = if is_negative { "but cannot be negative" } else { "which is out of range" };
+        invalid(value.py(), format!("{name} is {}, {why}", shown(value)))
     })
 }
 

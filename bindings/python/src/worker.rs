@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::context::Context;
 use crate::leaving::this_thread_handles;
-use crate::values::{any_text, duration};
+use crate::values::{any_text, bounded};
 
 /// Belongs to the thread that asks it.
 #[pyclass(frozen, module = "libmq._native")]
@@ -92,7 +92,7 @@ impl Worker {
         delay: Option<&Bound<'_, PyAny>>,
         error: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let delay = delay.map(|delay| duration("delay", delay)).transpose()?;
+        let delay = delay.map(|delay| bounded("delay", delay)).transpose()?;
         self.finish(py, HandlerError::retry_because(delay, any_text("error", error)?))
     }
 
@@ -103,7 +103,7 @@ impl Worker {
 
     /// The handler gave the message back.
     fn release(&self, py: Python<'_>, delay: &Bound<'_, PyAny>) -> PyResult<()> {
-        let delay: Duration = duration("delay", delay)?;
+        let delay: Duration = bounded("delay", delay)?;
         self.finish(py, HandlerError::release(delay))
     }
 

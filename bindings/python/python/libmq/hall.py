@@ -19,9 +19,7 @@ from libmq._native import Context, Inbox, Run, Tray, serve
 from libmq.calling import Call
 from libmq.desk import in_handler
 from libmq.providing import Providers
-from libmq.settling import settle_attempt, settle_cancelled
-
-_log = logging.getLogger("libmq")
+from libmq.settling import settle_attempt, settle_cancelled, tell
 
 CLOSING_MAX_S = 5.0
 """How long a close waits for the loop's thread once no handler runs any more."""
@@ -148,7 +146,7 @@ class Hall:
                     runner.run(self._serve())
             except BaseException as error:
                 # As a SystemExit in what a handler has started.
-                _log.error("the loop of async handlers is begun anew", exc_info=error)
+                tell(logging.ERROR, "the loop of async handlers is begun anew", error=error)
 
     async def _serve(self) -> None:
         async with self.here():
@@ -263,7 +261,9 @@ class Hall:
             else:
                 settle_attempt(run, queue, id, asyncio.CancelledError())
             return
-        error = task.exception() or task.result()
+        error = task.exception()
+        if error is None:
+            error = task.result()
         if error is None:
             run.ack()
         else:

@@ -7,16 +7,43 @@ number that no float can hold does not decode either: it would be Infinity. Data
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from libmq.errors import DecodeError, InvalidError
+
+
+class _NotJson(TypeError):
+    """A value that the encoder does not know."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
 
 
 def _other(value: object) -> object:
     """What the encoder does not know by itself."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    raise TypeError(f"a body of type {type(value).__name__} is neither bytes nor JSON")
+    raise _NotJson(value)
+
+
+def _place(body: object, value: object) -> str | None:
+    """Where in a body a value is, of which the encoder came upon no other before."""
+    if body is value:
+        return ""
+    inner: Iterable[tuple[str, object]] = ()
+    if isinstance(body, dict):
+        inner = ((f".{name}", one) for name, one in body.items())
+    elif isinstance(body, (list, tuple)):
+        inner = ((f"[{index}]", one) for index, one in enumerate(body))
+    elif dataclasses.is_dataclass(body) and not isinstance(body, type):
+        inner = ((f".{field.name}", getattr(body, field.name)) for field in dataclasses.fields(body))
+    for where, one in inner:
+        place = _place(one, value)
+        if place is not None:
+            return where + place
+    return None
 
 
 def _refuse(constant: str) -> None:
@@ -41,6 +68,11 @@ def encode(body: object) -> str:
     """The JSON of a body."""
     try:
         return _encode(body)
+    except _NotJson as error:
+        kind = type(error.value).__name__
+        if error.value is body:
+            raise TypeError(f"a body of type {kind} is neither bytes nor JSON") from None
+        raise TypeError(f"body{_place(body, error.value) or ''} is of type {kind}, which JSON does not have") from None
     except ValueError as error:
         raise InvalidError(f"the body is not JSON: {error}") from None
     except RecursionError:

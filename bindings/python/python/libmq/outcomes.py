@@ -1,24 +1,43 @@
 """What a handler raises to say how its attempt ends, where returning and failing do not say it."""
 
+import copyreg
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from libmq._native import check_duration
 
+ASKED = "the handler asked for a retry"
+"""What a retry says that says nothing."""
 
-class Retry(Exception):
+
+class _Outcome(Exception):
+    """What is copied and pickled as it is. Exceptions are made anew of their text, which is no argument of these."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class Retry(_Outcome):
     """Raised in a handler: tried again after `delay` seconds, or after the backoff. Counted as an attempt."""
+
+    delay: float | timedelta | None = None
+    """Seconds until it is ready again; None for the backoff."""
 
     def __init__(self, delay: float | timedelta | None = None, error: str | None = None) -> None:
         if delay is not None:
             check_duration("delay", delay)
         if error is not None and not isinstance(error, str):
             raise TypeError(f"error must be a str, not {type(error).__name__}")
-        super().__init__("the handler asked for a retry" if error is None else error)
+        super().__init__(ASKED if error is None else error)
         self.delay = delay
 
 
-class Reject(Exception):
+class Reject(_Outcome):
     """Raised in a handler: to the dead letters, for this reason."""
+
+    reason: str = "rejected"
+    """What the dead letter has for a reason."""
 
     def __init__(self, reason: str = "rejected") -> None:
         if not isinstance(reason, str):
@@ -27,11 +46,14 @@ class Reject(Exception):
         self.reason = reason
 
 
-class Release(Exception):
+class Release(_Outcome):
     """Raised in a handler: given back, and ready again after `delay` seconds. Not counted as an attempt.
 
     Without a delay the handler is called again at once, as fast as the machine goes.
     """
+
+    delay: float | timedelta = 0
+    """Seconds until it is ready again."""
 
     def __init__(self, delay: float | timedelta = 0) -> None:
         check_duration("delay", delay)
@@ -39,8 +61,11 @@ class Release(Exception):
         self.delay = delay
 
 
-class Cancelled(Exception):
+class Cancelled(_Outcome):
     """Raised by `ctx.raise_if_cancelled()`: the attempt was cancelled, for the reason in `reason`."""
+
+    reason: str = "cancelled"
+    """Why."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the attempt was cancelled: {reason}")

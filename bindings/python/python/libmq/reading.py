@@ -7,6 +7,7 @@ and no field is dropped.
 
 import collections.abc
 import dataclasses
+import inspect
 import types
 import typing
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from inspect import Parameter
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Union
 
 from libmq.errors import DecodeError
+from libmq.parameters import VARIADIC
 
 Read = Callable[[Any], Any]
 """Makes what was asked for of what JSON said."""
@@ -127,6 +129,7 @@ class _Readers:
         given |= {name: self.of(hint) for name, hint in only.items()}
         # They are written with the others, and computed again.
         computed = {name for name, field in fields.items() if not field.init}
+        required = _required(kind)
 
         def read(value: Any) -> Any:
             if not isinstance(value, dict):
@@ -137,6 +140,9 @@ class _Readers:
                     values[name] = _in_field(given[name], name, inner)
                 elif name not in computed:
                     raise _Unfit(f"a {kind.__name__} has no {name}")
+            for name in required:
+                if name not in values:
+                    raise _Unfit(f"a {kind.__name__} needs {name}")
             try:
                 return kind(**values)
             except (TypeError, ValueError) as error:
@@ -186,6 +192,15 @@ class _Readers:
             raise _Unfit(f"not {_shown(annotation)}, but {_kind(value)}")
 
         return read
+
+
+def _required(kind: type) -> list[str]:
+    """What a class cannot be made without, as far as it says."""
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [it.name for it in parameters if it.default is Parameter.empty and it.kind not in VARIADIC]
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import logging
 import os
+import threading
 import traceback
 from datetime import timedelta
 from typing import Protocol
 
 from libmq._native import Delivery
-from libmq.errors import DecodeError, Error
-from libmq.outcomes import Cancelled, Reject, Release, Retry
+from libmq.errors import DecodeError, Error, InvalidError
+from libmq.outcomes import ASKED, Cancelled, Reject, Release, Retry
 
 _log = logging.getLogger("libmq")
 
@@ -35,9 +36,10 @@ def text_of(error: BaseException) -> str:
     """What a failure is: its class and what it says."""
     try:
         said = str(error)
-    except Exception:
-        said = "(it cannot be shown)"
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    except BaseException:
+        # Also a SystemExit: nothing that only says what went wrong ends anything.
+        return f"{type.__dict__['__name__'].__get__(type(error))}: (it cannot be shown)"
 
 
 def report_of(error: BaseException) -> str:
@@ -58,30 +60,54 @@ def report_of(error: BaseException) -> str:
     return f"{said}\n\n{where}" if where else said
 
 
+def tell(level: int, text: str, *values: object, error: BaseException | None = None) -> None:
+    """Logs what became of an attempt. What goes wrong in a handler of logging, or in a filter, is that one's affair."""
+    try:
+        _log.log(level, text, *values, exc_info=error)
+    except BaseException as wrong:
+        _raise_interrupt(wrong)
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raises a Ctrl-C that is the program's own."""
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        raise error
+
+
 def settle_attempt(attempt: Attempt, queue: str, id: int, error: BaseException) -> None:
     """Ends a handler's attempt as what it raised says. Whatever it is, it ends the attempt and not the thread."""
+    try:
+        _settle(attempt, queue, id, error)
+    except BaseException as wrong:
+        # A class of the program's own may be anything. If the attempt has ended, this changes nothing.
+        attempt.fail(f"{text_of(error)}\n\nwhich settles nothing: {text_of(wrong)}")
+        tell(logging.ERROR, "the handler of %s raised what settles nothing on message %d", queue, id, error=wrong)
+        _raise_interrupt(wrong)
+
+
+def _settle(attempt: Attempt, queue: str, id: int, error: BaseException) -> None:
     match error:
         case Retry():
-            attempt.retry(error.delay, str(error))
+            attempt.retry(error.delay, str(error) or ASKED)
         case Reject():
             attempt.reject(error.reason)
         case Release():
             attempt.release(error.delay)
         case DecodeError():
             attempt.undecodable(str(error))
-            _log.error("message %d of %s does not decode: %s", id, queue, error)
+            tell(logging.ERROR, "message %d of %s does not decode: %s", id, queue, error)
         case Cancelled():
             attempt.fail(text_of(error))
-            _log.warning("the handler of %s gave up message %d: %s", queue, id, error)
+            tell(logging.WARNING, "the handler of %s gave up message %d: %s", queue, id, error)
         case _:
             attempt.fail(report_of(error))
-            _log.error("the handler of %s failed on message %d", queue, id, exc_info=error)
+            tell(logging.ERROR, "the handler of %s failed on message %d", queue, id, error=error)
 
 
 def settle_cancelled(attempt: Attempt, queue: str, id: int, reason: str) -> None:
     """Ends the attempt of a handler whose task was cancelled together with it."""
     attempt.fail(f"CancelledError: {reason}")
-    _log.warning("the handler of %s was cancelled on message %d: %s", queue, id, reason)
+    tell(logging.WARNING, "the handler of %s was cancelled on message %d: %s", queue, id, reason)
 
 
 def settle_delivery(delivery: Delivery, error: BaseException | None) -> None:
@@ -89,11 +115,21 @@ def settle_delivery(delivery: Delivery, error: BaseException | None) -> None:
     if delivery._settled:
         return
     try:
+        if error is None:
+            delivery.ack()
+        else:
+            _settle_raised(delivery, error)
+    except Error:
+        # With an error on its way, that one is told.
+        if error is None:
+            raise
+
+
+def _settle_raised(delivery: Delivery, error: BaseException) -> None:
+    try:
         match error:
-            case None:
-                delivery.ack()
             case Retry():
-                delivery.retry(error.delay, str(error))
+                delivery.retry(error.delay, str(error) or ASKED)
             case Reject():
                 delivery.reject(error.reason)
             case Release():
@@ -102,10 +138,14 @@ def settle_delivery(delivery: Delivery, error: BaseException | None) -> None:
                 delivery._undecodable(str(error))
             case _:
                 delivery.retry(error=report_of(error))
-    except Error:
-        # With an error on its way, that one is told.
-        if error is None:
+    except BaseException as wrong:
+        if isinstance(wrong, Error) and not isinstance(wrong, InvalidError):
             raise
+        delivery.retry(error=f"{text_of(error)}\n\nwhich settles nothing: {text_of(wrong)}")
+        tell(
+            logging.ERROR, "message %d of %s ended with what settles nothing", delivery.id, delivery.queue, error=wrong
+        )
+        _raise_interrupt(wrong)
 
 
 async def enter_delivery(delivery: Delivery) -> Delivery:

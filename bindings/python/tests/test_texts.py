@@ -1,0 +1,84 @@
+"""What is said of an argument that is wrong names it, and where in it the wrong is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import libmq
+import pytest
+
+LONG = 20
+
+
+@dataclasses.dataclass
+class Order:
+    id: str
+    lines: list[Any] = dataclasses.field(default_factory=list)
+    at: dataclasses.InitVar[int] = 0
+
+
+class Handmade:
+    pass
+
+
+BODIES: list[tuple[object, str]] = [
+    (Handmade(), "a body of type Handmade is neither bytes nor JSON"),
+    ({"file": b"x"}, "body.file is of type bytes, which JSON does not have"),
+    ({"a": [1, {"b": {2}}]}, "body.a[1].b is of type set, which JSON does not have"),
+    (Order("x", [1, (2, b"y")]), "body.lines[1][1] is of type bytes, which JSON does not have"),
+]
+
+
+@pytest.mark.parametrize(("body", "text"), BODIES)
+def test_a_body_that_is_no_json_says_where(broker: libmq.Broker, body: object, text: str) -> None:
+    """Once bytes within a body were said to be neither bytes nor JSON."""
+    with pytest.raises(TypeError) as raised:
+        broker.enqueue("q", body)
+    assert str(raised.value) == text
+
+
+def test_a_batch_says_which_item_was_bad(broker: libmq.Broker) -> None:
+    bad: list[tuple[object, type[Exception], str]] = [
+        ({"file": b"x"}, TypeError, "items[3]: body.file is of type bytes, which JSON does not have"),
+        (libmq.Message(Handmade()), TypeError, "items[3]: a body of type Handmade is neither bytes nor JSON"),
+        (float("nan"), libmq.InvalidError, "items[3]: the body is not JSON: "),
+        ("\ud800", libmq.InvalidError, "items[3]: the body has a lone surrogate, which is not UTF-8"),
+    ]
+    for item, error, text in bad:
+        with pytest.raises(error) as raised:
+            broker.enqueue_many("q", [1, 2, libmq.Message(3), item, 5])
+        assert str(raised.value).startswith(text)
+    assert broker.metrics().enqueued == 0
+
+
+def test_an_option_that_is_wrong_is_named(broker: libmq.Broker) -> None:
+    broker.handler("q", print)
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: broker.scale("q", 0), "n is 0, but goes from 1 to 1024"),
+        (lambda: broker.scale("q", 1025), "n is 1025, but goes from 1 to 1024"),
+        (lambda: broker.scale("q", -1), "n is -1, but cannot be negative"),
+        (lambda: libmq.open(":memory:", capacity=-1), "capacity is -1, but cannot be negative"),
+        (lambda: libmq.open(":memory:", durability="abc"), "durability takes sync or os or memory"),  # type: ignore[arg-type]
+        (lambda: libmq.Message(1, durability="abc"), "durability takes sync or os"),  # type: ignore[arg-type]
+        (lambda: broker.enqueue("q", 1, durability="memory"), "durability takes sync or os"),  # type: ignore[arg-type]
+    ]
+    for call, text in calls:
+        with pytest.raises(libmq.InvalidError) as raised:
+            call()
+        assert str(raised.value) == text
+
+
+def test_a_dataclass_without_a_field_says_which(broker: libmq.Broker) -> None:
+    """Once it told of `__init__()` and its positional arguments."""
+
+    def handle(order: Order) -> None:
+        raise AssertionError
+
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue("q", {"lines": []})
+    assert broker.wait_idle(LONG)
+    (dead,) = broker.dead_letters.list("q")
+    assert (dead.reason, dead.error) == ("decode", "body: a Order needs id")

@@ -17,19 +17,21 @@ function isBytes(body) {
 function encode(body) {
   if (typeof body === 'object' && body !== null) {
     if (isBytes(body)) return body;
-    const kind = emptied(body);
-    if (kind !== undefined) throw new TypeError(`the body is ${kind}, of which JSON would keep nothing`);
+    refuseEmptied('is', body);
   }
   let text;
   try {
     text = JSON.stringify(body);
-    // JSON.stringify says null for NaN and Infinity, and looking for that word is much cheaper than looking at
-    // everything.
-    if (text?.includes('null')) JSON.stringify(body, refuseNotFinite);
+    // JSON.stringify says null for NaN and Infinity, and {} for what it cannot say; looking for those words is much
+    // cheaper than looking at everything.
+    if (text !== undefined && (text.includes('null') || text.includes('{}'))) JSON.stringify(body, refuseLost);
   } catch (error) {
-    throw error instanceof LibmqError ? error : unwritable(error);
+    throw error instanceof LibmqError || error instanceof Emptied ? error : unwritable(error);
   }
-  if (text === undefined) throw new TypeError(`the body cannot be JSON: it is ${typeof body}`);
+  if (text === undefined) {
+    const what = typeof body === 'object' ? 'its toJSON answers nothing' : `it is ${typeof body}`;
+    throw new TypeError(`the body cannot be JSON: ${what}`);
+  }
   // JSON.stringify escapes a lone surrogate, which is no text in any other language.
   if (text.includes('\\ud') && LONE_SURROGATE.test(text)) {
     throw new LibmqError('INVALID', 'the body has a lone surrogate, which is not UTF-8');
@@ -55,20 +57,36 @@ function unwritable(error) {
   return new TypeError(`the body cannot be JSON: ${text}`, { cause: error });
 }
 
+// Something of which JSON would keep nothing.
+class Emptied extends TypeError {
+  get name() {
+    return 'TypeError';
+  }
+}
+
+function refuseEmptied(verb, value) {
+  const [kind, instead = 'JSON would keep nothing of it'] = emptied(value) ?? [];
+  if (kind !== undefined) throw new Emptied(`the body ${verb} ${kind}: ${instead}`);
+}
+
 // What an object is that JSON.stringify makes an empty object of, or a list of numbers by accident.
 function emptied(body) {
-  if (types.isPromise(body)) return 'a promise: an await is missing';
-  if (types.isMap(body)) return 'a Map';
-  if (types.isSet(body)) return 'a Set';
-  if (types.isRegExp(body)) return 'a RegExp';
-  if (types.isNativeError(body)) return 'an Error';
-  if (types.isAnyArrayBuffer(body)) return 'an ArrayBuffer: wrap it in a Uint8Array';
-  if (ArrayBuffer.isView(body)) return 'a view of bytes that is no Uint8Array';
-  if (body instanceof Blob) return 'a Blob';
+  if (types.isPromise(body)) return ['a promise', 'an await is missing'];
+  if (types.isMap(body)) return ['a Map'];
+  if (types.isSet(body)) return ['a Set'];
+  if (types.isWeakMap(body)) return ['a WeakMap'];
+  if (types.isWeakSet(body)) return ['a WeakSet'];
+  if (types.isGeneratorObject(body)) return ['a generator'];
+  if (types.isRegExp(body)) return ['a RegExp'];
+  if (types.isNativeError(body)) return ['an Error'];
+  if (types.isAnyArrayBuffer(body)) return ['an ArrayBuffer', 'wrap it in a Uint8Array'];
+  if (ArrayBuffer.isView(body) && !isBytes(body)) return ['a view of bytes that is no Uint8Array'];
+  if (body instanceof Blob) return ['a Blob'];
   return undefined;
 }
 
-function refuseNotFinite(_, value) {
+function refuseLost(_, value) {
+  if (typeof value === 'object' && value !== null) refuseEmptied('contains', value);
   const number = value instanceof Number ? Number(value) : value;
   if (typeof number === 'number' && !Number.isFinite(number)) {
     throw new LibmqError('INVALID', `the body has ${number}, which JSON has no word for`);

@@ -86,8 +86,13 @@ function checkDelay(delay) {
   return delay;
 }
 
+// Of a value that is told of, so much.
+const SHOWN_MAX = 60;
+
 function invalid(name, value, wanted) {
-  return new LibmqError('INVALID', `${name} is ${String(value)}, but takes ${wanted}`);
+  const text = String(value);
+  const shown = text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
+  return new LibmqError('INVALID', `${name} is ${shown}, but takes ${wanted}`);
 }
 
 function closed() {

@@ -165,7 +165,7 @@ const tables = {
   wait: { timeout: kinds.time },
   retry: { delay: kinds.time, error: kinds.text },
   release: { delay: kinds.time },
-  letters: { queue: kinds.text, limit: kinds.count, after: (_, value) => idOf(value) },
+  letters: { queue: kinds.text, limit: kinds.count, after: (name, value) => idOf(value, name) },
   queue: { queue: kinds.text },
 };
 
@@ -199,11 +199,11 @@ function queueOf(queue) {
 const ID_MAX = 2n ** 64n - 1n;
 
 // An id as the native half takes it.
-function idOf(id) {
+function idOf(id, name = 'id') {
   const isText = typeof id === 'string' && /^[0-9]{1,20}$/.test(id);
-  if (typeof id !== 'bigint' && !isText) throw wrongType('id', 'a bigint, or a string of decimal digits');
+  if (typeof id !== 'bigint' && !isText) throw wrongType(name, 'a bigint, or a string of decimal digits');
   const number = BigInt(id);
-  if (number < 0n || number > ID_MAX) throw invalid('id', id, 'an id');
+  if (number < 0n || number > ID_MAX) throw invalid(name, id, 'an id, from 0 to 2^64 - 1');
   return number;
 }
 

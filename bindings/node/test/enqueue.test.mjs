@@ -95,9 +95,16 @@ test('what JSON would keep nothing of is refused', async (t) => {
     new Uint16Array(2),
     new Blob(['x']),
   ]) {
-    await assert.rejects(queue.enqueue('q', body), TypeError, Object.prototype.toString.call(body));
+    const name = Object.prototype.toString.call(body);
+    await assert.rejects(queue.enqueue('q', body), { name: 'TypeError', message: /^the body is a/ }, name);
+    // Within an object they were lost without a word; a view of numbers has some left.
+    if (body instanceof Uint16Array) continue;
+    await assert.rejects(queue.enqueue('q', { deep: [body] }), { message: /^the body contains a/ }, name);
   }
+  await assert.rejects(queue.enqueue('q', { toJSON: () => undefined }), { message: /toJSON/ });
   assert.equal(queue.metrics().enqueued, 0);
+  await queue.enqueue('q', { empty: {}, none: null, left: undefined });
+  assert.deepEqual((await queue.receive('q', { timeout: 0 })).body, { empty: {}, none: null });
 });
 
 test('a queue may have any name that is one', async (t) => {

@@ -407,6 +407,8 @@ function pathOf(path) {
   if (path instanceof URL) path = require('node:url').fileURLToPath(path);
   if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
   if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
+  // The native half would make another name of it.
+  if (!path.isWellFormed()) throw new LibmqError('INVALID', 'path is not well-formed text');
   return path;
 }
 

@@ -77,6 +77,7 @@ function define(error, name, value) {
   Object.defineProperty(error, name, { value, enumerable: true });
 }
 
+// The longest time there is, in milliseconds.
 const TEN_YEARS = 10 * 366 * 24 * 3600 * 1000;
 
 function checkDelay(delay) {
@@ -139,6 +140,7 @@ module.exports = {
   RejectError,
   ReleaseError,
   RetryError,
+  TEN_YEARS,
   calling,
   checkDelay,
   closed,

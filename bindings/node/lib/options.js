@@ -3,7 +3,7 @@
 // Options: unknown ones are refused by name, wrong types are TypeErrors, and ranges are the core's to check. Absent,
 // undefined and null are the default.
 
-const { LibmqError, invalid, translated } = require('./errors.js');
+const { LibmqError, TEN_YEARS, invalid, translated } = require('./errors.js');
 
 const kinds = {
   count(name, value) {
@@ -19,7 +19,7 @@ const kinds = {
   },
   time(name, value) {
     number(name, value);
-    if (!(value >= 0)) throw invalid(name, value, 'zero or more milliseconds');
+    if (!(value >= 0 && value <= TEN_YEARS)) throw invalid(name, value, 'milliseconds from 0 to ten years');
     return value;
   },
   text(name, value) {

@@ -3,7 +3,8 @@
 //! Everything worth a line in a log is an [`Event`]: the opening, a dead letter, a full disk, the poisoning. It goes to the
 //! hook of [`Options::log`](crate::Options::log), on a thread of its own, in order: whoever is told holds nothing up and may
 //! call the broker. With the feature `tracing` it is also an event of that crate, under the target `libmq`, on the thread
-//! that it happens on; so are, at the level of debugging, the ways of single messages.
+//! that it happens on; so are, at the level of debugging, the ways of single messages. That may be under a lock: a
+//! subscriber must not call the broker, which a hook may.
 //!
 //! No event has anything in it of a body, a key or a header's value, nor what a handler said.
 

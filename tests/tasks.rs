@@ -439,3 +439,50 @@ fn a_handler_of_json_is_handed_what_it_asks_for() {
     assert_eq!(letter.reason(), "decode");
     assert!(letter.error().contains("expected u32"), "{}", letter.error());
 }
+
+/// The pool of the README, and a transaction of it.
+mod readme {
+    use super::{
+        AsyncContext, Broker, Ended, HandlerError, HandlerOptions, Json, Message, Options, Order,
+        Scope, Scoped, State,
+    };
+
+    #[derive(Clone)]
+    pub struct Pool;
+
+    struct Tx;
+
+    impl Scope for Tx {
+        async fn begin(_: &AsyncContext) -> Result<Self, HandlerError> {
+            Ok(Self)
+        }
+
+        async fn finish(self, _: bool) -> Ended {
+            Ok(())
+        }
+    }
+
+    #[expect(unused_variables, reason = "it shows what there is to be asked for")]
+    #[rustfmt::skip]
+    pub fn sample(pool: Pool) -> libmq::Result<Broker> {
+        let options = Options::new().state(pool); // as long as the broker
+        let broker = Broker::open("queue-data", options)?;
+        broker.handle_async("orders", HandlerOptions::new(), |order: Json<Order>, pool: State<Pool>, tx: Scoped<Tx>, ctx: AsyncContext| async move {
+            ctx.enqueue(Message::new("payments", order.number.to_string()))?;
+            Ok(()) // tx is closed, and only then the message acked
+        })?;
+        Ok(broker)
+    }
+}
+
+/// It is compiled above; that it is the one of the README is seen here.
+#[test]
+fn the_handler_of_the_readme_is_one() {
+    let _: fn(readme::Pool) -> libmq::Result<Broker> = readme::sample;
+    let readme = include_str!("../README.md");
+    let shown = readme.split_once("```rust,ignore\n").unwrap().1.split_once("```").unwrap().0;
+    let here = include_str!("tasks.rs");
+    for line in shown.lines() {
+        assert!(here.lines().any(|here| here.trim() == line.trim()), "{line}");
+    }
+}

@@ -167,6 +167,12 @@ impl Error {
         Self::new(ErrorKind::Invalid, message)
     }
 
+    /// The same, of a part of what was given.
+    pub(crate) fn within(mut self, part: impl fmt::Display) -> Self {
+        self.0.message = format!("{part}: {}", self.0.message);
+        self
+    }
+
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the broker is closed")
     }

@@ -464,6 +464,30 @@ static void expect_metrics(const struct fields *step) {
   WRONG("%s is %" PRId64 ", which was not expected", off, found);
 }
 
+/* Whether a text has this as a line. */
+static bool has_line(const char *text, const char *line) {
+  size_t len = strlen(line);
+  for (const char *at = text; at != NULL; at = strchr(at, '\n')) {
+    if (at != text) at++;
+    if (strncmp(at, line, len) == 0 && (at[len] == '\n' || at[len] == '\0')) return true;
+  }
+  return false;
+}
+
+static void prometheus(const struct fields *step) {
+  char *text = NULL;
+  libmq_error *error;
+  libmq_status status;
+  if (!SUCCEEDED(step, libmq_metrics_text(broker, &text, &error))) return;
+  size_t count = 0;
+  count_of(step, "expect.lines", &count);
+  for (size_t i = 0; i < count; i++) {
+    const char *line = item_of(step, "expect.lines", i);
+    if (!has_line(text, line)) WRONG("there is no line %s in\n%s", line, text);
+  }
+  libmq_string_free(text);
+}
+
 static void dead_letters(const struct fields *step) {
   const char *after = get(step, "after");
   libmq_dead_letters *letters = NULL;
@@ -634,6 +658,7 @@ static void play(const struct fields *step) {
   else if (IS("receive_many")) receive_many(step);
   else if (IS("handle")) handle(step);
   else if (IS("metrics")) expect_metrics(step);
+  else if (IS("prometheus")) prometheus(step);
   else if (IS("dead_letters")) dead_letters(step);
   else if (IS("recovery")) recovery(step);
   else if (IS("wait_idle")) wait_idle(step);

@@ -5,7 +5,8 @@
 //! inside a segment poisons the broker; a full disk is `STORAGE_FULL` and nothing worse, and over when there is room.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use libmq::Durability::{Os, Sync};
 use libmq::{Broker, Delivery, Durability, Error, ErrorKind, Receipt, ReceiptStatus};
@@ -19,6 +20,9 @@ use crate::view::View;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 const SEGMENT_HEADER_BYTES: u64 = 4096;
+
+/// Far longer than what it bounds takes.
+const LONG: Duration = Duration::from_secs(20);
 
 /// A workload that goes on after errors, and knows what may be on the disk.
 struct Faulty {
@@ -86,7 +90,10 @@ impl Faulty {
     }
 
     fn open(&mut self) -> Option<()> {
-        match Broker::open_on(self.disk.storage(), options()) {
+        let hook = Arc::new(());
+        let held = Arc::clone(&hook);
+        let options = options().log(move |_| drop(Arc::clone(&held)));
+        match Broker::open_on(self.disk.storage(), options) {
             Ok(broker) => {
                 // What was found is durable, what was known of those in flight is not.
                 let found = self.model.clone();
@@ -101,6 +108,12 @@ impl Faulty {
                 Some(())
             }
             Err(error) => {
+                // The thread that tells it would wait for more that nobody tells.
+                let end = Instant::now() + LONG;
+                while Arc::strong_count(&hook) > 1 {
+                    assert!(Instant::now() < end, "the log hook is kept after {error}");
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 self.errors.push(("open", error));
                 None
             }

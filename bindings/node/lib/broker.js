@@ -13,7 +13,7 @@ const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
 const { Log, forget: forgetLog } = require('./log.js');
 const { key, onlyMade } = require('./made.js');
-const { Receipt, partsOf, partsOfItem } = require('./message.js');
+const { Receipt, partsOf, partsOfItems } = require('./message.js');
 const { asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrongType } = require('./options.js');
 const { Receivers } = require('./receivers.js');
 const { isRunning } = require('./running.js');
@@ -107,7 +107,7 @@ class Broker {
     if (typeof items?.[Symbol.iterator] !== 'function' || typeof items === 'string' || ArrayBuffer.isView(items)) {
       throw wrongType('items', 'a list');
     }
-    const parts = Array.from(items, partsOfItem);
+    const parts = partsOfItems(items);
     this.#check();
     const promise = nextPromise();
     const answer = calling(() =>
@@ -247,11 +247,11 @@ class Broker {
     this.#keep();
   }
 
-  scale(queue, parallelism) {
+  scale(queue, maxParallelism) {
     queueOf(queue);
-    kinds.count('parallelism', parallelism);
+    kinds.count('maxParallelism', maxParallelism);
     this.#check();
-    asGiven('handler', { maxParallelism: parallelism }, () => this.#native.scale(queue, parallelism));
+    asGiven('handler', { maxParallelism }, () => this.#native.scale(queue, maxParallelism));
   }
 
   pause(queue) {

@@ -119,6 +119,15 @@ function inCamelCase(text, path) {
   return text.replace(/(?<=[a-z])_([a-z])/g, (_, letter) => letter.toUpperCase());
 }
 
+// The same error, of a part of what was given; one that is not this package's is left as it is.
+function ofPart(part, error) {
+  if (error instanceof LibmqError) return new LibmqError(error.code, `${part}: ${error.message}`, error.path);
+  if (error instanceof TypeError) {
+    return new TypeError(`${part}: ${error.message}`, 'cause' in error ? { cause: error.cause } : undefined);
+  }
+  return error;
+}
+
 // Of what a native call threw: the error that it stands for, or itself.
 function translated(error) {
   const text = error?.message;
@@ -146,5 +155,6 @@ module.exports = {
   closed,
   errorOf,
   invalid,
+  ofPart,
   translated,
 };

@@ -491,7 +491,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
    *
    * @throws LibmqError `INVALID` out of range, `NOT_FOUND` for a queue without a handler, `CLOSED`.
    */
-  scale(queue: string, parallelism: number): void;
+  scale(queue: string, maxParallelism: number): void;
   /**
    * Has nothing handed out from a queue, to its handler or to a receive, until `resume` or the close. What is in flight is
    * not touched; an enqueue goes on.

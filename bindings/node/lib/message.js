@@ -3,7 +3,7 @@
 // Messages on their way in, and the receipts for them.
 
 const { JSON_TYPE, encode } = require('./body.js');
-const { LibmqError } = require('./errors.js');
+const { LibmqError, ofPart } = require('./errors.js');
 const { optionsOf, tables } = require('./options.js');
 
 // A body with options of its own.
@@ -56,7 +56,19 @@ function partsOf(body, options) {
   return { body: encoded, contentType, extra };
 }
 
-// The parts of an item of a batch.
+// The parts of all items of a batch; what is wrong with one is told with its place.
+function partsOfItems(items) {
+  const parts = [];
+  for (const item of items) {
+    try {
+      parts.push(partsOfItem(item));
+    } catch (error) {
+      throw ofPart(`items[${parts.length}]`, error);
+    }
+  }
+  return parts;
+}
+
 function partsOfItem(item) {
   if (!isMessage(item)) return partsOf(item);
   const { body, ...options } = item;
@@ -76,4 +88,4 @@ function headersOf(flat) {
   return Object.freeze(headers);
 }
 
-module.exports = { Message, Receipt, headersOf, message, partsOf, partsOfItem };
+module.exports = { Message, Receipt, headersOf, message, partsOf, partsOfItems };

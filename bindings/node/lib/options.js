@@ -13,8 +13,8 @@ const kinds = {
   },
   // The native half has no room for more than a little more.
   priority(name, value) {
-    kinds.count(name, value);
-    if (value > 9) throw new LibmqError('INVALID', `${name} is ${value}, but goes from 0 to 9`);
+    number(name, value);
+    if (!Number.isInteger(value) || value < 0 || value > 9) throw invalid(name, value, 'a whole number from 0 to 9');
     return value;
   },
   time(name, value) {

@@ -341,7 +341,7 @@ test('an error names the option, has a code, and says whether to try again', asy
 test('an option that is refused is named as it was written, with the value it was given', async (t) => {
   const queue = await broker(t);
   const handle = (options) => async () => queue.handle('q', () => {}, options);
-  const enqueue = (options) => () => queue.enqueueMany('q', [{ body: 1, ...options }]);
+  const enqueue = (options) => () => queue.enqueue('q', 1, options);
   const opens = (options) => () => open(':memory:', options);
   const said = {
     'maxRetries is 8589934592, but goes from 0 to 1000000': handle({ maxRetries: 2 ** 33 }),
@@ -357,15 +357,37 @@ test('an option that is refused is named as it was written, with the value it wa
     'defaultBackoff factor is 0.5, but goes from 1 to 1000': opens({ defaultBackoff: { factor: 0.5 } }),
     'maxBytes is 1000, but goes from 524288 to 18446744073709551615': opens({ maxBytes: 1000 }),
     'onCorruption quarantine is not supported by this version': opens({ onCorruption: 'quarantine' }),
-    'priority is 4294967296, but goes from 0 to 9': enqueue({ priority: 2 ** 32 }),
-    'priority is 300, but goes from 0 to 9': enqueue({ priority: 300 }),
+    'priority is 4294967296, but takes a whole number from 0 to 9': enqueue({ priority: 2 ** 32 }),
+    'priority is -1, but takes a whole number from 0 to 9': enqueue({ priority: -1 }),
+    'priority is 300, but takes a whole number from 0 to 9': enqueue({ priority: 300 }),
     'delay and runAt exclude each other': enqueue({ delay: 5, runAt: new Date() }),
     'dedupKey takes 1 to 256 bytes without control characters': enqueue({ dedupKey: '' }),
+    'header trace has 4097 bytes, but at most 4096': enqueue({ headers: { trace: 'x'.repeat(4097) } }),
     'max is 4294967297, but goes from 1 to 10000': () => queue.receiveMany('q', 2 ** 32 + 1),
   };
   for (const [text, call] of Object.entries(said)) {
     await assert.rejects(call, ({ message: found }) => (assert.equal(found, text), true));
   }
+});
+
+test('a batch that is refused names the item', async (t) => {
+  const queue = await broker(t);
+  const circular = {};
+  circular.itself = circular;
+  const bad = [
+    [{ body: 1, delay: 5, runAt: new Date() }, 'INVALID', 'items[2]: delay and runAt exclude each other'],
+    [{ body: 1, priority: 10 }, 'INVALID', 'items[2]: priority is 10, but takes a whole number from 0 to 9'],
+    [message(1, { group: 'g'.repeat(257) }), 'INVALID', 'items[2]: group takes 1 to 256 bytes without control characters'],
+    [circular, 'INVALID', 'items[2]: the body is not JSON: it contains itself'],
+    [new Map(), undefined, 'items[2]: the body is a Map: JSON would keep nothing of it'],
+    [() => {}, undefined, 'items[2]: the body cannot be JSON: it is function'],
+    [{ body: 1, delay: '5' }, undefined, 'items[2]: delay takes a number'],
+  ];
+  for (const [item, code, text] of bad) {
+    const name = code === undefined ? 'TypeError' : 'LibmqError';
+    await assert.rejects(queue.enqueueMany('q', [0, 1, item, 3]), { name, code, message: text });
+  }
+  assert.equal(queue.metrics().enqueued, 0);
 });
 
 test('an option is named as it was written beside a path, which stays as it is', async (t) => {
@@ -387,18 +409,18 @@ test('an option is named as it was written beside a path, which stays as it is',
 
 test('what is no whole number is no count, and is named as it was given', async (t) => {
   const queue = await broker(t);
-  const counts = {
-    capacity: (value) => open(':memory:', { capacity: value }),
-    snapshotThreshold: (value) => open(':memory:', { snapshotThreshold: value }),
-    defaultMaxRetries: (value) => open(':memory:', { defaultMaxRetries: value }),
-    maxRetries: async (value) => queue.handle('q', () => {}, { maxRetries: value }),
-    maxParallelism: async (value) => queue.handle('q', () => {}, { maxParallelism: value }),
-    priority: (value) => queue.enqueue('q', 1, { priority: value }),
-    max: (value) => queue.receiveMany('q', value),
-    parallelism: async (value) => queue.scale('q', value),
-    limit: (value) => queue.deadLetters.list({ limit: value }),
-  };
-  for (const [name, call] of Object.entries(counts)) {
+  const counts = [
+    ['capacity', (value) => open(':memory:', { capacity: value })],
+    ['snapshotThreshold', (value) => open(':memory:', { snapshotThreshold: value })],
+    ['defaultMaxRetries', (value) => open(':memory:', { defaultMaxRetries: value })],
+    ['maxRetries', async (value) => queue.handle('q', () => {}, { maxRetries: value })],
+    ['maxParallelism', async (value) => queue.handle('q', () => {}, { maxParallelism: value })],
+    ['priority', (value) => queue.enqueue('q', 1, { priority: value })],
+    ['max', (value) => queue.receiveMany('q', value)],
+    ['maxParallelism', async (value) => queue.scale('q', value)],
+    ['limit', (value) => queue.deadLetters.list({ limit: value })],
+  ];
+  for (const [name, call] of counts) {
     for (const value of [2 ** 53, -1, 1.5, NaN, Infinity]) {
       const told = (error) => error.code === 'INVALID' && error.message.startsWith(`${name} is ${value}, but takes `);
       await assert.rejects(call(value), told, `${name} of ${value}`);

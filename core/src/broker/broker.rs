@@ -97,7 +97,7 @@ impl Broker {
     /// messages.
     ///
     /// # Errors
-    /// As [`Broker::enqueue`]; of all messages the first bad one is named.
+    /// As [`Broker::enqueue`]; of all messages the first bad one is named, by its place from 0 on.
     pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
         self.enqueue_batch_until(messages, &Interrupt::new())
     }

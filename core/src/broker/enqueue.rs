@@ -213,7 +213,10 @@ impl Shared {
                 limits::BATCH_MESSAGES_MAX
             )));
         }
-        messages.iter().try_for_each(|message| self.check_message(message))?;
+        for (index, message) in messages.iter().enumerate() {
+            let checked = self.check_message(message);
+            checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
+        }
         let bytes: usize = messages.iter().map(Message::size).sum();
         if bytes > self.options.max_batch_bytes {
             let most = self.options.max_batch_bytes;

@@ -323,10 +323,14 @@ fn check_header(name: &str, value: &str) -> Result<()> {
         return Err(Error::invalid("headers have a name that is not 1 to 64 of A-Z a-z 0-9 . _ -"));
     }
     if value.len() > limits::HEADER_VALUE_BYTES_MAX {
-        return Err(Error::invalid("headers have a value above 4 KiB"));
+        return Err(Error::invalid(format!(
+            "header {name} has {} bytes, but at most {}",
+            value.len(),
+            limits::HEADER_VALUE_BYTES_MAX
+        )));
     }
     if value.bytes().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
-        return Err(Error::invalid("headers have a value with NUL, CR or LF"));
+        return Err(Error::invalid(format!("header {name} has NUL, CR or LF in its value")));
     }
     Ok(())
 }

@@ -57,7 +57,10 @@ pub(crate) fn register_station(
     if !may_wait && lock(&shared.engine.stations).contains_key(&queue.number) {
         return Err(Error::new(
             ErrorKind::Deadlock,
-            "replacing a handler inside one, or on a loop, would wait for itself",
+            format!(
+                "queue {} has a handler, and replacing it inside a handler, or on a loop, would wait for itself",
+                queue.name
+            ),
         ));
     }
     let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire, doorbell));

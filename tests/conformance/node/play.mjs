@@ -211,6 +211,17 @@ class Player {
     );
   }
 
+  async prometheus(step) {
+    await answer(
+      step,
+      () => this.#broker.prometheus(),
+      (text) => {
+        const missing = step.list('expect.lines')?.find((line) => !text.split('\n').includes(line));
+        if (missing !== undefined) throw new Wrong(`there is no line ${missing} in\n${text}`);
+      },
+    );
+  }
+
   async deadLetters(step) {
     const after = step.get('after');
     const init = {
@@ -383,6 +394,7 @@ const STEPS = {
   calls: Player.prototype.calls,
   let_go: Player.prototype.letGo,
   metrics: Player.prototype.metrics,
+  prometheus: Player.prototype.prometheus,
   dead_letters: Player.prototype.deadLetters,
   replay: Player.prototype.replay,
   replay_all: Player.prototype.replayAll,

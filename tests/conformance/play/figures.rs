@@ -42,6 +42,17 @@ pub fn expect_metrics(broker: &Broker, step: &Fields) -> Play {
     }
 }
 
+/// Looks for lines in the figures as text.
+pub fn expect_lines(broker: &Broker, step: &Fields) -> Play {
+    let Some(metrics) = answer(step, broker.metrics())? else { return Ok(()) };
+    let text = metrics.to_prometheus();
+    let lines = step.list("expect.lines")?.unwrap_or_default();
+    match lines.iter().find(|line| !text.lines().any(|found| found == **line)) {
+        Some(line) => wrong(format!("there is no line {line} in\n{text}")),
+        None => Ok(()),
+    }
+}
+
 fn queue_figures(metrics: &QueueMetrics) -> BTreeMap<&'static str, u64> {
     macro_rules! figures {
         ($($name:ident)*) => { BTreeMap::from([$((stringify!($name), metrics.$name)),*]) };

@@ -159,6 +159,7 @@ impl Player {
             "receive" | "receive_many" => self.receive(&broker, action, step),
             "handle" => self.handle(&broker, step),
             "metrics" => figures::expect_metrics(&broker, step),
+            "prometheus" => figures::expect_lines(&broker, step),
             "dead_letters" => self.dead_letters(&broker, step),
             "replay" => {
                 let replayed = broker.dead_letters().replay(self.id(step.need("id")?)?);

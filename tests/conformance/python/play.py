@@ -350,6 +350,12 @@ class Player:
                 expected = step.get(path + key)
                 same(f"{key} of letter {index}", found, found if expected is None else expected)
 
+    def do_prometheus(self, step: Fields) -> None:
+        text = self.call(step, self.broker.prometheus)
+        for line in step.items("expect.lines") or []:
+            if line not in text.splitlines():
+                raise Wrong(f"there is no line {line} in\n{text}")
+
     def do_replay(self, step: Fields) -> None:
         number = self.id(step.need("id"))
         self.receipt(step, self.call(step, lambda: self.broker.dead_letters.replay(number)), "")

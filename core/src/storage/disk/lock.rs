@@ -136,9 +136,9 @@ fn locked(directory: &Path, file: &File) -> Error {
         (pid, "") => write!(text, "process {pid}"),
         (pid, command) => write!(text, "process {pid} ({command})"),
     };
-    if owner.since_ms > 0 {
-        let seconds = now_ms().saturating_sub(owner.since_ms) / 1000;
-        let _ = write!(text, " since {seconds} s ago");
+    let seconds = now_ms().saturating_sub(owner.since_ms) / 1000;
+    if owner.since_ms > 0 && seconds > 0 {
+        let _ = write!(text, ", for {seconds} s now");
     }
     text.push_str("; a directory has one owner at a time");
     Error::new(ErrorKind::Locked, text).at(directory).owned_by(owner)

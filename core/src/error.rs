@@ -156,6 +156,14 @@ impl Error {
         matches!(self.0.kind, K::Full | K::StorageFull | K::Empty | K::Locked | K::NoMemory)
     }
 
+    /// Whether it says that the log has no place for a record now, on the disk, in memory or for want of a file: nothing was
+    /// logged, the broker is as sound as before, and the same can succeed another time. A failed write or sync is none of
+    /// these, but `POISONED`.
+    pub(crate) fn has_logged_nothing(&self) -> bool {
+        use ErrorKind as K;
+        matches!(self.0.kind, K::StorageFull | K::NoMemory | K::Io)
+    }
+
     /// Whether this broker is beyond use and has to be opened again.
     #[must_use]
     pub fn is_fatal(&self) -> bool {

@@ -271,7 +271,7 @@ impl Delivery {
         result: std::result::Result<(), HandlerError>,
     ) -> Result<Option<u64>> {
         match self.finish_with(&result) {
-            Err(error) if is_no_room(&error) => {
+            Err(error) if error.has_logged_nothing() => {
                 let held = self.successor();
                 let end = Box::new(move || held.finish_with(&result));
                 self.shared.engine.owe(&self.flight, end);
@@ -290,7 +290,7 @@ impl Delivery {
         match failure {
             Failure::Failed { delay, error, asked } => {
                 let end = self.finish_failed(*delay, error);
-                if !asked && !end.as_ref().is_err_and(is_no_room) {
+                if !asked && !end.as_ref().is_err_and(Error::has_logged_nothing) {
                     self.flight.queue.figures.handler_errors.up();
                 }
                 end
@@ -344,7 +344,7 @@ impl Delivery {
         });
         let room = &self.shared.engine.buffer.state.room;
         match result {
-            Err(error) if is_no_room(&error) => {
+            Err(error) if error.has_logged_nothing() => {
                 // What was given was given back.
                 room.force(children.places - places);
                 self.unsettle(children);
@@ -382,7 +382,7 @@ impl Delivery {
         let children = self.take_children();
         let open = self.shared.check_open();
         match open.and_then(|()| self.shared.engine.settle(&self.flight, outcome)) {
-            Err(error) if is_no_room(&error) => {
+            Err(error) if error.has_logged_nothing() => {
                 self.unsettle(children);
                 Err(error)
             }
@@ -477,11 +477,6 @@ fn current_trace() -> Option<String> {
     return super::telemetry::traceparent(&opentelemetry::Context::current());
     #[cfg(not(feature = "opentelemetry"))]
     None
-}
-
-/// Whether there was no room for it, on the disk or in memory, which can change.
-fn is_no_room(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::NoMemory)
 }
 
 fn check_delay(delay: Duration) -> Result<()> {

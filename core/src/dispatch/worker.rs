@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use super::station::{Permit, Station};
-use crate::error::ErrorKind;
 use crate::journal::Level;
 use crate::sync::Arc;
 
@@ -136,7 +135,7 @@ impl Worker {
             Err(error) => {
                 self.station.return_permit();
                 // Nobody rings when there is room on the disk again.
-                if error.kind() == ErrorKind::StorageFull { Took::NoRoom } else { Took::Failed }
+                if error.has_logged_nothing() { Took::NoRoom } else { Took::Failed }
             }
         }
     }

@@ -11,9 +11,9 @@ use crate::clock::Moment;
 use crate::dispatch::{CancelReason, Flight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Level;
-use crate::limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
+use crate::{limits, random};
 
 /// What a message without one is said to be.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
@@ -156,6 +156,8 @@ impl Delivery {
     pub fn enqueue(&self, message: Message<'_>) -> Result<()> {
         self.shared.check_open()?;
         self.shared.check_message(&message)?;
+        // Too many queues are found now and not with the ack.
+        self.shared.engine.buffer.state.queues.named(&message.queue)?;
         let mut message = message.into_owned();
         if message.correlation_id.is_none() {
             message.correlation_id = self.correlation_id().map(|id| id.to_owned().into());
@@ -247,7 +249,7 @@ impl Delivery {
     /// # Errors
     /// As [`Delivery::ack`].
     pub fn reject(self, reason: &str) -> Result<()> {
-        let end = self.finish(Outcome::Reject { reason: cut(reason), error: "" })?;
+        let end = self.finish_rejected(reason, "")?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
@@ -295,14 +297,7 @@ impl Delivery {
                 }
                 end
             }
-            Failure::Rejected { reason, .. }
-                if self.cancel_reason() == Some(CancelReason::Shutdown) =>
-            {
-                self.finish_failed(None, reason)
-            }
-            Failure::Rejected { reason, error } => {
-                self.finish(Outcome::Reject { reason: cut(reason), error: cut(error) })
-            }
+            Failure::Rejected { reason, error } => self.finish_rejected(reason, error),
             Failure::Released { delay } => self.finish_release(*delay),
         }
     }
@@ -361,14 +356,22 @@ impl Delivery {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
             None if lock(&self.children).refused => {
-                let backoff =
-                    self.flight.retries.backoff.delay(self.attempt(), crate::random::unit());
-                return self.finish_release(backoff);
+                let backoff = &self.flight.retries.backoff;
+                let delay = delay.unwrap_or_else(|| backoff.delay(self.attempt(), random::unit()));
+                return self.finish_release(delay);
             }
             _ => {}
         }
         let outcome = self.shared.engine.failure(&self.flight, delay, cut(error));
         self.finish(outcome)
+    }
+
+    /// To the dead letters, unless a stop is why it ends; answers what has still to be written.
+    fn finish_rejected(&self, reason: &str, error: &str) -> Result<u64> {
+        if self.cancel_reason() == Some(CancelReason::Shutdown) {
+            return self.finish_failed(None, reason);
+        }
+        self.finish(Outcome::Reject { reason: cut(reason), error: cut(error) })
     }
 
     pub(crate) fn finish_release(&self, delay: Duration) -> Result<u64> {

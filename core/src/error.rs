@@ -121,6 +121,15 @@ impl Error {
         }))
     }
 
+    /// What the operating system refused where no file is concerned. Meant for the bindings.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn system(doing: &str, cause: &io::Error) -> Self {
+        let mut error = Self::new(ErrorKind::Io, format!("cannot {doing}: {cause}"));
+        error.0.os_code = cause.raw_os_error();
+        error
+    }
+
     /// What went wrong, as a stable kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -204,6 +204,14 @@ impl Delivery {
         self.shared.poison(why);
     }
 
+    /// As [`Delivery::poison`], for who has not got the delivery any more by then.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn poisoner(&self) -> impl FnOnce(&str) + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |why| shared.poison(why)
+    }
+
     /// Done. What was enqueued with the delivery is enqueued by the same record.
     ///
     /// # Errors

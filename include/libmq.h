@@ -278,6 +278,7 @@ libmq_status libmq_options_set_str(libmq_options *options, const char *name, con
  * | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
  * | `poisoned` | 1 | `error` |
  * | `snapshot` | 4 | `bytes`, `duration_ms` |
+ * | `no_thread` | 2 | `thread`, `error`: a handler's, tried again in a second |
  * | `events_missed` | 2 | `count`, which the hook was too slow for |
  *
  * `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a

@@ -129,6 +129,7 @@ pub unsafe extern "C" fn libmq_options_set_str(
 /// | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
 /// | `poisoned` | 1 | `error` |
 /// | `snapshot` | 4 | `bytes`, `duration_ms` |
+/// | `no_thread` | 2 | `thread`, `error`: a handler's, tried again in a second |
 /// | `events_missed` | 2 | `count`, which the hook was too slow for |
 ///
 /// `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a

@@ -11,6 +11,7 @@ use napi::bindgen_prelude::{Array, BigInt, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::bodies::body_of;
 use crate::boundary::{caught, duration, guarded, ms, thrown, whole_size};
 use crate::call;
 use crate::clerk::Clerk;
@@ -20,7 +21,7 @@ use crate::environment::{Environment, Inner, lock};
 use crate::options::{BrokerInit, HandlerInit};
 use crate::owner::{self, Asked, Owner};
 use crate::runs::Run;
-use crate::take::{Ear, body_of};
+use crate::take::Ear;
 
 /// A broker that this environment has open. Dropped, it has ended.
 #[derive(Debug)]

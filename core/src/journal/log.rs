@@ -17,6 +17,7 @@ use super::allowance::Allowance;
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
+use super::files::{Files, is_snapshot};
 use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
@@ -159,7 +160,7 @@ impl<S: Show> Journal<S> {
     pub(crate) fn forget_snapshots_before(&self, end: u64) {
         let newest = super::snapshot::file_name(end);
         for name in self.storage.list().unwrap_or_default() {
-            if name.ends_with(".snapshot") && name < newest {
+            if is_snapshot(&name) && name < newest {
                 // What cannot be removed now is removed at the next open.
                 let _ = self.storage.remove(&name);
             }
@@ -460,10 +461,17 @@ impl<S: Show> Journal<S> {
     /// Removes the segments of this opening, of which nobody was told: the directory is as it was found. It was poisoned, and
     /// nobody writes any more.
     pub(crate) fn take_back(&self) {
-        let spare = lock(&self.tail).spare.take();
-        // The newest first: whatever is left of them, should the process die meanwhile, is a log.
-        for segment in spare.into_iter().chain(self.space.made_in(self.opens).into_iter().rev()) {
-            let _ = self.space.discard(&segment);
+        let Some(first) = self.space.made_in(self.opens).into_iter().next() else { return };
+        let first = first.name();
+        let names = self.storage.list().unwrap_or_default();
+        let files = Files::sort(&*self.storage, names).unwrap_or_default();
+        let made = |name: &&String| (name.len(), name.as_str()) >= (first.len(), first.as_str());
+        // The newest first, also for a power failure: a segment names the one before it, which has to be there as long.
+        // What is left of them where that cannot be had is a log.
+        for name in files.segments.iter().rev().take_while(made) {
+            if self.storage.sync_dir().and_then(|()| self.storage.remove(name)).is_err() {
+                return;
+            }
         }
     }
 

@@ -21,6 +21,7 @@
 use std::io;
 
 use super::allowance::Allowance;
+use super::files::is_snapshot;
 use super::segment::BrokerId;
 use crate::codec::Reader;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,7 +53,7 @@ pub(crate) fn file_name(end: u64) -> String {
 
 /// The newest snapshot, by its name, open.
 pub(crate) fn newest(storage: &dyn Storage) -> io::Result<Option<(String, Arc<dyn StorageFile>)>> {
-    let newest = storage.list()?.into_iter().filter(|name| name.ends_with(".snapshot")).max();
+    let newest = storage.list()?.into_iter().filter(|name| is_snapshot(name)).max();
     newest.map(|name| Ok((name.clone(), storage.open(&name)?))).transpose()
 }
 

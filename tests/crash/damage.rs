@@ -1,4 +1,4 @@
-//! Damage at rest: bits flip, files are cut, sectors are lost, in directories small enough for all of it.
+//! Damage at rest: bits flip, files are cut, sectors and whole files are lost, in directories small enough for all of it.
 //!
 //! A directory that was closed is refused, or has exactly what it had. One that a crash left may also have lost the end
 //! of its log, as a torn write would, but nothing that some other part of it says was durable. Nobody panics, and what
@@ -22,9 +22,11 @@ const SECTOR_BYTES: usize = 512;
 /// Cases of a kind and a file in the default run.
 const SAMPLE: u64 = 3000;
 
-/// Bytes of a file that were damaged.
+/// What a file has lost.
 #[derive(Clone, Debug)]
 enum Damage {
+    /// All of it, its name too.
+    Missing,
     Flip(usize),
     Cut(usize),
     Zeros(usize),
@@ -37,6 +39,7 @@ impl Damage {
             at.min(bytes.len())..bytes.len().min(at + SECTOR_BYTES)
         };
         match *self {
+            Self::Missing => {}
             Self::Flip(bit) => bytes[bit / 8] ^= 1 << (bit % 8),
             Self::Cut(length) => bytes.truncate(length),
             Self::Zeros(at) => {
@@ -54,6 +57,7 @@ impl Damage {
     /// Which bytes it concerns.
     fn range(&self) -> std::ops::Range<usize> {
         match *self {
+            Self::Missing => 0..usize::MAX,
             Self::Flip(bit) => bit / 8..bit / 8 + 1,
             Self::Cut(length) => length..usize::MAX,
             Self::Zeros(at) | Self::Garbage(at) => at..at + SECTOR_BYTES,
@@ -104,7 +108,11 @@ impl Directory {
     /// The first state that may be found after this damage.
     fn first_legal(&self, file: &str, damage: &Damage) -> usize {
         let last = self.states.len() - 1;
-        if self.closed {
+        let is_told = match damage {
+            Damage::Missing => self.is_named(file),
+            _ => self.closed,
+        };
+        if is_told {
             return last;
         }
         let hit = damage.range();
@@ -113,6 +121,17 @@ impl Directory {
         };
         let durable = self.marks.iter().filter(intact).map(|mark| mark.durable).max().unwrap_or(0);
         self.states.iter().rposition(|(_, end)| *end <= durable).unwrap_or(0)
+    }
+
+    /// Whether others tell that a file is there: a segment that names it as the one before, or one whose log goes on in it.
+    /// Of the last opening's only segment nothing tells; a snapshot has nothing that is not in the log, if that is whole.
+    fn is_named(&self, file: &str) -> bool {
+        let segments = || self.files.iter().filter(|(name, _)| name.ends_with(".segment"));
+        let Some((_, bytes)) = segments().find(|(name, _)| name == file) else { return true };
+        let (number, previous) = (field(bytes, 32), field(bytes, 64));
+        segments().any(|(_, other)| {
+            field(other, 64) == number || field(other, 32) == previous && rolls(other)
+        })
     }
 
     /// Whether the damage is to contents that recovery leaves to whoever asks for them.
@@ -126,7 +145,10 @@ impl Directory {
 
     /// Why the outcome of this damage is not legal, if it is not.
     fn judge(&self, file: &str, damage: &Damage, seed: u64) -> Option<String> {
-        let platter = self.platter.damaged(file, |bytes| damage.apply(bytes, seed));
+        let platter = match damage {
+            Damage::Missing => self.platter.without(file),
+            _ => self.platter.damaged(file, |bytes| damage.apply(bytes, seed)),
+        };
         let disk = SimDisk::new(platter.clone());
         let looked = verdict::look(&disk);
         let says = verified(platter, &looked, disk.position() > 0);
@@ -159,7 +181,8 @@ impl Directory {
             // One sector of what was never written is enough.
             let reach = bytes.len() + SECTOR_BYTES;
             let sectors = || (0..reach).step_by(SECTOR_BYTES);
-            let kinds: [Vec<Damage>; 4] = [
+            let kinds: [Vec<Damage>; 5] = [
+                vec![Damage::Missing],
                 (0..bytes.len() * 8).map(Damage::Flip).collect(),
                 (0..reach).map(Damage::Cut).collect(),
                 sectors().map(Damage::Zeros).collect(),
@@ -229,6 +252,13 @@ fn marks(file: &str, bytes: &[u8]) -> Vec<Mark> {
         at = (at + RECORD_HEADER_BYTES + length).next_multiple_of(8);
     }
     marks
+}
+
+/// Whether the last record of a segment says that the log goes on in the next one.
+fn rolls(bytes: &[u8]) -> bool {
+    const KIND_ROLL: u8 = 1;
+    let last = marks("", bytes).pop().map(|mark| mark.range.start);
+    last.is_some_and(|at| at > 0 && bytes[at + 4] == KIND_ROLL)
 }
 
 fn damage(name: &'static str, run: &Run, closed: bool) {

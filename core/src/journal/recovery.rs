@@ -206,12 +206,13 @@ impl Walk<'_> {
                 .map(|(_, later)| later)
                 .find(|later| later.header.previous_end.is_some())
                 .cloned();
+            self.check_names(number, cut.as_deref())?;
             let until = cut.as_ref().filter(|cut| cut.header.previous == number);
             let stop =
                 self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
             let next = match (stop, until) {
                 (Stop::Ended(_), Some(cut)) => Arc::clone(cut),
-                (Stop::Gap(at), _) if cut.is_some() => {
+                (Stop::Gap(at) | Stop::Ended(at), _) if cut.is_some() => {
                     return Err(self.damage(
                         &segment,
                         at,
@@ -261,6 +262,28 @@ impl Walk<'_> {
             return Err(Error::corrupt(self.storage.path(), snapshot.begin, what));
         };
         Ok(Some((Arc::clone(segment), snapshot.begin.max(segment.first()))))
+    }
+
+    /// Refuses a log in which a segment is missing behind the one of this number, although another names it. The log of an
+    /// opening goes on in one segment after the other up to that which `cut`, the first one of the next opening, names, and
+    /// what was made ahead behind that is removed in no order. Nothing of the last opening's is removed but by the next.
+    fn check_names(&self, number: u64, cut: Option<&Segment>) -> Result<()> {
+        let check = |segment: &Segment| match self.segments.get(&segment.header.previous) {
+            Some(previous) => Ok(previous),
+            None => {
+                let path = self.storage.path().join(segment::file_name(segment.header.previous));
+                let what = format!("it is missing, and segment {} names it", segment.header.number);
+                Err(Error::corrupt(path, 0, what))
+            }
+        };
+        let Some(mut last) = cut else {
+            let mut later = self.segments.range(number + 1..);
+            return later.try_for_each(|(_, later)| check(later).map(drop));
+        };
+        while last.header.previous > number {
+            last = check(last)?;
+        }
+        Ok(())
     }
 
     fn ended(

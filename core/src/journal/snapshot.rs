@@ -114,7 +114,7 @@ impl<'a> SnapshotWriter<'a> {
         self.file.write_at(&header.encode(), 0).map_err(io_failed)?;
         self.file.sync().map_err(io_failed)?;
         let path = storage.path().join(TEMPORARY);
-        let read = read_file(&path, &*self.file, |_| Some(()))?;
+        let (read, _) = read_file(&path, &*self.file, |_| Some(()))?;
         if read != header {
             return Err(Error::corrupt(path, 0, "it does not read as it was written"));
         }
@@ -147,7 +147,7 @@ impl<'a> SnapshotWriter<'a> {
     }
 }
 
-/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense.
+/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense. Answers its bytes, too.
 ///
 /// # Errors
 /// `CORRUPT` wherever a byte is not as it was written; `UNSUPPORTED` for another version.
@@ -155,21 +155,21 @@ pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<SnapshotHeader> {
+) -> Result<(SnapshotHeader, u64)> {
     let path = storage.path().join(name);
     let file = storage.open(name).map_err(|cause| Error::io("open", &path, &cause))?;
-    let header = read_file(&path, &*file, entry)?;
+    let (header, bytes) = read_file(&path, &*file, entry)?;
     if file_name(header.end) != name {
         return Err(Error::corrupt(path, 40, format!("it ends at position {}", header.end)));
     }
-    Ok(header)
+    Ok((header, bytes))
 }
 
 fn read_file(
     path: &std::path::Path,
     file: &dyn StorageFile,
     mut entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<SnapshotHeader> {
+) -> Result<(SnapshotHeader, u64)> {
     let fill = |bytes: &mut [u8], offset: u64| match file.read_at(bytes, offset) {
         Ok(got) if got == bytes.len() => Ok(()),
         Ok(_) => Err(Error::corrupt(path, offset, "the snapshot ends early")),
@@ -209,7 +209,7 @@ fn read_file(
         }
         offset += (BLOCK_HEADER_BYTES + content.len()) as u64;
     }
-    Ok(header)
+    Ok((header, offset + BLOCK_HEADER_BYTES as u64))
 }
 
 fn block_crc(number: &[u8; 8], content: &[u8]) -> u32 {

@@ -79,7 +79,7 @@ error_kinds! {
     StorageFull = -104, "STORAGE_FULL";
     /// `capacity` live messages are in the broker.
     Full = -200, "FULL";
-    /// A body, batch or header is beyond its limit.
+    /// A body with its headers, or the bytes of a batch, are beyond their limit. Other limits are `INVALID`.
     TooLarge = -201, "TOO_LARGE";
     /// The time given to `stop` or `close` ran out.
     Timeout = -202, "TIMEOUT";
@@ -156,7 +156,9 @@ impl Error {
         matches!(self.0.kind, K::Full | K::StorageFull | K::Empty | K::Locked | K::NoMemory)
     }
 
-    /// Whether this broker is beyond use and has to be opened again.
+    /// Whether this broker is beyond use and has to be opened again. `CORRUPT` says so of an open, and where a message was
+    /// to be handed out. Of a dead letter, a snapshot or a backup it says that bytes on the disk are damaged: the broker
+    /// goes on, and what needs those bytes fails again.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         use ErrorKind as K;

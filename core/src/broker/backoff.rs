@@ -25,20 +25,21 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// `base · factor^n` for the n-th retry, at most `cap`. `factor` goes from 1 to 1,000. `jitter` j makes a wait of
-    /// d uniform in [(1−j)·d, d] and goes from 0 to 1.
+    /// `base · factor^n` for the n-th retry, at most `cap`; both go up to ten years. `factor` goes from 1 to 1,000.
+    /// `jitter` j makes a wait of d uniform in [(1−j)·d, d] and goes from 0 to 1.
     #[must_use]
     pub fn exponential(base: Duration, factor: f64, cap: Duration, jitter: f64) -> Self {
         Self { steps: Steps::Exponential { base, factor, cap }, jitter }
     }
 
-    /// Always the same wait, without jitter.
+    /// Always the same wait, up to ten years, without jitter.
     #[must_use]
     pub fn fixed(delay: Duration) -> Self {
         Self { steps: Steps::Listed(vec![delay]), jitter: 0.0 }
     }
 
-    /// One wait after another, and after the last, the last; without jitter. At least one step.
+    /// One wait after another, and after the last, the last; without jitter. 1 to 1,000 steps, each up
+    /// to ten years.
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
         Self { steps: Steps::Listed(delays.into_iter().collect()), jitter: 0.0 }

@@ -7,10 +7,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::limits::FORMAT_VERSION;
+
 /// What a libmq call answers.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error of libmq. One word wide.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
 #[derive(Clone)]
@@ -208,6 +211,14 @@ impl Error {
         error
     }
 
+    /// A sound file of another version of the format.
+    pub(crate) fn other_version(path: impl Into<PathBuf>, version: u32) -> Self {
+        let path = path.into();
+        let text =
+            format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display());
+        Self::new(ErrorKind::Unsupported, text).at(path)
+    }
+
     pub(crate) fn stale_lease() -> Self {
         Self::new(ErrorKind::StaleLease, "the delivery was settled before, or its lease was lost")
     }
@@ -225,12 +236,6 @@ impl Error {
     pub(crate) fn owned_by(mut self, owner: LockOwner) -> Self {
         self.0.owner = Some(owner);
         self
-    }
-}
-
-impl Clone for Error {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
     }
 }
 

@@ -77,9 +77,10 @@ impl Backoff {
         let too_long = |delay: &Duration| *delay > limits::DURATION_MAX;
         match &self.steps {
             Steps::Exponential { base, factor, cap } => {
-                if !(1.0..=1000.0).contains(factor) {
+                if !(1.0..=limits::BACKOFF_FACTOR_MAX).contains(factor) {
+                    let most = limits::BACKOFF_FACTOR_MAX;
                     return Err(Error::invalid(format!(
-                        "{name} factor is {factor}, but goes from 1 to 1000"
+                        "{name} factor is {factor}, but goes from 1 to {most}"
                     )));
                 }
                 if too_long(base) || too_long(cap) {
@@ -87,10 +88,11 @@ impl Backoff {
                 }
             }
             Steps::Listed(delays) => {
-                if delays.is_empty() || delays.len() > 1000 {
+                if !(1..=limits::BACKOFF_STEPS_MAX).contains(&delays.len()) {
                     return Err(Error::invalid(format!(
-                        "{name} has {} steps, but takes 1 to 1000",
-                        delays.len()
+                        "{name} has {} steps, but takes 1 to {}",
+                        delays.len(),
+                        limits::BACKOFF_STEPS_MAX
                     )));
                 }
                 if delays.iter().any(too_long) {

@@ -258,10 +258,11 @@ impl<'a> Message<'a> {
         for (name, value) in &self.headers {
             check_header(name, value)?;
         }
-        if self.priority > 9 {
+        if self.priority > limits::PRIORITY_MAX {
             return Err(Error::invalid(format!(
-                "priority is {}, but goes from 0 to 9",
-                self.priority
+                "priority is {}, but goes from 0 to {}",
+                self.priority,
+                limits::PRIORITY_MAX
             )));
         }
         check_time("delay", self.delay)?;

@@ -9,11 +9,9 @@ use std::time::Duration;
 use super::open::missing;
 use crate::buffer::{MessageEntry, Replayed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{
-    LOCK, Recovered, is_segment, read_record, recover_what_is_sound, refuse_foreign,
-};
+use crate::journal::{Recovered, is_segment, read_record, recover_what_is_sound, refuse_foreign};
 use crate::limits;
-use crate::storage::{DiskReader, Storage};
+use crate::storage::{DiskReader, LOCK, Storage};
 
 /// What [`verify`] has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,14 +3,12 @@
 //! What has none of our names is let be, and a directory in which nothing is ours is refused before anything is made or
 //! written there.
 
+use std::io;
+
 use super::{segment, snapshot};
 use crate::error::{Error, Result};
-use crate::storage::Storage;
-
-/// The file that the owner locks, and what it writes there.
-pub(crate) const LOCK: &str = "lock";
-const LOCK_LINES: [&str; 4] = ["pid=", "command=", "since_ms=", "instance="];
-const LOCK_BYTES_MAX: usize = 1024;
+use crate::storage::{LOCK, LOCK_HINT_BYTES_MAX, Storage, StorageFile, is_lock_hint};
+use crate::sync::Arc;
 
 /// The entries of a directory, by what they are.
 #[derive(Debug, Default)]
@@ -72,18 +70,29 @@ pub(crate) fn refuse_foreign(storage: &dyn Storage) -> Result<()> {
     }
     // Nothing but that. Whoever makes it, writes its lines only when it is locked.
     let path = storage.path().join(LOCK);
-    let mut bytes = [0; LOCK_BYTES_MAX];
+    let mut bytes = [0; LOCK_HINT_BYTES_MAX];
     let read = storage.open(LOCK).and_then(|file| file.read_at(&mut bytes, 0));
     let read = read.map_err(|cause| Error::io("open", &path, &cause))?;
-    let text = String::from_utf8_lossy(bytes.get(..read).unwrap_or_default());
-    let mut lines = text.lines();
-    let ours =
-        LOCK_LINES.iter().all(|name| lines.next().is_some_and(|line| line.starts_with(name)));
-    if text.is_empty() || ours && lines.next().is_none() {
+    if is_lock_hint(&String::from_utf8_lossy(bytes.get(..read).unwrap_or_default())) {
         return Ok(());
     }
     let text = format!("{} is not of libmq, and it is in the way", path.display());
     Err(Error::invalid(text).at(path))
+}
+
+/// Makes a file under a temporary name. What an earlier one has left there is removed.
+pub(super) fn create_temporary(
+    storage: &dyn Storage,
+    name: &str,
+    bytes: u64,
+) -> io::Result<Arc<dyn StorageFile>> {
+    match storage.create(name, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            storage.remove(name)?;
+            storage.create(name, bytes)
+        }
+        other => other,
+    }
 }
 
 /// Whether a file is a segment, by its name.

@@ -21,10 +21,10 @@
 use std::io;
 
 use super::allowance::Allowance;
-use super::files::is_snapshot;
+use super::files::{create_temporary, is_snapshot};
 use super::segment::BrokerId;
 use crate::codec::Reader;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
 use crate::sync::Arc;
@@ -78,14 +78,8 @@ const TEMPORARY: &str = "snapshot.tmp";
 impl<'a> SnapshotWriter<'a> {
     /// Begins a snapshot. What an earlier one left under the temporary name is removed.
     pub(crate) fn create(storage: &'a Arc<dyn Storage>, allowance: &'a Allowance) -> Result<Self> {
-        let create = || match storage.create(TEMPORARY, 0) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                storage.remove(TEMPORARY)?;
-                storage.create(TEMPORARY, 0)
-            }
-            other => other,
-        };
-        let file = create().map_err(|cause| failed(&**storage, &cause))?;
+        let file = create_temporary(&**storage, TEMPORARY, 0)
+            .map_err(|cause| failed(&**storage, &cause))?;
         let content = Vec::with_capacity(BLOCK_BYTES);
         Ok(Self { storage, allowance, file, offset: HEADER_BYTES as u64, content, blocks: 0 })
     }
@@ -255,14 +249,7 @@ impl SnapshotHeader {
         };
         match read().filter(|_| sound).ok_or_else(damaged)? {
             (FORMAT_VERSION, header) => Ok(header),
-            (version, _) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{} has format version {version}, this is {FORMAT_VERSION}",
-                    path.display()
-                ),
-            )
-            .at(path)),
+            (version, _) => Err(Error::other_version(path, version)),
         }
     }
 }

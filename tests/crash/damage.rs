@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use libmq::ErrorKind;
-use libmq_suite::{Platter, Rng, SimDisk};
+use libmq_suite::{Op, Platter, Rng, SimDisk};
 
 use crate::power::Extent;
 use crate::run::Run;
@@ -87,8 +87,7 @@ struct Directory {
 }
 
 impl Directory {
-    fn new(name: &'static str, run: &Run, closed: bool) -> Self {
-        let platter = run.disk.platter();
+    fn new(name: &'static str, run: &Run, platter: Platter, closed: bool) -> Self {
         let files = platter.contents();
         let marks = files.iter().flat_map(|(file, bytes)| marks(file, bytes)).collect();
         let is_snapshot = |(file, _): &&(String, Vec<u8>)| file.ends_with(".snapshot");
@@ -262,7 +261,11 @@ fn rolls(bytes: &[u8]) -> bool {
 }
 
 fn damage(name: &'static str, run: &Run, closed: bool) {
-    let directory = Directory::new(name, run, closed);
+    damage_to(name, run, run.disk.platter(), closed);
+}
+
+fn damage_to(name: &'static str, run: &Run, platter: Platter, closed: bool) {
+    let directory = Directory::new(name, run, platter, closed);
     assert!(directory.marks.len() > 10, "{:?}", directory.marks);
     let whole = SimDisk::new(directory.platter.clone());
     assert_eq!(verdict::look(&whole).unwrap().unwrap(), directory.states.last().unwrap().0);
@@ -292,4 +295,15 @@ fn damage_in_a_directory_of_many_openings_that_a_crash_left_loses_nothing_durabl
 #[test]
 fn damage_in_a_directory_of_many_segments_that_no_crash_left_is_harmless_or_refused() {
     damage("rolling", &workloads::rolling(), true);
+}
+
+/// Whoever opens a directory cuts the file in which the log ended before. A power failure soon after may take that back.
+#[test]
+fn damage_in_a_directory_that_was_closed_and_opened_again_loses_nothing_durable() {
+    let run = workloads::reopened();
+    let mut uncut = run.disk.began();
+    for op in run.disk.trace().iter().filter(|op| !matches!(op, Op::Truncate { .. })) {
+        uncut.apply(op);
+    }
+    damage_to("reopened", &run, uncut, false);
 }

@@ -34,9 +34,17 @@ impl DeadLetters<'_> {
         after: Option<u64>,
     ) -> Result<Vec<DeadLetter>> {
         self.check(queue)?;
-        let letters =
-            self.shared.engine.buffer.state.dead_letters(queue, limit, after.unwrap_or(0));
-        letters.into_iter().filter_map(|entry| self.load(entry).transpose()).collect()
+        let (mut letters, mut after) = (Vec::new(), after.unwrap_or(0));
+        loop {
+            // Again where some went meanwhile: fewer than the limit are all there are.
+            let wanted = limit.saturating_sub(letters.len());
+            let entries = self.shared.engine.buffer.state.dead_letters(queue, wanted, after);
+            let Some(last) = entries.last() else { return Ok(letters) };
+            after = last.id;
+            for entry in entries {
+                letters.extend(self.load(entry)?);
+            }
+        }
     }
 
     /// The dead letter of this id, if it is one.

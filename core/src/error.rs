@@ -124,6 +124,15 @@ impl Error {
         }))
     }
 
+    /// What the operating system refused where no file is concerned. Meant for the bindings.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn system(doing: &str, cause: &io::Error) -> Self {
+        let mut error = Self::new(ErrorKind::Io, format!("cannot {doing}: {cause}"));
+        error.0.os_code = cause.raw_os_error();
+        error
+    }
+
     /// What went wrong, as a stable kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -157,6 +166,14 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         use ErrorKind as K;
         matches!(self.0.kind, K::Full | K::StorageFull | K::Empty | K::Locked | K::NoMemory)
+    }
+
+    /// Whether it says that the log has no place for a record now, on the disk, in memory or for want of a file: nothing was
+    /// logged, the broker is as sound as before, and the same can succeed another time. A failed write or sync is none of
+    /// these, but `POISONED`.
+    pub(crate) fn has_logged_nothing(&self) -> bool {
+        use ErrorKind as K;
+        matches!(self.0.kind, K::StorageFull | K::NoMemory | K::Io)
     }
 
     /// Whether this broker is beyond use and has to be opened again. `CORRUPT` says so of an open, and where a message was

@@ -12,10 +12,11 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::EVENTS_MAX;
+use crate::pile::{Pile, Refused};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -189,17 +190,9 @@ pub(crate) struct Events(Option<Arc<Teller>>);
 /// Tells a hook, in order, on a thread of its own.
 struct Teller {
     hook: Arc<Hook>,
-    pile: Mutex<Pile>,
-    more: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Pile {
-    events: VecDeque<Event>,
+    pile: Pile<Event>,
     /// Events that there was no room for since the last one that was told.
-    missed: u64,
-    closed: bool,
+    missed: AtomicU64,
 }
 
 thread_local! {
@@ -215,8 +208,8 @@ pub(crate) fn is_telling() -> bool {
 impl Events {
     pub(crate) fn new(hook: Option<Arc<Hook>>) -> Self {
         Self(hook.map(|hook| {
-            let (pile, more, thread) = (Mutex::default(), Condvar::new(), Mutex::default());
-            Arc::new(Teller { hook, pile, more, thread })
+            let pile = Pile::of_at_most(EVENTS_MAX);
+            Arc::new(Teller { hook, pile, missed: AtomicU64::new(0) })
         }))
     }
 
@@ -228,75 +221,48 @@ impl Events {
     /// Has the hook told. Waits for nothing and calls nobody, so it may be called under any lock.
     pub(crate) fn tell(&self, event: Event) {
         let Some(teller) = &self.0 else { return };
-        {
-            let mut pile = lock(&teller.pile);
-            if pile.closed {
-                return;
-            }
-            if pile.events.len() >= EVENTS_MAX {
-                pile.missed += 1;
-                return;
-            }
-            pile.events.push_back(event);
-        }
-        teller.more.notify_one();
-        let mut thread = lock(&teller.thread);
-        if thread.is_none() {
-            let tells = Arc::clone(teller);
+        let start = || {
+            let teller = Arc::clone(teller);
             let work = move || {
                 IS_TELLER.set(true);
-                tells.work();
+                teller.pile.work(|events| teller.tell(events));
             };
-            // Where there can be no thread, nobody is told.
-            *thread = std::thread::Builder::new().name("libmq-log".into()).spawn(work).ok();
+            std::thread::Builder::new().name("libmq-log".into()).spawn(work)
+        };
+        // Where there can be no thread, nobody is told.
+        if let Err(Refused::Full) = teller.pile.put(event, start, drop) {
+            teller.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Ends the thread when all has been told.
     pub(crate) fn dismiss(&self) {
         if let Some(teller) = &self.0 {
-            lock(&teller.pile).closed = true;
-            teller.more.notify_one();
+            teller.pile.close();
         }
     }
 
-    /// Returns when all has been told.
+    /// Returns when all has been told, whoever else waits for that.
     pub(crate) fn join(&self) {
-        let thread = self.0.as_ref().and_then(|teller| lock(&teller.thread).take());
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        if let Some(teller) = &self.0 {
+            teller.pile.join();
         }
     }
 }
 
 impl Teller {
-    fn work(&self) {
-        loop {
-            let (events, missed) = {
-                let mut pile = lock(&self.pile);
-                while pile.events.is_empty() {
-                    if pile.closed {
-                        return;
-                    }
-                    pile = self.more.wait(pile).unwrap_or_else(PoisonError::into_inner);
-                }
-                (std::mem::take(&mut pile.events), std::mem::take(&mut pile.missed))
-            };
-            let lost = (missed > 0).then(|| Event {
-                level: EventLevel::Warn,
-                name: "events_missed",
-                fields: vec![("count", missed.into())],
-            });
-            for event in events.iter().chain(&lost) {
-                // What a hook panics of is its own affair.
-                let _ = catch_unwind(AssertUnwindSafe(|| (self.hook)(event)));
-            }
+    fn tell(&self, events: VecDeque<Event>) {
+        let missed = self.missed.swap(0, Ordering::Relaxed);
+        let lost = (missed > 0).then(|| Event {
+            level: EventLevel::Warn,
+            name: "events_missed",
+            fields: vec![("count", missed.into())],
+        });
+        for event in events.iter().chain(&lost) {
+            // What a hook panics of is its own affair.
+            let _ = catch_unwind(AssertUnwindSafe(|| (self.hook)(event)));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Events {
@@ -307,6 +273,7 @@ impl fmt::Debug for Events {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -329,8 +296,8 @@ mod tests {
         let (entered, freed) = (Mutex::new(entered), Mutex::new(freed));
         let hook = move |event: &Event| {
             if event.name == "first" {
-                let _ = lock(&entered).send(());
-                let _: Result<(), _> = lock(&freed).recv();
+                let _ = entered.lock().unwrap().send(());
+                let _: Result<(), _> = freed.lock().unwrap().recv();
             }
             let _ = told.send(event.clone());
             assert!(event.name != "first", "as a hook may");

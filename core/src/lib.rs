@@ -10,6 +10,7 @@ mod events;
 mod interrupt;
 mod journal;
 pub mod limits;
+mod pile;
 mod random;
 #[doc(hidden)]
 pub mod storage;

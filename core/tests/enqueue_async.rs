@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -135,6 +136,27 @@ fn in_a_handler_nobody_waits_for_room() {
     broker.close(LONG).unwrap();
 }
 
+/// It waited for room behind those that may: its own ack was what would have made some.
+#[test]
+fn in_a_handler_nobody_waits_behind_who_waits_for_room() {
+    let broker = memory(Options::new().capacity(1).on_full(OnFull::Block).block_timeout(LONG * 2));
+    let (told, answers) = channel();
+    let inner = broker.clone();
+    broker
+        .handle("q", libmq::HandlerOptions::new(), move |_| {
+            told.send(kind(block_on(inner.enqueue_async(Message::new("q", ""))))).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let mut waits = broker.enqueue_async(Message::new("other", ""));
+    assert!(poll(&mut waits).is_pending());
+    broker.start().unwrap();
+    assert_eq!(answers.recv_timeout(LONG).unwrap(), ErrorKind::Full);
+    block_on(waits).unwrap();
+    broker.close(LONG).unwrap();
+}
+
 #[test]
 fn a_close_tells_everybody() {
     for _ in 0..20 {
@@ -209,6 +231,32 @@ fn a_close_and_a_callback_that_stops_do_not_wait_for_each_other() {
             .unwrap();
         broker.close(LONG).unwrap();
     }
+}
+
+/// Only the first to close waited for them: whoever closed beside it freed what they were still using.
+#[test]
+fn every_close_returns_when_all_have_been_told() {
+    let broker = memory(Options::new());
+    let (entered, enters) = channel();
+    let calls = Arc::new(AtomicU32::new(0));
+    for _ in 0..3 {
+        let (entered, calls) = (entered.clone(), Arc::clone(&calls));
+        let done = move |_| {
+            let _ = entered.send(());
+            thread::sleep(Duration::from_millis(100));
+            calls.fetch_add(1, Ordering::SeqCst);
+        };
+        broker.enqueue_then(Message::new("q", ""), done).unwrap();
+    }
+    enters.recv_timeout(LONG).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                broker.close(LONG).unwrap();
+                assert_eq!(calls.load(Ordering::SeqCst), 3);
+            });
+        }
+    });
 }
 
 #[test]

@@ -484,18 +484,27 @@ fn a_close_on_a_full_disk_ends() {
     assert_eq!(broker.recovery().messages, 1);
 }
 
+/// Why there is no room for a record: none on the disk, or no file to be had from the system.
+const NO_ROOM: [(i32, ErrorKind); 2] =
+    [(libc::ENOSPC, ErrorKind::StorageFull), (libc::EMFILE, ErrorKind::Io)];
+
 /// Uses up what a disk without room has left for settles.
-fn fill(broker: &Broker, disk: &SimDisk) {
-    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
+fn fill(broker: &Broker, disk: &SimDisk, (code, kind): (i32, ErrorKind)) {
+    disk.fail_at(disk.calls(), code, Times::ForEver);
     // What only keeps a record goes on in the room that was made ahead.
     let full = (0..5000).find_map(|_| broker.advance(Duration::ZERO).err()).unwrap();
-    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    assert_eq!(full.kind(), kind, "{full}");
 }
 
 /// What a handler had answered was forgotten where the disk had no room for the record. Its message stayed in flight, and
-/// its permit in use, until the timeout; then it was handled once more, and counted as if the handler had been too slow.
+/// its permit in use, until the timeout; then it was handled once more, and counted as if the handler had been too slow. Where
+/// the process had no more files, so it was for longer.
 #[test]
 fn what_a_handler_answered_on_a_full_disk_is_written_when_there_is_room() {
+    NO_ROOM.into_iter().for_each(what_a_handler_answered_is_written);
+}
+
+fn what_a_handler_answered_is_written(no_room: (i32, ErrorKind)) {
     let disk = SimDisk::default();
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
     let calls = Arc::new(AtomicU32::new(0));
@@ -508,15 +517,12 @@ fn what_a_handler_answered_on_a_full_disk_is_written_when_there_is_room() {
         })
         .unwrap();
     broker.enqueue(Message::new("jobs", "one")).unwrap();
-    fill(&broker, &disk);
+    fill(&broker, &disk, no_room);
     broker.start().unwrap();
     wait_until(|| calls.load(Ordering::SeqCst) == 1);
     assert!(!broker.wait_idle(Duration::from_millis(200)).unwrap());
     // Far beyond the timeout and its grace.
-    assert_eq!(
-        broker.advance(Duration::from_secs(3600)).unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(broker.advance(Duration::from_secs(3600)).unwrap_err().kind(), no_room.1);
     disk.mend();
     broker.advance(Duration::ZERO).unwrap();
     assert!(broker.wait_idle(Duration::from_secs(20)).unwrap());
@@ -531,24 +537,48 @@ fn what_a_handler_answered_on_a_full_disk_is_written_when_there_is_room() {
 /// counted as an attempt.
 #[test]
 fn a_delivery_that_the_full_disk_did_not_let_settle_is_given_back_when_there_is_room() {
+    NO_ROOM.into_iter().for_each(a_delivery_that_could_not_be_settled_is_given_back);
+}
+
+fn a_delivery_that_could_not_be_settled_is_given_back(no_room: (i32, ErrorKind)) {
     let disk = SimDisk::default();
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
     broker.enqueue(Message::new("jobs", "one")).unwrap();
     let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
-    fill(&broker, &disk);
-    assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::StorageFull);
+    fill(&broker, &disk, no_room);
+    assert_eq!(delivery.ack().unwrap_err().kind(), no_room.1);
     disk.mend();
     let again = broker.receive("jobs", Duration::from_secs(20), None).unwrap().unwrap();
     assert_eq!(again.attempt(), 1);
     // A settle that does not end its delivery leaves it as it was.
     again.enqueue(Message::new("mail", "child")).unwrap();
-    fill(&broker, &disk);
-    assert_eq!(again.settle(Ok(())).unwrap_err().kind(), ErrorKind::StorageFull);
+    fill(&broker, &disk, no_room);
+    assert_eq!(again.settle(Ok(())).unwrap_err().kind(), no_room.1);
     disk.mend();
     again.settle(Ok(())).unwrap();
     // It is of level sync, and the settle is not.
     let child = broker.receive("mail", Duration::from_secs(20), None).unwrap();
     assert_eq!(child.unwrap().body(), b"child");
+}
+
+/// A worker that found no file to write to left for good, as if nothing could be had any more; with the last one the queue
+/// was without a handler, on a broker that was sound.
+#[test]
+fn a_worker_that_finds_no_room_stays() {
+    for no_room in NO_ROOM {
+        let disk = SimDisk::default();
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        broker.enqueue(Message::new("jobs", "old").expires_in(Duration::from_secs(1))).unwrap();
+        broker.enqueue(Message::new("jobs", "new")).unwrap();
+        fill(&broker, &disk, no_room);
+        // Over, and the record that says so finds no room.
+        assert_eq!(broker.advance(Duration::from_secs(2)).unwrap_err().kind(), no_room.1);
+        broker.handle("jobs", HandlerOptions::new(), |_| Ok(())).unwrap();
+        broker.start().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        disk.mend();
+        wait_until(|| broker.metrics().unwrap().broker.acked == 1);
+    }
 }
 
 /// Where nobody had looked yet whether there is room for the next spare, enqueues filled the last segment to its end, and

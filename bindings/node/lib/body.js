@@ -94,9 +94,11 @@ function refuseLost(_, value) {
   return value;
 }
 
-// What a body says that came as text which is said to be JSON, or as bytes; null stands for text that is not UTF-8.
+// What a body says that came as text which is said to be JSON, or as bytes; null stands for text that is not UTF-8, and
+// undefined for text that is longer than any string.
 function decode(body) {
   if (body === null) throw new Error('the body is not UTF-8');
+  if (body === undefined) throw new Error('the body is longer than any string');
   if (typeof body !== 'string') return body;
   const value = JSON.parse(body);
   if ((LONG_EXPONENT.test(body) || hasLongNumber(body)) && hasInfinity(value)) {

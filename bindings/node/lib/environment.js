@@ -23,12 +23,12 @@ function wake() {
 // What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies
 // where.
 const TAKE_MAX = 256;
-const FIRST = 5;
+const FIRST = 6;
 const ACKED = FIRST + 2 * TAKE_MAX;
 const desk = {
   numbers: new Float64Array(ACKED + TAKE_MAX),
   ids: new BigUint64Array(TAKE_MAX + 1),
-  STATUS: 4,
+  STATUS: 5,
   FIRST,
   ACKED,
   RECEIPT: TAKE_MAX,
@@ -83,15 +83,14 @@ function forget(ear) {
   environment.forget(ear);
 }
 
-// Promises that are open, and brokers that are started, keep the loop alive; native threads never do.
+// Promises that are open, and brokers that are started, keep the loop alive; native threads never do. The timer that does
+// it is made here, since it keeps for ever what its maker has in an `AsyncLocalStorage`.
 const TIMER_MAX = 2 ** 31 - 1;
+const timer = setInterval(() => {}, TIMER_MAX).unref();
 let holders = 0;
-let timer;
 
 function hold() {
-  if (++holders > 1) return;
-  timer ??= setInterval(() => {}, TIMER_MAX);
-  timer.ref();
+  if (++holders === 1) timer.ref();
 }
 
 function letGo() {

@@ -8,14 +8,20 @@ const { AsyncResource } = require('node:async_hooks');
 const { decode, describe } = require('./body.js');
 const { Context } = require('./context.js');
 const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
-const { RejectError, ReleaseError, RetryError, translated } = require('./errors.js');
+const { LibmqError, RejectError, ReleaseError, RetryError, errorOf, translated } = require('./errors.js');
 const { entered } = require('./running.js');
 const { Undecodable } = require('./schema.js');
 
 const now = Promise.resolve();
 
-// Handlers that the loop has been told of, and that are therefore kept, whoever else has their broker.
+// Handlers that have been given messages, and that are therefore kept, whoever else has their broker.
 const kept = new Set();
+
+// What is kept of a failure that cannot be handed over.
+const UNTELLABLE = 'the handler threw what cannot be told';
+
+// How long after a take that failed the next one is, in milliseconds.
+const TAKE_FAILED_PAUSE = 1000;
 
 class Handler {
   #ear;
@@ -31,6 +37,9 @@ class Handler {
   // The async context in which it was registered.
   #home = new AsyncResource('LIBMQ_HANDLER');
   #isLooking = false;
+  #isKept = false;
+  // Until it looks again though nothing rings.
+  #timer;
   #lookNow = () => this.#look();
   #whenIdle;
 
@@ -55,16 +64,17 @@ class Handler {
   leave() {
     this.#ackAll();
     this.rest();
+    clearTimeout(this.#timer);
     forget(this.#ear);
   }
 
-  // It was stopped: until the loop is told of it again, nothing here keeps it.
+  // It was stopped: until it finds something again, nothing here keeps it.
   rest() {
+    this.#isKept = false;
     kept.delete(this);
   }
 
   #rung() {
-    kept.add(this);
     this.#turn = 0;
     if (!this.#isLooking) this.#look();
   }
@@ -82,10 +92,13 @@ class Handler {
         found = environment.take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
       } catch (error) {
         this.#log?.tell('error', 'take_failed', { queue: this.#queue, error: translated(error) });
+        this.#lookAfter(TAKE_FAILED_PAUSE);
         break;
       }
-      const { 0: count, 1: again, 2: cancelled, 3: stale } = numbers;
+      const { 0: count, 1: again, 2: cancelled, 3: stale, 4: failed } = numbers;
       if (stale > 0) this.#tellStale();
+      if (failed) this.#tellFailed(errorOf(environment.failedAck()));
+      if (count > 0 && !this.#isKept) this.#keep();
       if (count === 1) {
         this.#run(numbers[FIRST], ids[0], numbers[FIRST + 1], found);
       } else {
@@ -94,7 +107,7 @@ class Handler {
         }
       }
       this.#turn += count;
-      if (again >= 0) setTimeout(() => this.#rung(), again).unref();
+      if (again >= 0) this.#lookAfter(again);
       if (cancelled) this.#tellCancelled();
       // What did not fit is acked by another turn.
       if (count === 0 && this.#acked.length === 0) break;
@@ -127,6 +140,18 @@ class Handler {
     if (this.#isLooking) return;
     this.#isLooking = true;
     now.then(this.#lookNow);
+  }
+
+  #lookAfter(ms) {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#rung();
+    }, ms).unref();
+  }
+
+  #keep() {
+    this.#isKept = true;
+    kept.add(this);
   }
 
   #tellCancelled() {
@@ -187,7 +212,7 @@ class Handler {
 
   #finish(number, outcome, text, delay = -1) {
     if (outcome === '') this.#acked.push(number);
-    else this.#settle(() => environment.finish(number, outcome, text, delay));
+    else this.#end(number, outcome, text, delay);
     this.#lookSoon();
   }
 
@@ -200,28 +225,35 @@ class Handler {
   }
 
   #ackAll() {
-    for (const number of this.#acked.splice(0)) this.#settle(() => environment.finish(number, '', '', -1));
+    for (const number of this.#acked.splice(0)) this.#end(number, '', '', -1);
   }
 
-  #settle(end) {
+  #end(number, outcome, text, delay) {
     try {
-      if (!end()) this.#tellStale();
-    } catch (error) {
-      this.#log?.tell('error', 'settle_failed', { queue: this.#queue, error: translated(error) });
+      if (!environment.finish(number, outcome, text, delay)) this.#tellStale();
+    } catch (cause) {
+      const error = translated(cause);
+      this.#tellFailed(error);
+      // What was thrown has something that cannot be handed over: nothing has happened yet.
+      if (!(error instanceof LibmqError) && outcome !== 'fail') this.#end(number, 'fail', UNTELLABLE, -1);
     }
   }
 
   #tellStale() {
     this.#log?.tell('warn', 'stale_lease', { queue: this.#queue });
   }
+
+  #tellFailed(error) {
+    this.#log?.tell('error', 'settle_failed', { queue: this.#queue, error });
+  }
 }
 
 // How an attempt ends that threw this.
 function endOf(error) {
   try {
-    if (error instanceof RetryError) return { outcome: 'retry', text: error.message, delay: error.delay };
-    if (error instanceof RejectError) return { outcome: 'reject', text: error.message };
-    if (error instanceof Undecodable) return { outcome: 'decode', text: error.message };
+    if (error instanceof RetryError) return { outcome: 'retry', text: String(error.message), delay: error.delay };
+    if (error instanceof RejectError) return { outcome: 'reject', text: String(error.message) };
+    if (error instanceof Undecodable) return { outcome: 'decode', text: String(error.message) };
     if (error instanceof ReleaseError) return { outcome: 'release', text: '', delay: error.delay };
   } catch {
     // A proxy that throws when it is looked at is no error of ours.

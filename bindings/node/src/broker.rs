@@ -179,10 +179,15 @@ impl NativeBroker {
         let mut list = env.create_array(0)?;
         for delivery in received.map_err(thrown)? {
             let (id, attempt) = (delivery.id(), delivery.attempt());
-            let body = body_of(env, &delivery)?;
+            let body = match body_of(env, &delivery) {
+                Ok(body) => body,
+                Err(error) if list.len() == 0 => return Err(error),
+                // This one and those behind it are dropped, which releases them.
+                Err(_) => break,
+            };
             let run = Run { delivery, broker: self.number, inbox: None, told: false };
             // One that there are too many of is dropped, which releases it.
-            if let Some(number) = lock(&self.environment.runs).add(run) {
+            if let Ok(number) = lock(&self.environment.runs).add(run) {
                 list.insert(number)?;
                 list.insert(BigInt::from(id))?;
                 list.insert(attempt)?;

@@ -14,10 +14,12 @@ const AGAIN: usize = 1;
 const CANCELLED: usize = 2;
 /// How many deliveries that were to be acked had lost their leases.
 const STALE: usize = 3;
+/// Whether an ack failed otherwise.
+const FAILED: usize = 4;
 /// The status of an enqueue's receipt.
-const STATUS: usize = 4;
+const STATUS: usize = 5;
 /// From here on, two for each delivery that was taken: its number and its attempt.
-const FIRST: usize = 5;
+const FIRST: usize = 6;
 /// From here on, the numbers of deliveries that are to be acked.
 const ACKED: usize = FIRST + 2 * TAKE_MAX as usize;
 /// The id of an enqueue's receipt; before it, those of deliveries.
@@ -41,9 +43,10 @@ impl Desk {
         self.put(CANCELLED, f64::from(u8::from(cancelled)));
     }
 
-    /// How many acks came too late.
-    pub(crate) fn stale(&mut self, count: u32) {
-        self.put(STALE, f64::from(count));
+    /// How many acks came too late, and whether one failed.
+    pub(crate) fn ended(&mut self, stale: u32, failed: bool) {
+        self.put(STALE, f64::from(stale));
+        self.put(FAILED, f64::from(u8::from(failed)));
     }
 
     /// The number of a delivery that is to be acked.

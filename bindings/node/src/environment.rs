@@ -34,6 +34,8 @@ pub struct Environment {
     pub(crate) inner: Arc<Inner>,
     /// This thread's alone.
     pub(crate) desk: Rc<RefCell<Desk>>,
+    /// What the first ack failed with that the last take could not do.
+    pub(crate) failed_ack: RefCell<Option<Error>>,
 }
 
 /// What threads know of an event loop.
@@ -87,7 +89,7 @@ pub fn connect(
     // Registered after the threadsafe function, so it runs before that is taken down.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
     let desk = Rc::new(RefCell::new(Desk::new(numbers, ids)));
-    Ok(Environment { inner, desk })
+    Ok(Environment { inner, desk, failed_ack: RefCell::default() })
 }
 
 #[napi]

@@ -33,22 +33,21 @@ struct Place {
 }
 
 impl Runs {
-    /// The number of one more; none if there are too many.
-    pub(crate) fn add(&mut self, run: Run) -> Option<f64> {
+    /// The number of one more; itself if there are too many.
+    pub(crate) fn add(&mut self, run: Run) -> std::result::Result<f64, Run> {
         let place = match self.free.pop() {
             Some(place) => place,
-            None => {
-                let place = u32::try_from(self.places.len()).ok()?;
-                if place >= 1 << PLACE_BITS {
-                    return None;
+            None => match u32::try_from(self.places.len()) {
+                Ok(place) if place < 1 << PLACE_BITS => {
+                    self.places.push(Place { turn: 0, run: None });
+                    place
                 }
-                self.places.push(Place { turn: 0, run: None });
-                place
-            }
+                _ => return Err(run),
+            },
         };
-        let slot = self.places.get_mut(place as usize)?;
+        let Some(slot) = self.places.get_mut(place as usize) else { return Err(run) };
         slot.run = Some(run);
-        Some(f64::from(slot.turn) * f64::from(1u32 << PLACE_BITS) + f64::from(place))
+        Ok(f64::from(slot.turn) * f64::from(1u32 << PLACE_BITS) + f64::from(place))
     }
 
     /// The delivery of a number.

@@ -11,11 +11,11 @@ use crate::environment::{Environment, lock};
 
 #[napi]
 impl Environment {
-    /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, and nothing has
-    /// changed.
+    /// Ends a handler's delivery as its answer says, and forgets it; false if its lease was lost, or its broker closed, and
+    /// nothing has changed.
     #[napi(catch_unwind)]
     pub fn finish(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<bool> {
-        self.end(number, answer(&outcome, text, delay))
+        self.end(number, answer(&outcome, text, delay)).map_err(thrown)
     }
 
     /// Settles a pulled delivery and forgets it; it is written when this returns, which waits for no sync.
@@ -114,13 +114,13 @@ impl Environment {
 }
 
 impl Environment {
-    /// Ends a handler's delivery; false if its lease was lost.
+    /// Ends a handler's delivery; false if its lease was lost, or its broker closed.
     pub(crate) fn end(
         &self,
         number: f64,
         result: std::result::Result<(), HandlerError>,
-    ) -> Result<bool> {
-        let run = lock(&self.inner.runs).take(number).map_err(thrown)?;
+    ) -> libmq::Result<bool> {
+        let Ok(run) = lock(&self.inner.runs).take(number) else { return Ok(false) };
         let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
         let ended = self.guard(run.broker, || match inbox {
             Some((inbox, _)) => inbox.finish(&run.delivery, result),
@@ -132,7 +132,7 @@ impl Environment {
             Err(error) if matches!(error.kind(), ErrorKind::StaleLease | ErrorKind::Closed) => {
                 Ok(false)
             }
-            Err(error) => Err(thrown(error)),
+            Err(error) => Err(error),
         }
     }
 }

@@ -4,16 +4,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use libmq::{CancelReason, Delivery, Inbox, Next, Watch};
+use libmq::{CancelReason, Delivery, HandlerError, Inbox, Next, Watch};
 use napi::bindgen_prelude::{Array, BufferSlice, Null, ToNapiValue, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
 
-use crate::boundary::{ms, thrown};
+use crate::boundary::{ms, text_of, thrown};
 use crate::environment::{Environment, lock};
 use crate::limits;
 use crate::runs::Run;
+
+/// When the loop is to ask again that could not be given what there was, in milliseconds.
+const PAUSE_MS: f64 = 1_000.0;
 
 /// The ears of an environment, by numbers that are given once.
 #[derive(Debug, Default)]
@@ -58,7 +62,7 @@ impl Ears {
 impl Environment {
     /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
     /// desk, but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether
-    /// something was cancelled.
+    /// something was cancelled. An ack that fails is told by [`Environment::failed_ack`].
     #[napi(catch_unwind)]
     pub fn take<'env>(
         &self,
@@ -68,13 +72,17 @@ impl Environment {
         acked: u32,
     ) -> Result<Unknown<'env>> {
         let mut desk = self.desk.borrow_mut();
-        let mut stale = 0;
-        for index in 0..acked {
-            let number = desk.acked(index as usize);
-            stale +=
-                u32::from(!number.is_some_and(|number| self.end(number, Ok(())).unwrap_or(false)));
+        let (mut stale, mut failed) = (0, None);
+        for index in 0..acked as usize {
+            match desk.acked(index).map_or(Ok(false), |number| self.end(number, Ok(()))) {
+                Ok(in_time) => stale += u32::from(!in_time),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        desk.stale(stale);
+        desk.ended(stale, failed.is_some());
+        if failed.is_some() {
+            self.failed_ack.replace(failed);
+        }
         let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else {
             desk.taken(0, None, false);
             return ().into_unknown(env);
@@ -93,10 +101,23 @@ impl Environment {
                 }
             };
             let (id, attempt) = (delivery.id(), delivery.attempt());
-            let body = body_of(env, &delivery)?;
+            let Ok(body) = body_of(env, &delivery) else {
+                let why = HandlerError::failed("the event loop could not be given the body");
+                let _ = inbox.finish(&delivery, Err(why));
+                again = Some(PAUSE_MS);
+                break;
+            };
             let run = Run { delivery, broker, inbox: Some(ear), told: false };
-            // One that there are too many of is dropped, which releases it.
-            let Some(number) = lock(&self.inner.runs).add(run) else { break };
+            let number = match lock(&self.inner.runs).add(run) {
+                Ok(number) => number,
+                Err(run) => {
+                    // There are too many of them.
+                    let why = HandlerError::release(Duration::ZERO);
+                    let _ = inbox.finish(&run.delivery, Err(why));
+                    again = Some(PAUSE_MS);
+                    break;
+                }
+            };
             desk.delivery(count as usize, number, id, attempt);
             if count == 0 {
                 first = body;
@@ -117,6 +138,12 @@ impl Environment {
             Some(list) => list.into_unknown(env),
             None => Ok(first),
         }
+    }
+
+    /// What the first ack failed with that the last [`Environment::take`] could not do, as text.
+    #[napi(catch_unwind)]
+    pub fn failed_ack(&self) -> Option<String> {
+        self.failed_ack.take().as_ref().map(text_of)
     }
 
     /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number and reason.
@@ -168,13 +195,14 @@ impl Environment {
     }
 }
 
-/// A body as JavaScript is given it: text that is to be parsed, bytes, or null for text that is none.
+/// A body as JavaScript is given it: text that is to be parsed, bytes, null for text that is none, or nothing for text that
+/// is longer than any of its strings.
 pub(crate) fn body_of<'env>(env: &'env Env, delivery: &Delivery) -> Result<Unknown<'env>> {
     if !is_json(delivery) {
         return BufferSlice::copy_from(env, delivery.body())?.into_unknown(env);
     }
     match std::str::from_utf8(delivery.body()) {
-        Ok(text) => text.into_unknown(env),
+        Ok(text) => text.into_unknown(env).or_else(|_| ().into_unknown(env)),
         Err(_) => Null.into_unknown(env),
     }
 }

@@ -185,6 +185,29 @@ test('a handler asks for a retry, a reject or a release by what it throws', asyn
   assert.deepEqual([released, retried, rejected, handlerErrors], [1, 2, 1, 0]);
 });
 
+/** What could not be handed over to the native half ended nothing: the message was held until its timeout. */
+test('an attempt ends whatever its error has in its fields', async (t) => {
+  const failed = [];
+  const log = (_, event, { error }) => event === 'settle_failed' && failed.push(error);
+  const cases = [
+    [Object.assign(new RetryError(0), { message: 5 }), 'max_retries', '5'],
+    [Object.assign(new RejectError(), { message: 5 }), '5', ''],
+    [Object.assign(new RetryError(0), { message: Object.create(null) }), 'max_retries', 'threw what cannot be shown'],
+    [Object.create(RetryError.prototype, { delay: { value: 'soon' } }), 'max_retries', /cannot be told/],
+    [Object.create(ReleaseError.prototype, { delay: { value: {} } }), 'max_retries', /cannot be told/],
+  ];
+  for (const [error, reason, text] of cases) {
+    const fails = () => {
+      throw error;
+    };
+    const queue = await handled(t, fails, { options: { maxRetries: 0 }, log });
+    const [letter] = await queue.deadLetters.list();
+    assert.equal(letter.reason, reason);
+    assert.match(letter.error, text instanceof RegExp ? text : new RegExp(`^${text}$`));
+  }
+  assert.equal(failed.length, 2);
+});
+
 test('a body that does not decode is a dead letter, and the handler is not called', async (t) => {
   let calls = 0;
   const queue = await broker(t);

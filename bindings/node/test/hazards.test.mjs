@@ -172,7 +172,10 @@ test('a broker that nobody has any more goes on until the program ends', async (
   assert.deepEqual([ended.code, ended.stdout], [0, '20\n'], ended.stderr);
 });
 
-/** A broker whose handle was collected without a close kept its directory LOCKED until the end of the program. */
+/**
+ * A broker whose handle was collected without a close kept its directory LOCKED until the end of the program. One with a
+ * handler did so still, where a message had rung for that, though it had not been started, or was stopped.
+ */
 test('a broker that nobody has any more, and that was not started, gives its directory up', async () => {
   const ended = await program(
     `
@@ -191,6 +194,15 @@ test('a broker that nobody has any more, and that was not started, gives its dir
       (broker) => broker.enqueue('q', 1),
       async (broker) => { broker.handle('q', () => {}); broker.handle('r', () => {}); },
       async (broker) => { broker.handle('r', () => {}); await broker.start(); await broker.stop(); },
+      async (broker) => { broker.handle('s', () => {}); await broker.enqueue('s', 1); },
+      async (broker) => {
+        broker.handle('s', () => {});
+        await broker.start();
+        await broker.enqueue('s', 1);
+        await broker.waitIdle();
+        await broker.stop();
+        await broker.enqueue('s', 2);
+      },
       async (broker) => { for await (const delivery of broker.deliveries('q')) { await delivery.ack(); break; } },
     ]) {
       await forget(use);
@@ -218,9 +230,121 @@ test('a broker that nobody has any more, and that was not started, gives its dir
     directory(),
     directory(),
   );
-  const free = ['0 true', '0 false', '0 false', '0 false', '0 false'];
+  const free = ['0 true', ...Array(6).fill('0 false')];
   const locked = ['LOCKED', 'LOCKED', 'LOCKED LOCKED', ''];
   assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, [...free, ...locked]], ended.stderr);
+});
+
+/** The timer that keeps a loop alive was made by the first call that needed it, and kept what that had in its stores. */
+test('what the first caller has in an AsyncLocalStorage is not kept', async () => {
+  const ended = await program(
+    `
+    import { AsyncLocalStorage } from 'node:async_hooks';
+    const storage = new AsyncLocalStorage();
+    const kept = await (async () => {
+      const store = {};
+      await storage.run(store, async () => {
+        const broker = await open(args[0]);
+        await broker.enqueue('q', 1);
+        await broker.close();
+      });
+      return new WeakRef(store);
+    })();
+    for (let i = 0; i < 20; i++) { gc(); await pause(1); }
+    console.log(kept.deref());`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'undefined\n'], ended.stderr);
+});
+
+// Nothing this process writes goes beyond so many bytes in a file from now on.
+const LIMIT = `
+  import { spawnSync } from 'node:child_process';
+  process.on('SIGXFSZ', () => {});
+  const limit = (bytes) => {
+    const { status, stderr } = spawnSync('prlimit', ['--pid', process.pid, '--fsize=' + bytes]);
+    if (status !== 0) throw new Error('no limit: ' + stderr);
+  };`;
+
+/** Such an ack was told as one whose lease was lost. */
+test('an ack that fails is told as what it failed with', async () => {
+  const ended = await program(
+    `${LIMIT}
+    const told = [];
+    const broker = await open(args[0], {
+      durability: 'os',
+      log: (level, event, { error }) => { if (level !== 'info') told.push([event, error?.code]); },
+    });
+    let letGo;
+    broker.handle('q', () => new Promise((resolve) => { letGo = resolve; }));
+    await broker.start();
+    await broker.enqueue('q', 1);
+    while (letGo === undefined) await pause(1);
+    limit(0);
+    const code = await broker.enqueue('other', 1).catch(({ code }) => code);
+    letGo();
+    while (!told.some(([event]) => event === 'settle_failed' || event === 'stale_lease')) await pause(1);
+    console.log(JSON.stringify([code, ...told.filter(([event]) => event !== 'poisoned')]));
+    process.exit();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, '["POISONED",["settle_failed","POISONED"]]\n'], ended.stderr);
+});
+
+/** Each look set one more timer while the disk had no room, and each of those looked, and set the next. */
+test('a handler looks once a second while the disk has no room for one more message in flight', async () => {
+  const ended = await program(
+    `${LIMIT}
+    const filled = await open(args[0]);
+    await filled.enqueueMany('held', Array(5000).fill(1));
+    await filled.close();
+    const broker = await open(args[0], { durability: 'os' });
+    const ends = [];
+    broker.handle('q', () => new Promise((resolve) => ends.push(resolve)), {
+      maxParallelism: 10, timeout: 20, cancelGrace: 0, maxRetries: 0,
+    });
+    await broker.start();
+    await broker.enqueueMany('q', Array(10).fill(1));
+    while (broker.metrics().stuck < 10) await pause(1);
+    limit(100_000);
+    let held = 0;
+    const receive = async () => { for (;;) held += (await broker.receiveMany('held', 100, { timeout: 0 })).length; };
+    const code = await receive().catch(({ code }) => code);
+    await broker.enqueue('q', 1);
+    let timers = 0;
+    const set = globalThis.setTimeout;
+    globalThis.setTimeout = (call, ms) => { timers += ms === 1000; return set(call, ms); };
+    for (const end of ends) { end(); await pause(2); }
+    const { delivered, ready } = broker.metrics().queues.q;
+    console.log(code, held > 0, delivered, ready, timers <= 2);
+    process.exit();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'STORAGE_FULL true 10 1 true\n'], ended.stderr);
+});
+
+/**
+ * A body that is longer than a string of JavaScript can be was neither handed out nor given back, and its handler got nothing
+ * any more.
+ */
+test('a body that is longer than any string does not decode, and its handler goes on', async () => {
+  const ended = await program(
+    `
+    const broker = await open(args[0], { durability: 'os', maxMessageBytes: 2 ** 30 });
+    const bodies = [];
+    broker.handle('q', (body) => void bodies.push(body));
+    const body = Buffer.alloc(2 ** 29, '1');
+    await broker.enqueue('q', body, { contentType: 'application/json' });
+    await broker.enqueue('q', 2);
+    await broker.start();
+    console.log(await broker.waitIdle({ timeout: 60_000 }), bodies.join(), broker.metrics().dead);
+    await broker.enqueue('r', body, { contentType: 'application/json' });
+    const delivery = await broker.receive('r', { timeout: 0 });
+    try { delivery.body; } catch ({ code }) { console.log(code, delivery.raw.length === body.length); }
+    process.exit();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'true 2 1\nINVALID true\n'], ended.stderr);
 });
 
 /** A lease is the core's to keep: a loop that is blocked for longer than pulled leases last loses no handler's. */

@@ -377,7 +377,11 @@ test('a batch that is refused names the item', async (t) => {
   const bad = [
     [{ body: 1, delay: 5, runAt: new Date() }, 'INVALID', 'items[2]: delay and runAt exclude each other'],
     [{ body: 1, priority: 10 }, 'INVALID', 'items[2]: priority is 10, but takes a whole number from 0 to 9'],
-    [message(1, { group: 'g'.repeat(257) }), 'INVALID', 'items[2]: group takes 1 to 256 bytes without control characters'],
+    [
+      message(1, { group: 'g'.repeat(257) }),
+      'INVALID',
+      'items[2]: group takes 1 to 256 bytes without control characters',
+    ],
     [circular, 'INVALID', 'items[2]: the body is not JSON: it contains itself'],
     [new Map(), undefined, 'items[2]: the body is a Map: JSON would keep nothing of it'],
     [() => {}, undefined, 'items[2]: the body cannot be JSON: it is function'],

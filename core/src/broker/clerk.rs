@@ -8,17 +8,18 @@
 //! then tells everybody, and the close returns when it has.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread::JoinHandle;
 
 use super::begun::Begun;
+use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::is_telling;
 use crate::interrupt::Interrupt;
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::pile::{Pile, Refused};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 thread_local! {
     /// This thread is a clerk's: a close would wait for it.
@@ -29,24 +30,16 @@ thread_local! {
 pub(super) type Done = Box<dyn FnOnce(Result<Receipt>) + Send>;
 
 /// What waits for the clerk.
-#[derive(Default)]
 pub(crate) struct Clerk {
-    pile: Mutex<Pile>,
-    more: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Pile {
-    tasks: VecDeque<Task>,
-    /// Enqueues that have not begun, the one that is being tried included.
-    unbegun: usize,
-    closed: bool,
+    pile: Pile<Task>,
+    /// Enqueues that have not begun, the one that is being tried included. Counted before they are on the pile.
+    unbegun: AtomicUsize,
 }
 
 enum Task {
     Reach(Begun, Done),
-    Enqueue(Message<'static>, Done),
+    /// What ends its wait for room: at once for one of a handler, whose ack may be what would make some.
+    Enqueue(Message<'static>, Interrupt, Done),
 }
 
 impl Clerk {
@@ -57,91 +50,57 @@ impl Clerk {
 
     /// Has a message enqueued, and `done` told.
     pub(super) fn enqueue(&self, shared: &Arc<Shared>, message: Message<'static>, done: Done) {
-        self.add(shared, Task::Enqueue(message, done));
+        let interrupt = if is_in_handler() { Interrupt::at_once() } else { Interrupt::new() };
+        self.unbegun.fetch_add(1, Ordering::AcqRel);
+        self.add(shared, Task::Enqueue(message, interrupt, done));
     }
 
     /// Whether an enqueue waits that has not begun: what begins now would overtake it.
     pub(super) fn has_unbegun(&self) -> bool {
-        lock(&self.pile).unbegun > 0
+        self.unbegun.load(Ordering::Acquire) > 0
     }
 
     /// Ends the thread when everybody has been told. The broker is closed.
     pub(super) fn dismiss(&self) {
-        lock(&self.pile).closed = true;
-        self.more.notify_one();
+        self.pile.close();
     }
 
-    /// Returns when everybody has been told.
+    /// Returns when everybody has been told, whoever else waits for that.
     pub(super) fn join(&self) {
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+        self.pile.join();
     }
 
+    /// Where there can be no thread, this one does its work.
     fn add(&self, shared: &Arc<Shared>, task: Task) {
-        let refused = {
-            let mut pile = lock(&self.pile);
-            if pile.closed {
-                Some(task)
-            } else {
-                pile.unbegun += usize::from(matches!(task, Task::Enqueue(..)));
-                pile.tasks.push_back(task);
-                None
-            }
-        };
-        match refused {
-            None => {
-                self.more.notify_one();
-                self.start(shared);
-            }
-            // It was closed a moment ago: what has begun was synced by that.
-            Some(task) => task.run(shared),
-        }
-    }
-
-    /// Starts the thread, if there is none; where there can be none, this one does its work.
-    fn start(&self, shared: &Arc<Shared>) {
-        let mut thread = lock(&self.thread);
-        if thread.is_some() {
-            return;
-        }
-        let clerk = Arc::clone(shared);
-        let work = move || {
-            IS_CLERK.set(true);
-            clerk.clerk.work(&clerk);
-        };
-        match std::thread::Builder::new().name("libmq-callback".into()).spawn(work) {
-            Ok(spawned) => *thread = Some(spawned),
-            Err(_) => {
-                drop(thread);
-                let tasks = std::mem::take(&mut *lock(&self.pile)).tasks;
-                tasks.into_iter().for_each(|task| task.run(shared));
-            }
-        }
-    }
-
-    fn work(&self, shared: &Arc<Shared>) {
-        loop {
-            let tasks = {
-                let mut pile = lock(&self.pile);
-                while pile.tasks.is_empty() {
-                    if pile.closed {
-                        return;
-                    }
-                    pile = wait(&self.more, pile);
-                }
-                // Those that have not begun stay counted until they have.
-                std::mem::take(&mut pile.tasks)
+        let start = || {
+            let clerk = Arc::clone(shared);
+            let work = move || {
+                IS_CLERK.set(true);
+                clerk.clerk.pile.work(|tasks| clerk.clerk.run_all(&clerk, tasks));
             };
-            for task in tasks {
-                let was_unbegun = matches!(task, Task::Enqueue(..));
-                task.run(shared);
-                if was_unbegun {
-                    lock(&self.pile).unbegun -= 1;
-                }
+            std::thread::Builder::new().name("libmq-callback".into()).spawn(work)
+        };
+        match self.pile.put(task, start, |tasks| self.run_all(shared, tasks)) {
+            // It was closed a moment ago: what has begun was synced by that.
+            Err(Refused::Closed(task)) => self.run_all(shared, [task]),
+            Ok(()) | Err(Refused::Full) => {}
+        }
+    }
+
+    fn run_all(&self, shared: &Shared, tasks: impl IntoIterator<Item = Task>) {
+        for task in tasks {
+            let was_unbegun = matches!(task, Task::Enqueue(..));
+            task.run(shared);
+            if was_unbegun {
+                self.unbegun.fetch_sub(1, Ordering::AcqRel);
             }
         }
+    }
+}
+
+impl Default for Clerk {
+    fn default() -> Self {
+        Self { pile: Pile::new(), unbegun: AtomicUsize::new(0) }
     }
 }
 
@@ -152,9 +111,9 @@ impl Task {
             Self::Reach(begun, done) => {
                 (caught(shared, || begun.reach().map(|()| begun.receipts().next())), done)
             }
-            Self::Enqueue(message, done) => {
+            Self::Enqueue(message, interrupt, done) => {
                 let messages = std::slice::from_ref(&message);
-                let enqueue = || shared.enqueue(messages, &Interrupt::new());
+                let enqueue = || shared.enqueue(messages, &interrupt);
                 (caught(shared, || Ok(enqueue()?.first().copied().map(Receipt::from))), done)
             }
         };
@@ -184,6 +143,6 @@ pub(super) fn refuse_in_callback(call: &str) -> Result<()> {
 
 impl std::fmt::Debug for Clerk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Clerk({} tasks)", lock(&self.pile).tasks.len())
+        write!(f, "Clerk({} tasks)", self.pile.len())
     }
 }

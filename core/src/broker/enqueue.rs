@@ -120,7 +120,8 @@ fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
 /// Begins an enqueue as far as that goes without waiting.
 pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginning> {
     let messages = std::slice::from_ref(&message);
-    let begun = if shared.clerk.has_unbegun() {
+    // Those that have not begun may wait for room, which a handler must not, nor behind them.
+    let begun = if shared.clerk.has_unbegun() && !is_in_handler() {
         shared.check_batch(messages)?;
         None
     } else {

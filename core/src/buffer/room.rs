@@ -75,9 +75,13 @@ impl Room {
             return false;
         }
         let waiter = Arc::new(Waiter { places, granted: Mutex::new(false), grant: Condvar::new() });
-        lock(&self.queue).push_back(Arc::clone(&waiter));
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        // A place may have become free between the look that failed and the line above.
+        {
+            // Under the lock: who grants it counts it off again.
+            let mut queue = lock(&self.queue);
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            queue.push_back(Arc::clone(&waiter));
+        }
+        // A place may have become free between the look that failed and the lines above.
         self.serve();
         let end = Instant::now() + timeout;
         let mut granted = lock(&waiter.granted);

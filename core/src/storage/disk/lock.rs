@@ -223,7 +223,7 @@ mod tests {
         assert!((before..=now_ms()).contains(&owner.since_ms));
         let program = env::current_exe().unwrap();
         assert_eq!(owner.command, program.file_name().unwrap().to_str().unwrap());
-        let named = format!("open in process {} ({}) since ", child.id(), owner.command);
+        let named = format!("open in process {} ({})", child.id(), owner.command);
         assert!(error.to_string().contains(&named), "{error}");
         child.kill().unwrap();
         child.wait().unwrap();

@@ -215,25 +215,26 @@ impl Delivery {
     /// Done. What was enqueued with the delivery is enqueued by the same record.
     ///
     /// # Errors
-    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed. `STORAGE_FULL`: the disk has no room for the
-    /// record; the message is given back, uncounted, as soon as it has. `CLOSED`, `FORKED`; `POISONED`: unknown.
+    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed. `STORAGE_FULL`, `NO_MEMORY`, `IO`: there is no
+    /// place for the record, on the disk, in memory or for want of a file; the message is given back, uncounted, as soon as
+    /// there is. `CLOSED`, `FORKED`; `POISONED`: unknown.
     pub fn ack(self) -> Result<()> {
         let end = self.finish_ack()?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
-    /// Failed: tried again after `delay`, or after the backoff.
+    /// Failed: tried again after `delay`, up to ten years, or after the backoff.
     ///
     /// # Errors
-    /// As [`Delivery::ack`].
+    /// As [`Delivery::ack`]; `INVALID` for a longer delay, and the message is given back, uncounted.
     pub fn retry(self, delay: impl Into<Option<Duration>>) -> Result<()> {
         self.retry_because(delay, "")
     }
 
-    /// Failed, with a text that is kept with a dead letter.
+    /// Failed, with a text of which 4 KiB are kept with a dead letter.
     ///
     /// # Errors
-    /// As [`Delivery::ack`].
+    /// As [`Delivery::retry`].
     pub fn retry_because(self, delay: impl Into<Option<Duration>>, error: &str) -> Result<()> {
         let delay = delay.into();
         check_delay(delay.unwrap_or_default())?;
@@ -252,7 +253,7 @@ impl Delivery {
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
-    /// To the dead letters, for this reason.
+    /// To the dead letters, for this reason, of which 4 KiB are kept.
     ///
     /// # Errors
     /// As [`Delivery::ack`].
@@ -318,11 +319,11 @@ impl Delivery {
         self.give_up(self.take_children());
     }
 
-    /// Given back, and ready again after `delay`; not counted as an attempt. Without a delay it is handed out again at
-    /// once, as fast as the machine goes: give one where something is not there yet.
+    /// Given back, and ready again after `delay`, up to ten years; not counted as an attempt. Without a delay it is handed
+    /// out again at once, as fast as the machine goes: give one where something is not there yet.
     ///
     /// # Errors
-    /// As [`Delivery::ack`].
+    /// As [`Delivery::retry`].
     pub fn release(self, delay: Duration) -> Result<()> {
         check_delay(delay)?;
         let end = self.finish_release(delay)?;

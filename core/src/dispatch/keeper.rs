@@ -61,15 +61,11 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// `bytes` is the size of the snapshot that recovery found.
-    pub(crate) fn new(options: KeeperOptions, bytes: u64) -> Self {
-        let last = LastSnapshot {
-            at: Instant::now(),
-            took: Duration::ZERO,
-            records: 0,
-            position: 0,
-            bytes,
-        };
+    /// `bytes` is the size of the snapshot that recovery found, and `position` that from which on the journal is as long as
+    /// what was written since, and what is written now.
+    pub(crate) fn new(options: KeeperOptions, bytes: u64, position: u64) -> Self {
+        let last =
+            LastSnapshot { at: Instant::now(), took: Duration::ZERO, records: 0, position, bytes };
         Self {
             options,
             taking: Mutex::new(()),

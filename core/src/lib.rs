@@ -10,7 +10,8 @@ mod events;
 mod interrupt;
 mod journal;
 pub mod limits;
-mod pile;
+#[doc(hidden)]
+pub mod pile;
 mod random;
 #[doc(hidden)]
 pub mod storage;

@@ -41,12 +41,6 @@ pub enum Refused<T> {
 struct Hand<'a, T>(&'a Pile<T>);
 
 impl<T> Pile<T> {
-    /// One that has room for everything.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::of_at_most(usize::MAX)
-    }
-
     /// One that has no room for more than this.
     #[must_use]
     pub fn of_at_most(most: usize) -> Self {
@@ -114,14 +108,15 @@ impl<T> Pile<T> {
         }
     }
 
-    /// How much waits.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Pile<T> {
+    /// One that has room for everything.
+    fn default() -> Self {
+        Self::of_at_most(usize::MAX)
     }
 }
 

@@ -11,7 +11,8 @@ mod hash;
 mod interrupt;
 mod journal;
 pub mod limits;
-mod pile;
+#[doc(hidden)]
+pub mod pile;
 mod random;
 #[doc(hidden)]
 pub mod storage;

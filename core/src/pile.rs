@@ -1,15 +1,16 @@
-//! Piles: work for one thread, which the first who has some starts.
+//! Piles: work for one thread, which the first who has some starts. The bindings have some, too.
 //!
 //! A pile that is closed takes nothing more. Whoever joins it then knows that all that was on it has been dealt with, whoever
 //! else joins it at the same time. It is no part of what loom looks at, so its locks are the standard library's.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// What waits for a thread, in order.
-pub(crate) struct Pile<T> {
+pub struct Pile<T> {
     inner: Mutex<Inner<T>>,
     /// How much may wait.
     most: usize,
@@ -28,8 +29,11 @@ struct Inner<T> {
 }
 
 /// Why something was not put on a pile.
-pub(crate) enum Refused<T> {
+#[derive(Debug)]
+pub enum Refused<T> {
+    /// It was closed.
     Closed(T),
+    /// As much waits as may.
     Full,
 }
 
@@ -37,19 +41,19 @@ pub(crate) enum Refused<T> {
 struct Hand<'a, T>(&'a Pile<T>);
 
 impl<T> Pile<T> {
-    pub(crate) fn new() -> Self {
-        Self::of_at_most(usize::MAX)
-    }
-
     /// One that has no room for more than this.
-    pub(crate) fn of_at_most(most: usize) -> Self {
+    #[must_use]
+    pub fn of_at_most(most: usize) -> Self {
         let inner = Inner { waiting: VecDeque::new(), closed: false, manned: false, thread: None };
         Self { inner: Mutex::new(inner), most, more: Condvar::new(), left: Condvar::new() }
     }
 
     /// Puts something there for the thread, which is to call [`Pile::work`] and is started by `start` if there is none.
     /// Where there can be none, this one deals with it as `deal` does.
-    pub(crate) fn put(
+    ///
+    /// # Errors
+    /// It was closed, or has no room.
+    pub fn put(
         &self,
         item: T,
         start: impl FnOnce() -> io::Result<JoinHandle<()>>,
@@ -78,7 +82,7 @@ impl<T> Pile<T> {
     }
 
     /// What the thread does: has everything dealt with until the pile is closed and empty.
-    pub(crate) fn work(&self, mut deal: impl FnMut(VecDeque<T>)) {
+    pub fn work(&self, mut deal: impl FnMut(VecDeque<T>)) {
         let hand = Hand(self);
         while let Some(items) = hand.next() {
             deal(items);
@@ -86,13 +90,13 @@ impl<T> Pile<T> {
     }
 
     /// Takes nothing more. The thread ends when all is dealt with.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.lock().closed = true;
         self.more.notify_one();
     }
 
     /// Returns when all is dealt with. It was closed.
-    pub(crate) fn join(&self) {
+    pub fn join(&self) {
         let mut inner = self.lock();
         while inner.manned {
             inner = self.left.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -104,12 +108,21 @@ impl<T> Pile<T> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Pile<T> {
+    /// One that has room for everything.
+    fn default() -> Self {
+        Self::of_at_most(usize::MAX)
+    }
+}
+
+impl<T> fmt::Debug for Pile<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pile({} waiting)", self.lock().waiting.len())
     }
 }
 

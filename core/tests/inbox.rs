@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libmq::{
     Backoff, Broker, CancelReason, Delivery, Durability, ErrorKind, HandlerError, HandlerOptions,
-    Inbox, Message, Next, OnFull, Options,
+    Inbox, Interrupt, Message, Next, OnFull, Options,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ fn inbox(broker: &Broker, options: HandlerOptions) -> (Inbox, Receiver<()>) {
     let (sender, rings) = channel();
     // Whoever has dropped the other end does not listen any more.
     let inbox = broker.handle_on_loop("q", options, move || _ = sender.send(())).unwrap();
-    (inbox, rings)
+    (inbox.unwrap(), rings)
 }
 
 fn taken(inbox: &Inbox) -> Option<Delivery> {
@@ -186,7 +186,7 @@ fn a_stop_waits_for_what_the_loop_runs_and_a_start_goes_on() {
         move || broker.stop(LONG)
     });
     turn_until(&inbox, &rings, || {
-        broker.handle_on_loop("other", HandlerOptions::new(), || {}).is_err()
+        broker.handle_on_loop("other", HandlerOptions::new(), || {}).unwrap().is_none()
     });
     inbox.finish(&delivery, Ok(())).unwrap();
     turn_until(&inbox, &rings, || stopping.is_finished());
@@ -196,6 +196,92 @@ fn a_stop_waits_for_what_the_loop_runs_and_a_start_goes_on() {
     assert_eq!(delivery.body(), b"2");
     inbox.finish(&delivery, Ok(())).unwrap();
     drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+/// A loop was told `DEADLOCK`, as if it had a handler of its own there, where another thread started, stopped or registered
+/// one, which is over in a moment.
+#[test]
+fn a_registration_that_does_not_wait_for_its_turn_is_none() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new());
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "1")).unwrap();
+    let delivery = next(&inbox, &rings);
+    let other = |interrupt: Interrupt| {
+        broker.handle_on_loop_until("other", HandlerOptions::new(), &interrupt, || {}).unwrap()
+    };
+    thread::scope(|scope| {
+        let stopping = scope.spawn(|| broker.stop(LONG));
+        let end = Instant::now() + LONG;
+        while broker.handle_on_loop("other", HandlerOptions::new(), || {}).unwrap().is_some() {
+            assert!(Instant::now() < end, "the stop does not begin");
+        }
+        let waiting = scope.spawn(|| other(Interrupt::new()));
+        assert!(other(Interrupt::at_once()).is_none(), "an interrupt ends the wait");
+        inbox.finish(&delivery, Ok(())).unwrap();
+        turn_until(&inbox, &rings, || stopping.is_finished() && waiting.is_finished());
+        stopping.join().unwrap().unwrap();
+        assert!(waiting.join().unwrap().is_some());
+    });
+    let refused = broker.handle_on_loop_until("q", HandlerOptions::new(), &Interrupt::new(), || {});
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Deadlock, "it waits for no handler");
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+/// A program that ends does not wait until it would be written by itself.
+#[test]
+fn what_a_loop_was_answered_is_written_when_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new().durability(Durability::Os)).unwrap();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new());
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let delivery = next(&inbox, &rings);
+    inbox.finish(&delivery, Ok(())).unwrap();
+    broker.write_settled();
+    let lsn = broker.metrics().unwrap().lsn;
+    assert_eq!((lsn.written, lsn.shown), (lsn.reserved, lsn.reserved));
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+/// Whoever left a broker that others have open, too, cancelled none of its handlers, and gave them no grace.
+#[test]
+fn inboxes_that_retire_end_as_by_a_stop_and_others_go_on() {
+    let broker = open();
+    let grace = Duration::from_millis(20);
+    let (quick, quick_rings) = inbox(&broker, HandlerOptions::new().cancel_grace(grace));
+    let staying = broker.handle_on_loop("staying", HandlerOptions::new(), || {}).unwrap().unwrap();
+    broker.start().unwrap();
+    for queue in ["q", "staying"] {
+        broker.enqueue(Message::new(queue, "")).unwrap();
+    }
+    let held = next(&quick, &quick_rings);
+    let stays = taken(&staying).unwrap();
+    let quick = [Arc::new(quick)];
+    let retired = broker.retire_until(&quick, Duration::ZERO, &Interrupt::new());
+    assert_eq!(retired.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(held.cancelled() && !stays.cancelled());
+    let late = quick[0].finish(&held, Ok(())).unwrap_err().kind();
+    assert_eq!(late, ErrorKind::StaleLease, "its grace is over");
+    let figures = broker.metrics().unwrap().broker;
+    assert_eq!((figures.released, figures.stuck, figures.ready), (1, 1, 1));
+    broker.stop(Duration::ZERO).unwrap_err();
+    broker.start().unwrap();
+    assert!(taken(&quick[0]).is_none(), "no start opens it again");
+    drop((stays, staying));
+
+    let (slow, slow_rings) = inbox(&broker, HandlerOptions::new());
+    let held = next(&slow, &slow_rings);
+    let slow = [Arc::new(slow)];
+    thread::scope(|scope| {
+        let retiring = scope.spawn(|| broker.retire_until(&slow, LONG, &Interrupt::new()));
+        slow[0].finish(&held, Ok(())).unwrap();
+        turn_until(&slow[0], &slow_rings, || retiring.is_finished());
+        retiring.join().unwrap().unwrap();
+    });
     broker.close(LONG).unwrap();
 }
 

@@ -119,31 +119,6 @@ fn a_stop_that_is_interrupted_twice_gives_no_grace() {
     broker.close(LONG).unwrap();
 }
 
-#[test]
-fn handlers_that_are_shut_take_no_more_and_run_to_their_end() {
-    let broker = open(Options::new());
-    let (entered, enters) = std::sync::mpsc::channel();
-    let (go, goes) = std::sync::mpsc::channel::<()>();
-    let goes = std::sync::Mutex::new(goes);
-    broker
-        .handle("q", HandlerOptions::new(), move |_| {
-            entered.send(()).unwrap();
-            goes.lock().unwrap().recv().unwrap();
-            Ok(())
-        })
-        .unwrap();
-    broker.start().unwrap();
-    broker.enqueue(Message::new("q", "first")).unwrap();
-    enters.recv_timeout(LONG).unwrap();
-    broker.shut_handlers();
-    broker.enqueue(Message::new("q", "second")).unwrap();
-    go.send(()).unwrap();
-    assert!(enters.recv_timeout(Duration::from_millis(50)).is_err());
-    let figures = broker.metrics().unwrap().broker;
-    assert_eq!((figures.acked, figures.ready), (1, 1));
-    broker.close(LONG).unwrap();
-}
-
 /// A delivery that a language's garbage collector drops says nothing about the message.
 #[test]
 fn a_delivery_that_is_let_lapse_is_held_until_its_lease_runs_out() {

@@ -15,12 +15,12 @@ function isBytes(body) {
 
 // The bytes, or the text, that a body travels as.
 function encode(body) {
-  if (typeof body === 'object' && body !== null) {
-    if (isBytes(body)) return body;
-    refuseEmptied('is', body);
-  }
+  const isObject = typeof body === 'object' && body !== null;
+  if (isObject && isBytes(body)) return body;
   let text;
   try {
+    // One that says what JSON is to make of it is what it says.
+    if (isObject && typeof body.toJSON !== 'function') refuseEmptied('is', body);
     text = JSON.stringify(body);
     // JSON.stringify says null for NaN and Infinity, and {} for what it cannot say; looking for those words is much
     // cheaper than looking at everything.

@@ -8,7 +8,17 @@ const { attemptOf } = require('./attempt.js');
 const { calleeOf } = require('./callee.js');
 const { DeadLetters } = require('./dead_letters.js');
 const { Delivery } = require('./delivery.js');
-const { desk, environment, forget, hold, letGo, nextPromise, promised, waitFor } = require('./environment.js');
+const {
+  TIMER_MAX,
+  desk,
+  environment,
+  forget,
+  hold,
+  letGo,
+  nextPromise,
+  promised,
+  waitFor,
+} = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
 const { Log, forget: forgetLog } = require('./log.js');
@@ -25,6 +35,9 @@ const STATUSES = ['accepted', 'replaced', 'duplicate'];
 
 // How long a stop and a close wait for handlers.
 const STOP_TIMEOUT = 25_000;
+
+// The number of no handler.
+const NOT_NOW = 0;
 
 // Brokers that are started: they are kept, whoever else has them.
 const started = new Set();
@@ -47,14 +60,13 @@ class Broker {
   #scope;
   #receivers;
   #handlers = new Map();
-  // Registrations that wait for a handler to end, or for a stop; the last one of each queue.
+  // Registrations that wait for a handler to end, or for their turn; the last one of each queue.
   #waiting = new Map();
-  #turn = Promise.resolve();
-  #turns = 0;
+  // Calls that are under way, or wait for those.
+  #line = new Set();
   #started = false;
   #wantsRef = true;
   #holds = false;
-  #closing;
   #closed = false;
 
   constructor(made, native, log, scope) {
@@ -132,16 +144,26 @@ class Broker {
     this.#check();
     const tell = (error, { id, attempt }) => this.#log?.tell('warn', 'scope_error', { queue, id, attempt, error });
     const call = attemptOf(callee, { schema, scope }, tell);
-    const register = AsyncResource.bind(() => this.#register(queue, call, init));
+    const adopt = AsyncResource.bind((ear) => {
+      this.#estate.ears.set(queue, ear);
+      this.#handlers.set(queue, new Handler(ear, queue, call, this.#log, () => this.#check()));
+    });
+    let ear = NOT_NOW;
     try {
-      register();
+      ear = this.#register(queue, init);
     } catch (error) {
-      // The arguments are good, but one that is there has to end first, or a stop that may wait for it.
-      const isWaiting = this.#handlers.has(queue) || this.#turns > 0;
-      if (!(error instanceof LibmqError && error.code === 'DEADLOCK' && isWaiting)) throw error;
-      this.#waiting.set(queue, register);
-      this.#replace(queue);
+      // One of this broker's own has to end first.
+      const isOwn = this.#handlers.has(queue) || this.#waiting.has(queue);
+      if (!(error instanceof LibmqError && error.code === 'DEADLOCK' && isOwn)) throw error;
     }
+    if (ear !== NOT_NOW) {
+      this.#waiting.delete(queue);
+      adopt(ear);
+      return;
+    }
+    const follows = !this.#waiting.has(queue);
+    this.#waiting.set(queue, { init, adopt });
+    if (follows) this.#follow(queue);
   }
 
   async start() {
@@ -156,7 +178,7 @@ class Broker {
     this.#check();
     refuseInHandler('stop');
     try {
-      await this.#inTurn(() => promised((promise) => this.#native.stop(promise, timeout)));
+      await this.#inTurn((left) => promised((promise) => this.#native.stop(promise, left)), timeout);
     } finally {
       this.#started = false;
       this.#keep();
@@ -166,11 +188,9 @@ class Broker {
 
   async close(options) {
     const { timeout = STOP_TIMEOUT } = optionsOf('wait', options);
-    if (this.#closing === undefined) {
-      refuseInHandler('close');
-      this.#closing = this.#inTurn(() => this.#close(timeout));
-    }
-    await this.#closing;
+    if (this.#closed) return;
+    refuseInHandler('close');
+    await this.#inTurn((left) => this.#close(left), timeout);
   }
 
   async [Symbol.asyncDispose]() {
@@ -178,10 +198,12 @@ class Broker {
   }
 
   async waitIdle(options) {
-    const { timeout = -1 } = optionsOf('wait', options);
+    const { timeout = Infinity } = optionsOf('wait', options);
     this.#check();
     refuseInHandler('waitIdle');
-    return promised((promise) => this.#native.waitIdle(promise, timeout));
+    const ask = (left) => promised((promise) => this.#native.waitIdle(promise, left === Infinity ? -1 : left));
+    // Where a handler is about to be registered, there is one.
+    return this.#waiting.size > 0 ? this.#behind([...this.#line], ask, timeout) : ask(timeout);
   }
 
   async receive(queue, options) {
@@ -293,46 +315,66 @@ class Broker {
     if (this.#closed) throw closed();
   }
 
-  #register(queue, call, init) {
-    const ear = asGiven('handler', init, () => this.#native.handle(queue, init));
-    this.#estate.ears.set(queue, ear);
-    this.#handlers.set(queue, new Handler(ear, queue, call, this.#log, () => this.#check()));
+  #register(queue, init) {
+    return asGiven('handler', init, () => this.#native.handle(queue, init));
   }
 
-  // Has the waiting registration of a queue follow once the handler that is there has ended.
-  #replace(queue) {
-    if (this.#turns > 0) return;
+  // Has the registration of a queue that waits follow, when the handler that is there has ended, and in its turn.
+  #follow(queue) {
     const before = this.#handlers.get(queue);
-    const register = () => {
-      const next = this.#waiting.get(queue);
-      this.#waiting.delete(queue);
-      before?.leave();
+    if (before === undefined) {
+      this.#inTurn(() => this.#registerWaiting(queue));
+      return;
+    }
+    before.retire(() => {
+      before.leave();
       this.#handlers.delete(queue);
-      if (next === undefined || this.#closed) return;
-      try {
-        next();
-      } catch (error) {
-        this.#log?.tell('error', 'handle_failed', { queue, error });
-      }
-    };
-    if (before === undefined) register();
-    else before.retire(register);
+      this.#follow(queue);
+    });
   }
 
-  // One after another: starts, stops, and the close.
-  #inTurn(call) {
-    this.#turns++;
-    const turn = this.#turn.then(call).finally(() => {
-      this.#turns--;
-      if (this.#turns === 0) for (const queue of [...this.#waiting.keys()]) this.#replace(queue);
-    });
-    this.#turn = turn.catch(() => {});
+  async #registerWaiting(queue) {
+    const next = this.#waiting.get(queue);
+    if (next === undefined || this.#closed) return;
+    const isLast = () => this.#waiting.get(queue) === next;
+    try {
+      let ear = this.#register(queue, next.init);
+      if (ear === NOT_NOW) ear = await promised((promise) => this.#native.handleInTurn(promise, queue, next.init));
+      if (this.#closed) return forget(ear);
+      next.adopt(ear);
+    } catch (error) {
+      if (isLast()) this.#log?.tell('error', 'handle_failed', { queue, error: withGiven('handler', next.init, error) });
+    }
+    if (isLast()) this.#waiting.delete(queue);
+    else if (this.#waiting.has(queue)) this.#follow(queue);
+  }
+
+  // One after another, in the order of the calls: starts, stops, closes, and registrations that have to wait for others. A
+  // call whose time is over waits no longer: the native half then lets it cut short what is before it.
+  #inTurn(call, timeout = Infinity) {
+    const turn = this.#behind([...this.#line], call, timeout);
+    const over = () => this.#line.delete(turn);
+    this.#line.add(turn);
+    turn.then(over, over);
     return turn;
   }
 
+  // Calls when all of these are over, at the latest in so many milliseconds, and says what is left of them.
+  async #behind(line, call, timeout) {
+    if (line.length === 0) return call(timeout);
+    const began = performance.now();
+    let timer;
+    const end = new Promise((resolve) => {
+      if (timeout !== Infinity) timer = setTimeout(resolve, Math.min(timeout, TIMER_MAX));
+    });
+    await Promise.race([Promise.allSettled(line), end]);
+    clearTimeout(timer);
+    return call(Math.max(0, timeout - (performance.now() - began)));
+  }
+
   async #close(timeout) {
+    if (this.#closed) return;
     try {
-      if (this.#native.isShared()) await this.#withdraw(timeout);
       await promised((promise) => this.#native.close(promise, timeout));
     } finally {
       this.#closed = true;
@@ -344,17 +386,6 @@ class Broker {
       for (const handler of this.#handlers.values()) handler.leave();
       environment.giveBack(this.#native.number);
     }
-  }
-
-  // Leaves to the others that have the broker open what this environment handles.
-  async #withdraw(timeout) {
-    const ends = [...this.#handlers.values()].map((handler) => new Promise((resolve) => handler.retire(resolve)));
-    let timer;
-    const end = new Promise((resolve) => {
-      timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
-    });
-    await Promise.race([Promise.all(ends), end]);
-    clearTimeout(timer);
   }
 
   // Started, it keeps the loop alive, unless told not to.

@@ -10,6 +10,9 @@ const { idOf, optionsOf } = require('./options.js');
 
 const LIMIT = 100;
 
+// Refuses what is none, as the native half does.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 class DeadLetter {
   constructor(made, letter) {
     onlyMade(made, 'a dead letter is found with deadLetters.list() or deadLetters.get()');
@@ -30,7 +33,7 @@ class DeadLetter {
   get body() {
     if (this.contentType.split(';')[0].trim().toLowerCase() !== JSON_TYPE) return this.raw;
     try {
-      return decode(this.raw.toString());
+      return decode(utf8.decode(this.raw));
     } catch {
       return this.raw;
     }

@@ -9,6 +9,9 @@ const { Held, aboutOf } = require('./held.js');
 const { key, onlyMade } = require('./made.js');
 const { optionsOf, wrongType } = require('./options.js');
 
+// How a settle fails after which nothing can be done with the delivery any more; after others it is held as before.
+const OVER = new Set(['STALE_LEASE', 'CLOSED', 'POISONED', 'PANIC']);
+
 const forgotten = new FinalizationRegistry((number) => environment.lapse(number));
 
 class Delivery extends Held {
@@ -61,7 +64,8 @@ class Delivery extends Held {
   }
 
   toJSON() {
-    return { ...super.toJSON(), body: this.body, token: String(this.token) };
+    // Left out where it does not decode.
+    return { ...super.toJSON(), body: this.#body, token: String(this.token) };
   }
 
   // Ends what an iteration did not: given back, or a dead letter where the body does not decode.
@@ -75,7 +79,7 @@ class Delivery extends Held {
     try {
       calling(() => environment.settle(this.#number, outcome, text, delay));
     } catch (error) {
-      if (!(error instanceof LibmqError && error.code === 'INVALID')) this.#forget();
+      if (OVER.has(error.code)) this.#forget();
       throw error;
     }
     this.#forget();

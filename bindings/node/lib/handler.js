@@ -56,6 +56,8 @@ class Handler {
     // Weakly: one that was never started is nobody's who has forgotten its broker.
     const self = new WeakRef(this);
     listen(ear, () => self.deref()?.#rung());
+    // It may have rung before.
+    this.#lookSoon();
   }
 
   // Takes nothing more, and calls back when all its calls have ended or lost their leases, now or then.

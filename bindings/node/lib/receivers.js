@@ -24,6 +24,8 @@ class Receivers {
     if (line === undefined) {
       const found = this.#poll(queue, max, lease);
       if (found.length > 0 || timeout === 0) return found;
+    } else {
+      calling(() => this.#native.checkReceive(queue, max, lease));
     }
     return new Promise((resolve, reject) => {
       const receiver = { max, lease, resolve, reject, timer: undefined, stop: undefined };

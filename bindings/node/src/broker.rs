@@ -2,18 +2,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use libmq::{Error, ErrorKind, Interrupt};
+use libmq::{Broker, Error, ErrorKind, Interrupt};
 use napi::bindgen_prelude::{Array, BigInt, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::bodies::body_of;
 use crate::boundary::{caught, duration, guarded, ms, thrown, whole_size};
-use crate::call;
+use crate::call::{self, Urgency};
 use crate::clerk::Clerk;
 use crate::desk::Desk;
 use crate::done::Value;
@@ -23,6 +22,9 @@ use crate::owner::{self, Asked, Owner};
 use crate::runs::Run;
 use crate::take::Ear;
 
+/// The number of no inbox.
+const NOT_NOW: u32 = 0;
+
 /// A broker that this environment has open. Dropped, it has ended.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -30,8 +32,8 @@ pub(crate) struct Opened {
     pub(crate) clerk: Clerk,
     /// The environment, by its address, which no other one has until this has left.
     home: usize,
-    /// It has left its owner. JavaScript may hold it for long after that.
-    left: AtomicBool,
+    /// Once it has left its owner, whether nobody else had it open then. JavaScript may hold it for long after that.
+    left: OnceLock<bool>,
 }
 
 /// A broker, as JavaScript holds it.
@@ -54,10 +56,10 @@ impl Environment {
         let has_files = init.has_files() && path != ":memory:";
         let lock_timeout = init.lock_timeout.map(duration).unwrap_or_default();
         let asked = Asked { options: init.options(), text, has_files, lock_timeout, hook };
-        call::run(&self.inner, promise, move || {
+        call::run(&self.inner, promise, Urgency::InTurn, move || {
             let owner = owner::open(&path, asked, &inner)?;
             let clerk = Clerk::new(owner.broker.clone());
-            let (home, left) = (inner.address(), AtomicBool::new(false));
+            let (home, left) = (inner.address(), OnceLock::new());
             let opened = Arc::new(Opened { owner, clerk, home, left });
             inner.keep(opened).map(Value::Opened)
         });
@@ -66,7 +68,8 @@ impl Environment {
     /// Verifies a directory; the promise brings the report.
     #[napi(catch_unwind)]
     pub fn verify(&self, promise: f64, path: String) {
-        call::run(&self.inner, promise, move || libmq::verify(path).map(Value::Report));
+        let verify = move || libmq::verify(path).map(Value::Report);
+        call::run(&self.inner, promise, Urgency::InTurn, verify);
     }
 
     /// Nobody has a broker any more: it ends as with the environment.
@@ -76,7 +79,7 @@ impl Environment {
         let Some(opened) = brokers.get_mut(broker as usize).and_then(Option::take) else { return };
         drop(brokers);
         self.give_back(broker);
-        call::run(&self.inner, call::NO_PROMISE, move || {
+        call::run(&self.inner, call::NO_PROMISE, Urgency::AtOnce, move || {
             opened.end();
             Ok(Value::Nothing)
         });
@@ -142,16 +145,31 @@ impl NativeBroker {
         Ok(object)
     }
 
-    /// Registers a handler; answers the number of its inbox.
+    /// Registers a handler; answers the number of its inbox, or [`NOT_NOW`] where that would have to wait for others that
+    /// register, start, stop or close.
     #[napi(catch_unwind)]
     pub fn handle(&self, queue: String, init: HandlerInit) -> Result<u32> {
         let broker = &self.opened.owner.broker;
         let number = lock(&self.environment.ears).next_number();
         let ring = self.ring(number);
         let inbox = guarded(broker, || broker.handle_on_loop(&queue, init.options(), ring));
-        let ear = Ear::Inbox(Arc::new(inbox.map_err(thrown)?), self.number);
-        lock(&self.environment.ears).add(number, ear);
+        let Some(inbox) = inbox.map_err(thrown)? else { return Ok(NOT_NOW) };
+        lock(&self.environment.ears).add(number, Ear::Inbox(Arc::new(inbox), self.number));
         Ok(number)
+    }
+
+    /// As `handle`, waiting for those others; the promise brings the number of the inbox, which may have rung by then.
+    #[napi(catch_unwind)]
+    pub fn handle_in_turn(&self, promise: f64, queue: String, init: HandlerInit) {
+        let (home, environment) = (self.number, Arc::clone(&self.environment));
+        let number = lock(&environment.ears).next_number();
+        let ring = self.ring(number);
+        self.call(promise, Urgency::AtOnce, move |broker, interrupt| {
+            let inbox = broker.handle_on_loop_until(&queue, init.options(), interrupt, ring)?;
+            let inbox = inbox.ok_or_else(|| Error::new(ErrorKind::Closed, "its thread ends"))?;
+            environment.listen(number, Arc::new(inbox), home)?;
+            Ok(Value::Count(number.into()))
+        });
     }
 
     /// Has a queue ring for those who receive from it; answers the number of the watch.
@@ -161,6 +179,14 @@ impl NativeBroker {
         let watch = self.opened.owner.broker.watch(&queue, self.ring(number)).map_err(thrown)?;
         lock(&self.environment.ears).add(number, Ear::Watch(watch));
         Ok(number)
+    }
+
+    /// Refuses a receive that `receive` would refuse, and takes nothing.
+    #[napi(catch_unwind)]
+    pub fn check_receive(&self, queue: String, max: f64, lease: Option<f64>) -> Result<()> {
+        let broker = &self.opened.owner.broker;
+        let checked = broker.check_receive(&queue, whole_size(max), lease.map(duration));
+        checked.map_err(thrown)
     }
 
     /// Takes up to `max` messages that are there: a flat list of number, id, attempt and body.
@@ -201,37 +227,40 @@ impl NativeBroker {
     /// Starts handlers.
     #[napi(catch_unwind)]
     pub fn start(&self, promise: f64) {
-        self.call(promise, |broker, _| broker.start().map(|()| Value::Nothing));
+        let start = |broker: &Broker, _: &_| broker.start().map(|()| Value::Nothing);
+        self.call(promise, Urgency::AtOnce, start);
     }
 
     /// Stops handlers.
     #[napi(catch_unwind)]
     pub fn stop(&self, promise: f64, timeout: f64) {
         let timeout = duration(timeout);
-        self.call(promise, move |broker, interrupt| {
+        self.call(promise, Urgency::AtOnce, move |broker, interrupt| {
             broker.stop_until(timeout, interrupt).map(|()| Value::Nothing)
         });
     }
 
-    /// Whether other environments have it open, too.
-    #[napi(catch_unwind)]
-    pub fn is_shared(&self) -> bool {
-        self.opened.owner.shares() > 1
-    }
-
-    /// Closes the broker, or leaves it to the other environments that have it open.
+    /// Closes the broker, or leaves it to the other environments that have it open, when what is handled here has ended.
     #[napi(catch_unwind)]
     pub fn close(&self, promise: f64, timeout: f64) {
         let (timeout, opened) = (duration(timeout), Arc::clone(&self.opened));
-        let (environment, number) = (Arc::clone(&self.environment), self.number as usize);
-        self.call(promise, move |broker, interrupt| {
-            let closed =
-                if opened.leave() { broker.close_until(timeout, interrupt) } else { Ok(()) };
+        let (environment, number) = (Arc::clone(&self.environment), self.number);
+        let inboxes = lock(&environment.ears).inboxes(|broker| broker == number);
+        self.call(promise, Urgency::AtOnce, move |broker, interrupt| {
+            let began = Instant::now();
+            let retired = if opened.owner.shares() > 1 {
+                broker.retire_until(&inboxes, timeout, interrupt)
+            } else {
+                Ok(())
+            };
+            drop(inboxes);
+            let left = timeout.saturating_sub(began.elapsed());
+            let closed = if opened.leave() { broker.close_until(left, interrupt) } else { Ok(()) };
             opened.clerk.end();
-            if let Some(place) = lock(&environment.brokers).get_mut(number) {
+            if let Some(place) = lock(&environment.brokers).get_mut(number as usize) {
                 *place = None;
             }
-            closed.map(|()| Value::Nothing)
+            closed.and(retired).map(|()| Value::Nothing)
         });
     }
 
@@ -239,21 +268,25 @@ impl NativeBroker {
     #[napi(catch_unwind)]
     pub fn wait_idle(&self, promise: f64, timeout: f64) {
         let timeout = (timeout >= 0.0).then(|| duration(timeout));
-        self.call(promise, move |broker, interrupt| {
-            broker.wait_idle_until(timeout, interrupt).map(Value::Bool)
+        let asked = Instant::now();
+        self.call(promise, Urgency::InTurn, move |broker, interrupt| {
+            let left = timeout.map(|timeout| timeout.saturating_sub(asked.elapsed()));
+            broker.wait_idle_until(left, interrupt).map(Value::Bool)
         });
     }
 
     /// Takes a snapshot.
     #[napi(catch_unwind)]
     pub fn snapshot(&self, promise: f64) {
-        self.call(promise, |broker, _| broker.snapshot().map(|()| Value::Nothing));
+        self.call(promise, Urgency::InTurn, |broker, _| broker.snapshot().map(|()| Value::Nothing));
     }
 
     /// Writes a copy of the broker.
     #[napi(catch_unwind)]
     pub fn backup(&self, promise: f64, path: String) {
-        self.call(promise, move |broker, _| broker.backup(path).map(|()| Value::Nothing));
+        self.call(promise, Urgency::InTurn, move |broker, _| {
+            broker.backup(path).map(|()| Value::Nothing)
+        });
     }
 
     /// Sets how many of a queue's handler run at once.
@@ -282,13 +315,15 @@ impl NativeBroker {
     #[napi(catch_unwind)]
     pub fn cancel(&self, promise: f64, id: BigInt) {
         let id = id.get_u64().1;
-        self.call(promise, move |broker, _| broker.cancel(id).map(Value::Bool));
+        self.call(promise, Urgency::InTurn, move |broker, _| broker.cancel(id).map(Value::Bool));
     }
 
     /// Removes all of a queue that nobody holds.
     #[napi(catch_unwind)]
     pub fn purge(&self, promise: f64, queue: String) {
-        self.call(promise, move |broker, _| broker.purge(&queue).map(Value::Count));
+        self.call(promise, Urgency::InTurn, move |broker, _| {
+            broker.purge(&queue).map(Value::Count)
+        });
     }
 
     /// Moves a manual clock.
@@ -311,9 +346,9 @@ impl NativeBroker {
 }
 
 impl Opened {
-    /// Leaves the owner, if it has not; answers whether nobody else has it open then.
+    /// Leaves the owner, if it has not; answers whether nobody else had it open then.
     fn leave(&self) -> bool {
-        !self.left.swap(true, Ordering::AcqRel) && self.owner.leave(self.home)
+        *self.left.get_or_init(|| self.owner.leave(self.home))
     }
 
     /// Ends without being closed: closes the broker if nobody else has it open, and waits for no handler, since there is

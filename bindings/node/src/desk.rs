@@ -20,8 +20,10 @@ const FAILED: usize = 4;
 const STATUS: usize = 5;
 /// Whether a take found all there was.
 const OVER: usize = 6;
+/// How many calls of handlers' code are running, one within another. JavaScript's to set.
+const RUNNING: usize = 7;
 /// From here on, two for each delivery that was taken: its number and its attempt.
-const FIRST: usize = 7;
+const FIRST: usize = 8;
 /// From here on, the numbers of deliveries that are to be acked.
 const ACKED: usize = FIRST + 2 * TAKE_MAX as usize;
 /// The id of an enqueue's receipt; before it, those of deliveries.
@@ -62,6 +64,12 @@ impl Desk {
     pub(crate) fn acked(&mut self, index: usize) -> Option<f64> {
         // SAFETY: as in `put`.
         unsafe { self.numbers.as_mut() }.get(ACKED + index).copied()
+    }
+
+    /// Whether a handler's code is running.
+    pub(crate) fn is_in_handler(&mut self) -> bool {
+        // SAFETY: as in `put`.
+        unsafe { self.numbers.as_mut() }.get(RUNNING).is_some_and(|calls| *calls > 0.0)
     }
 
     /// A delivery of a take.

@@ -113,13 +113,18 @@ impl NativeBroker {
 }
 
 impl NativeBroker {
-    /// Gives messages their places, unless that has to wait, for room or for others that do.
+    /// Gives messages their places, unless that has to wait, for room or for others that do. A handler waits for neither:
+    /// its ack may be what would make room.
     fn begin(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
         let broker = &self.opened.owner.broker;
-        if self.opened.clerk.has_enqueues() {
-            return Ok(None);
-        }
-        guarded(broker, || broker.begin_enqueue(messages)).map_err(thrown)
+        let begun = if self.desk.borrow_mut().is_in_handler() {
+            guarded(broker, || broker.as_handler(|| broker.begin_enqueue(messages)))
+        } else if self.opened.clerk.has_enqueues() {
+            Ok(None)
+        } else {
+            guarded(broker, || broker.begin_enqueue(messages))
+        };
+        begun.map_err(thrown)
     }
 
     /// Has what has begun reach its durability; answers whether it has.
@@ -133,9 +138,12 @@ impl NativeBroker {
     }
 
     fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {
+        let in_handler = self.desk.borrow_mut().is_in_handler();
         let enqueue = move |broker: &libmq::Broker, interrupt: &libmq::Interrupt| {
             let messages: Vec<Message<'_>> = owned.iter().map(Owned::message).collect();
-            broker.enqueue_batch_until(&messages, interrupt).map(Value::Receipts)
+            let enqueue = || broker.enqueue_batch_until(&messages, interrupt);
+            let receipts = if in_handler { broker.as_handler(enqueue) } else { enqueue() };
+            receipts.map(Value::Receipts)
         };
         self.opened.clerk.add(&self.environment, Task::Enqueue(Box::new(enqueue), promise));
     }

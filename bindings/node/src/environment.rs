@@ -4,26 +4,27 @@
 //! means, a hook gives back what its handlers hold, and from then on nobody calls its loop any more.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use libmq::{Error, Event, Interrupt};
+use libmq::{Error, ErrorKind, Event, Inbox, Interrupt};
 use napi::bindgen_prelude::{Array, BigUint64Array, Float64Array, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, Status};
+use napi::{Env, Result, Status};
 use napi_derive::napi;
 
 use crate::bodies::Together;
 use crate::broker::Opened;
+use crate::call::{Call, Urgency};
 use crate::desk::Desk;
 use crate::done::{Done, Value};
 use crate::limits;
 use crate::log::Events;
 use crate::owner;
 use crate::runs::Runs;
-use crate::take::Ears;
-use napi::Result;
+use crate::take::{Ear, Ears};
 
 /// Says "have a look". Weak: it keeps no loop alive.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
@@ -53,7 +54,7 @@ pub(crate) struct Inner {
 }
 
 /// What the loop is to be told when it looks.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Post {
     done: Vec<Done>,
     /// Inboxes and watches that rang.
@@ -68,6 +69,8 @@ struct Post {
     calls: Vec<(u32, Arc<Interrupt>, libmq::Broker)>,
     threads: usize,
     last_call: u32,
+    /// Calls that wait for such a thread.
+    waiting: VecDeque<Call>,
 }
 
 /// The environment of this loop; `wake` is called when there is something to collect. The arrays are the desk.
@@ -118,11 +121,14 @@ impl Environment {
         Ok(all)
     }
 
-    /// The program ends: nothing more is taken for handlers, and what was settled is written.
+    /// The program, or this thread of it, ends: nothing more is taken for its handlers, and what they have answered is
+    /// written.
     #[napi(catch_unwind)]
     pub fn shut(&self) {
+        let inboxes = lock(&self.inner.ears).inboxes(|_| true);
+        inboxes.iter().for_each(|inbox| inbox.retire());
         for opened in self.inner.opened() {
-            opened.owner.broker.shut_handlers();
+            opened.owner.broker.write_settled();
         }
     }
 }
@@ -165,14 +171,22 @@ impl Inner {
     pub(crate) fn keep(&self, opened: Arc<Opened>) -> libmq::Result<u32> {
         let mut brokers = lock(&self.brokers);
         if lock(&self.post).ended {
-            return Err(Error::new(
-                libmq::ErrorKind::Closed,
-                "the thread that opened it has ended",
-            ));
+            return Err(Error::new(ErrorKind::Closed, "the thread that opened it has ended"));
         }
         let number = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
         brokers.push(Some(opened));
         Ok(number)
+    }
+
+    /// Keeps an inbox that was registered on another thread, unless the loop has ended meanwhile.
+    pub(crate) fn listen(&self, number: u32, inbox: Arc<Inbox>, broker: u32) -> libmq::Result<()> {
+        let mut ears = lock(&self.ears);
+        if lock(&self.post).ended {
+            drop(ears);
+            return Err(Error::new(ErrorKind::Closed, "the thread that registered it has ended"));
+        }
+        ears.add(number, Ear::Inbox(inbox, broker));
+        Ok(())
     }
 
     /// What tells it from every other one that there is.
@@ -190,21 +204,39 @@ impl Inner {
         lock(&self.brokers).iter().flatten().cloned().collect()
     }
 
-    /// One more call that has a thread of its own; none where there are too many, or the environment has ended.
-    pub(crate) fn call_begins(&self) -> libmq::Result<()> {
+    /// One more call. The answer is to be given a thread of its own; none where it gets one that has ended another call,
+    /// or the environment has ended.
+    pub(crate) fn call_begins(&self, call: Call, urgency: Urgency) -> Option<Call> {
         let mut post = lock(&self.post);
-        if post.ended || post.threads >= limits::CALLS_MAX {
-            let text = format!("{} calls of this thread are waiting already", post.threads);
-            return Err(Error::new(libmq::ErrorKind::Invalid, text));
+        if post.ended {
+            // Not under the lock: with it a broker may go.
+            drop(post);
+            return None;
+        }
+        if urgency == Urgency::InTurn && post.threads >= limits::CALLS_MAX {
+            post.waiting.push_back(call);
+            return None;
         }
         post.threads += 1;
-        Ok(())
+        Some(call)
     }
 
-    /// That call has ended.
-    pub(crate) fn call_ends(&self) {
-        lock(&self.post).threads -= 1;
+    /// A call has ended; answers the next one for its thread.
+    pub(crate) fn call_ends(&self) -> Option<Call> {
+        let mut post = lock(&self.post);
+        if post.threads <= limits::CALLS_MAX
+            && let Some(next) = post.waiting.pop_front()
+        {
+            return Some(next);
+        }
+        post.threads -= 1;
         self.call_ended.notify_all();
+        None
+    }
+
+    /// There was no thread for a call. If others wait, there are threads that will come to them.
+    pub(crate) fn call_fails(&self) {
+        lock(&self.post).threads -= 1;
     }
 
     /// Notes what ends a call's waits, until the answer is given back.
@@ -224,15 +256,15 @@ impl Inner {
 
     /// The loop has ended: what it held is given back, and nobody calls it any more.
     fn end(&self) {
-        let calls = {
+        let (calls, waiting) = {
             let mut post = lock(&self.post);
             post.ended = true;
-            std::mem::take(&mut post.calls)
+            (std::mem::take(&mut post.calls), std::mem::take(&mut post.waiting))
         };
         for (_, interrupt, broker) in &calls {
             broker.interrupt(interrupt);
         }
-        drop(calls);
+        drop((calls, waiting));
         owner::ring();
         let runs = std::mem::take(&mut *lock(&self.runs));
         runs.give_back();

@@ -7,7 +7,7 @@ use napi_derive::napi;
 
 use crate::boundary::{epoch_ms, whole_size};
 use crate::broker::NativeBroker;
-use crate::call;
+use crate::call::Urgency;
 use crate::done::Value;
 use crate::settle::flat;
 
@@ -17,7 +17,7 @@ impl NativeBroker {
     #[napi(catch_unwind)]
     pub fn letters(&self, promise: f64, queue: Option<String>, limit: f64, after: Option<BigInt>) {
         let after = after.map(|id| id.get_u64().1);
-        self.call(promise, move |broker, _| {
+        self.call(promise, Urgency::InTurn, move |broker, _| {
             let letters = broker.dead_letters().list(queue.as_deref(), whole_size(limit), after)?;
             Ok(Value::Letters(letters))
         });
@@ -27,14 +27,16 @@ impl NativeBroker {
     #[napi(catch_unwind)]
     pub fn letter(&self, promise: f64, id: BigInt) {
         let id = id.get_u64().1;
-        self.call(promise, move |broker, _| Ok(Value::Letter(broker.dead_letters().get(id)?)));
+        self.call(promise, Urgency::InTurn, move |broker, _| {
+            Ok(Value::Letter(broker.dead_letters().get(id)?))
+        });
     }
 
     /// Replays one.
     #[napi(catch_unwind)]
     pub fn replay(&self, promise: f64, id: BigInt) {
         let id = id.get_u64().1;
-        self.call(promise, move |broker, _| {
+        self.call(promise, Urgency::InTurn, move |broker, _| {
             Ok(Value::Receipts(vec![broker.dead_letters().replay(id)?]))
         });
     }
@@ -42,7 +44,7 @@ impl NativeBroker {
     /// Replays all of a queue, or all.
     #[napi(catch_unwind)]
     pub fn replay_all(&self, promise: f64, queue: Option<String>) {
-        self.call(promise, move |broker, _| {
+        self.call(promise, Urgency::InTurn, move |broker, _| {
             Ok(Value::Count(broker.dead_letters().replay_all(queue.as_deref())?))
         });
     }
@@ -50,7 +52,7 @@ impl NativeBroker {
     /// Removes all of a queue, or all.
     #[napi(catch_unwind)]
     pub fn purge_letters(&self, promise: f64, queue: Option<String>) {
-        self.call(promise, move |broker, _| {
+        self.call(promise, Urgency::InTurn, move |broker, _| {
             Ok(Value::Count(broker.dead_letters().purge(queue.as_deref())?))
         });
     }
@@ -58,17 +60,9 @@ impl NativeBroker {
     /// Counts them.
     #[napi(catch_unwind)]
     pub fn count_letters(&self, promise: f64) {
-        self.call(promise, |broker, _| Ok(Value::Count(broker.dead_letters().count()?)));
-    }
-}
-
-impl NativeBroker {
-    pub(crate) fn call(
-        &self,
-        promise: f64,
-        work: impl FnOnce(&libmq::Broker, &libmq::Interrupt) -> libmq::Result<Value> + Send + 'static,
-    ) {
-        call::spawn(&self.environment, &self.opened.owner.broker, promise, work);
+        self.call(promise, Urgency::InTurn, |broker, _| {
+            Ok(Value::Count(broker.dead_letters().count()?))
+        });
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Asked {
 enum Entry {
     /// Somebody is opening it.
     Opening,
+    /// Somebody is opening it and waits for another process to leave; what that was told.
+    Waiting(String),
     Open(Weak<Owner>),
 }
 
@@ -77,6 +79,7 @@ pub(crate) fn open(
         loop {
             let refusal = match owners.get_or_insert_default().get(&key) {
                 Some(Entry::Opening) => None,
+                Some(Entry::Waiting(why)) => Some(Error::new(ErrorKind::Locked, why.clone())),
                 Some(Entry::Open(owner)) => {
                     let owner = owner.upgrade().filter(|owner| owner.shares() > 0);
                     let Some(owner) = owner else { break };
@@ -106,7 +109,14 @@ pub(crate) fn open(
         owners.get_or_insert_default().insert(key.clone(), Entry::Opening);
     }
     let mut turn = Turn { key, owner: None };
-    let (broker, log) = told(path, options.lock_timeout(left()), environment, hook)?;
+    let now = options.clone().lock_timeout(Duration::ZERO);
+    let (broker, log) = match told(path, now, environment, hook) {
+        Err(error) if error.kind() == ErrorKind::Locked && !left().is_zero() => {
+            turn.waits(error.to_string());
+            told(path, options.lock_timeout(left()), environment, hook)?
+        }
+        opened => opened?,
+    };
     let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), text, home, log));
     turn.owner = Some(Arc::downgrade(&owner));
     Ok(owner)
@@ -137,6 +147,14 @@ pub(crate) fn ring() {
 struct Turn {
     key: PathBuf,
     owner: Option<Weak<Owner>>,
+}
+
+impl Turn {
+    /// It waits for another process: others wait for no longer than they themselves would.
+    fn waits(&self, why: String) {
+        lock(&OWNERS).get_or_insert_default().insert(self.key.clone(), Entry::Waiting(why));
+        CHANGED.notify_all();
+    }
 }
 
 impl Drop for Turn {
@@ -199,7 +217,7 @@ impl Owner {
             let owners = owners.get_or_insert_default();
             let is_here = |entry: &Entry| match entry {
                 Entry::Open(owner) => std::ptr::eq(owner.as_ptr(), self),
-                Entry::Opening => false,
+                Entry::Opening | Entry::Waiting(_) => false,
             };
             if owners.get(key).is_some_and(is_here) {
                 owners.remove(key);

@@ -19,15 +19,15 @@ impl Environment {
         self.end(number, answer(&outcome, text, delay)).map_err(thrown)
     }
 
-    /// Settles a pulled delivery and forgets it; it is written when this returns, which waits for no sync.
+    /// Settles a pulled delivery and forgets it, unless that has to be tried again; it is written when this returns, which
+    /// waits for no sync.
     #[napi(catch_unwind)]
     pub fn settle(&self, number: f64, outcome: String, text: String, delay: f64) -> Result<()> {
         let mut runs = lock(&self.inner.runs);
         let run = runs.of(number).map_err(thrown)?;
         let (broker, result) = (run.broker, answer(&outcome, text, delay));
         let settled = self.guard(broker, || run.delivery.settle(result));
-        if !settled.as_ref().is_err_and(|error| error.kind() == ErrorKind::Invalid) {
-            // Settled, or gone.
+        if settled.as_ref().err().is_none_or(|error| is_over(error.kind())) {
             runs.take(number).map_err(thrown)?;
         }
         settled.map_err(thrown)
@@ -145,6 +145,14 @@ impl Environment {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a delivery whose settling failed so is in nobody's hands any more; else it is held as before.
+fn is_over(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::StaleLease | ErrorKind::Closed | ErrorKind::Poisoned | ErrorKind::Panic
+    )
 }
 
 /// Names and values as a flat list.

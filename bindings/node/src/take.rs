@@ -58,6 +58,15 @@ impl Ears {
             Ear::Watch(_) => None,
         }
     }
+
+    /// The inboxes of brokers, by their numbers.
+    pub(crate) fn inboxes(&self, of: impl Fn(u32) -> bool) -> Vec<Arc<Inbox>> {
+        let inboxes = self.all.values().filter_map(|ear| match ear {
+            Ear::Inbox(inbox, broker) if of(*broker) => Some(Arc::clone(inbox)),
+            _ => None,
+        });
+        inboxes.collect()
+    }
 }
 
 #[napi]

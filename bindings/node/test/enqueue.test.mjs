@@ -208,3 +208,20 @@ test('enqueues of all levels are in the order in which they were asked for', asy
   );
   assert.equal(new Set(ids).size, ids.length);
 });
+
+/** It was refused as a body, and taken within one. */
+test('what says itself what JSON is to make of it is a body', async (t) => {
+  class Failure extends Error {
+    toJSON() {
+      return { failed: this.message };
+    }
+  }
+  const queue = await broker(t);
+  const error = new Failure('x');
+  for (const body of [error, [error], Object.assign(new Map(), { toJSON: () => 'a map' })]) {
+    await queue.enqueue('q', body);
+    const delivery = await queue.receive('q', { timeout: 0 });
+    assert.deepEqual(delivery.body, JSON.parse(JSON.stringify(body)));
+    await delivery.ack();
+  }
+});

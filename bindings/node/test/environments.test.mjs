@@ -3,16 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { directory, program } from './support.mjs';
-
-// A worker thread that runs this.
-const THREAD = `const thread = (source, workerData) =>
-  new threads.Worker(\`import('\${LIBRARY}').then(async (libmq) => {
-    const { parentPort: port, workerData } = require('node:worker_threads');
-    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-    \${source}
-  })\`, { eval: true, execArgv: [], workerData });
-const heard = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));`;
+import { THREAD, directory, program } from './support.mjs';
 
 test('two environments share a broker that is opened with the same options', async () => {
   const ended = await program(
@@ -59,12 +50,12 @@ test('a thread that leaves a shared broker gives back what it holds', async () =
     const share = thread(\`
       const broker = await libmq.open(workerData);
       const held = await broker.receive('pulled');
-      broker.handle('q', () => new Promise(() => {}));
+      broker.handle('q', () => new Promise(() => {}), { cancelGrace: 10 });
       await broker.start();
       await broker.enqueue('q', 1);
       while (broker.metrics().inFlight < 2) await pause(1);
-      await broker.close({ timeout: 10 });
-      port.postMessage(await held.ack().catch(({ code }) => code));
+      const closed = await broker.close({ timeout: 10 }).catch(({ code }) => code);
+      port.postMessage(closed + ' ' + await held.ack().catch(({ code }) => code));
     \`, args[0]);
     console.log(await heard(share));
     const { ready, inFlight, released } = broker.metrics();
@@ -72,7 +63,7 @@ test('a thread that leaves a shared broker gives back what it holds', async () =
     await broker.close();`,
     directory(),
   );
-  assert.deepEqual([ended.code, ended.stdout], [0, 'CLOSED\n3 0 2\n'], ended.stderr);
+  assert.deepEqual([ended.code, ended.stdout], [0, 'TIMEOUT CLOSED\n3 0 2\n'], ended.stderr);
 });
 
 test('a thread that is terminated under load gives its messages back, and another one takes over', async () => {
@@ -268,4 +259,182 @@ test('an open that cannot share a broker waits for it as long as its lockTimeout
   );
   const expected = ['shared', 'LOCKED true', 'LOCKED true', 'INVALID', 'FULL', ''];
   assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, expected], ended.stderr);
+});
+
+/** The end of a thread shut the handlers of all of them, since they share a broker, and nothing opened them again. */
+test('a thread that ends by itself leaves the handlers of others alone, and what its own have answered is written', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0], { durability: 'os' });
+    let calls = 0;
+    broker.handle('q', () => void calls++);
+    await broker.start();
+    for (let round = 1; round <= 5; round++) {
+      const worker = thread(\`
+        const broker = await libmq.open(workerData, { durability: 'os' });
+        let calls = 0;
+        broker.handle('own', () => { if (++calls === 20) process.exit(); });
+        await broker.start();
+        await broker.enqueueMany('own', Array(20).fill(1));
+      \`, args[0]);
+      await new Promise((resolve) => worker.once('exit', resolve));
+      await broker.enqueue('q', round);
+      const end = Date.now() + 20_000;
+      while (calls < round && Date.now() < end) await pause(1);
+    }
+    const { own, q } = broker.metrics().queues;
+    console.log(calls, q.ready, own.acked, own.released, own.ready);
+    await broker.close();
+    console.log((await open(args[0])).recovery.suspects);`,
+    directory(),
+  );
+  // The call that ends the thread has not ended itself: what it held is given back.
+  const left = 'the last of each round';
+  const [first, suspects] = ended.stdout.split('\n');
+  const [calls, ready, acked, released, waiting] = first.split(' ').map(Number);
+  assert.deepEqual([ended.code, calls, ready, suspects], [0, 5, 0, '0'], ended.stderr);
+  assert.ok(released >= 5 && acked + waiting === 100, left);
+});
+
+/** That threw `DEADLOCK`, as if the queue had a handler of another thread; also where those others were done in no time. */
+test('a handler is registered when another thread has started, stopped or registered its own', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0], { durability: 'os' });
+    const share = thread(\`
+      const broker = await libmq.open(workerData, { durability: 'os' });
+      let letGo;
+      broker.handle('slow', () => new Promise((resolve) => { letGo = resolve; }));
+      await broker.start();
+      await broker.enqueue('slow', 1);
+      while (letGo === undefined) await pause(1);
+      const stopping = broker.stop();
+      // Time for its thread to begin; were that too short, this would show less, and nothing false.
+      await pause(50);
+      port.postMessage('stops');
+      port.once('message', async () => {
+        letGo();
+        await stopping;
+        await broker.start();
+        port.postMessage('started');
+        port.once('message', () => broker.close());
+      });
+    \`, args[0]);
+    await heard(share);
+    const calls = [];
+    broker.handle('q', (body) => void calls.push(body));
+    broker.handle('slow', () => {});
+    const started = heard(share);
+    share.postMessage('let go');
+    await started;
+    await broker.enqueue('q', 1);
+    const end = Date.now() + 20_000;
+    while (calls.length === 0 && Date.now() < end) await pause(1);
+    let code;
+    try { broker.handle('slow', () => {}); } catch (error) { code = error.code; }
+    console.log(calls.join(), code);
+    share.postMessage('close');
+    await broker.close();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, '1 DEADLOCK\n'], ended.stderr);
+});
+
+/** Its handlers were neither cancelled nor given their grace, and the close said that all had ended. */
+test('a thread that leaves a shared broker cancels what has not ended in time, and says so', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0], { durability: 'os' });
+    const share = thread(\`
+      const broker = await libmq.open(workerData, { durability: 'os' });
+      const reasons = [];
+      broker.handle('quick', (_, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => {
+        reasons.push(signal.reason.reason);
+        reject(signal.reason);
+      })));
+      broker.handle('stuck', (_, { signal }) => {
+        signal.addEventListener('abort', () => reasons.push(signal.reason.reason));
+        return new Promise(() => {});
+      }, { cancelGrace: 50 });
+      await broker.start();
+      await broker.enqueueMany('quick', [1]);
+      await broker.enqueueMany('stuck', [1]);
+      while (broker.metrics().inFlight < 2) await pause(1);
+      const began = performance.now();
+      const said = await broker.close({ timeout: 20 }).then(() => 'closed', ({ code }) => code);
+      port.postMessage([said, ...reasons, performance.now() - began > 60]);
+    \`, args[0]);
+    console.log(JSON.stringify(await heard(share)));
+    const { ready, inFlight, released, retried, stuck } = broker.metrics();
+    console.log(ready, inFlight, released, retried, stuck);
+    const other = thread(\`
+      const broker = await libmq.open(workerData, { durability: 'os' });
+      broker.handle('quick', async () => { port.postMessage('handles'); await pause(20); });
+      await broker.start();
+      port.once('message', () => broker.close().then(() => port.postMessage('closed')));
+    \`, args[0]);
+    await heard(other);
+    const closed = heard(other);
+    other.postMessage('close');
+    console.log(await closed, broker.metrics().acked);
+    await broker.close();`,
+    directory(),
+  );
+  const expected = ['["TIMEOUT","shutdown","shutdown",true]', '2 0 2 0 1', 'closed 1', ''];
+  assert.deepEqual([ended.code, ended.stdout.split('\n')], [0, expected], ended.stderr);
+});
+
+/** What was enqueued while the close of a shared broker was under way was never answered, and stopping its thread hung. */
+test('what is enqueued while a thread leaves a shared broker is answered', async () => {
+  const ended = await program(
+    `${THREAD}
+    const broker = await open(args[0]);
+    const share = thread(\`
+      for (let round = 0; round < 10; round++) {
+        const broker = await libmq.open(workerData);
+        await broker.enqueue('q', 0);
+        const closed = broker.close();
+        const asked = [];
+        // The loop is not told of the end of the close before it has enqueued all of these.
+        for (const end = performance.now() + 20; performance.now() < end; ) {
+          asked.push(broker.enqueue('q', 1));
+          const next = performance.now() + 0.5;
+          while (performance.now() < next);
+        }
+        await closed;
+        await Promise.all(asked);
+      }
+      port.postMessage('answered');
+    \`, args[0]);
+    console.log(await Promise.race([heard(share), pause(60_000)]));
+    await share.terminate();
+    await broker.close();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'answered\n'], ended.stderr);
+});
+
+/** An open waited as long as another one's `lockTimeout` said, for a lock that another process had. */
+test('an open waits for another process no longer than it was told, whoever else waits', async () => {
+  const ended = await program(
+    `
+    import { spawn } from 'node:child_process';
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', \`
+      const { open } = await import('\${LIBRARY}');
+      const broker = await open('\${args[0]}');
+      console.log('open');
+      process.stdin.once('data', () => broker.close().then(() => process.exit()));
+    \`]);
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    const waiting = open(args[0], { lockTimeout: 60_000 });
+    await pause(50);
+    const { code, message } = await open(args[0]).catch((error) => error);
+    console.log(code, message.includes(child.pid));
+    child.stdin.write('close');
+    const broker = await waiting;
+    console.log((await broker.enqueue('q', 1)).status);
+    await broker.close();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, 'LOCKED true\naccepted\n'], ended.stderr);
 });

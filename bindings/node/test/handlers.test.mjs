@@ -413,6 +413,68 @@ test('a handler that replaces itself and goes on keeps no stop waiting', async (
   await until(() => queue.metrics().inFlight === 1);
   await assert.rejects(queue.stop({ timeout: 100 }), { code: 'TIMEOUT' });
   assert.equal(reason, 'shutdown');
+  await queue.start();
+  await until(() => queue.metrics().acked === 1);
+});
+
+/** It was registered while the stop that its predecessor had waited for was still at it, refused, and lost. */
+test('a handler that waits for another one is there after a stop', async (t) => {
+  const failed = [];
+  const log = (_, event) => event === 'handle_failed' && failed.push(event);
+  for (let round = 0; round < 20; round++) {
+    const queue = await broker(t, { log });
+    const calls = [];
+    let letGo;
+    queue.handle('q', () => new Promise((resolve) => (letGo = resolve)), { cancelGrace: 5 });
+    await queue.start();
+    await queue.enqueue('q', 1);
+    await until(() => letGo !== undefined);
+    queue.handle('q', (body) => void calls.push(body));
+    const stopping = queue.stop(round % 2 === 0 ? {} : { timeout: 5 }).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    if (round % 2 === 0) letGo();
+    await stopping;
+    await queue.start();
+    await queue.enqueue('q', 2);
+    await until(() => calls.includes(2));
+    await queue.close();
+  }
+  assert.deepEqual(failed, []);
+});
+
+test('of handlers that wait for their turn the last one is registered', async (t) => {
+  const queue = await broker(t);
+  const calls = [];
+  let letGo;
+  queue.handle('busy', () => new Promise((resolve) => (letGo = resolve)));
+  await queue.start();
+  await queue.enqueue('busy', 1);
+  await until(() => letGo !== undefined);
+  const stopping = queue.stop();
+  await until(() => queue.metrics().queues.busy.inFlight === 1);
+  for (const name of ['first', 'second', 'third']) queue.handle('q', () => void calls.push(name));
+  letGo();
+  await stopping;
+  await queue.start();
+  await queue.enqueue('q', 1);
+  assert.equal(await queue.waitIdle({ timeout: 10_000 }), true);
+  assert.deepEqual(calls, ['third']);
+});
+
+/** It waited for room that only the ack of its own message could make. */
+test('an enqueue inside a handler does not wait for room', async (t) => {
+  const queue = await broker(t, { capacity: 1, onFull: 'block', blockTimeout: 600_000 });
+  const codes = [];
+  queue.handle('q', async () => {
+    const asked = [queue.enqueue('r', 1), queue.enqueueMany('r', [1, 2])];
+    for (const one of asked) codes.push(await one.catch(({ code }) => code));
+  });
+  await queue.enqueue('q', 1);
+  const behind = queue.enqueue('q', 2);
+  await queue.start();
+  await until(() => codes.length === 4);
+  await behind;
+  assert.deepEqual(codes, ['FULL', 'FULL', 'FULL', 'FULL']);
 });
 
 test('what a handler would wait for itself for is a DEADLOCK', async (t) => {

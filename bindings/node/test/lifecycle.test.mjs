@@ -184,3 +184,82 @@ test('enqueues that are under way when the broker closes are answered', async (t
   const again = await broker(t, {}, path);
   assert.equal(again.recovery.messages, kept);
 });
+
+/**
+ * Beyond 256 calls that wait at once each was `INVALID`: a close too, which left the directory locked for good.
+ */
+test('any number of calls may wait, and a stop and a close do not wait for them', async (t) => {
+  const path = directory();
+  const queue = await broker(t, {}, path);
+  queue.handle('q', () => {});
+  await queue.enqueue('q', 1);
+  const idle = Array.from({ length: 400 }, () => queue.waitIdle({ timeout: 60_000 }));
+  const ends = Promise.allSettled(idle);
+  await queue.stop();
+  await queue.start();
+  assert.ok((await ends).every(({ value }) => value === true));
+  await queue.stop();
+  await queue.enqueue('q', 2);
+  const waiting = Array.from({ length: 400 }, () => queue.waitIdle());
+  const codes = Promise.all(waiting.map((idle) => idle.catch(({ code }) => code)));
+  await queue.close();
+  assert.ok((await codes).every((code) => code === 'CLOSED'));
+  await queue.close();
+  await (await broker(t, {}, path)).close();
+});
+
+test('a waitIdle that waits for others is over in its time', async (t) => {
+  const queue = await broker(t);
+  queue.handle('q', () => {});
+  await queue.enqueue('q', 1);
+  const others = Array.from({ length: 300 }, () => queue.waitIdle({ timeout: 500 }));
+  const began = performance.now();
+  assert.deepEqual(await Promise.all([...others, queue.waitIdle({ timeout: 500 })]), Array(301).fill(false));
+  assert.ok(performance.now() - began < 20_000);
+});
+
+// Waits until its signal is aborted.
+const untilAborted = (_, { signal }) => new Promise((resolve) => signal.addEventListener('abort', resolve));
+
+/** A close waited for a stop that was under way, and the time it was given ran from then on. */
+test('the time of a close runs from the call on', async (t) => {
+  const queue = await broker(t);
+  queue.handle('q', untilAborted);
+  await queue.start();
+  await queue.enqueue('q', 1);
+  await until(() => queue.metrics().inFlight === 1);
+  const calls = [queue.stop({ timeout: 600_000 }), queue.close({ timeout: 300_000 }), queue.close({ timeout: 0 })];
+  const ends = await Promise.all(calls.map((call) => call.then(String, (error) => error.code ?? error.stack)));
+  assert.equal(ends[2], 'TIMEOUT', ends.join());
+});
+
+/** The second close said what the first one had said. */
+test('a close of what was closed has nothing to say', async (t) => {
+  const queue = await broker(t);
+  queue.handle('q', untilAborted);
+  await queue.start();
+  await queue.enqueue('q', 1);
+  await until(() => queue.metrics().inFlight === 1);
+  await assert.rejects(queue.close({ timeout: 1 }), { code: 'TIMEOUT' });
+  await queue.close();
+});
+
+test('starts and stops come in the order of their calls', async (t) => {
+  const queue = await broker(t);
+  let calls = 0;
+  queue.handle('q', () => void calls++);
+  for (let i = 0; i < 20; i++) {
+    queue.start();
+    queue.stop();
+    queue.start();
+    const stopped = queue.stop();
+    queue.handle('other', () => {});
+    await stopped;
+    await queue.enqueue('q', i);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(calls, i);
+    queue.stop();
+    await queue.start();
+    await until(() => calls === i + 1);
+  }
+});

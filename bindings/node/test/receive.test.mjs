@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { broker, until } from './support.mjs';
+import { broker, directory, until } from './support.mjs';
 
 test('a receive waits for a message, and for no longer than it is told', async (t) => {
   const queue = await broker(t);
@@ -206,4 +206,52 @@ test('dead letters are listed, got, replayed and purged', async (t) => {
   assert.equal(await queue.deadLetters.purge({ queue: 'q' }), 0);
   assert.equal(await queue.deadLetters.replayAll(), 1);
   assert.equal(await queue.deadLetters.count(), 0);
+});
+
+/** It was taken for settled, and its message went to others though the lease had not ended. */
+test('a settle that the disk has no room for settles nothing', async (t) => {
+  const queue = await broker(t, { maxBytes: 786_432, segmentBytes: 65_536, durability: 'os' }, directory());
+  const body = Buffer.alloc(60_000);
+  await queue.enqueueMany('q', Array(4).fill(body));
+  const held = await queue.receiveMany('q', 4, { lease: 600_000 });
+  for (const delivery of held) for (let i = 0; i < 3; i++) delivery.enqueue('child', body);
+  const codes = [];
+  for (const delivery of held) codes.push(await delivery.ack().catch(({ code }) => code));
+  assert.ok(codes.includes('STORAGE_FULL'), codes.join());
+  for (const [i, delivery] of held.entries()) {
+    const isHeld = codes[i] === 'STORAGE_FULL';
+    assert.equal(delivery.settled, !isHeld);
+    await delivery.ack().then(assert.fail, ({ code }) => assert.equal(code, isHeld ? 'STORAGE_FULL' : 'STALE_LEASE'));
+  }
+  const { inFlight, released } = queue.metrics();
+  assert.deepEqual([inFlight, released], [codes.filter((code) => code === 'STORAGE_FULL').length, 0]);
+});
+
+/** It waited behind one that had been asked for before, and was refused when that had got something. */
+test('an invalid receive is refused at once, whoever waits', async (t) => {
+  const queue = await broker(t);
+  const waiting = queue.receive('q');
+  for (const bad of [
+    queue.receiveMany('q', 0),
+    queue.receiveMany('q', 10_001),
+    queue.receive('q', { lease: 0 }),
+    queue.receiveMany('q', 2, { timeout: 0, lease: 0 }),
+  ]) {
+    await assert.rejects(bad, { code: 'INVALID' });
+  }
+  await queue.enqueue('q', 1);
+  assert.equal((await waiting).body, 1);
+});
+
+/** A dead letter was read as if what is no UTF-8 were there as U+FFFD; and a delivery could not be shown as JSON. */
+test('what is not UTF-8 is never a body', async (t) => {
+  const queue = await broker(t);
+  const bytes = Buffer.from([0x22, 0xff, 0x22]);
+  await queue.enqueue('q', bytes, { contentType: 'application/json' });
+  const delivery = await queue.receive('q', { timeout: 0 });
+  const { id, token } = delivery;
+  assert.equal(JSON.stringify(delivery), `{"id":"${id}","queue":"q","attempt":1,"token":"${token}"}`);
+  await delivery.reject();
+  const [letter] = await queue.deadLetters.list();
+  assert.deepEqual(letter.body, bytes);
 });

@@ -51,3 +51,12 @@ export function program(source, ...args) {
     });
   });
 }
+
+// For a program: starts worker threads that run a source, and hears what they post.
+export const THREAD = `const thread = (source, workerData) =>
+  new threads.Worker(\`import('\${LIBRARY}').then(async (libmq) => {
+    const { parentPort: port, workerData } = require('node:worker_threads');
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    \${source}
+  })\`, { eval: true, execArgv: [], workerData });
+const heard = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));`;

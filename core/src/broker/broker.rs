@@ -202,12 +202,12 @@ impl Broker {
         super::stations::stop(&self.shared, timeout, interrupt)
     }
 
-    /// Takes no more messages for handlers, and writes what was settled, but waits for none that runs: for the bindings,
-    /// whose language is about to end. [`Broker::stop`] may follow, and does what is left.
+    /// Writes what handlers were answered, which else is written soon: for the bindings, whose language is about to end.
     #[doc(hidden)]
-    pub fn shut_handlers(&self) {
+    pub fn write_settled(&self) {
         if self.shared.check_open().is_ok() {
-            super::stations::shut(&self.shared);
+            // A failure poisons the journal, and everybody hears of it from there.
+            let _ = self.shared.engine.buffer.journal.write();
         }
     }
 
@@ -319,9 +319,28 @@ impl Broker {
         lease: impl Into<Option<Duration>>,
         interrupt: &Interrupt,
     ) -> Result<Vec<Delivery>> {
-        let shared = &self.shared;
-        shared.check_open()?;
-        if !shared.engine.buffer.state.queues.was_named(queue) {
+        let (shared, lease) = (&self.shared, lease.into().unwrap_or(LEASE));
+        self.check_receive(queue, max, lease)?;
+        let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        let queue = shared.engine.buffer.state.queues.named(queue)?;
+        let flights = shared.engine.receive(queue, max, end, lease, interrupt)?;
+        Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
+    }
+
+    /// Refuses what [`Broker::receive_batch`] would refuse, without taking anything: for the bindings, where a receive may
+    /// have to wait before it asks.
+    ///
+    /// # Errors
+    /// `INVALID`, `CLOSED`, `FORKED`.
+    #[doc(hidden)]
+    pub fn check_receive(
+        &self,
+        queue: &str,
+        max: usize,
+        lease: impl Into<Option<Duration>>,
+    ) -> Result<()> {
+        self.shared.check_open()?;
+        if !self.shared.engine.buffer.state.queues.was_named(queue) {
             check_queue_name(queue)?;
         }
         if !(1..=limits::RECEIVE_MAX).contains(&max) {
@@ -334,10 +353,7 @@ impl Broker {
         if lease.is_zero() || lease > limits::DURATION_MAX {
             return Err(Error::invalid("lease takes more than zero, up to ten years"));
         }
-        let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        let queue = shared.engine.buffer.state.queues.named(queue)?;
-        let flights = shared.engine.receive(queue, max, end, lease, interrupt)?;
-        Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
+        Ok(())
     }
 
     /// Ends the wait of the call that was given `interrupt`, now or when it comes to that.

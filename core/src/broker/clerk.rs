@@ -30,6 +30,7 @@ thread_local! {
 pub(super) type Done = Box<dyn FnOnce(Result<Receipt>) + Send>;
 
 /// What waits for the clerk.
+#[derive(Default)]
 pub(crate) struct Clerk {
     pile: Pile<Task>,
     /// Enqueues that have not begun, the one that is being tried included. Counted before they are on the pile.
@@ -98,12 +99,6 @@ impl Clerk {
     }
 }
 
-impl Default for Clerk {
-    fn default() -> Self {
-        Self { pile: Pile::new(), unbegun: AtomicUsize::new(0) }
-    }
-}
-
 impl Task {
     /// Waits for what it is about, and tells.
     fn run(self, shared: &Shared) {
@@ -143,6 +138,6 @@ pub(super) fn refuse_in_callback(call: &str) -> Result<()> {
 
 impl std::fmt::Debug for Clerk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Clerk({} tasks)", self.pile.len())
+        write!(f, "Clerk({:?})", self.pile)
     }
 }

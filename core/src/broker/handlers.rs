@@ -1,14 +1,17 @@
 //! Handlers: how functions become handlers, and what their threads are in the middle of.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use super::broker::Broker;
 use super::delivery::{Context, Delivery};
 use super::handler::{HandlerError, HandlerOptions};
 use super::inbox::{Crew, Inbox};
+use super::stations::{Patience, is_not_its_turn, register_station};
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Span, span};
+use crate::interrupt::Interrupt;
 use crate::sync::Arc;
 
 thread_local! {
@@ -99,31 +102,59 @@ impl Broker {
         hire: impl Fn(Worker) + Send + Sync + 'static,
     ) -> Result<()> {
         let hire = super::worker::hire(self.shared(), hire);
-        super::stations::register_station(
-            self.shared(),
-            queue,
-            options,
-            hire,
-            None,
-            !is_in_handler(),
-        )
-        .map(drop)
+        let patience = Patience::outside_of_handlers();
+        let station = register_station(self.shared(), queue, options, hire, None, patience)?;
+        station.map(drop).ok_or_else(|| is_not_its_turn("handle"))
     }
 
     /// Registers a queue's handler for the bindings whose language runs code on an event loop alone: the loop takes
     /// deliveries from the answer without ever waiting. `ring` is called when it is worth while to look, on any thread and
-    /// under the broker's locks; it must neither wait nor call the broker.
+    /// under the broker's locks; it must neither wait nor call the broker. None where it would have to wait for its turn,
+    /// since somebody registers, starts, stops or closes; then nothing has happened.
     ///
     /// # Errors
-    /// As [`Broker::handle`].
+    /// As [`Broker::handle`]; `DEADLOCK` where the queue has a handler, which the loop may run.
     #[doc(hidden)]
     pub fn handle_on_loop(
         &self,
         queue: &str,
         options: HandlerOptions,
         ring: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Inbox> {
-        self.handle_on(queue, options, false, ring, ())
+    ) -> Result<Option<Inbox>> {
+        self.handle_on(queue, options, Patience::None, ring, ())
+    }
+
+    /// As [`Broker::handle_on_loop`], but not called on the loop: whoever calls waits for its turn. None where that wait was
+    /// ended.
+    ///
+    /// # Errors
+    /// As [`Broker::handle_on_loop`].
+    #[doc(hidden)]
+    pub fn handle_on_loop_until(
+        &self,
+        queue: &str,
+        options: HandlerOptions,
+        interrupt: &Interrupt,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Option<Inbox>> {
+        self.handle_on(queue, options, Patience::Turn(interrupt), ring, ())
+    }
+
+    /// Ends handlers of a loop that goes, while others go on: takes nothing more for them, and waits for what they run;
+    /// after `timeout`, or when that is interrupted, it is cancelled with `shutdown`, and after its grace what is still held
+    /// is given back.
+    ///
+    /// # Errors
+    /// `TIMEOUT` if it had to cancel, ended all the same.
+    #[doc(hidden)]
+    pub fn retire_until(
+        &self,
+        inboxes: &[Arc<Inbox>],
+        timeout: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let stations: Vec<_> = inboxes.iter().map(|inbox| inbox.station()).collect();
+        super::stations::retire(self.shared(), &stations, timeout, interrupt)
     }
 
     /// As [`Broker::handle_on_loop`], but not called on the loop: whoever calls waits for the handler that is replaced.
@@ -137,7 +168,8 @@ impl Broker {
         options: HandlerOptions,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Inbox> {
-        self.handle_on(queue, options, !is_in_handler(), ring, ())
+        let inbox = self.handle_on(queue, options, Patience::outside_of_handlers(), ring, ())?;
+        inbox.ok_or_else(|| is_not_its_turn("handle"))
     }
 
     /// Runs a call as if this thread were running a handler: for the bindings, on the thread of a loop that runs some.
@@ -161,17 +193,19 @@ impl Broker {
         ring: impl Fn() + Send + Sync + 'static,
         kept: impl Send + Sync + 'static,
     ) -> Result<Inbox> {
-        self.handle_on(queue, options, may_wait && !is_in_handler(), ring, kept)
+        let patience = if may_wait { Patience::outside_of_handlers() } else { Patience::None };
+        let inbox = self.handle_on(queue, options, patience, ring, kept)?;
+        inbox.ok_or_else(|| is_not_its_turn("handle"))
     }
 
     fn handle_on(
         &self,
         queue: &str,
         options: HandlerOptions,
-        may_wait: bool,
+        patience: Patience<'_>,
         ring: impl Fn() + Send + Sync + 'static,
         kept: impl Send + Sync + 'static,
-    ) -> Result<Inbox> {
+    ) -> Result<Option<Inbox>> {
         let crew = Arc::new(Crew::new(ring));
         let (doorbell, hiring) = (crew.doorbell(), Arc::downgrade(&crew));
         let hire = Box::new(move |worker| {
@@ -181,15 +215,8 @@ impl Broker {
             }
         });
         let shared = self.shared();
-        let station = super::stations::register_station(
-            shared,
-            queue,
-            options,
-            hire,
-            Some(doorbell),
-            may_wait,
-        )?;
-        Ok(Inbox::new(Arc::downgrade(shared), station, crew))
+        let station = register_station(shared, queue, options, hire, Some(doorbell), patience)?;
+        Ok(station.map(|station| Inbox::new(Arc::downgrade(shared), station, crew)))
     }
 
     /// Whether a queue has a handler now.

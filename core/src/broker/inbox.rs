@@ -110,6 +110,10 @@ impl Inbox {
         drop(idle);
     }
 
+    pub(super) fn station(&self) -> Arc<Station> {
+        Arc::clone(&self.station)
+    }
+
     fn look(&self) -> Next {
         if forks() != self.forks {
             return Next::Nothing;

@@ -20,6 +20,24 @@ use crate::sync::{Arc, MutexGuard, lock};
 /// How long a stop waits for an end that was decided to be noted by whoever decided it.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// For what a registration waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience<'a> {
+    /// For nothing: in a handler, or on a loop.
+    None,
+    /// For its turn, until it is interrupted.
+    Turn(&'a Interrupt),
+    /// For its turn, and for the handler that it replaces.
+    Long,
+}
+
+impl Patience<'_> {
+    /// That of a call which may wait, but not in a handler.
+    pub(crate) fn outside_of_handlers() -> Self {
+        if is_in_handler() { Self::None } else { Self::Long }
+    }
+}
+
 /// Registers a queue's handler that runs on our own threads; `run` settles the delivery, or sees to it, and answers what
 /// has still to be written.
 pub(crate) fn register(
@@ -35,26 +53,34 @@ pub(crate) fn register(
         None => None,
     });
     let hire = on_own_threads(queue, handle);
-    register_station(shared, queue, options, hire, None, !is_in_handler()).map(drop)
+    let patience = Patience::outside_of_handlers();
+    let station = register_station(shared, queue, options, hire, None, patience)?;
+    station.map(drop).ok_or_else(|| is_not_its_turn("handle"))
 }
 
-/// Registers a queue's handler, whose workers are handed to `hire`; `doorbell` is of the loop that they are on, if so. One
-/// that is to be replaced is waited for if `may_wait`, else that is `DEADLOCK`.
+/// Registers a queue's handler, whose workers are handed to `hire`; `doorbell` is of the loop that they are on, if so. None
+/// where it is not its turn and it does not wait for that. One that would be replaced and is not waited for is `DEADLOCK`.
 pub(crate) fn register_station(
     shared: &Arc<Shared>,
     queue: &str,
     options: HandlerOptions,
     hire: Box<Hire>,
     doorbell: Option<Arc<Doorbell>>,
-    may_wait: bool,
-) -> Result<Arc<Station>> {
+    patience: Patience<'_>,
+) -> Result<Option<Arc<Station>>> {
     shared.check_open()?;
     check_queue_name(queue)?;
     let settings = options.settle(&shared.options)?;
     let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
-    let _turn = turn(shared, "handle", may_wait)?;
+    let turn = match patience {
+        Patience::None => Turn::now(shared),
+        Patience::Turn(interrupt) => Turn::by(shared, None, interrupt),
+        Patience::Long => Some(Turn::wait(shared)),
+    };
+    let Some(_turn) = turn else { return Ok(None) };
     shared.check_open()?;
-    if !may_wait && lock(&shared.engine.stations).contains_key(&queue.number) {
+    let replaces = matches!(patience, Patience::Long);
+    if !replaces && lock(&shared.engine.stations).contains_key(&queue.number) {
         return Err(Error::new(
             ErrorKind::Deadlock,
             format!(
@@ -69,7 +95,8 @@ pub(crate) fn register_station(
     if let Some(before) = before {
         before.shut();
         if !wait_until(shared, None, || is_hurried(shared), || before.has_left()) {
-            cut_off(shared, std::slice::from_ref(&before), &Interrupt::new());
+            let all = !shared.engine.running.load(Ordering::Acquire);
+            cut_off(shared, std::slice::from_ref(&before), all, &Interrupt::new());
         }
         before.drop_handler();
     }
@@ -77,12 +104,38 @@ pub(crate) fn register_station(
         station.open(&shared.engine);
     }
     shared.engine.buffer.state.rest.ring_if_heard();
-    Ok(station)
+    Ok(Some(station))
 }
 
 /// Takes a handler away whose loop has ended: nothing more is taken for it, and the queue is without a handler, unless it
 /// has another one by now.
 pub(crate) fn withdraw(shared: &Shared, station: &Arc<Station>) {
+    take_out(shared, station);
+    station.drop_handler();
+    shared.engine.buffer.state.rest.ring_if_heard();
+}
+
+/// Takes handlers away whose loop goes, and waits for what they run as a stop does.
+pub(crate) fn retire(
+    shared: &Shared,
+    leaving: &[Arc<Station>],
+    timeout: Duration,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let end = Instant::now().checked_add(timeout);
+    leaving.iter().for_each(|station| take_out(shared, station));
+    let is_over = || interrupt.is_set() || is_hurried(shared);
+    let have_left = || leaving.iter().all(|station| station.has_left());
+    let in_time = wait_until(shared, end, is_over, have_left);
+    if !in_time {
+        cut_off(shared, leaving, false, interrupt);
+    }
+    leaving.iter().for_each(|station| withdraw(shared, station));
+    if in_time { Ok(()) } else { Err(had_to_cancel("closed")) }
+}
+
+/// Has nothing more taken for a handler that is its queue's no more; no start will open it again.
+fn take_out(shared: &Shared, station: &Arc<Station>) {
     let number = station.queue.number;
     let mut stations = lock(&shared.engine.stations);
     if stations.get(&number).is_some_and(|current| Arc::ptr_eq(current, station)) {
@@ -91,8 +144,6 @@ pub(crate) fn withdraw(shared: &Shared, station: &Arc<Station>) {
     }
     drop(stations);
     station.shut();
-    station.drop_handler();
-    shared.engine.buffer.state.rest.ring_if_heard();
 }
 
 /// Sets how many of a queue's handler run at once.
@@ -114,7 +165,8 @@ pub(crate) fn scale(shared: &Shared, queue: &str, most: u32) -> Result<()> {
 
 /// Starts all handlers.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<()> {
-    let _turn = turn(shared, "start", !is_in_handler())?;
+    let turn = if is_in_handler() { Turn::now(shared) } else { Some(Turn::wait(shared)) };
+    let _turn = turn.ok_or_else(|| is_not_its_turn("start"))?;
     shared.check_open()?;
     if !shared.engine.running.swap(true, Ordering::AcqRel) {
         for station in stations(shared) {
@@ -130,13 +182,6 @@ pub(crate) fn stop(shared: &Shared, timeout: Duration, interrupt: &Interrupt) ->
     let (_turn, mut in_time) = turn_by(shared, end, interrupt);
     in_time &= stop_in_turn(shared, end, interrupt);
     if in_time { Ok(()) } else { Err(had_to_cancel("stopped")) }
-}
-
-/// Takes no more messages, and writes what was settled.
-pub(crate) fn shut(shared: &Shared) {
-    stations(shared).iter().for_each(|station| station.shut());
-    // A failure poisons the journal, and everybody hears of it from there.
-    let _ = shared.engine.buffer.journal.write();
 }
 
 /// Answers whether the handlers came to an end by themselves.
@@ -155,23 +200,22 @@ fn stop_in_turn(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) ->
     if in_time {
         stations.iter().for_each(|station| station.join());
     } else {
-        cut_off(shared, &stations, interrupt);
+        cut_off(shared, &stations, true, interrupt);
     }
     in_time
 }
 
-/// Cancels the handlers that run, and takes what they still hold when their grace is over. With them those that were
-/// replaced and have deferred their deliveries: whoever replaces one waits for no more than its calls, and cancels no
-/// other's. An interrupt that is urgent ends the grace.
-fn cut_off(shared: &Shared, stations: &[Arc<Station>], interrupt: &Interrupt) {
+/// Cancels what handlers run, and takes what they still hold when their grace is over. With `all` that of those, too, that
+/// were replaced and have deferred their deliveries: whoever replaces one waits for no more than its calls, and cancels
+/// no other's. An interrupt that is urgent ends the grace.
+fn cut_off(shared: &Shared, stations: &[Arc<Station>], all: bool, interrupt: &Interrupt) {
     let engine = &shared.engine;
     engine.cut_offs.fetch_add(1, Ordering::Relaxed);
-    let stops = !engine.running.load(Ordering::Acquire);
     let flights = || {
         let mut flights = engine.handler_flights();
         flights.retain(|flight| {
             let of_these = |station| stations.iter().any(|these| Arc::ptr_eq(these, station));
-            stops || flight.station.as_ref().is_some_and(of_these)
+            all || flight.station.as_ref().is_some_and(of_these)
         });
         flights
     };
@@ -242,17 +286,12 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     ended.and(answer(in_time))
 }
 
-/// Waits for one's turn; a handler, and a loop that runs them, does not: whoever has the turn may be waiting for it to end.
-fn turn<'a>(shared: &'a Shared, call: &str, may_wait: bool) -> Result<Turn<'a>> {
-    if may_wait {
-        return Ok(Turn::wait(shared));
-    }
-    Turn::now(shared).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Deadlock,
-            format!("{call} inside a handler would wait for a stop that may be waiting for it"),
-        )
-    })
+/// What a handler is answered that does not wait for its turn: whoever has it may be waiting for the handler to end.
+pub(crate) fn is_not_its_turn(call: &str) -> Error {
+    Error::new(
+        ErrorKind::Deadlock,
+        format!("{call} inside a handler would wait for a stop that may be waiting for it"),
+    )
 }
 
 /// Waits for one's turn to stop handlers. When the time for that is over before it has come, they are cancelled all the
@@ -264,17 +303,7 @@ fn turn_by<'a>(
     interrupt: &Interrupt,
 ) -> (Turn<'a>, bool) {
     let engine = &shared.engine;
-    let mut turn = None;
-    wait_until(
-        shared,
-        end,
-        || interrupt.is_set(),
-        || {
-            turn = Turn::now(shared);
-            turn.is_some()
-        },
-    );
-    if let Some(turn) = turn {
+    if let Some(turn) = Turn::by(shared, end, interrupt) {
         return (turn, true);
     }
     let cut_offs = engine.cut_offs.load(Ordering::Relaxed);
@@ -311,6 +340,17 @@ impl<'a> Turn<'a> {
             Err(TryLockError::WouldBlock) => return None,
         };
         Some(Self { shared, guard: Some(guard) })
+    }
+
+    /// Waits for it until then, or until that is interrupted.
+    fn by(shared: &'a Shared, end: Option<Instant>, interrupt: &Interrupt) -> Option<Self> {
+        let mut turn = None;
+        let is_over = || interrupt.is_set();
+        wait_until(shared, end, is_over, || {
+            turn = Self::now(shared);
+            turn.is_some()
+        });
+        turn
     }
 }
 

@@ -94,7 +94,11 @@ pub(crate) fn free<H: Handle>(handle: *const H) {
 
 /// Drops what a handle was of: if nobody else has it any more, that ends a broker or gives a delivery back.
 fn let_go<V>(value: V) {
-    let _ = guarded(|| Ok(drop(value)), || {});
+    let ended = || {
+        drop(value);
+        Ok(())
+    };
+    let _ = guarded(ended, || {});
 }
 
 /// Runs `work`, and answers `PANIC` for a panic.

@@ -206,7 +206,6 @@ impl Delivery {
 
     /// As [`Delivery::poison`], for who has not got the delivery any more by then.
     #[doc(hidden)]
-    #[must_use]
     pub fn poisoner(&self) -> impl FnOnce(&str) + use<> {
         let shared = Arc::clone(&self.shared);
         move |why| shared.poison(why)

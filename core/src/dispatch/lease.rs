@@ -244,12 +244,11 @@ mod tests {
 
     #[test]
     fn who_sleeps_in_a_lease_wakes_when_it_is_cancelled_or_over() {
-        let ends: [(fn(&Lease), bool); 3] = [
-            (|lease| lease.end(Some(CancelReason::LeaseLost)), true),
-            (|lease| _ = lease.cancel(CancelReason::Cancelled, at(20)), true),
-            // One that was settled slept on.
-            (|lease| lease.end(None), false),
-        ];
+        let lost = |lease: &Lease| lease.end(Some(CancelReason::LeaseLost));
+        let cancelled = |lease: &Lease| _ = lease.cancel(CancelReason::Cancelled, at(20));
+        // Who slept in one that was settled slept on.
+        let settled = |lease: &Lease| lease.end(None);
+        let ends = [(&lost as &dyn Fn(&Lease), true), (&cancelled, true), (&settled, false)];
         for (end, is_cancelled) in ends {
             let lease = Lease::until(at(10));
             let began = Instant::now();

@@ -6,13 +6,14 @@
 //! - [`damage`]: bits, lengths and sectors of small directories, and whole files.
 //! - [`missing`]: segments that others name.
 //! - [`errors`]: each call to the disk fails.
-//! - [`regressions`]: what all that has found, and what it is too coarse for.
+//! - [`regressions`], [`full_disk`]: what all that has found, and what it is too coarse for.
 //!
 //! `LIBMQ_CRASH=full` runs all of what the default run samples. A failure prints what to set to run it alone.
 
 mod copies;
 mod damage;
 mod errors;
+mod full_disk;
 mod missing;
 mod model;
 mod order;
@@ -21,4 +22,5 @@ mod regressions;
 mod run;
 mod verdict;
 mod view;
+mod waiting;
 mod workloads;

@@ -75,7 +75,7 @@ impl HandlerOptions {
     }
 
     /// Fills in the broker's defaults and refuses what is out of range, naming the option.
-    pub(crate) fn settle(self, broker: &Options) -> Result<HandlerSettings> {
+    pub(crate) fn resolve(self, broker: &Options) -> Result<HandlerSettings> {
         let max_parallelism = self.max_parallelism.unwrap_or(1);
         let min_parallelism = self.min_parallelism.unwrap_or(1);
         let settings = HandlerSettings {

@@ -63,13 +63,13 @@ impl Delivery {
     /// The body, as it was enqueued.
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        self.flight.entry().map_or(&[], |entry| entry.body)
+        self.flight.body()
     }
 
     /// What the body is; `application/octet-stream` unless said otherwise.
     #[must_use]
     pub fn content_type(&self) -> &str {
-        self.flight.entry().and_then(|entry| entry.content_type).unwrap_or(DEFAULT_CONTENT_TYPE)
+        self.flight.content_type().unwrap_or(DEFAULT_CONTENT_TYPE)
     }
 
     /// The id that follows the work from message to message.

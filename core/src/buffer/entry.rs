@@ -197,6 +197,26 @@ impl<'a> MessageEntry<'a> {
         Some(Self { head, queue, key, correlation_id, content_type, group, headers, body })
     }
 
+    /// Its content type, without the rest.
+    pub(crate) fn content_type(bytes: &'a [u8]) -> Option<&'a str> {
+        let mut reader = Reader::new(bytes);
+        let head = MessageHead::decode(&mut reader)?;
+        let before = [head.queue_len.into(), head.key_len, head.correlation_len];
+        reader.bytes(before.into_iter().map(usize::from).sum())?;
+        (head.type_len > 0).then(|| reader.text(head.type_len.into()))?
+    }
+
+    /// Its body, without the rest.
+    pub(crate) fn body(bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let mut reader = Reader::new(bytes);
+        let head = MessageHead::decode(&mut reader)?;
+        let MessageHead { key_len, correlation_len, type_len, group_len, .. } = head;
+        let texts = [head.queue_len.into(), key_len, correlation_len, type_len, group_len];
+        reader.bytes(texts.into_iter().map(usize::from).sum())?;
+        reader.bytes(usize::try_from(head.headers_len).ok()?)?;
+        Some(reader.rest())
+    }
+
     /// Its `dedup_window`, without the rest.
     pub(crate) fn window(bytes: &[u8]) -> Duration {
         MessageHead::decode(&mut Reader::new(bytes)).map_or(Duration::ZERO, |head| head.window)
@@ -572,6 +592,13 @@ mod tests {
         assert_eq!(entry.head.expires, Some(Moment(9)));
         assert_eq!(entry.head.window, Duration::from_secs(1));
         assert_eq!((entry.head.id, entry.head.attempts, entry.head.crashes), (5, 8, 1));
+        for end in 0..=bytes.len() {
+            let (bytes, entry) = (&bytes[..end], MessageEntry::decode(&bytes[..end]));
+            assert_eq!(MessageEntry::body(bytes), entry.map(|entry| entry.body));
+            if let Some(entry) = entry {
+                assert_eq!(MessageEntry::content_type(bytes), entry.content_type);
+            }
+        }
     }
 
     #[test]

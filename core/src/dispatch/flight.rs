@@ -30,6 +30,15 @@ impl Flight {
         if self.taken.has_key() { MessageEntry::window(&self.content) } else { Duration::ZERO }
     }
 
+    /// The message's body, and nothing of the rest: what every handler asks for.
+    pub(crate) fn body(&self) -> &[u8] {
+        MessageEntry::body(&self.content).unwrap_or_default()
+    }
+
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        MessageEntry::content_type(&self.content)
+    }
+
     /// The message; none if its bytes make no sense, which the log's checksums exclude.
     pub(crate) fn entry(&self) -> Option<MessageEntry<'_>> {
         MessageEntry::decode(&self.content)

@@ -98,6 +98,13 @@ impl Inbox {
         end.map(drop)
     }
 
+    /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.
+    pub fn poison(&self, why: &str) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.poison(why);
+        }
+    }
+
     /// Takes nothing more, and has those leave that run no handler: whoever stops the broker waits for them. It goes on ringing
     /// for those that do. To be asked again whenever it has rung.
     pub fn retire(&self) {

@@ -79,6 +79,13 @@ impl Worker {
         }
     }
 
+    /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.
+    pub fn poison(&self, why: &str) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.poison(why);
+        }
+    }
+
     /// This thread runs no handler any more; unless the worker ran on another one.
     fn leave_handler(&mut self) {
         if self.thread.take() == Some(std::thread::current().id()) {

@@ -6,7 +6,7 @@ use pyo3::types::PyTuple;
 use crate::error::OrRaise;
 use crate::values::{duration, number};
 
-/// The wait before a retry, made by `exponential`, `fixed` or `steps`.
+/// How long a message waits before it is tried again, made by `exponential`, `fixed` or `steps`. Immutable.
 #[pyclass(frozen, eq, module = "libmq")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Backoff {
@@ -16,9 +16,17 @@ pub(crate) struct Backoff {
 
 #[pymethods]
 impl Backoff {
-    /// `base * factor ** n` seconds for the n-th retry, at most `cap`.
+    /// `base * factor ** n` for the n-th retry, at most `cap`.
+    ///
+    /// `factor` goes from 1 to 1,000. `jitter` j makes a wait of d uniform from `(1 - j) * d` to d, and goes from 0 to
+    /// 1.
+    ///
+    /// Raises InvalidError out of range, TypeError.
     #[staticmethod]
-    #[pyo3(signature = (base=None, factor=None, cap=None, jitter=None))]
+    #[pyo3(
+        signature = (base=None, factor=None, cap=None, jitter=None),
+        text_signature = "(base=1, factor=2, cap=600, jitter=1)"
+    )]
     fn exponential(
         py: Python<'_>,
         base: Option<&Bound<'_, PyAny>>,
@@ -30,8 +38,8 @@ impl Backoff {
             value.map_or(Ok(std::time::Duration::from_secs(default)), |value| duration(name, value))
         };
         let (base, cap) = (seconds("base", base, 1)?, seconds("cap", cap, 600)?);
-        let factor = factor.map_or(Ok(2.0), |value| number("factor", value))?;
-        let jitter = jitter.map_or(Ok(1.0), |value| number("jitter", value))?;
+        let factor = factor.map_or(Ok(2.0), |value| number("factor", value, 1.0..=1000.0))?;
+        let jitter = jitter.map_or(Ok(1.0), |value| number("jitter", value, 0.0..=1.0))?;
         let shown = format!(
             "exponential(base={}, factor={factor}, cap={}, jitter={jitter})",
             base.as_secs_f64(),
@@ -40,7 +48,7 @@ impl Backoff {
         Self::checked(py, libmq::Backoff::exponential(base, factor, cap, jitter), shown)
     }
 
-    /// Always the same wait, without jitter.
+    /// Always the same wait, without jitter. Raises InvalidError above ten years, TypeError.
     #[staticmethod]
     fn fixed(delay: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = delay.py();
@@ -49,7 +57,9 @@ impl Backoff {
         Self::checked(py, libmq::Backoff::fixed(delay), shown)
     }
 
-    /// One wait after another, and after the last, the last; without jitter.
+    /// One wait after another, and after the last, the last; without jitter. 1 to 1,000 of them.
+    ///
+    /// Raises InvalidError out of range, TypeError.
     #[staticmethod]
     #[pyo3(signature = (*delays))]
     fn steps(delays: &Bound<'_, PyTuple>) -> PyResult<Self> {

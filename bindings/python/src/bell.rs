@@ -36,6 +36,6 @@ impl Bell {
             let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
             drop(self.wakes.wait_while(rung, |rung| !*rung));
         };
-        attended(py, until_rung, || self.ring()).map(|_| ())
+        attended(py, until_rung, || self.ring())
     }
 }

@@ -1,51 +1,49 @@
 //! The broker: what the package's own class is built on.
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use libmq::{ErrorKind, Event, Interrupt, limits};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use libmq::{ErrorKind, Event, limits};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
+use pyo3::types::PyDict;
 
+use crate::apart::Apart;
 use crate::body::Body;
-use crate::calling::call;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::Delivery;
-use crate::error::{OrRaise, exception, invalid, wrong_type};
+use crate::entering::{caught, entered};
+use crate::error::{OrRaise, exception};
 use crate::hiring::{Foreman, Order};
 use crate::inbox::Inbox;
+use crate::interrupt::Interrupt;
+use crate::items::Items;
 use crate::leaving::Waits;
 use crate::listener::{Listener, Told};
 use crate::message::Message;
 use crate::metrics;
+use crate::opening::open;
 use crate::options::{self, BrokerOptions};
 use crate::receipt::Receipt;
 use crate::said::Said;
 use crate::tray::{News, Piles, Tray, serves};
-use crate::values::{duration, path as path_of, text, whole};
-use crate::waiting::{answered, attended, pause, waiting};
+use crate::values::{IDS, duration, path as path_of, text, whole};
+use crate::waiting::waiting;
 use crate::watch::Watch;
 
-/// How soon a held directory is tried again: at first, and at most.
-const RETRY_FIRST: Duration = Duration::from_millis(5);
-const RETRY_MAX: Duration = Duration::from_millis(50);
-
-/// An open broker, as far as it is not Python.
+/// What `libmq.Broker` is built on.
 #[pyclass(frozen, subclass, weakref, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Broker {
-    inner: libmq::Broker,
+    inner: Apart<libmq::Broker>,
     /// An enqueue may wait for room.
     blocks: bool,
     waits: Arc<Waits>,
     hiring: Sender<Order>,
     foreman: Mutex<Option<Foreman>>,
     piles: Piles,
-    telling: Option<Sender<Told>>,
+    told: Option<Arc<Told>>,
     listener: Mutex<Option<Listener>>,
     forks: u32,
 }
@@ -56,13 +54,12 @@ impl Broker {
     fn new(py: Python<'_>, path: &Bound<'_, PyAny>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let path = path_of(path)?;
         let mut options = BrokerOptions::of(options)?;
-        let (telling, listener) = options.listens.then(Listener::new).unzip();
-        if let Some(telling) = telling.clone() {
-            // A listener that has left is told nothing.
-            let tell = move |event: &Event| _ = telling.send(Some(event.clone()));
-            options.core = options.core.log(tell);
+        let told = options.listens.then(Arc::<Told>::default);
+        if let Some(told) = told.clone() {
+            options.core = options.core.log(move |event: &Event| told.put(event));
         }
-        let inner = open(py, &path, &options)?;
+        let listener = Mutex::new(told.clone().map(Listener::new));
+        let inner = Apart::new(open(py, &path, &options)?);
         let (hiring, foreman) = Foreman::new();
         let foreman = Mutex::new(Some(foreman));
         Ok(Self {
@@ -72,13 +69,40 @@ impl Broker {
             hiring,
             foreman,
             piles: Piles::default(),
-            telling,
-            listener: Mutex::new(listener),
+            told,
+            listener,
             forks: libmq::storage::forks(),
         })
     }
 
     /// Enqueues a message, and returns when it has reached its durability.
+    ///
+    /// Durations are seconds or timedeltas, up to ten years. None is the default.
+    ///
+    /// Args:
+    ///     queue: 1 to 128 of `A-Z a-z 0-9 . _ -`. It exists from its first use.
+    ///     body: Bytes travel as they are; anything else as JSON, dataclasses as objects.
+    ///     dedup_key: Makes the message one of its kind in its queue; 1 to 256 bytes of UTF-8, no control characters,
+    ///         as every text here.
+    ///     dedup: What happens when the key is taken: "replace" (default) the waiting message, or "keep" it.
+    ///     dedup_window: How long after its ack the message still guards its key against "keep". Default 0.
+    ///     correlation_id: Follows the work from message to message; `ctx.enqueue` inherits it.
+    ///     headers: At most 64; names of 1 to 64 `A-Z a-z 0-9 . _ -`, values up to 4 KiB without NUL, CR and LF.
+    ///     content_type: Default `application/octet-stream` for bytes, `application/json` for anything else.
+    ///     delay: Not before this much time has passed. Excludes `run_at`.
+    ///     run_at: Not before this moment, a datetime with a time zone; in the past means now.
+    ///     expires_in: No attempt begins after this time: never attempted it is dropped, else it is a dead letter
+    ///         `expired`. Beyond `delay` or `run_at`. Default never.
+    ///     priority: 0 to 9, higher first. Default 0.
+    ///     group: One message of a group at a time, in order; 1 to 256 bytes. Default none.
+    ///     durability: "sync" or "os" for this message. Default the broker's.
+    ///
+    /// Raises:
+    ///     FullError: `capacity` messages are live; with `on_full="block"` only after `block_timeout`.
+    ///     TooLargeError: Body and headers are beyond `max_message_bytes`.
+    ///     StorageFullError: The disk has no room.
+    ///     InvalidError, ClosedError, ForkedError, TypeError; Error with `UNSUPPORTED`. All of these: not enqueued.
+    ///     PoisonedError: Unknown; the next open tells. So it is after a KeyboardInterrupt.
     #[pyo3(signature = (queue, body, *, dedup_key=None, dedup=None, dedup_window=None, correlation_id=None, headers=None,
         content_type=None, delay=None, run_at=None, expires_in=None, priority=None, group=None, durability=None))]
     #[expect(clippy::too_many_arguments, reason = "the options of the contract")]
@@ -122,10 +146,12 @@ impl Broker {
                 || exception(py, &libmq::Error::new(ErrorKind::Closed, "the broker is closed"));
             return receipts.into_iter().next().ok_or_else(closed);
         }
-        Ok(py.detach(|| self.inner.enqueue(message)).or_raise(py)?.into())
+        Ok(entered(py, &*self.inner, || self.inner.enqueue(message))?.into())
     }
 
-    /// Enqueues bodies, or messages with options of their own: all or none, with one commit.
+    /// Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
+    ///
+    /// At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`.
     fn enqueue_many(
         &self,
         py: Python<'_>,
@@ -135,33 +161,20 @@ impl Broker {
         let queue = text("queue", queue)?;
         // A batch of nothing names a queue all the same.
         self.inner.check_queue(queue).or_raise(py)?;
-        // Each would be taken apart into what nobody meant.
-        if items.is_instance_of::<PyString>()
-            || items.is_instance_of::<PyBytes>()
-            || items.is_instance_of::<PyByteArray>()
-            || items.is_instance_of::<PyDict>()
-        {
-            return Err(wrong_type("items", "a list of bodies and messages", items));
-        }
-        let items: Vec<Bound<'_, PyAny>> = call(&py.get_type::<PyList>(), (items,))?.extract()?;
-        let mut parts = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            let (body, said) = match item.cast::<Message>() {
-                Ok(message) => (message.get().body(py), message.get().said(py)),
-                Err(_) => (item, Said::default()),
-            };
-            parts.push((Body::of(body).map_err(|error| of_item(py, index, error))?, said));
-        }
-        let mut messages = Vec::with_capacity(parts.len());
-        for (index, (body, said)) in parts.iter().enumerate() {
-            let message = said.message(py, queue, body);
-            messages.push(message.map_err(|error| of_item(py, index, error))?);
-        }
+        let items = Items::of(items)?;
+        let parts = items.parts(py)?;
+        let messages = parts.messages(py, queue)?;
         self.enqueue_all(py, &messages)
     }
 
-    /// Takes the next message of a queue, waiting for one at most for `timeout` seconds: None for ever, 0 looks once. It
-    /// is held for `lease` seconds, 30 unless said otherwise, which is not renewed by itself.
+    /// Takes the next message of a queue, waiting for one at most for `timeout`: None for ever, 0 looks once.
+    ///
+    /// It is held for `lease`, default 30 s, which is not renewed by itself. None if nothing came. Works before
+    /// `start`.
+    ///
+    /// Raises InvalidError out of range, as above ten years; ClosedError, also for a thread that waits when the program
+    /// ends; ForkedError, PoisonedError, TypeError; StorageFullError where there is no room to note what is in flight;
+    /// CorruptError, or Error with `IO`, where the message cannot be read. All of these: nothing was taken.
     #[pyo3(signature = (queue, timeout=None, lease=None))]
     fn receive(
         &self,
@@ -176,7 +189,9 @@ impl Broker {
             .transpose()
     }
 
-    /// Takes up to `max` messages that are there, waiting for the first one as `receive` does.
+    /// Takes up to `max` (1 to 10,000) messages that are there, waiting for the first one as `receive` does.
+    ///
+    /// Empty if nothing came. Raises as `receive`.
     #[pyo3(signature = (queue, max, timeout=None, lease=None))]
     fn receive_many(
         &self,
@@ -186,8 +201,13 @@ impl Broker {
         timeout: Option<&Bound<'_, PyAny>>,
         lease: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Vec<Py<Delivery>>> {
-        let deliveries =
-            self.take(py, text("queue", queue)?, whole("max", max)?, timeout, lease)?;
+        let deliveries = self.take(
+            py,
+            text("queue", queue)?,
+            whole("max", max, 1..=limits::RECEIVE_MAX)?,
+            timeout,
+            lease,
+        )?;
         deliveries.into_iter().map(|delivery| made(py, delivery)).collect()
     }
 
@@ -207,7 +227,7 @@ impl Broker {
             let _ = hiring.send(Order::Hire(number, worker));
         };
         let handle = || self.inner.handle_on_threads(queue, options, hire);
-        py.detach(|| self.called(on_loop, handle)).or_raise(py)
+        entered(py, &*self.inner, || self.called(on_loop, handle))
     }
 
     /// Has the queue's messages handled by a loop, which is told in its tray when there is something to take.
@@ -224,7 +244,7 @@ impl Broker {
         let pile = tray.pile();
         let ring = move || pile.put(News::Rung(number));
         let handle = || self.inner.handle_on_another_loop(queue, options, ring);
-        py.detach(|| self.called(on_loop, handle)).or_raise(py).map(Inbox::new)
+        entered(py, &*self.inner, || self.called(on_loop, handle)).map(Inbox::new)
     }
 
     /// Tells the loop in its tray when the queue may have got a message.
@@ -238,7 +258,7 @@ impl Broker {
         let queue = text("queue", queue)?;
         let pile = tray.pile();
         let ring = move || pile.put(News::Rung(number));
-        py.detach(|| self.inner.watch(queue, ring)).or_raise(py).map(Watch::new)
+        entered(py, &*self.inner, || self.inner.watch(queue, ring)).map(Watch::new)
     }
 
     /// Enqueues a message without waiting for anything; the loop is told in its tray what became of it.
@@ -256,7 +276,7 @@ impl Broker {
         let pile = tray.pile();
         let done = move |receipt| pile.put(News::Done(number, receipt));
         let begin = || self.inner.enqueue_then(message, done);
-        py.detach(|| self.called(in_handler, begin)).or_raise(py)
+        entered(py, &*self.inner, || self.called(in_handler, begin))
     }
 
     /// Has a tray told when the broker is closed, or the program ends.
@@ -277,45 +297,41 @@ impl Broker {
     /// There is nobody left who would start threads for workers, and nothing left to tell.
     fn _dismiss(&self) {
         let _ = self.hiring.send(Order::Leave);
-        if let Some(telling) = &self.telling {
-            let _ = telling.send(None);
+        if let Some(told) = &self.told {
+            told.close();
         }
         self.piles.gone();
     }
 
     /// Starts to call handlers. Started already: nothing.
+    ///
+    /// Raises ClosedError, ForkedError; Error with `DEADLOCK` in a handler while another thread starts, stops or
+    /// closes.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.inner.start()).or_raise(py)
+        entered(py, &*self.inner, || self.inner.start())
     }
 
-    /// An urgent one gives no grace once a signal ends it; with `now` nobody gets any.
-    #[pyo3(signature = (timeout, urgent=false, now=false))]
+    /// Stops; its time is over when it is interrupted, and the second time their grace.
     fn _stop(
         &self,
         py: Python<'_>,
         timeout: &Bound<'_, PyAny>,
-        urgent: bool,
-        now: bool,
+        interrupt: &Interrupt,
     ) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        self.waits.stop(|interrupt| {
-            let hurry = || {
-                self.inner.interrupt(interrupt);
-                if urgent || now {
-                    self.inner.interrupt(interrupt);
-                }
-            };
-            if now {
-                hurry();
-            }
-            let stop = || self.inner.stop_until(timeout, interrupt);
-            answered(py, &self.inner, attended(py, stop, hurry)?)
-        })
+        self.ending(py, interrupt, |interrupt| self.inner.stop_until(timeout, interrupt))
     }
 
-    fn _close(&self, py: Python<'_>, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Closes; interrupted as `_stop`.
+    fn _close(
+        &self,
+        py: Python<'_>,
+        timeout: &Bound<'_, PyAny>,
+        interrupt: &Interrupt,
+    ) -> PyResult<()> {
         let timeout = duration("timeout", timeout)?;
-        let closed = self.ending(py, |interrupt| self.inner.close_until(timeout, interrupt));
+        let close = |interrupt: &_| self.inner.close_until(timeout, interrupt);
+        let closed = self.ending(py, interrupt, close);
         // It may have closed all the same.
         if self._is_closed() {
             self._dismiss();
@@ -323,85 +339,113 @@ impl Broker {
         closed
     }
 
-    /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
-    /// whether that was so within `timeout` seconds, None for ever.
+    /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending.
+    ///
+    /// Answers whether that was so within `timeout`, None for ever. Raises InvalidError above ten years, ClosedError,
+    /// ForkedError, TypeError; PoisonedError where it never will be; Error with `DEADLOCK` in a handler.
     #[pyo3(signature = (timeout=None))]
     fn wait_idle(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
-        let idle = py
-            .detach(|| self.inner.wait_idle_until(timeout, &Interrupt::at_once()))
-            .or_raise(py)?;
-        if idle || timeout == Some(Duration::ZERO) {
-            return Ok(idle);
-        }
-        let call = |interrupt: &Interrupt| self.inner.wait_idle_until(timeout, interrupt);
-        self.wait(py, call, |idle| *idle)?.ok_or_else(|| program_ends(py))
+        self.rest(py, timeout, &Arc::default())
     }
 
-    /// Takes a snapshot now.
+    /// Waits until there is nothing to do, or it is interrupted.
+    fn _wait_idle(&self, py: Python<'_>, interrupt: &Interrupt) -> PyResult<bool> {
+        self.rest(py, None, interrupt.inner())
+    }
+
+    /// Takes a snapshot now, and returns when it is durable. Ctrl-C is heard then.
+    ///
+    /// Raises StorageFullError, PoisonedError, ClosedError, ForkedError; Error with `IO`.
     fn snapshot(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.inner.snapshot()).or_raise(py)
+        entered(py, &*self.inner, || self.inner.snapshot())
     }
 
-    /// Writes a copy of the broker to a directory that is not there yet, or is empty.
+    /// Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on.
+    ///
+    /// The copy is complete with everything that was answered before the call, whole to one moment not before it, and
+    /// can be opened like any directory, also beside this one: as after a close at that moment, but that what was in
+    /// flight is ready again, uncounted. Of a broker without files it is an ordinary directory.
+    ///
+    /// The directory above has to be there. What fails leaves nothing behind. A close meanwhile ends it; Ctrl-C is
+    /// heard when it has ended. Other threads run meanwhile.
+    ///
+    /// Raises InvalidError for what is something else than an empty directory, or lies in the broker's own,
+    /// StorageFullError, CorruptError where the broker's own files have lost bytes, PoisonedError, ClosedError,
+    /// ForkedError, TypeError; Error with `IO`, naming the path.
     fn backup(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
         let path = path_of(path)?;
-        py.detach(|| self.inner.backup(path)).or_raise(py)
+        entered(py, &*self.inner, || self.inner.backup(path))
     }
 
-    /// Sets how many of a queue's handler run at once.
+    /// Sets how many of a queue's handler run at once, 1 to 1024, until its next registration.
+    ///
+    /// Those that run already, run on. Raises InvalidError out of range, NotFoundError for a queue without a handler,
+    /// ClosedError, ForkedError, TypeError.
     fn scale(
         &self,
         py: Python<'_>,
         queue: &Bound<'_, PyAny>,
         n: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let (queue, n) = (text("queue", queue)?, whole("n", n)?);
-        if !(1..=limits::PARALLELISM_MAX).contains(&n) {
-            let most = limits::PARALLELISM_MAX;
-            return Err(invalid(py, format!("n is {n}, but goes from 1 to {most}")));
-        }
-        py.detach(|| self.inner.scale(queue, n)).or_raise(py)
+        let (queue, n) = (text("queue", queue)?, whole("n", n, 1..=limits::PARALLELISM_MAX)?);
+        entered(py, &*self.inner, || self.inner.scale(queue, n))
     }
 
-    /// Has nothing handed out from a queue until `resume` or the close.
+    /// Has nothing handed out from a queue, to its handler or to a receive, until `resume` or the close.
+    ///
+    /// What is in flight is not touched; an enqueue goes on. Raises NotFoundError for a queue that there is not,
+    /// InvalidError for a name that is none, ClosedError, ForkedError, TypeError.
     fn pause(&self, py: Python<'_>, queue: &Bound<'_, PyAny>) -> PyResult<()> {
         let queue = text("queue", queue)?;
-        py.detach(|| self.inner.pause(queue)).or_raise(py)
+        entered(py, &*self.inner, || self.inner.pause(queue))
     }
 
-    /// Ends a pause, if there is one.
+    /// Ends a pause, if there is one. Raises as `pause`.
     fn resume(&self, py: Python<'_>, queue: &Bound<'_, PyAny>) -> PyResult<()> {
         let queue = text("queue", queue)?;
-        py.detach(|| self.inner.resume(queue)).or_raise(py)
+        entered(py, &*self.inner, || self.inner.resume(queue))
     }
 
-    /// Ends a message; answers whether there was one.
+    /// Ends a message: one that waits is gone, one that somebody holds is cancelled.
+    ///
+    /// A cancelled attempt does not come back, unless it is acked all the same. Answers whether there was such a
+    /// message; dead letters are none.
+    ///
+    /// Raises InvalidError for what is no id, ClosedError, ForkedError, PoisonedError, StorageFullError, TypeError.
     fn cancel(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let id = whole("id", id)?;
-        py.detach(|| self.inner.cancel(id)).or_raise(py)
+        let id = whole("id", id, IDS)?;
+        entered(py, &*self.inner, || self.inner.cancel(id))
     }
 
-    /// Removes all messages of a queue that nobody holds; answers how many.
+    /// Removes all messages of a queue that nobody holds; answers how many. Dead letters stay.
+    ///
+    /// Raises InvalidError for a name that is none, ClosedError, ForkedError, PoisonedError, StorageFullError,
+    /// TypeError.
     fn purge(&self, py: Python<'_>, queue: &Bound<'_, PyAny>) -> PyResult<u64> {
         let queue = text("queue", queue)?;
-        py.detach(|| self.inner.purge(queue)).or_raise(py)
+        entered(py, &*self.inner, || self.inner.purge(queue))
     }
 
-    /// Moves a manual clock by this many seconds, and does what is due then.
+    /// Moves a manual clock, and does what is due then.
+    ///
+    /// Raises InvalidError on a system clock, or above ten years; ClosedError, ForkedError, TypeError.
     fn advance(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let time = duration("seconds", seconds)?;
-        py.detach(|| self.inner.advance(time)).or_raise(py)
+        entered(py, &*self.inner, || self.inner.advance(time))
     }
 
     fn _metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let figures = py.detach(|| self.inner.metrics()).or_raise(py)?;
+        let figures = entered(py, &*self.inner, || self.inner.metrics())?;
         metrics::metrics(py, &figures)
     }
 
     /// The figures as Prometheus reads them: its text format, version 0.0.4, each queue a label.
+    ///
+    /// Raises ClosedError, ForkedError.
     fn prometheus(&self, py: Python<'_>) -> PyResult<String> {
-        py.detach(|| self.inner.metrics().map(|figures| figures.to_prometheus())).or_raise(py)
+        let figures = entered(py, &*self.inner, || self.inner.metrics())?;
+        Ok(figures.to_prometheus())
     }
 
     fn _recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -410,8 +454,8 @@ impl Broker {
 
     /// The dead letters.
     #[getter]
-    fn dead_letters(&self) -> DeadLetters {
-        DeadLetters::new(self.inner.clone())
+    fn dead_letters(this: Py<Self>) -> DeadLetters {
+        DeadLetters::new(this)
     }
 
     /// The directory.
@@ -440,12 +484,12 @@ impl Broker {
         py: Python<'_>,
         messages: &[libmq::Message<'_>],
     ) -> PyResult<Vec<Receipt>> {
-        let call = |interrupt: &Interrupt| self.inner.enqueue_batch_until(messages, interrupt);
-        let at_once = py.detach(|| call(&Interrupt::at_once()));
+        let call = |interrupt: &_| self.inner.enqueue_batch_until(messages, interrupt);
+        let at_once = py.detach(|| caught(&*self.inner, || call(&libmq::Interrupt::at_once())));
         let receipts = match at_once {
-            Err(error) if self.blocks && error.kind() == ErrorKind::Full && !serves() => {
-                self.wait(py, call, |_| true)?.ok_or_else(|| exception(py, &error))?
-            }
+            Err(error) if self.blocks && error.kind() == ErrorKind::Full && !serves() => self
+                .wait(py, &Arc::default(), call, |_| true)?
+                .ok_or_else(|| exception(py, &error))?,
             other => other.or_raise(py)?,
         };
         Ok(receipts.into_iter().map(Receipt::from).collect())
@@ -461,34 +505,55 @@ impl Broker {
     ) -> PyResult<Vec<libmq::Delivery>> {
         let timeout = timeout.map(|timeout| duration("timeout", timeout)).transpose()?;
         let lease = lease.map(|lease| duration("lease", lease)).transpose()?;
-        let call = |interrupt: &Interrupt| {
-            self.inner.receive_batch_until(queue, max, timeout, lease, interrupt)
-        };
-        let there = py.detach(|| call(&Interrupt::at_once())).or_raise(py)?;
+        let call =
+            |interrupt: &_| self.inner.receive_batch_until(queue, max, timeout, lease, interrupt);
+        let there = entered(py, &*self.inner, || call(&libmq::Interrupt::at_once()))?;
         if !there.is_empty() || timeout == Some(Duration::ZERO) {
             return Ok(there);
         }
         let came = |deliveries: &Vec<libmq::Delivery>| !deliveries.is_empty();
-        self.wait(py, call, came)?.ok_or_else(|| program_ends(py))
+        self.wait(py, &Arc::default(), call, came)?.ok_or_else(|| program_ends(py))
+    }
+
+    /// Waits until there is nothing to do.
+    fn rest(
+        &self,
+        py: Python<'_>,
+        timeout: Option<Duration>,
+        interrupt: &Arc<libmq::Interrupt>,
+    ) -> PyResult<bool> {
+        let call = |interrupt: &_| self.inner.wait_idle_until(timeout, interrupt);
+        let idle = entered(py, &*self.inner, || call(&libmq::Interrupt::at_once()))?;
+        if idle || timeout == Some(Duration::ZERO) {
+            return Ok(idle);
+        }
+        self.wait(py, interrupt, call, |idle| *idle)?.ok_or_else(|| program_ends(py))
     }
 
     /// Runs a call that waits, perhaps for ever; None if the program ends before anything came.
     fn wait<R: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Interrupt) -> libmq::Result<R> + Send,
+        interrupt: &Arc<libmq::Interrupt>,
+        call: impl FnOnce(&libmq::Interrupt) -> libmq::Result<R> + Send,
         came: impl FnOnce(&R) -> bool,
     ) -> PyResult<Option<R>> {
-        self.waits.wait(py, |interrupt| waiting(py, &self.inner, interrupt, call), came)
+        let wait =
+            || waiting(py, &self.inner, || call(interrupt), || self.inner.interrupt(interrupt));
+        self.waits.wait(py, interrupt, wait, came)
     }
 
     /// Runs a call that waits for handlers to end.
     fn ending<R: Send>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Interrupt) -> libmq::Result<R> + Send,
+        interrupt: &Interrupt,
+        call: impl FnOnce(&libmq::Interrupt) -> libmq::Result<R> + Send,
     ) -> PyResult<R> {
-        self.waits.stop(|interrupt| waiting(py, &self.inner, interrupt, call))
+        let end = || {
+            waiting(py, &self.inner, || call(interrupt.inner()), || interrupt.hurry(&self.inner))
+        };
+        self.waits.stop(interrupt.inner(), end)
     }
 
     pub(crate) fn inner(&self) -> &libmq::Broker {
@@ -509,16 +574,6 @@ impl Broker {
     }
 }
 
-/// Has the error of an item of a batch say which one it was.
-fn of_item(py: Python<'_>, index: usize, error: PyErr) -> PyErr {
-    if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py) {
-        let raised = error.value(py);
-        // One that cannot take it is told as it is.
-        let _ = raised.setattr("args", (format!("items[{index}]: {raised}"),));
-    }
-    error
-}
-
 fn program_ends(py: Python<'_>) -> PyErr {
     let text = "the program is ending, so nobody waits for messages any more";
     exception(py, &libmq::Error::new(ErrorKind::Closed, text))
@@ -528,36 +583,12 @@ impl Drop for Broker {
     fn drop(&mut self) {
         if libmq::storage::forks() != self.forks {
             // The parent's, and so are the locks, which another of its threads may have held.
-            std::mem::forget((self.inner.clone(), self.hiring.clone(), self.telling.clone()));
+            std::mem::forget((libmq::Broker::clone(&self.inner), self.hiring.clone()));
             std::mem::forget(std::mem::take(&mut self.piles));
-            std::mem::forget(
-                self.listener.get_mut().unwrap_or_else(PoisonError::into_inner).take(),
-            );
             std::mem::forget(self.foreman.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
         }
         self._dismiss();
-    }
-}
-
-/// Opens a broker, and waits for another owner to leave where it may. The kernel tells nobody that a lock is free, so
-/// that is tried again and again, as in the core, but with pauses that signals end.
-fn open(py: Python<'_>, path: &Path, options: &BrokerOptions) -> PyResult<libmq::Broker> {
-    let end = Instant::now().checked_add(options.lock_timeout);
-    let once = options.core.clone().lock_timeout(Duration::ZERO);
-    let mut time = RETRY_FIRST;
-    loop {
-        match py.detach(|| libmq::Broker::open(path, once.clone())) {
-            Err(error) if error.kind() == ErrorKind::Locked => {
-                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                if left.is_some_and(|left| left.is_zero()) {
-                    return Err(exception(py, &error));
-                }
-                pause(py, left.map_or(time, |left| left.min(time)))?;
-                time = (time * 2).min(RETRY_MAX);
-            }
-            other => return other.or_raise(py),
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! process would abort, or what is dropped on the way would touch objects without the lock. So such a thread stops here,
 //! for as long as the process lives, which is what Python 3.14 does with it.
 //!
-//! The only unsafe code of this crate. PyO3 calls with an ABI that says that nothing is unwound, and then the process
+//! PyO3 calls with an ABI that says that nothing is unwound, and then the process
 //! aborts before anybody can stop the thread.
 
 #![allow(unsafe_code)]
@@ -15,7 +15,11 @@ use std::thread;
 
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
+
+static IS_INSTANCE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static METHOD_CALLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 // Not `PyObject_Call`, which PyO3 declares too: one symbol has one declaration in the end.
 // SAFETY: declared as Python's stable ABI has it; the module is loaded by a Python, which has the symbol.
@@ -42,6 +46,21 @@ pub(crate) fn call<'py>(
     mem::forget(end);
     // SAFETY: it answers a reference of our own, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), answer) }
+}
+
+/// Calls a method of something that may be written in Python, as may be what looks it up.
+pub(crate) fn call_method<'py>(
+    value: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let caller = METHOD_CALLER.import(value.py(), "_operator", "methodcaller")?;
+    call(&call(caller, (name,))?, (value,))
+}
+
+/// Whether a value is of a class that may say so itself, as those of `collections.abc`.
+pub(crate) fn is_instance(value: &Bound<'_, PyAny>, class: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let is_instance = IS_INSTANCE.import(value.py(), "builtins", "isinstance")?;
+    call(is_instance, (value, class))?.extract()
 }
 
 /// Dropped only where the stack is unwound.

@@ -7,12 +7,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::calling::call;
+use crate::entering::entered;
 use crate::held::Held;
 use crate::values::duration;
 
 static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// The message that a handler was called with.
+/// A message as its handler sees it: everything but the settling, which is the handler's return.
 #[pyclass(frozen, extends = Held, module = "libmq")]
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -34,23 +35,26 @@ impl Context {
 
 #[pymethods]
 impl Context {
-    /// Whether the attempt was cancelled.
+    /// Whether the attempt was cancelled. An async handler's task is cancelled, too; nothing else is interrupted: a
+    /// handler that runs long looks here.
     #[getter]
     fn cancelled(&self) -> bool {
         self.delivery.cancelled()
     }
 
-    /// Why the attempt was cancelled: "timeout", "shutdown", "cancelled" or "lease_lost"; None if it was not.
+    /// Why the attempt was cancelled, if it was.
     #[getter]
     fn cancel_reason(&self) -> Option<&'static str> {
         self.delivery.cancel_reason().map(libmq::CancelReason::name)
     }
 
-    /// Sleeps until the attempt is cancelled, at most for this many seconds; answers whether it is.
+    /// Sleeps until the attempt is cancelled, at most for this long, None for ever; answers whether it is.
+    ///
+    /// Raises InvalidError above ten years, TypeError.
     #[pyo3(signature = (seconds=None))]
     fn wait_cancelled(&self, py: Python<'_>, seconds: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let time = seconds.map_or(Ok(Duration::MAX), |seconds| duration("seconds", seconds))?;
-        Ok(py.detach(|| self.delivery.wait_cancelled(time)))
+        entered(py, &*self.delivery, || Ok(self.delivery.wait_cancelled(time)))
     }
 
     /// Raises Cancelled if the attempt was cancelled.
@@ -60,16 +64,15 @@ impl Context {
         Err(PyErr::from_value(cancelled))
     }
 
-    /// What the scope of the attempt has made, None without one.
+    /// What the scope of the attempt has made, as long as it is open; None without one.
     #[getter(scope)]
     fn scope_value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.scope().as_ref().map(|scope| scope.clone_ref(py))
     }
 
-    fn _set_scope(&self, scope: Option<Py<PyAny>>) {
-        // What it was before may be dropped by code of Python, which may ask for it.
-        let before = std::mem::replace(&mut *self.scope(), scope);
-        drop(before);
+    /// Answers what it was before: it may be dropped by code of Python, which may ask for it.
+    fn _set_scope(&self, scope: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        std::mem::replace(&mut *self.scope(), scope)
     }
 
     fn __repr__(&self) -> String {

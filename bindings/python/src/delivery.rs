@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use libmq::HandlerError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::calling::call;
-use crate::error::OrRaise;
+use crate::ends;
+use crate::entering::entered;
 use crate::held::Held;
-use crate::values::{any_text, duration};
 
 static SETTLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static ENTER_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static EXIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// A message that was received. Settled once; garbage before that, it is held until its lease runs out.
+/// A message that was received, to be settled once, from any thread.
+///
+/// In a `with`, it is acked at the end, or settled as a handler that raised the same. One that is garbage before it is
+/// settled is held until its lease runs out.
+///
+/// Each settle raises StaleLeaseError if it was settled before or its lease is lost, StorageFullError, or Error with
+/// `NO_MEMORY` or `IO`, where the record has no room, ClosedError, and ForkedError: with these nothing has changed, and
+/// what was held is held as before. PoisonedError: unknown; the next open tells.
 #[pyclass(frozen, extends = Held, module = "libmq")]
 #[derive(Debug)]
 pub(crate) struct Delivery {
@@ -38,7 +44,7 @@ impl Delivery {
     }
 
     fn settle(&self, py: Python<'_>, result: Result<(), HandlerError>) -> PyResult<()> {
-        py.detach(|| self.delivery.settle(result)).or_raise(py)?;
+        entered(py, &*self.delivery, || self.delivery.settle(result))?;
         self.settled.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -51,7 +57,9 @@ impl Delivery {
         self.settle(py, Ok(()))
     }
 
-    /// Failed: tried again after `delay` seconds, or after the backoff. `error` is kept with a dead letter.
+    /// Failed: tried again after `delay`, or after the backoff. `error` is kept with a dead letter, up to 4 KiB.
+    ///
+    /// Also raises InvalidError above ten years, TypeError.
     #[pyo3(signature = (delay=None, error=None))]
     fn retry(
         &self,
@@ -59,22 +67,20 @@ impl Delivery {
         delay: Option<&Bound<'_, PyAny>>,
         error: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let delay = delay.map(|delay| duration("delay", delay)).transpose()?;
-        let error = error.map_or(Ok(String::new()), |error| any_text("error", error))?;
-        self.settle(py, Err(HandlerError::retry_because(delay, error)))
+        self.settle(py, Err(ends::retried(delay, error)?))
     }
 
-    /// To the dead letters, for this reason.
+    /// To the dead letters, for this reason, of which up to 4 KiB are kept.
     fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
-        let reason = any_text("reason", reason)?;
-        self.settle(py, Err(HandlerError::reject(reason)))
+        self.settle(py, Err(ends::rejected(reason)?))
     }
 
-    /// Given back, and ready again after `delay` seconds; not counted as an attempt.
-    #[pyo3(signature = (delay=None))]
+    /// Given back, and ready again after `delay`; not counted as an attempt.
+    ///
+    /// Also raises InvalidError above ten years, TypeError.
+    #[pyo3(signature = (delay=None), text_signature = "($self, delay=0)")]
     fn release(&self, py: Python<'_>, delay: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let delay = delay.map_or(Ok(Duration::ZERO), |delay| duration("delay", delay))?;
-        self.settle(py, Err(HandlerError::release(delay)))
+        self.settle(py, Err(ends::released(delay)?))
     }
 
     #[getter]
@@ -113,8 +119,7 @@ impl Delivery {
 
     /// To the dead letters, because its body is not what it says it is.
     fn _undecodable(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        let error = any_text("error", error)?;
-        self.settle(py, Err(HandlerError::undecodable(error)))
+        self.settle(py, Err(ends::undecodable(error)?))
     }
 
     fn __repr__(&self) -> String {

@@ -1,5 +1,7 @@
 //! Errors on their way to Python, where their classes are.
 
+use std::path::Path;
+
 use libmq::{Error, ErrorKind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -22,8 +24,9 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 
 fn make<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let owner = error.owner().map(|owner| (owner.pid, owner.command.as_str(), owner.since_ms));
-    let arguments =
-        (error.kind().name(), error.to_string(), error.is_retryable(), error.path(), owner);
+    // Not as a path, of which Python would make one in code of its own.
+    let path = error.path().map(Path::as_os_str);
+    let arguments = (error.kind().name(), error.to_string(), error.is_retryable(), path, owner);
     call(MAKE.import(py, "libmq.errors", "from_native")?, arguments)
 }
 

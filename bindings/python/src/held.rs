@@ -10,11 +10,11 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::body::{Body, decode};
-use crate::error::OrRaise;
+use crate::entering::entered;
 use crate::said::Said;
 use crate::values::{duration, text};
 
-/// A message that is held.
+/// A message that is held: by a handler, or by who received it. Readable from any thread, also when settled.
 #[pyclass(frozen, subclass, module = "libmq")]
 pub(crate) struct Held {
     delivery: Arc<libmq::Delivery>,
@@ -41,7 +41,7 @@ impl Held {
         self.delivery.queue()
     }
 
-    /// The body: what JSON says, or bytes. Decoded once, when it is first asked for.
+    /// The body: what JSON says, or bytes. Decoded once. Raises DecodeError.
     #[getter]
     fn body(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let body = self.body.get_or_try_init(py, || {
@@ -92,25 +92,34 @@ impl Held {
         self.delivery.token()
     }
 
-    /// When it was enqueued, or replaced.
+    /// When it was enqueued, or replaced; in UTC.
     #[getter]
     fn enqueued_at(&self) -> SystemTime {
         self.delivery.enqueued_at()
     }
 
-    /// Until when it is held.
+    /// Until when it is held; in UTC.
     #[getter]
     fn deadline(&self) -> SystemTime {
         self.delivery.deadline()
     }
 
-    /// Moves the deadline to this many seconds from now, if that is later.
+    /// Moves the deadline to this much from now, if that is later; at most 24 hours. From any thread.
+    ///
+    /// Raises StaleLeaseError once the lease is lost, or a stop has cancelled the attempt; InvalidError, ClosedError,
+    /// ForkedError, TypeError; Error with `UNSUPPORTED` where the handler's option `lease_extension_enabled` is False.
     fn extend(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let time = duration("seconds", seconds)?;
-        py.detach(|| self.delivery.extend(time)).or_raise(py)
+        entered(py, &*self.delivery, || self.delivery.extend(time))
     }
 
-    /// Enqueues a message together with this one's ack, or not at all.
+    /// Enqueues a message together with this one's ack, or not at all. Options as of `Broker.enqueue`.
+    ///
+    /// The correlation id and the header `traceparent` are inherited unless given. Everything is checked at once, and
+    /// room is taken; there is no waiting for it here.
+    ///
+    /// Raises FullError, TooLargeError, InvalidError, StaleLeaseError once it is settled or its lease is lost,
+    /// ClosedError, ForkedError, TypeError. All of these: not enqueued.
     #[pyo3(signature = (queue, body, *, dedup_key=None, dedup=None, dedup_window=None, correlation_id=None, headers=None,
         content_type=None, delay=None, run_at=None, expires_in=None, priority=None, group=None, durability=None))]
     #[expect(clippy::too_many_arguments, reason = "the options of the contract")]
@@ -148,7 +157,7 @@ impl Held {
         };
         let body = Body::of(body)?;
         let message = said.message(py, text("queue", queue)?, &body)?;
-        py.detach(|| self.delivery.enqueue(message)).or_raise(py)
+        entered(py, &*self.delivery, || self.delivery.enqueue(message))
     }
 }
 

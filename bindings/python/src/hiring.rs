@@ -17,7 +17,7 @@ pub(crate) enum Order {
     Leave,
 }
 
-/// The end of the channel that waits. For one thread of Python.
+/// The end of the channel that waits for workers, for one thread.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Foreman {
@@ -33,7 +33,7 @@ impl Foreman {
 
 #[pymethods]
 impl Foreman {
-    /// Waits for the next worker; answers its handler's number and the worker, or None when there will be no more.
+    /// The number of a handler and a worker for it; None when there will be no more.
     fn next(&self, py: Python<'_>) -> Option<(u64, Worker)> {
         let order = py.detach(|| {
             let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,9 +8,10 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
 use crate::context::Context;
-use crate::values::{any_text, bounded};
+use crate::ends;
+use crate::entering::{away, caught, dropped, entered};
 
-/// The messages of one handler.
+/// The messages of one handler that runs on a loop.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -30,38 +31,41 @@ impl Inbox {
 
 #[pymethods]
 impl Inbox {
-    /// The next message, as a Run; None without one, and the seconds to ask again in while the disk has no room.
+    /// The next message; None without one, and the seconds to ask again in while the disk has no room.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(inbox) = self.inner().clone() else { return Ok(None) };
-        match py.detach(|| inbox.take()) {
+        match entered(py, &*inbox, || Ok(inbox.take()))? {
             Next::Delivery(delivery) => {
                 let delivery = Arc::new(delivery);
                 let context = Context::new(py, Arc::clone(&delivery))?.unbind();
                 let held = Mutex::new(Some((inbox, delivery)));
-                Run { held, context, forks: self.forks }.into_bound_py_any(py).map(Some)
+                Attempt { held, context, forks: self.forks }.into_bound_py_any(py).map(Some)
             }
             Next::Nothing => Ok(None),
             Next::After(time) => time.as_secs_f64().into_bound_py_any(py).map(Some),
         }
     }
 
-    /// Whether an attempt was cancelled since this was asked last. To be asked when there is nothing more to take.
+    /// Whether an attempt was cancelled since this was asked last. To be asked when there is nothing to take.
     fn hear_cancelled(&self) -> bool {
         self.inner().as_ref().is_some_and(|inbox| inbox.hear_cancelled())
     }
 
     /// Takes nothing more; the handler is no more when what runs has ended.
-    fn withdraw(&self, py: Python<'_>) {
+    fn withdraw(&self) {
         let inbox = self.inner().take();
-        py.detach(|| drop(inbox));
+        dropped(inbox);
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        if libmq::storage::forks() != self.forks {
+        let inner = self.inner().take();
+        if libmq::storage::forks() == self.forks {
+            dropped(inner);
+        } else {
             // The parent's, and so are the locks, which another of its threads may have held.
-            std::mem::forget(self.inner().take());
+            std::mem::forget(inner);
         }
     }
 }
@@ -69,26 +73,25 @@ impl Drop for Inbox {
 /// A handler that runs for a message. Ended once; garbage before that, the message is given back.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct Attempt {
     held: Mutex<Option<(Arc<libmq::Inbox>, Arc<Delivery>)>>,
     context: Py<Context>,
     forks: u32,
 }
 
-impl Run {
+impl Attempt {
     fn finish(&self, py: Python<'_>, result: Result<(), HandlerError>) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((inbox, delivery)) = held else { return };
         if libmq::storage::forks() != self.forks {
             return std::mem::forget((inbox, delivery));
         }
-        // That it came too late, or that the broker is no more, is told by the figures and by every other call.
-        py.detach(move || _ = inbox.finish(&delivery, result));
+        py.detach(|| finish(&inbox, &delivery, result));
     }
 }
 
 #[pymethods]
-impl Run {
+impl Attempt {
     /// The message as its handler sees it.
     #[getter]
     fn context(&self, py: Python<'_>) -> Py<Context> {
@@ -102,7 +105,7 @@ impl Run {
 
     /// The handler failed.
     fn fail(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, Err(HandlerError::failed(any_text("error", error)?)));
+        self.finish(py, Err(ends::failed(error)?));
         Ok(())
     }
 
@@ -114,38 +117,42 @@ impl Run {
         delay: Option<&Bound<'_, PyAny>>,
         error: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let delay = delay.map(|delay| bounded("delay", delay)).transpose()?;
-        self.finish(py, Err(HandlerError::retry_because(delay, any_text("error", error)?)));
+        self.finish(py, Err(ends::retried(delay, Some(error))?));
         Ok(())
     }
 
     /// The handler rejected the message.
     fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, Err(HandlerError::reject(any_text("reason", reason)?)));
+        self.finish(py, Err(ends::rejected(reason)?));
         Ok(())
     }
 
     /// The handler gave the message back.
     fn release(&self, py: Python<'_>, delay: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, Err(HandlerError::release(bounded("delay", delay)?)));
+        self.finish(py, Err(ends::released(Some(delay))?));
         Ok(())
     }
 
     /// The body is not what it says it is.
     fn undecodable(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, Err(HandlerError::undecodable(any_text("error", error)?)));
+        self.finish(py, Err(ends::undecodable(error)?));
         Ok(())
     }
 }
 
-impl Drop for Run {
+impl Drop for Attempt {
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some((inbox, delivery)) = held else { return };
         if libmq::storage::forks() == self.forks {
-            let _ = inbox.finish(&delivery, Err(HandlerError::release(Duration::ZERO)));
+            away(|| finish(&inbox, &delivery, Err(HandlerError::release(Duration::ZERO))));
         } else {
             std::mem::forget((inbox, delivery));
         }
     }
+}
+
+/// Ends an attempt. That it came too late, or that the broker is no more, is told by the figures and by every other call.
+fn finish(inbox: &libmq::Inbox, delivery: &Delivery, result: Result<(), HandlerError>) {
+    let _ = caught(delivery, || inbox.finish(delivery, result));
 }

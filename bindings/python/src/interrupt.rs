@@ -1,44 +1,49 @@
-//! Interrupts: how a wait on a thread beside an event loop is ended by the loop.
+//! Interrupts: how a wait is ended by somebody else than a signal whose handler raises: by one whose handler returns, or by
+//! an event loop.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use crate::broker::Broker;
-use crate::error::OrRaise;
-use crate::values::duration;
+use crate::entering::entered;
 
-/// For one call that waits, on a thread of its own.
+/// For one call that waits. An urgent one ends a stop's time for its handlers and their grace together.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug, Default)]
 pub(crate) struct Interrupt {
     inner: Arc<libmq::Interrupt>,
+    urgent: bool,
 }
 
 #[pymethods]
 impl Interrupt {
+    /// An urgent one ends a stop's time for its handlers and their grace together.
     #[new]
-    fn new() -> Self {
-        Self::default()
+    #[pyo3(signature = (urgent=false))]
+    fn new(urgent: bool) -> Self {
+        Self { inner: Arc::default(), urgent }
     }
 
-    /// Ends the call: a wait at once, a stop's time for its handlers; the second time, their grace.
-    fn set(&self, py: Python<'_>, broker: &Broker) {
-        py.detach(|| broker.inner().interrupt(&self.inner));
+    /// Ends the call, also one that has not begun: a wait at once, a stop's time for its handlers; the second time,
+    /// their grace.
+    fn set(&self, py: Python<'_>, broker: &Broker) -> PyResult<()> {
+        entered(py, broker.inner(), || {
+            self.hurry(broker.inner());
+            Ok(())
+        })
+    }
+}
+
+impl Interrupt {
+    pub(crate) fn inner(&self) -> &Arc<libmq::Interrupt> {
+        &self.inner
     }
 
-    /// Stops the broker.
-    fn stop(&self, py: Python<'_>, broker: &Broker, timeout: &Bound<'_, PyAny>) -> PyResult<()> {
-        let timeout = duration("timeout", timeout)?;
-        let stop = || {
-            let stop = || broker.inner().stop_until(timeout, &self.inner);
-            broker.waits().stop_with(&self.inner, stop)
-        };
-        py.detach(stop).or_raise(py)
-    }
-
-    /// Waits until there is nothing to do.
-    fn wait_idle(&self, py: Python<'_>, broker: &Broker) -> PyResult<bool> {
-        py.detach(|| broker.inner().wait_idle_until(None, &self.inner)).or_raise(py)
+    pub(crate) fn hurry(&self, broker: &libmq::Broker) {
+        broker.interrupt(&self.inner);
+        if self.urgent {
+            broker.interrupt(&self.inner);
+        }
     }
 }

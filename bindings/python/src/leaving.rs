@@ -14,7 +14,8 @@ use libmq::Interrupt;
 use pyo3::prelude::*;
 
 use crate::broker::Broker;
-use crate::values::bounded;
+use crate::entering::caught;
+use crate::values::duration;
 use crate::waiting::{Thread, attended};
 
 /// How long anybody waits for what handlers hold to be given back, once their grace is over.
@@ -28,6 +29,12 @@ thread_local! {
 /// Notes that this thread runs handlers, so that the end of the program waits for it a while though it is a daemon.
 pub(crate) fn this_thread_handles() {
     HANDLES.set(true);
+}
+
+/// Whether this thread runs handlers: what waits for a handler to end would wait for itself.
+#[pyfunction]
+pub(crate) fn handles() -> bool {
+    HANDLES.get()
 }
 
 /// Whether the end of the program would wait for what this thread waits for. Not so on the main thread, which has not
@@ -56,36 +63,30 @@ impl Waits {
     pub(crate) fn wait<R>(
         &self,
         py: Python<'_>,
-        call: impl FnOnce(&Interrupt) -> PyResult<R>,
+        interrupt: &Arc<Interrupt>,
+        call: impl FnOnce() -> PyResult<R>,
         came: impl FnOnce(&R) -> bool,
     ) -> PyResult<Option<R>> {
-        let interrupt = Arc::new(Interrupt::new());
         if !holds_up_the_end(py)? {
-            return call(&interrupt).map(Some);
+            return call().map(Some);
         }
         {
             let mut state = self.state();
             if state.over {
                 return Ok(None);
             }
-            state.waits.push(Arc::clone(&interrupt));
+            state.waits.push(Arc::clone(interrupt));
         }
-        let answer = call(&interrupt);
+        let answer = call();
         let mut state = self.state();
-        state.waits.retain(|other| !Arc::ptr_eq(other, &interrupt));
+        state.waits.retain(|other| !Arc::ptr_eq(other, interrupt));
         let may = !state.over;
         drop(state);
         answer.map(|answer| (may || came(&answer)).then_some(answer))
     }
 
-    /// Runs a stop or a close.
-    pub(crate) fn stop<R>(&self, call: impl FnOnce(&Interrupt) -> R) -> R {
-        let interrupt = Arc::new(Interrupt::new());
-        self.stop_with(&interrupt, || call(&interrupt))
-    }
-
-    /// As `stop`, with an interrupt that others know.
-    pub(crate) fn stop_with<R>(&self, interrupt: &Arc<Interrupt>, call: impl FnOnce() -> R) -> R {
+    /// Runs a stop or a close that ends with this interrupt.
+    pub(crate) fn stop<R>(&self, interrupt: &Arc<Interrupt>, call: impl FnOnce() -> R) -> R {
         self.state().stops.push(Arc::clone(interrupt));
         let answer = call();
         self.state().stops.retain(|other| !Arc::ptr_eq(other, interrupt));
@@ -108,15 +109,14 @@ impl Waits {
     }
 }
 
-/// The program ends: ends the waits of these brokers, cancels their handlers, and returns when all have ended, or had
-/// their grace, but no more of it than `grace_max` seconds. What is held then was given back.
+/// The program ends: waits end at once, and handlers within their grace, at most this one.
 #[pyfunction]
 pub(crate) fn leave(
     py: Python<'_>,
     brokers: Vec<Py<Broker>>,
     grace_max: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let grace_max = bounded("grace_max", grace_max)?;
+    let grace_max = duration("grace_max", grace_max)?;
     let brokers: Vec<&Broker> = brokers.iter().map(Py::get).collect();
     let (told, ended) = channel();
     let mut count = 0;
@@ -127,7 +127,9 @@ pub(crate) fn leave(
         let told = told.clone();
         let stop = move || {
             // It answers that it had to cancel, or that it is closed.
-            let _ = waits.stop(|interrupt| inner.stop_until(Duration::ZERO, interrupt));
+            let interrupt = Arc::default();
+            let stop = || inner.stop_until(Duration::ZERO, &interrupt);
+            let _ = waits.stop(&interrupt, || caught(&inner, stop));
             let _ = told.send(());
         };
         // Without a thread for it, its messages come back as after a crash.
@@ -150,7 +152,7 @@ pub(crate) fn leave(
             told_in_time(&ended, left, GIVING_BACK_MAX);
         }
     };
-    attended(py, wait, over).map(|_| ())
+    attended(py, wait, over)
 }
 
 /// Waits for so many to tell; answers how many have not.

@@ -1,15 +1,18 @@
 //! The native part of libmq's Python package.
 //!
 //! Small on purpose: what is public is Python source over this. What always holds here:
-//! - whatever may wait, or touch the disk, does so with the interpreter's lock given back;
+//! - whatever may wait, or touch the disk, does so with the interpreter's lock given back, and a panic in the core poisons
+//!   the broker (`entering`); a drop that may have to wait too (`apart`);
 //! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`), what an
-//!   event loop waits for through a list and a file descriptor (`tray`);
-//! - code that is written in Python is called through `calling` alone;
+//!   event loop waits for and what is logged through a list (`tray`, `listener`);
+//! - code that is written in Python is called through `calling` alone. What Python runs by itself is not: the handlers of
+//!   signals, on the main thread, and what objects do when they are dropped;
 //! - no lock of this crate is held while the interpreter's is waited for, but a worker's, which is its thread's own;
 //! - every class is frozen, so that any thread may use any object.
 
 #![deny(unsafe_code)]
 
+mod apart;
 mod backoff;
 mod bell;
 mod body;
@@ -18,15 +21,19 @@ mod calling;
 mod context;
 mod dead_letters;
 mod delivery;
+mod ends;
+mod entering;
 mod error;
 mod held;
 mod hiring;
 mod inbox;
 mod interrupt;
+mod items;
 mod leaving;
 mod listener;
 mod message;
 mod metrics;
+mod opening;
 mod options;
 mod receipt;
 mod said;
@@ -57,11 +64,11 @@ mod _native {
     #[pymodule_export]
     use super::hiring::Foreman;
     #[pymodule_export]
-    use super::inbox::{Inbox, Run};
+    use super::inbox::{Attempt, Inbox};
     #[pymodule_export]
     use super::interrupt::Interrupt;
     #[pymodule_export]
-    use super::leaving::leave;
+    use super::leaving::{handles, leave};
     #[pymodule_export]
     use super::listener::Listener;
     #[pymodule_export]

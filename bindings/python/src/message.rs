@@ -6,22 +6,38 @@ use pyo3::types::PyBytes;
 use crate::body::Body;
 use crate::said::Said;
 
-/// A body with the options of `enqueue`, for `enqueue_many`.
+/// A body with the options of `Broker.enqueue`, for `enqueue_many`. Immutable, but for the body.
+///
+/// What is out of range in an option is an InvalidError or a TypeError here, what is wrong with the body where it is
+/// enqueued.
 #[pyclass(frozen, get_all, module = "libmq")]
 #[derive(Debug)]
 pub(crate) struct Message {
+    /// The body, as it was given.
     body: Py<PyAny>,
+    /// The option, None where it was not given.
     dedup_key: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     dedup: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     dedup_window: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     correlation_id: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     headers: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     content_type: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     delay: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     run_at: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     expires_in: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     priority: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     group: Option<Py<PyAny>>,
+    /// The option, None where it was not given.
     durability: Option<Py<PyAny>>,
 }
 

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
-/// What became of an enqueue: the message's id, and whether it is a new one, took another's place, or is there already.
+/// What became of an enqueue. Immutable, and good for `match`.
 #[pyclass(frozen, eq, module = "libmq")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Receipt {
@@ -28,7 +28,7 @@ impl Receipt {
         self.inner.id
     }
 
-    /// "accepted", "replaced" or "duplicate".
+    /// A new message; a waiting one that has this body now; or one that is there already.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         match self.inner.status {

@@ -2,10 +2,11 @@
 
 use libmq::{Dedup, Durability, Message};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList};
 
 use crate::body::{Body, JSON, Plain};
-use crate::calling::call;
+use crate::calling::{call, call_method, is_instance};
 use crate::error::wrong_type;
 use crate::values::{duration, moment, text, whole, word};
 
@@ -13,6 +14,8 @@ const DEDUPS: &[(&str, Dedup)] = &[("replace", Dedup::Replace), ("keep", Dedup::
 
 /// A message has no durability of its own that keeps nothing.
 const DURABILITIES: &[(&str, Durability)] = &[("sync", Durability::Sync), ("os", Durability::Os)];
+
+static MAPPING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 type Value<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
@@ -72,7 +75,7 @@ impl<'a> Said<'a, '_> {
             message = message.expires_in(duration("expires_in", value)?);
         }
         if let Some(value) = self.priority {
-            message = message.priority(whole("priority", value)?);
+            message = message.priority(whole("priority", value, 0..=9)?);
         }
         if let Some(value) = self.group {
             message = message.group(text("group", value)?);
@@ -92,8 +95,10 @@ fn with_headers<'a>(mut message: Message<'a>, value: &Bound<'_, PyAny>) -> PyRes
         }
         return Ok(message);
     }
-    let items = value.cast::<PyMapping>().map_err(|_| mapping())?;
-    let items = call(&items.getattr("items")?, ())?;
+    if !is_instance(value, MAPPING.import(value.py(), "collections.abc", "Mapping")?)? {
+        return Err(mapping());
+    }
+    let items = call_method(value, "items")?;
     let items: Vec<Bound<'_, PyAny>> =
         call(&value.py().get_type::<PyList>(), (items,))?.extract()?;
     for item in &items {

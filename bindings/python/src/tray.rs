@@ -63,7 +63,7 @@ impl Pile {
     }
 }
 
-/// What a loop watches.
+/// What an event loop watches, and finds things in that were done for it.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Tray {
@@ -92,7 +92,7 @@ impl Tray {
         self.watched.as_raw_fd()
     }
 
-    /// All there is, each with its number: a Receipt or an exception for an enqueue, None for what is to be looked at.
+    /// All there is, each with its number: what became of an enqueue, or None for what is to be looked at.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let news = {
             let mut state = self.pile.state();

@@ -1,18 +1,32 @@
 //! Values of Python as the core takes them, each refused by the name of its option.
 //!
-//! A value of a wrong type is a TypeError, one out of its range an InvalidError. Nothing is rounded, and no bool passes
-//! for a number.
+//! A value of a wrong type is a TypeError, one out of its range an InvalidError that says the range. Nothing is rounded,
+//! and no bool passes for a number. What a class says of its own values is asked through `calling`, if at all.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libmq::limits;
-use pyo3::exceptions::PyUnicodeEncodeError;
+use pyo3::PyTypeInfo;
+use pyo3::exceptions::{PyOverflowError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyDateTime, PyDelta, PyFloat, PyInt, PyString};
 
-use crate::calling::call;
+use crate::calling::{call, call_method};
 use crate::error::{invalid, wrong_type};
+
+static FSPATH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Any position in the log.
+pub(crate) const IDS: RangeInclusive<u64> = 0..=u64::MAX;
+
+/// Whether a value is of a class, by its type alone.
+fn is<T: PyTypeInfo>(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value.get_type().is_subclass_of::<T>()
+}
 
 /// A text. Borrowed: a str of Python never changes.
 pub(crate) fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
@@ -25,7 +39,8 @@ pub(crate) fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a 
 /// A path: a str, or what has one. Bytes that are not UTF-8 stand in it as Python writes them, as surrogates.
 pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let py = value.py();
-    value.extract::<PathBuf>().map_err(|error| {
+    let path = call(FSPATH.import(py, "os", "fspath")?, (value,))?;
+    path.extract::<PathBuf>().map_err(|error| {
         if error.is_instance_of::<PyUnicodeEncodeError>(py) {
             return invalid(
                 py,
@@ -42,17 +57,17 @@ pub(crate) fn any_text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String>
     Ok(text.to_string_lossy().into_owned())
 }
 
-/// A whole number that is not negative.
-pub(crate) fn whole<N: TryFrom<u64>>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<N> {
-    if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
+/// A whole number in its range.
+pub(crate) fn whole<N: TryFrom<u64> + PartialOrd + Display>(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    range: RangeInclusive<N>,
+) -> PyResult<N> {
+    if is::<PyBool>(value)? || !is::<PyInt>(value)? {
         return Err(wrong_type(name, "an int", value));
     }
     let number = value.extract::<u64>().ok().and_then(|number| N::try_from(number).ok());
-    number.ok_or_else(|| {
-        let is_negative = value.lt(0).unwrap_or_default();
-        let why = if is_negative { "but cannot be negative" } else { "which is out of range" };
-        invalid(value.py(), format!("{name} is {}, {why}", shown(value)))
-    })
+    number.filter(|number| range.contains(number)).ok_or_else(|| out_of(name, value, &range))
 }
 
 /// A bool, and nothing that is merely true or false in an if.
@@ -63,47 +78,42 @@ pub(crate) fn truth(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         .map_err(|_| wrong_type(name, "a bool", value))
 }
 
-/// A number with a fraction.
-pub(crate) fn number(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
-    if value.is_instance_of::<PyBool>() || !is_number {
-        return Err(wrong_type(name, "an int or a float", value));
-    }
-    value.extract().map_err(|_| {
-        invalid(value.py(), format!("{name} is {}, which is out of range", shown(value)))
-    })
+/// A number with a fraction in its range.
+pub(crate) fn number(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    range: RangeInclusive<f64>,
+) -> PyResult<f64> {
+    let number = float(value)?.ok_or_else(|| wrong_type(name, "an int or a float", value))?;
+    if range.contains(&number) { Ok(number) } else { Err(out_of(name, value, &range)) }
 }
 
-/// A duration: seconds, or a timedelta.
+/// A duration of at most ten years: seconds, or a timedelta.
 pub(crate) fn duration(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let seconds = if value.is_instance_of::<PyDelta>() {
-        value.call_method0("total_seconds")?.extract()?
-    } else if value.is_instance_of::<PyBool>()
-        || !(value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>())
-    {
-        return Err(wrong_type(name, "seconds or a timedelta", value));
+    let seconds = if is::<PyDelta>(value)? {
+        call_method(value, "total_seconds")?.extract()?
     } else {
-        number(name, value)?
+        float(value)?.ok_or_else(|| wrong_type(name, "seconds or a timedelta", value))?
     };
+    let refused = |why| invalid(value.py(), format!("{name} is {}, {why}", shown(value)));
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(invalid(
-            value.py(),
-            format!("{name} is {seconds}, but takes zero or more seconds"),
-        ));
+        return Err(refused("but takes zero or more seconds"));
     }
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| invalid(value.py(), format!("{name} is {seconds}, which is above ten years")))
+    let duration = Duration::try_from_secs_f64(seconds).ok();
+    duration
+        .filter(|duration| *duration <= limits::DURATION_MAX)
+        .ok_or_else(|| refused("which is above ten years"))
 }
 
 /// A moment: a datetime that knows its time zone. What is before 1970 is long past.
 pub(crate) fn moment(name: &str, value: &Bound<'_, PyAny>) -> PyResult<SystemTime> {
-    if !value.is_instance_of::<PyDateTime>() {
+    if !is::<PyDateTime>(value)? {
         return Err(wrong_type(name, "a datetime", value));
     }
-    if call(&value.getattr("utcoffset")?, ())?.is_none() {
+    if call_method(value, "utcoffset")?.is_none() {
         return Err(invalid(value.py(), format!("{name} is a datetime without a time zone")));
     }
-    let seconds: f64 = call(&value.getattr("timestamp")?, ())?.extract()?;
+    let seconds: f64 = call_method(value, "timestamp")?.extract()?;
     let since = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default();
     Ok(UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH))
 }
@@ -122,23 +132,44 @@ pub(crate) fn word<T: Copy>(
     })
 }
 
-/// Whether a value is a duration that libmq takes: seconds or a timedelta, from zero to ten years. Answers its seconds.
+/// The seconds of a duration that libmq takes: from zero to ten years.
 #[pyfunction]
 pub(crate) fn check_duration(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    Ok(bounded(name, value)?.as_secs_f64())
+    Ok(duration(name, value)?.as_secs_f64())
 }
 
-/// A duration of at most ten years, where the core is not asked.
-pub(crate) fn bounded(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let duration = duration(name, value)?;
-    if duration > limits::DURATION_MAX {
-        return Err(invalid(value.py(), format!("{name} is above ten years")));
+/// A number, which is infinite where a float cannot hold it; none if it is no number.
+fn float(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    let py = value.py();
+    if is::<PyFloat>(value)? {
+        return value.extract().map(Some);
     }
-    Ok(duration)
+    if is::<PyBool>(value)? || !is::<PyInt>(value)? {
+        return Ok(None);
+    }
+    match call(&py.get_type::<PyFloat>(), (value,)) {
+        Ok(number) => number.extract().map(Some),
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
+            let sign = if is_negative(value)? { -1.0 } else { 1.0 };
+            Ok(Some(f64::INFINITY.copysign(sign)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
-/// A number as it was written, unless it is a long one.
+fn is_negative(int: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let is_less = int.py().get_type::<PyInt>().getattr("__lt__")?;
+    call(&is_less, (int, 0))?.extract()
+}
+
+fn out_of<N: Display>(name: &str, value: &Bound<'_, PyAny>, range: &RangeInclusive<N>) -> PyErr {
+    let (least, most, shown) = (range.start(), range.end(), shown(value));
+    invalid(value.py(), format!("{name} is {shown}, but goes from {least} to {most}"))
+}
+
+/// A value as it was written, unless it is a long one.
 fn shown(value: &Bound<'_, PyAny>) -> String {
-    let text = value.repr().map(|text| text.to_string()).unwrap_or_default();
+    let text = call_method(value, "__repr__").map(|text| text.extract::<String>());
+    let text = text.and_then(|text| text).unwrap_or_default();
     if (1..=32).contains(&text.len()) { text } else { "a number of many digits".into() }
 }

@@ -3,17 +3,17 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::error::OrRaise;
+use crate::entering::{Nobody, entered};
 use crate::metrics::report;
 use crate::values;
 
-/// Reads and checks all of a directory; answers the fields of the report.
+/// The fields of a `VerifyReport`.
 #[pyfunction]
 pub(crate) fn verify<'py>(
     py: Python<'py>,
     path: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let path = values::path(path)?;
-    let found = py.detach(|| libmq::verify(path)).or_raise(py)?;
+    let found = entered(py, &Nobody, || libmq::verify(path))?;
     report(py, &found)
 }

@@ -7,15 +7,17 @@
 
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::AsRawFd;
+use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
 
-use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
+use libmq::{Broker, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::calling::call;
+use crate::entering::caught;
 use crate::error::OrRaise;
 
 /// The function of the package that says what the thread is that calls it.
@@ -24,39 +26,26 @@ static ROLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// What the thread writes that ran the call; no signal has this number.
 const DONE: u8 = 0;
 
-/// Runs a call of a broker that may wait. A signal whose handler raises ends it as its interrupt does, and what it then
-/// answers is dropped.
+/// Runs a call of a broker that may wait. A signal whose handler raises has it interrupted, and what it then answers is
+/// dropped.
 pub(crate) fn waiting<R: Send>(
     py: Python<'_>,
     broker: &Broker,
-    interrupt: &Interrupt,
-    call: impl FnOnce(&Interrupt) -> Result<R> + Send,
+    call: impl FnOnce() -> Result<R> + Send,
+    interrupt: impl Fn(),
 ) -> PyResult<R> {
-    answered(py, broker, attended(py, || call(interrupt), || broker.interrupt(interrupt))?)
-}
-
-/// What a call of a broker answered that was attended.
-pub(crate) fn answered<R>(
-    py: Python<'_>,
-    broker: &Broker,
-    answer: Option<Result<R>>,
-) -> PyResult<R> {
-    let answer = answer.unwrap_or_else(|| {
-        broker.poison("a bug in libmq was caught");
-        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned"))
-    });
-    answer.or_raise(py)
+    attended(py, || caught(broker, call), interrupt)?.or_raise(py)
 }
 
 /// Runs something that may wait, and attends to signals meanwhile; `interrupt` is called if one of their handlers
-/// raises. None if it panicked.
+/// raises.
 pub(crate) fn attended<R: Send>(
     py: Python<'_>,
     call: impl FnOnce() -> R + Send,
     interrupt: impl Fn(),
-) -> PyResult<Option<R>> {
+) -> PyResult<R> {
     if Thread::this(py)? != Thread::Main {
-        return Ok(Some(py.detach(call)));
+        return Ok(py.detach(call));
     }
     let mut signals = Signals::listen(py)?;
     let done = signals.writer.try_clone()?;
@@ -68,7 +57,9 @@ pub(crate) fn attended<R: Send>(
         let thread = thread::Builder::new().name("libmq-wait".into()).spawn_scoped(scope, call)?;
         let raised = signals.until_done(py, interrupt);
         let answer = py.detach(|| thread.join());
-        raised.map(|()| answer.ok())
+        // What panics here is not the core, and poisons nothing.
+        let answer = answer.unwrap_or_else(|panic| resume_unwind(panic));
+        raised.map(|()| answer)
     });
     signals.restore(py)?;
     ended

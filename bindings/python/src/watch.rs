@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-/// Rings the tray when its queue may have got a message, until it is garbage.
+/// Rings a tray when its queue may have got a message, until it is garbage.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Watch {

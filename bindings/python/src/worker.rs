@@ -1,17 +1,18 @@
 //! A worker: what one thread of Python asks for messages, and tells how they ended.
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::Duration;
 
 use libmq::HandlerError;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::context::Context;
+use crate::ends;
+use crate::entering::{CAUGHT, Nobody, caught};
+use crate::error::OrRaise;
 use crate::leaving::this_thread_handles;
-use crate::values::{any_text, bounded};
 
-/// Belongs to the thread that asks it.
+/// What one thread asks for messages, and tells how they ended.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -51,12 +52,20 @@ impl Worker {
 }
 
 impl State {
+    fn take(&mut self) -> libmq::Result<Option<Arc<libmq::Delivery>>> {
+        let worker = &mut self.worker;
+        let next = caught(&Nobody, || Ok(worker.take().map(Arc::new)))
+            .inspect_err(|_| self.worker.poison(CAUGHT))?;
+        self.held.clone_from(&next);
+        Ok(next)
+    }
+
     /// Ends what is held, if anything. That it came too late, or that the broker is no more, is told by the figures and
     /// by every other call.
     fn finish(&mut self, result: Result<(), HandlerError>) {
         let Some(held) = self.held.take() else { return };
         if libmq::storage::forks() == self.forks {
-            let _ = self.worker.finish(&held, result);
+            let _ = caught(&*held, || self.worker.finish(&held, result));
         } else {
             std::mem::forget(held);
         }
@@ -72,16 +81,14 @@ impl Worker {
         let state = &mut *guard;
         let next = py.detach(|| {
             state.finish(Ok(()));
-            let next = state.worker.take().map(Arc::new);
-            state.held.clone_from(&next);
-            next
+            state.take()
         });
-        next.map(|delivery| Context::new(py, delivery)).transpose()
+        next.or_raise(py)?.map(|delivery| Context::new(py, delivery)).transpose()
     }
 
     /// The handler failed.
     fn fail(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, HandlerError::failed(any_text("error", error)?))
+        self.finish(py, ends::failed(error)?)
     }
 
     /// The handler asked for a retry.
@@ -92,24 +99,22 @@ impl Worker {
         delay: Option<&Bound<'_, PyAny>>,
         error: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let delay = delay.map(|delay| bounded("delay", delay)).transpose()?;
-        self.finish(py, HandlerError::retry_because(delay, any_text("error", error)?))
+        self.finish(py, ends::retried(delay, Some(error))?)
     }
 
     /// The handler rejected the message.
     fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, HandlerError::reject(any_text("reason", reason)?))
+        self.finish(py, ends::rejected(reason)?)
     }
 
     /// The handler gave the message back.
     fn release(&self, py: Python<'_>, delay: &Bound<'_, PyAny>) -> PyResult<()> {
-        let delay: Duration = bounded("delay", delay)?;
-        self.finish(py, HandlerError::release(delay))
+        self.finish(py, ends::released(Some(delay))?)
     }
 
     /// The body is not what it says it is.
     fn undecodable(&self, py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, HandlerError::undecodable(any_text("error", error)?))
+        self.finish(py, ends::undecodable(error)?)
     }
 }
 

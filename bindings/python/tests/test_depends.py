@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
@@ -580,3 +581,142 @@ def test_a_cancelled_task_closes_what_it_has(broker: libmq.Broker) -> None:
     assert "CancelledError in generator" in log
     assert [letter.reason for letter in broker.dead_letters.list()] == ["max_retries"]
     assert broker.metrics().timeouts == 1
+
+
+def test_a_dependency_that_blocks_where_it_is_made_holds_up_those_alone_who_ask_for_it() -> None:
+    """One lock was held for all that live as long as the broker: handlers, an event loop and a close waited for it."""
+    free, making = threading.Event(), threading.Event()
+    got: list[str] = []
+
+    def blocks() -> str:
+        making.set()
+        free.wait(LONG)
+        return "late"
+
+    def ready() -> str:
+        return "ready"
+
+    def late(late: Annotated[str, Depends(blocks, lifetime="app")]) -> None:
+        got.append(late)
+
+    async def late_on_loop(late: Annotated[str, Depends(blocks, lifetime="app")]) -> None:
+        got.append(f"{late} on a loop")
+
+    def other(ready: Annotated[str, Depends(ready, lifetime="app")]) -> None:
+        got.append(ready)
+
+    async def other_on_loop(ready: Annotated[str, Depends(ready, lifetime="app")]) -> None:
+        got.append(f"{ready} on a loop")
+
+    with libmq.open(":memory:") as broker:
+        for queue, handler in {"a": late, "b": late_on_loop, "c": other, "d": other_on_loop}.items():
+            broker.handler(queue, handler)
+        broker.start()
+        broker.enqueue("a", 1)
+        assert making.wait(LONG)
+        broker.enqueue("b", 1)
+        for queue in "cd":
+            broker.enqueue(queue, 1)
+        end = time.monotonic() + LONG / 2
+        while len(got) < 2 and time.monotonic() < end:
+            time.sleep(0.001)
+        assert sorted(got) == ["ready", "ready on a loop"]
+        free.set()
+        assert broker.wait_idle(LONG)
+    assert sorted(got) == ["late", "late on a loop", "ready", "ready on a loop"]
+
+
+def test_a_close_does_not_wait_for_what_is_being_made_and_that_is_closed_when_it_is() -> None:
+    free, making, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def blocks() -> Iterator[str]:
+        making.set()
+        free.wait(LONG * 5)
+        yield "late"
+        closed.set()
+
+    def handle(late: Annotated[str, Depends(blocks, lifetime="app")]) -> None:
+        log.append(late)
+
+    broker = libmq.open(":memory:")
+    broker.handler("q", handle, cancel_grace=0)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert making.wait(LONG)
+
+    def close() -> None:
+        with pytest.raises(libmq.TimeoutError):
+            broker.close(0)
+
+    closing = threading.Thread(target=close, daemon=True)
+    closing.start()
+    closing.join(LONG)
+    assert not closing.is_alive()
+    free.set()
+    assert closed.wait(LONG)
+    assert log == []
+
+
+def test_a_dependency_that_cannot_be_made_is_tried_by_the_next_who_asks(broker: libmq.Broker) -> None:
+    def fails_once() -> str:
+        log.append("made")
+        if len(log) == 1:
+            raise OSError("not yet")
+        return "made"
+
+    def handle(made: Annotated[str, Depends(fails_once, lifetime="app")]) -> None:
+        log.append(made)
+
+    broker.handler("q", handle)
+    play(broker, 1, 2)
+    assert log.count("made") == 4
+
+
+def test_overrides_end_in_any_order(broker: libmq.Broker) -> None:
+    """One that ended before a later one was put back by that one, for good."""
+    handled: list[str] = []
+
+    def real() -> str:
+        return "real"
+
+    def handle(value: Annotated[str, Depends(real)]) -> None:
+        handled.append(value)
+
+    broker.handler("q", handle)
+    first = broker.override(real, lambda: "first")
+    second = broker.override(real, lambda: "second")
+    play(broker)
+    first.restore()
+    play(broker)
+    first.restore()
+    second.restore()
+    play(broker)
+    assert handled == ["second", "second", "real"]
+
+
+def test_dependencies_that_live_long_are_made_once_however_many_ask_at_once() -> None:
+    def one() -> object:
+        log.append("one")
+        return object()
+
+    def two(one: Annotated[object, Depends(one, lifetime="app")]) -> object:
+        log.append("two")
+        return one
+
+    def handle(two: Annotated[object, Depends(two, lifetime="app")]) -> None:
+        got.append(two)
+
+    async def handle_on_loop(one: Annotated[object, Depends(one, lifetime="app")]) -> None:
+        got.append(one)
+
+    for _ in range(20):
+        got: list[object] = []
+        log.clear()
+        with libmq.open(":memory:") as broker:
+            broker.handler("q", handle, max_parallelism=4)
+            broker.handler("r", handle_on_loop, max_parallelism=4)
+            broker.enqueue_many("r", range(20))
+            play(broker, *range(20))
+        assert sorted(log) == ["one", "two"]
+        assert len(got) == 40
+        assert len(set(map(id, got))) == 1

@@ -14,8 +14,7 @@ from typing import Any, TypedDict
 
 import libmq
 import pytest
-
-LONG = 20
+from conftest import LONG
 
 
 @dataclasses.dataclass

@@ -245,6 +245,107 @@ def test_the_end_within_code_of_python_that_libmq_calls(program: Program, thread
     )
 
 
+CODE_OF_PYTHON = {
+    "a path": """
+    class Path:
+        def __fspath__(self):
+            return slept("nowhere")
+    call = lambda: libmq.verify(Path())
+    """,
+    "a time": """
+    class Time(__import__("datetime").timedelta):
+        def total_seconds(self):
+            return slept(1.0)
+    call = lambda: broker.receive("q", timeout=0, lease=Time(1))
+    """,
+    "a whole number": """
+    class Number(int):
+        def __lt__(self, other):
+            return slept(False)
+        def __repr__(self):
+            return slept("7")
+    call = lambda: broker.cancel(Number(2**70))
+    """,
+    "a number": """
+    class Number(int):
+        def __float__(self):
+            return slept(1.0)
+    call = lambda: broker.receive("q", timeout=0, lease=Number(1))
+    """,
+    "a moment": """
+    import datetime
+    class Moment(datetime.datetime):
+        def __getattribute__(self, name):
+            return slept(super().__getattribute__(name))
+    moment = Moment(2026, 1, 1, tzinfo=datetime.UTC)
+    call = lambda: broker.enqueue("q", 1, run_at=moment)
+    """,
+    "headers": """
+    class Headers(__import__("collections").UserDict):
+        def __getattribute__(self, name):
+            return slept(super().__getattribute__(name))
+    headers = Headers(a="b")
+    call = lambda: broker.enqueue("q", 1, headers=headers)
+    """,
+    "an error of an item": """
+    import dataclasses
+    class Error(ValueError):
+        def __str__(self):
+            return slept("no")
+    class Body(dict):
+        def items(self):
+            raise Error
+    call = lambda: broker.enqueue_many("q", [Body(a=1)])
+    """,
+    "an error with a path": """
+    call = lambda: slept(libmq.verify("nowhere"))
+    import pathlib
+    new = pathlib.PosixPath.__new__
+    pathlib.Path.__new__ = lambda *given, **named: slept(new(*given, **named))
+    """,
+}
+
+
+@pytest.mark.parametrize("code", CODE_OF_PYTHON)
+def test_the_end_within_code_of_python_in_a_value(program: Program, code: str) -> None:
+    """Some of what is written in Python was called past the guard, and then the process aborted."""
+    program(
+        START
+        + """
+    def slept(value):
+        ready.set()
+        time.sleep(0.0005)
+        return value
+    ready = threading.Event()
+    """
+        + CODE_OF_PYTHON[code]
+        + """
+    def work():
+        while True:
+            try:
+                call()
+            except (libmq.Error, ValueError):
+                pass
+    threading.Thread(target=work, daemon=True).start()
+    ready.wait(20)
+    time.sleep(0.05)
+    sys.exit(7)
+    """,
+        status=7,
+    )
+
+
+def test_the_first_body_needs_no_import_when_the_program_ends(program: Program) -> None:
+    """The module that reads and writes JSON was imported with the first body, on whatever thread."""
+    ran = program(
+        """
+        import sys, libmq
+        print("libmq.json_body" in sys.modules)
+        """
+    )
+    assert ran.stdout == "True\n"
+
+
 def test_ten_ends_while_handlers_call_libmq(program: Program) -> None:
     """Each is cut off somewhere else in its calls, which must not meet a Python that is on its way out."""
     for ended in range(10):

@@ -386,3 +386,179 @@ def test_many_programs_end_in_the_middle_of_everything(program: Program) -> None
     time.sleep({round} / 100)
     """
         )
+
+
+def test_an_enqueue_that_is_awaited_when_the_main_thread_ends_returns(program: Program) -> None:
+    """The loop was told no more what became of it, and the program never ended."""
+    ran = program(
+        """
+        import asyncio, libmq, threading, time
+        broker = libmq.open("queue")
+
+        async def produce():
+            for number in range(3000):
+                await broker.aenqueue("q", number)
+            print("produced", flush=True)
+
+        threading.Thread(target=lambda: asyncio.run(produce())).start()
+        time.sleep(0.05)
+        """
+    )
+    assert ran.stdout == "produced\n"
+
+
+def test_a_loop_that_cannot_be_made_is_tried_again_with_pauses(program: Program) -> None:
+    """Without a file descriptor for it, the thread of async handlers tried and logged without end."""
+    ran = program(
+        """
+        import libmq, logging, os, resource, threading, time
+
+        tries = []
+        class Counts(logging.Handler):
+            def emit(self, record):
+                tries.append(record.getMessage())
+        broker = libmq.open(":memory:")
+        logging.getLogger("libmq").addHandler(Counts())
+        logging.getLogger("libmq").propagate = False
+        async def handle(body):
+            print("handled", body, flush=True)
+        broker.handler("q", handle)
+        broker.enqueue("q", 1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        broker.start()
+        time.sleep(1)
+        assert 0 < len(tries) < 100, len(tries)
+        for descriptor in taken:
+            os.close(descriptor)
+        assert broker.wait_idle(20)
+        broker.close()
+        print([thread.name for thread in threading.enumerate()], set(tries))
+        """
+    )
+    assert ran.stdout == "handled 1\n['MainThread'] {'the loop of async handlers is begun anew'}\n"
+
+
+def test_async_with_closes_after_the_main_thread(program: Program) -> None:
+    """A thread for the close was asked of a pool, which has none any more, and the broker was left open."""
+    ran = program(
+        """
+        import asyncio, libmq, threading, time
+
+        async def serve():
+            async with libmq.open("queue") as broker:
+                entered.set()
+                while threading.main_thread().is_alive():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)
+            try:
+                broker.metrics()
+            except libmq.ClosedError:
+                print("closed", flush=True)
+
+        entered = threading.Event()
+        threading.Thread(target=lambda: asyncio.run(serve())).start()
+        entered.wait(20)
+        """
+    )
+    assert ran.stdout == "closed\n", ran.stderr
+
+
+def test_an_async_with_whose_end_is_cancelled_is_in_a_hurry_and_closes(program: Program) -> None:
+    """The close went on for itself, and what it raised nobody heard of."""
+    ran = program(
+        """
+        import asyncio, libmq, threading, time
+
+        async def main():
+            entered = threading.Event()
+            def handle(body, ctx):
+                entered.set()
+                ctx.wait_cancelled(600)
+                time.sleep(600)
+            async def use():
+                async with libmq.open("queue") as broker:
+                    broker.handler("q", handle, cancel_grace=600)
+                    broker.start()
+                    broker.enqueue("q", 1)
+                    while not entered.is_set():
+                        await asyncio.sleep(0.001)
+            using = asyncio.create_task(use())
+            while not entered.is_set():
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.2)
+            began = time.monotonic()
+            using.cancel()
+            try:
+                await using
+            except asyncio.CancelledError:
+                print("cancelled", flush=True)
+            assert time.monotonic() - began < 20
+            libmq.open("queue").close()
+            print("closed", flush=True)
+
+        asyncio.run(main())
+        """
+    )
+    assert ran.stdout == "cancelled\nclosed\n"
+
+
+def test_an_async_with_that_is_left_in_the_middle_holds_nobody_up(program: Program) -> None:
+    ran = program(
+        """
+        import asyncio, libmq
+
+        async def use():
+            async with libmq.open("queue") as broker:
+                await broker.aenqueue("q", 1)
+                entered.set()
+                await asyncio.sleep(600)
+
+        async def main():
+            global entered
+            entered = asyncio.Event()
+            coroutine = use()
+            task = asyncio.ensure_future(asyncio.wait_for(entered.wait(), 20))
+            coroutine.send(None)
+            await asyncio.sleep(0.2)
+            coroutine.close()
+            task.cancel()
+
+        asyncio.run(main())
+        print("left", flush=True)
+        while True:
+            try:
+                libmq.open("queue", lock_timeout=20).close()
+                break
+            except libmq.ClosedError:
+                pass
+        print("closed", flush=True)
+        """
+    )
+    assert ran.stdout == "left\nclosed\n", ran.stderr
+
+
+def test_a_forked_child_is_refused_at_the_end_of_an_async_with(program: Program) -> None:
+    ran = program(
+        """
+        import asyncio, libmq, os
+
+        async def main():
+            try:
+                async with libmq.open("queue"):
+                    child = os.fork()
+            except libmq.ForkedError:
+                os._exit(7)
+            if child == 0:
+                os._exit(3)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+        asyncio.run(main())
+        """
+    )
+    assert ran.stdout == "7\n"

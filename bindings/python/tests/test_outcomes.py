@@ -13,8 +13,7 @@ from typing import Annotated, Any
 
 import libmq
 import pytest
-
-LONG = 20
+from conftest import LONG
 
 
 class BareRetry(libmq.Retry):

@@ -4,10 +4,12 @@ import dataclasses
 import datetime
 import gc
 import threading
+import weakref
 from typing import Any
 
 import libmq
 import pytest
+from conftest import LONG
 
 
 def test_a_message_comes_out_as_it_went_in(broker: libmq.Broker) -> None:
@@ -244,3 +246,25 @@ def test_figures_are_there_for_the_broker_and_each_queue(broker: libmq.Broker) -
     assert figures.memory_bytes > 0
     assert broker.recovery.messages == 0
     assert broker.recovery.snapshot is None
+
+
+def test_dead_letters_keep_their_broker_as_it_is() -> None:
+    """The broker was garbage, and its handlers gone, but it stayed open all the same."""
+    handled = threading.Event()
+    broker = libmq.open(":memory:", default_max_retries=0)
+    broker.enqueue("q", 1)
+    delivery = broker.receive("q", 0)
+    assert delivery is not None
+    delivery.reject("no")
+    broker.handler("q", lambda body: handled.set())
+    broker.start()
+    letters, itself = broker.dead_letters, weakref.ref(broker)
+    (letter,) = letters.list()
+    del broker, delivery
+    gc.collect()
+    assert itself() is not None
+    letters.replay(letter.id)
+    assert handled.wait(LONG)
+    del letters
+    gc.collect()
+    assert itself() is None

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, 
 
 import libmq
 import pytest
+from conftest import LONG
 
 if TYPE_CHECKING:
     from decimal import Decimal as Nothing
-
-LONG = 20
 
 Sku = NewType("Sku", str)
 Item = TypeVar("Item")
@@ -263,3 +262,18 @@ def test_a_context_that_only_type_checkers_know(broker: libmq.Broker) -> None:
     broker.enqueue("q", {"city": "b"})
     assert broker.wait_idle(LONG)
     assert seen == [(Address("b"), 1)]
+
+
+def test_marks_of_others_in_an_annotation_may_be_anything(broker: libmq.Broker) -> None:
+    """One that cannot be hashed was refused as an unhashable type."""
+
+    def handle(body: Annotated[list[Annotated[int, ["at least", 0]]], {"title": "numbers"}]) -> None:
+        handled.append(body)
+
+    handled: list[list[int]] = []
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue_many("q", [[1, 2], ["a"]])
+    assert broker.wait_idle(LONG)
+    assert handled == [[1, 2]]
+    assert [letter.reason for letter in broker.dead_letters.list()] == ["decode"]

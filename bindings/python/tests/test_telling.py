@@ -175,3 +175,36 @@ def test_the_figures_are_there_for_prometheus(broker: libmq.Broker) -> None:
     broker.close()
     with pytest.raises(libmq.ClosedError):
         broker.prometheus()
+
+
+def test_what_a_slow_handler_of_logging_misses_is_counted(records: Records) -> None:
+    """It was kept without end."""
+    entered, free = threading.Event(), threading.Event()
+
+    class Hangs(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if getattr(record, "event", None) == "open":
+                entered.set()
+                free.wait(LONG)
+
+    hangs = Hangs()
+    logging.getLogger("libmq").addHandler(hangs)
+    try:
+        with libmq.open(":memory:", max_dead_letters=5000, default_max_retries=0) as broker:
+            assert entered.wait(LONG)
+            for _ in range(5):
+                broker.enqueue_many("q", range(1000))
+                for delivery in broker.receive_many("q", 1000, 0):
+                    delivery.reject("no")
+                time.sleep(0.05)
+            free.set()
+            missed = records.wait_for("events_missed")
+            assert missed.levelno == logging.WARNING
+            told = sum(getattr(record, "event", None) == "dead_letter" for record in records.records)
+            counts = [vars(it)["fields"]["count"] for it in records.records if vars(it).get("event") == "events_missed"]
+            assert told + sum(counts) == 5000
+            # What the core keeps, and what the channel does.
+            assert told <= 2 * 1024
+    finally:
+        free.set()
+        logging.getLogger("libmq").removeHandler(hangs)

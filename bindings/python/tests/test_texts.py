@@ -8,8 +8,7 @@ from typing import Any
 
 import libmq
 import pytest
-
-LONG = 20
+from conftest import LONG
 
 
 @dataclasses.dataclass
@@ -58,8 +57,22 @@ def test_an_option_that_is_wrong_is_named(broker: libmq.Broker) -> None:
     calls: list[tuple[Callable[[], object], str]] = [
         (lambda: broker.scale("q", 0), "n is 0, but goes from 1 to 1024"),
         (lambda: broker.scale("q", 1025), "n is 1025, but goes from 1 to 1024"),
-        (lambda: broker.scale("q", -1), "n is -1, but cannot be negative"),
-        (lambda: libmq.open(":memory:", capacity=-1), "capacity is -1, but cannot be negative"),
+        (lambda: broker.scale("q", -1), "n is -1, but goes from 1 to 1024"),
+        (lambda: broker.scale("q", 2**40), "n is 1099511627776, but goes from 1 to 1024"),
+        (lambda: libmq.open(":memory:", capacity=-1), "capacity is -1, but goes from 1 to 1073741824"),
+        (
+            lambda: libmq.open(":memory:", capacity=2**70),
+            "capacity is 1180591620717411303424, but goes from 1 to 1073741824",
+        ),
+        (lambda: broker.enqueue("q", 1, priority=300), "priority is 300, but goes from 0 to 9"),
+        (
+            lambda: libmq.Backoff.exponential(factor=10**400),
+            "factor is a number of many digits, but goes from 1 to 1000",
+        ),
+        (lambda: libmq.Backoff.exponential(jitter=1.5), "jitter is 1.5, but goes from 0 to 1"),
+        (lambda: broker.receive("q", 10**400), "timeout is a number of many digits, which is above ten years"),
+        (lambda: broker.receive("q", 1e300), "timeout is 1e+300, which is above ten years"),
+        (lambda: broker.receive("q", -(10**400)), "timeout is a number of many digits, but takes zero or more seconds"),
         (lambda: libmq.open(":memory:", durability="abc"), "durability takes sync or os or memory"),  # type: ignore[arg-type]
         (lambda: libmq.Message(1, durability="abc"), "durability takes sync or os"),  # type: ignore[arg-type]
         (lambda: broker.enqueue("q", 1, durability="memory"), "durability takes sync or os"),  # type: ignore[arg-type]

@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self, TypeAlias, final
+from typing import Any, ClassVar, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
+from libmq.durations import Duration
+
 __all__ = [
+    "Attempt",
     "Backoff",
     "Bell",
     "Broker",
@@ -23,41 +26,45 @@ __all__ = [
     "Listener",
     "Message",
     "Receipt",
-    "Run",
     "Tray",
     "Watch",
     "Worker",
     "check_duration",
+    "handles",
     "leave",
     "serve",
     "verify",
 ]
 
-_Duration: TypeAlias = float | timedelta
-
 @final
 class Backoff:
-    """How long a message waits before it is tried again. Immutable."""
+    """How long a message waits before it is tried again, made by `exponential`, `fixed` or `steps`. Immutable."""
 
     @staticmethod
     def exponential(
-        base: _Duration | None = None,
-        factor: float | None = None,
-        cap: _Duration | None = None,
-        jitter: float | None = None,
+        base: Duration = 1,
+        factor: float = 2,
+        cap: Duration = 600,
+        jitter: float = 1,
     ) -> Backoff:
-        """`base * factor ** n` for the n-th retry, at most `cap`; defaults 1 s, 2, 10 min, 1.
+        """`base * factor ** n` for the n-th retry, at most `cap`.
 
-        `factor` goes from 1 to 1,000. `jitter` j makes a wait of d uniform in [(1-j)*d, d], and goes from 0 to 1.
+        `factor` goes from 1 to 1,000. `jitter` j makes a wait of d uniform from `(1 - j) * d` to d, and goes from 0 to
+        1.
+
+        Raises InvalidError out of range, TypeError.
         """
 
     @staticmethod
-    def fixed(delay: _Duration) -> Backoff:
-        """Always the same wait, without jitter."""
+    def fixed(delay: Duration) -> Backoff:
+        """Always the same wait, without jitter. Raises InvalidError above ten years, TypeError."""
 
     @staticmethod
-    def steps(*delays: _Duration) -> Backoff:
-        """One wait after another, and after the last, the last; without jitter. 1 to 1,000 of them."""
+    def steps(*delays: Duration) -> Backoff:
+        """One wait after another, and after the last, the last; without jitter. 1 to 1,000 of them.
+
+        Raises InvalidError out of range, TypeError.
+        """
 
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
@@ -82,7 +89,11 @@ class Receipt:
 
 @final
 class Message:
-    """A body with the options of `enqueue`, for `enqueue_many`. Immutable, but for the body."""
+    """A body with the options of `Broker.enqueue`, for `enqueue_many`. Immutable, but for the body.
+
+    What is out of range in an option is an InvalidError or a TypeError here, what is wrong with the body where it is
+    enqueued.
+    """
 
     def __new__(
         cls,
@@ -90,43 +101,68 @@ class Message:
         *,
         dedup_key: str | None = None,
         dedup: Literal["replace", "keep"] | None = None,
-        dedup_window: _Duration | None = None,
+        dedup_window: Duration | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         content_type: str | None = None,
-        delay: _Duration | None = None,
+        delay: Duration | None = None,
         run_at: datetime | None = None,
-        expires_in: _Duration | None = None,
+        expires_in: Duration | None = None,
         priority: int | None = None,
         group: str | None = None,
         durability: Literal["sync", "os"] | None = None,
     ) -> Self: ...
     @property
-    def body(self) -> Any: ...
+    def body(self) -> Any:
+        """The body, as it was given."""
+
     @property
-    def dedup_key(self) -> str | None: ...
+    def dedup_key(self) -> str | None:
+        """The option, None where it was not given."""
+
     @property
-    def dedup(self) -> Literal["replace", "keep"] | None: ...
+    def dedup(self) -> Literal["replace", "keep"] | None:
+        """The option, None where it was not given."""
+
     @property
-    def dedup_window(self) -> _Duration | None: ...
+    def dedup_window(self) -> Duration | None:
+        """The option, None where it was not given."""
+
     @property
-    def correlation_id(self) -> str | None: ...
+    def correlation_id(self) -> str | None:
+        """The option, None where it was not given."""
+
     @property
-    def headers(self) -> Mapping[str, str] | None: ...
+    def headers(self) -> Mapping[str, str] | None:
+        """The option, None where it was not given."""
+
     @property
-    def content_type(self) -> str | None: ...
+    def content_type(self) -> str | None:
+        """The option, None where it was not given."""
+
     @property
-    def delay(self) -> _Duration | None: ...
+    def delay(self) -> Duration | None:
+        """The option, None where it was not given."""
+
     @property
-    def run_at(self) -> datetime | None: ...
+    def run_at(self) -> datetime | None:
+        """The option, None where it was not given."""
+
     @property
-    def expires_in(self) -> _Duration | None: ...
+    def expires_in(self) -> Duration | None:
+        """The option, None where it was not given."""
+
     @property
-    def priority(self) -> int | None: ...
+    def priority(self) -> int | None:
+        """The option, None where it was not given."""
+
     @property
-    def group(self) -> str | None: ...
+    def group(self) -> str | None:
+        """The option, None where it was not given."""
+
     @property
-    def durability(self) -> Literal["sync", "os"] | None: ...
+    def durability(self) -> Literal["sync", "os"] | None:
+        """The option, None where it was not given."""
 
 @disjoint_base
 class Held:
@@ -180,11 +216,11 @@ class Held:
     def deadline(self) -> datetime:
         """Until when it is held; in UTC."""
 
-    def extend(self, seconds: _Duration) -> None:
+    def extend(self, seconds: Duration) -> None:
         """Moves the deadline to this much from now, if that is later; at most 24 hours. From any thread.
 
-        Raises StaleLeaseError once the lease is lost, and Error with `UNSUPPORTED` where the handler's option
-        `lease_extension_enabled` is False.
+        Raises StaleLeaseError once the lease is lost, or a stop has cancelled the attempt; InvalidError, ClosedError,
+        ForkedError, TypeError; Error with `UNSUPPORTED` where the handler's option `lease_extension_enabled` is False.
         """
 
     def enqueue(
@@ -194,13 +230,13 @@ class Held:
         *,
         dedup_key: str | None = None,
         dedup: Literal["replace", "keep"] | None = None,
-        dedup_window: _Duration | None = None,
+        dedup_window: Duration | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         content_type: str | None = None,
-        delay: _Duration | None = None,
+        delay: Duration | None = None,
         run_at: datetime | None = None,
-        expires_in: _Duration | None = None,
+        expires_in: Duration | None = None,
         priority: int | None = None,
         group: str | None = None,
         durability: Literal["sync", "os"] | None = None,
@@ -209,6 +245,9 @@ class Held:
 
         The correlation id and the header `traceparent` are inherited unless given. Everything is checked at once, and
         room is taken; there is no waiting for it here.
+
+        Raises FullError, TooLargeError, InvalidError, StaleLeaseError once it is settled or its lease is lost,
+        ClosedError, ForkedError, TypeError. All of these: not enqueued.
         """
 
 @final
@@ -225,8 +264,11 @@ class Context(Held):
     def cancel_reason(self) -> Literal["timeout", "shutdown", "cancelled", "lease_lost"] | None:
         """Why the attempt was cancelled, if it was."""
 
-    def wait_cancelled(self, seconds: _Duration | None = None) -> bool:
-        """Sleeps until the attempt is cancelled, at most for this long, None for ever; answers whether it is."""
+    def wait_cancelled(self, seconds: Duration | None = None) -> bool:
+        """Sleeps until the attempt is cancelled, at most for this long, None for ever; answers whether it is.
+
+        Raises InvalidError above ten years, TypeError.
+        """
 
     def raise_if_cancelled(self) -> None:
         """Raises Cancelled if the attempt was cancelled."""
@@ -235,28 +277,37 @@ class Context(Held):
     def scope(self) -> Any:
         """What the scope of the attempt has made, as long as it is open; None without one."""
 
-    def _set_scope(self, scope: object) -> None: ...
+    def _set_scope(self, scope: object) -> Any: ...
 
 @final
 class Delivery(Held):
     """A message that was received, to be settled once, from any thread.
 
     In a `with`, it is acked at the end, or settled as a handler that raised the same. One that is garbage before it is
-    settled is held until its lease runs out. Each settle raises StaleLeaseError if it was settled before or its lease
-    is lost, and then has changed nothing.
+    settled is held until its lease runs out.
+
+    Each settle raises StaleLeaseError if it was settled before or its lease is lost, StorageFullError, or Error with
+    `NO_MEMORY` or `IO`, where the record has no room, ClosedError, and ForkedError: with these nothing has changed, and
+    what was held is held as before. PoisonedError: unknown; the next open tells.
     """
 
     def ack(self) -> None:
         """Done. What was enqueued with it is enqueued by the same record."""
 
-    def retry(self, delay: _Duration | None = None, error: str | None = None) -> None:
-        """Failed: tried again after `delay`, or after the backoff. `error` is kept with a dead letter, up to 4 KiB."""
+    def retry(self, delay: Duration | None = None, error: str | None = None) -> None:
+        """Failed: tried again after `delay`, or after the backoff. `error` is kept with a dead letter, up to 4 KiB.
+
+        Also raises InvalidError above ten years, TypeError.
+        """
 
     def reject(self, reason: str) -> None:
         """To the dead letters, for this reason, of which up to 4 KiB are kept."""
 
-    def release(self, delay: _Duration | None = None) -> None:
-        """Given back, and ready again after `delay`, default at once; not counted as an attempt."""
+    def release(self, delay: Duration = 0) -> None:
+        """Given back, and ready again after `delay`; not counted as an attempt.
+
+        Also raises InvalidError above ten years, TypeError.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -326,13 +377,19 @@ class DeadLetter:
 
 @final
 class DeadLetters:
-    """The dead letters of a broker. Its length is how many there are; it is never false."""
+    """The dead letters of a broker, which they keep. Its length is how many there are; it is never false.
 
-    def list(self, queue: str | None = None, limit: int | None = None, after: int | None = None) -> list[DeadLetter]:
-        """Up to `limit` (100) dead letters of a queue, or of all, with ids above `after`, in the order of their ids."""
+    Every call raises ClosedError and ForkedError, TypeError, and InvalidError for a queue's name that is none.
+    """
+
+    def list(self, queue: str | None = None, limit: int = 100, after: int | None = None) -> list[DeadLetter]:
+        """Up to `limit` dead letters of a queue, or of all, with ids above `after`, in the order of their ids.
+
+        Also raises CorruptError, and Error with `IO`, where one cannot be read.
+        """
 
     def get(self, id: int) -> DeadLetter | None:
-        """The dead letter of this id, None if it is not one."""
+        """The dead letter of this id, None if it is not one. Raises as `list`."""
 
     def replay(self, id: int) -> Receipt:
         """Enqueues a dead letter again, under a new id, with no attempts, its old key and mode "keep".
@@ -342,10 +399,16 @@ class DeadLetters:
         """
 
     def replay_all(self, queue: str | None = None) -> int:
-        """Replays the dead letters of a queue, or all; answers how many are dead letters no more."""
+        """Replays the dead letters of a queue, or all; answers how many are dead letters no more.
+
+        Raises as `replay`; what was replayed before stays so.
+        """
 
     def purge(self, queue: str | None = None) -> int:
-        """Removes the dead letters of a queue, or all; answers how many."""
+        """Removes the dead letters of a queue, or all; answers how many.
+
+        Also raises StorageFullError, PoisonedError.
+        """
 
     def __len__(self) -> int: ...
     def __bool__(self) -> bool: ...
@@ -362,13 +425,13 @@ class Broker:
         *,
         dedup_key: str | None = None,
         dedup: Literal["replace", "keep"] | None = None,
-        dedup_window: _Duration | None = None,
+        dedup_window: Duration | None = None,
         correlation_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         content_type: str | None = None,
-        delay: _Duration | None = None,
+        delay: Duration | None = None,
         run_at: datetime | None = None,
-        expires_in: _Duration | None = None,
+        expires_in: Duration | None = None,
         priority: int | None = None,
         group: str | None = None,
         durability: Literal["sync", "os"] | None = None,
@@ -409,29 +472,44 @@ class Broker:
         At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`.
         """
 
-    def receive(self, queue: str, timeout: _Duration | None = None, lease: _Duration | None = None) -> Delivery | None:
+    def receive(self, queue: str, timeout: Duration | None = None, lease: Duration | None = None) -> Delivery | None:
         """Takes the next message of a queue, waiting for one at most for `timeout`: None for ever, 0 looks once.
 
         It is held for `lease`, default 30 s, which is not renewed by itself. None if nothing came. Works before
         `start`.
+
+        Raises InvalidError out of range, as above ten years; ClosedError, also for a thread that waits when the program
+        ends; ForkedError, PoisonedError, TypeError; StorageFullError where there is no room to note what is in flight;
+        CorruptError, or Error with `IO`, where the message cannot be read. All of these: nothing was taken.
         """
 
     def receive_many(
-        self, queue: str, max: int, timeout: _Duration | None = None, lease: _Duration | None = None
+        self, queue: str, max: int, timeout: Duration | None = None, lease: Duration | None = None
     ) -> list[Delivery]:
-        """Takes up to `max` (1 to 10,000) messages that are there, waiting for the first one as `receive` does."""
+        """Takes up to `max` (1 to 10,000) messages that are there, waiting for the first one as `receive` does.
+
+        Empty if nothing came. Raises as `receive`.
+        """
 
     def start(self) -> None:
-        """Starts to call handlers. Started already: nothing."""
+        """Starts to call handlers. Started already: nothing.
 
-    def wait_idle(self, timeout: _Duration | None = None) -> bool:
+        Raises ClosedError, ForkedError; Error with `DEADLOCK` in a handler while another thread starts, stops or
+        closes.
+        """
+
+    def wait_idle(self, timeout: Duration | None = None) -> bool:
         """Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending.
 
-        Answers whether that was so within `timeout`, None for ever. Raises Error with `DEADLOCK` in a handler.
+        Answers whether that was so within `timeout`, None for ever. Raises InvalidError above ten years, ClosedError,
+        ForkedError, TypeError; PoisonedError where it never will be; Error with `DEADLOCK` in a handler.
         """
 
     def snapshot(self) -> None:
-        """Takes a snapshot now."""
+        """Takes a snapshot now, and returns when it is durable. Ctrl-C is heard then.
+
+        Raises StorageFullError, PoisonedError, ClosedError, ForkedError; Error with `IO`.
+        """
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on.
@@ -440,41 +518,52 @@ class Broker:
         can be opened like any directory, also beside this one: as after a close at that moment, but that what was in
         flight is ready again, uncounted. Of a broker without files it is an ordinary directory.
 
-        The directory above has to be there. What fails leaves nothing behind. A close meanwhile ends it. Other threads
-        run meanwhile.
+        The directory above has to be there. What fails leaves nothing behind. A close meanwhile ends it; Ctrl-C is
+        heard when it has ended. Other threads run meanwhile.
 
         Raises InvalidError for what is something else than an empty directory, or lies in the broker's own,
         StorageFullError, CorruptError where the broker's own files have lost bytes, PoisonedError, ClosedError,
-        ForkedError; Error with `IO`, naming the path.
+        ForkedError, TypeError; Error with `IO`, naming the path.
         """
 
     def scale(self, queue: str, n: int) -> None:
         """Sets how many of a queue's handler run at once, 1 to 1024, until its next registration.
 
-        Those that run already, run on. Raises InvalidError out of range, NotFoundError for a queue without a handler.
+        Those that run already, run on. Raises InvalidError out of range, NotFoundError for a queue without a handler,
+        ClosedError, ForkedError, TypeError.
         """
 
     def pause(self, queue: str) -> None:
         """Has nothing handed out from a queue, to its handler or to a receive, until `resume` or the close.
 
-        What is in flight is not touched; an enqueue goes on. Raises NotFoundError for a queue that there is not.
+        What is in flight is not touched; an enqueue goes on. Raises NotFoundError for a queue that there is not,
+        InvalidError for a name that is none, ClosedError, ForkedError, TypeError.
         """
 
     def resume(self, queue: str) -> None:
-        """Ends a pause, if there is one. Raises NotFoundError for a queue that there is not."""
+        """Ends a pause, if there is one. Raises as `pause`."""
 
     def cancel(self, id: int) -> bool:
         """Ends a message: one that waits is gone, one that somebody holds is cancelled.
 
         A cancelled attempt does not come back, unless it is acked all the same. Answers whether there was such a
         message; dead letters are none.
+
+        Raises InvalidError for what is no id, ClosedError, ForkedError, PoisonedError, StorageFullError, TypeError.
         """
 
     def purge(self, queue: str) -> int:
-        """Removes all messages of a queue that nobody holds; answers how many. Dead letters stay."""
+        """Removes all messages of a queue that nobody holds; answers how many. Dead letters stay.
 
-    def advance(self, seconds: _Duration) -> None:
-        """Moves a manual clock, and does what is due then. InvalidError on a system clock."""
+        Raises InvalidError for a name that is none, ClosedError, ForkedError, PoisonedError, StorageFullError,
+        TypeError.
+        """
+
+    def advance(self, seconds: Duration) -> None:
+        """Moves a manual clock, and does what is due then.
+
+        Raises InvalidError on a system clock, or above ten years; ClosedError, ForkedError, TypeError.
+        """
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -485,7 +574,10 @@ class Broker:
         """The directory."""
 
     def prometheus(self) -> str:
-        """The figures as Prometheus reads them: its text format, version 0.0.4, each queue a label."""
+        """The figures as Prometheus reads them: its text format, version 0.0.4, each queue a label.
+
+        Raises ClosedError, ForkedError.
+        """
 
     def _handle(self, queue: str, number: int, options: dict[str, Any], on_loop: bool) -> None: ...
     def _handle_on_loop(self, queue: str, tray: Tray, number: int, options: dict[str, Any], on_loop: bool) -> Inbox: ...
@@ -497,8 +589,9 @@ class Broker:
     def _is_closed(self) -> bool: ...
     def _foreman(self) -> Foreman | None: ...
     def _dismiss(self) -> None: ...
-    def _stop(self, timeout: _Duration, urgent: bool = False, now: bool = False) -> None: ...
-    def _close(self, timeout: _Duration) -> None: ...
+    def _stop(self, timeout: Duration, interrupt: Interrupt) -> None: ...
+    def _close(self, timeout: Duration, interrupt: Interrupt) -> None: ...
+    def _wait_idle(self, interrupt: Interrupt) -> bool: ...
     def _metrics(self) -> dict[str, Any]: ...
     def _recovery(self) -> dict[str, Any]: ...
 
@@ -532,7 +625,7 @@ class Watch:
 class Inbox:
     """The messages of one handler that runs on a loop."""
 
-    def take(self) -> Run | float | None:
+    def take(self) -> Attempt | float | None:
         """The next message; None without one, and the seconds to ask again in while the disk has no room."""
 
     def hear_cancelled(self) -> bool:
@@ -542,7 +635,7 @@ class Inbox:
         """Takes nothing more; the handler is no more when what runs has ended."""
 
 @final
-class Run:
+class Attempt:
     """A handler that runs for a message. Ended once; garbage before that, the message is given back."""
 
     @property
@@ -555,13 +648,13 @@ class Run:
     def fail(self, error: str) -> None:
         """The handler failed."""
 
-    def retry(self, delay: _Duration | None, error: str) -> None:
+    def retry(self, delay: Duration | None, error: str) -> None:
         """The handler asked for a retry."""
 
     def reject(self, reason: str) -> None:
         """The handler rejected the message."""
 
-    def release(self, delay: _Duration) -> None:
+    def release(self, delay: Duration) -> None:
         """The handler gave the message back."""
 
     def undecodable(self, error: str) -> None:
@@ -569,17 +662,13 @@ class Run:
 
 @final
 class Interrupt:
-    """For one call that waits, on a thread of its own."""
+    """For one call that waits. An urgent one ends a stop's time for its handlers and their grace together."""
 
-    def __new__(cls) -> Self: ...
+    def __new__(cls, urgent: bool = False) -> Self: ...
     def set(self, broker: Broker) -> None:
-        """Ends the call: a wait at once, a stop's time for its handlers; the second time, their grace."""
-
-    def stop(self, broker: Broker, timeout: _Duration) -> None:
-        """Stops the broker."""
-
-    def wait_idle(self, broker: Broker) -> bool:
-        """Waits until there is nothing to do."""
+        """Ends the call, also one that has not begun: a wait at once, a stop's time for its handlers; the second time,
+        their grace.
+        """
 
 @final
 class Listener:
@@ -616,13 +705,13 @@ class Worker:
     def fail(self, error: str) -> None:
         """The handler failed."""
 
-    def retry(self, delay: _Duration | None, error: str) -> None:
+    def retry(self, delay: Duration | None, error: str) -> None:
         """The handler asked for a retry."""
 
     def reject(self, reason: str) -> None:
         """The handler rejected the message."""
 
-    def release(self, delay: _Duration) -> None:
+    def release(self, delay: Duration) -> None:
         """The handler gave the message back."""
 
     def undecodable(self, error: str) -> None:
@@ -631,10 +720,13 @@ class Worker:
 def leave(brokers: Sequence[Broker], grace_max: float) -> None:
     """The program ends: waits end at once, and handlers within their grace, at most this one."""
 
+def handles() -> bool:
+    """Whether this thread runs handlers: what waits for a handler to end would wait for itself."""
+
 def serve(on: bool) -> None:
     """Notes that this thread's event loop runs a broker's handlers, or does no more: it must not wait for room."""
 
-def check_duration(name: str, value: _Duration) -> float:
+def check_duration(name: str, value: Duration) -> float:
     """The seconds of a duration that libmq takes: from zero to ten years."""
 
 def verify(path: str | os.PathLike[str]) -> dict[str, Any]:

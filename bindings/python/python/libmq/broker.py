@@ -3,25 +3,29 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
 from libmq import _native, leaving, telling
-from libmq._native import Backoff, Delivery, Message, Receipt
-from libmq.calling import Scope, call_of, error_of
+from libmq._native import Backoff, Delivery, Interrupt, Message, Receipt
+from libmq.aside import Ending
+from libmq.calling import Scope, call_of
 from libmq.crew import Crew
 from libmq.depends import Override
 from libmq.desk import Desks
-from libmq.errors import TimeoutError
+from libmq.durations import Duration
+from libmq.errors import ClosedError, TimeoutError, error_of
 from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
 from libmq.hall import CLOSING_MAX_S, Hall
 from libmq.providing import Providers
 from libmq.running import Run
+from libmq.signals import Hurry
 
-Duration = float | timedelta
-"""Seconds, or a timedelta."""
+_CLOSE_TIMEOUT_S = 25
+"""How long running handlers get in a stop or close, unless it is said."""
 
 _Handler = TypeVar("_Handler", bound=Callable[..., object])
 
@@ -39,7 +43,10 @@ class Broker(_native.Broker):
         self._crew = Crew()
         self._hall = Hall(self._providers)
         self._desks = Desks()
-        self._run = Run(self._hall.stopped)
+        self._run = Run(self._hall)
+        # Whoever registers a handler may wait there for the one that is replaced.
+        self._registering = threading.RLock()
+        self._closings: list[Ending] = []
         leaving.watch(self)
         telling.listen(self)
 
@@ -74,7 +81,20 @@ class Broker(_native.Broker):
         scope: Callable[..., Any] | None = None,
     ) -> _Handler: ...
 
-    def handler(self, queue: str, *functions: _Handler, **options: Any) -> Any:
+    def handler(
+        self,
+        queue: str,
+        function: _Handler = ...,  # type: ignore[assignment]
+        *,
+        max_parallelism: int | None = None,
+        min_parallelism: int | None = None,
+        timeout: Duration | None = None,
+        max_retries: int | None = None,
+        backoff: Backoff | None = None,
+        cancel_grace: Duration | None = None,
+        lease_extension_enabled: bool | None = None,
+        scope: Callable[..., Any] | None = None,
+    ) -> Any:
         """Registers a queue's handler: as a decorator, or with the function as the second argument.
 
         It is called once the broker is started. Of its parameters the one called `ctx`, or annotated `libmq.Context`,
@@ -90,10 +110,11 @@ class Broker(_native.Broker):
 
         Args:
             queue: The queue, 1 to 128 of `A-Z a-z 0-9 . _ -`.
+            function: What handles the messages; without it the answer is a decorator.
             max_parallelism: How many run at once, 1 to 1024. Default 1.
-            min_parallelism: How many threads stay when there is nothing to do. Default 1.
-            timeout: How long it may run; then its attempt is cancelled. Default the broker's.
-            max_retries: How often a message is tried again. Default the broker's.
+            min_parallelism: How many threads stay when there is nothing to do, 0 to `max_parallelism`. Default 1.
+            timeout: How long it may run, more than zero; then its attempt is cancelled. Default the broker's.
+            max_retries: How often a message is tried again, up to 1,000,000. Default the broker's.
             backoff: The wait before a retry. Default the broker's.
             cancel_grace: From the cancellation to the loss of the lease. Default 5 s.
             lease_extension_enabled: Whether it may call `ctx.extend`. Default True.
@@ -104,27 +125,49 @@ class Broker(_native.Broker):
             or asks for what it cannot be given. Error with `DEADLOCK` where another handler would be replaced inside
             one, or on the loop of async handlers.
         """
-        if len(functions) > 1:
-            raise TypeError(f"handler takes a queue and one function, not {len(functions)}")
-        options = _handler_options(**options)
-        scope = options.pop("scope")
+        options = {
+            "max_parallelism": max_parallelism,
+            "min_parallelism": min_parallelism,
+            "timeout": timeout,
+            "max_retries": max_retries,
+            "backoff": backoff,
+            "cancel_grace": cancel_grace,
+            "lease_extension_enabled": lease_extension_enabled,
+        }
         scope = self._scope if scope is None else scope
 
         def register(function: _Handler) -> _Handler:
             call = call_of(function, self._providers, scope)
-            threads, tasks = self._crew.of(queue), self._hall.of(queue)
-            if call.waits:
-                self._hall.add(self, queue, call, options)
-                self._crew.forget(threads)
-            else:
-                self._crew.add(self, queue, call.run, options, self._hall.is_here)
-                self._hall.forget(tasks)
+            self._check_open()
+            with self._turn_to_register():
+                threads, tasks = self._crew.of(queue), self._hall.of(queue)
+                if call.waits:
+                    self._hall.add(self, queue, call, options)
+                    self._crew.forget(threads)
+                else:
+                    self._crew.add(self, queue, call.run, options, self._hall.is_here)
+                    self._hall.forget(tasks)
             return function
 
-        return register(*functions) if functions else register
+        return register if cast(Any, function) is ... else register(function)
+
+    @contextlib.contextmanager
+    def _turn_to_register(self) -> Iterator[None]:
+        """One thread at a time, so that which handler replaces which is the same here and in the core."""
+        may_wait = not self._hall.is_here and not _native.handles()
+        if not self._registering.acquire(blocking=may_wait):
+            raise error_of("DEADLOCK", "another thread registers a handler, which may be waiting for this one to end")
+        try:
+            yield
+        finally:
+            self._registering.release()
 
     def start(self) -> None:
-        """Starts to call handlers. Started already: nothing."""
+        """Starts to call handlers. Started already: nothing.
+
+        Raises:
+            ClosedError, ForkedError; Error with `DEADLOCK` in a handler while another thread starts, stops or closes.
+        """
         super().start()
         self._hall.start()
 
@@ -134,21 +177,12 @@ class Broker(_native.Broker):
 
         Raises:
             TimeoutError: Handlers had to be cancelled; stopped all the same.
+            InvalidError, ClosedError, ForkedError, TypeError.
             Error: `DEADLOCK` in a handler, and on the event loop that runs async ones: it would wait for itself.
         """
         self._refuse_on_loop("stop")
         with self._run.ending():
-            self._stop(timeout)
-
-    def _stop_without_grace(self, timeout: Duration) -> None:
-        """As `stop`, which a signal ends at once."""
-        with self._run.ending():
-            self._stop(timeout, urgent=True)
-
-    def _stop_now(self) -> None:
-        """Cancels handlers, and takes what they hold."""
-        with self._run.ending(), contextlib.suppress(TimeoutError):
-            self._stop(0, now=True)
+            self._stop(timeout, Interrupt())
 
     def close(self, timeout: Duration = 25) -> None:
         """Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
@@ -156,13 +190,17 @@ class Broker(_native.Broker):
         Raises:
             TimeoutError: Handlers had to be cancelled; closed all the same.
             PoisonedError: The last sync failed.
+            InvalidError, ForkedError, TypeError.
             Error: `DEADLOCK` in a handler, and on the event loop that runs async ones.
             BaseException: What a dependency raised that lived as long as the broker; closed all the same.
         """
         self._refuse_on_loop("close")
+        self._end(timeout, Interrupt())
+
+    def _end(self, timeout: Duration, interrupt: Interrupt) -> None:
         try:
             with self._run.ending():
-                self._close(timeout)
+                self._close(timeout, interrupt)
         finally:
             if self._is_closed():
                 self._hall.join(CLOSING_MAX_S)
@@ -171,8 +209,11 @@ class Broker(_native.Broker):
     def wait_idle(self, timeout: Duration | None = None) -> bool:
         """Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending.
 
-        Answers whether that was so within `timeout`, None for ever. Raises Error with `DEADLOCK` in a handler, and on
-        the event loop that runs async ones.
+        Answers whether that was so within `timeout`, None for ever.
+
+        Raises:
+            InvalidError, ClosedError, ForkedError, TypeError; PoisonedError where it never will be; Error with
+            `DEADLOCK` in a handler, and on the event loop that runs async ones.
         """
         self._refuse_on_loop("wait_idle")
         return super().wait_idle(timeout)
@@ -200,13 +241,16 @@ class Broker(_native.Broker):
 
         Raises:
             TimeoutError: Handlers had to be cancelled; stopped all the same.
-            InvalidError: Signal handlers were asked for elsewhere than in the main thread.
+            InvalidError: Signal handlers were asked for elsewhere than in the main thread; `stop_timeout` is above ten
+                years.
+            ClosedError, ForkedError: It was closed before; closed meanwhile, `run` returns.
+            TypeError; Error with `DEADLOCK` on the event loop that runs async handlers.
         """
         self._refuse_on_loop("run")
         self._run.run(self, until_idle, install_signal_handlers, stop_timeout)
 
     def metrics(self) -> Metrics:
-        """The figures of the broker, and in `queues` those of each queue."""
+        """The figures of the broker, and in `queues` those of each queue. Raises ClosedError, ForkedError."""
         figures = self._metrics()
         queues = {name: QueueMetrics(**queue) for name, queue in figures.pop("queues").items()}
         return Metrics(queues=queues, lsn=Lsn(**figures.pop("lsn")), **figures)
@@ -220,13 +264,14 @@ class Broker(_native.Broker):
         """Has attempts that begin from now on get what `fake` makes where they ask for `dependency`: for tests.
 
         It is like it in everything: it may be a generator, be async where the handler is, and have dependencies of its
-        own. In a `with`, or until `restore()` of the answer.
+        own. In a `with`, or until `restore()` of the answer; of several the last one counts that has not ended.
 
         Raises:
             TypeError: One of them cannot be called.
+            ClosedError, ForkedError.
         """
         self._check_open()
-        return Override(self._providers.fakes, dependency, fake)
+        return Override(self._providers.overrides, dependency, fake)
 
     async def aenqueue(
         self,
@@ -306,15 +351,34 @@ class Broker(_native.Broker):
             As `run`.
         """
         self._check_open()
-        await self._run.arun(self, self._hall, until_idle, install_signal_handlers, stop_timeout)
+        await self._run.arun(self, until_idle, install_signal_handlers, stop_timeout)
 
     async def __aenter__(self) -> Self:
+        hurry = Hurry(self)
+
+        def end() -> None:
+            try:
+                self._end(_CLOSE_TIMEOUT_S, hurry.interrupt)
+            except TimeoutError:
+                # That was asked for.
+                if not hurry.is_set:
+                    raise
+
+        self._closings.append(Ending(asyncio.get_running_loop(), hurry, end))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.close)
+        with contextlib.suppress(ClosedError):
+            self._check_open()
+        loop = asyncio.get_running_loop()
+        closing = next(closing for closing in reversed(self._closings) if closing.loop is loop)
+        self._closings.remove(closing)
+        if kind is GeneratorExit:
+            closing.leave()
+        else:
+            await closing.end()
 
     def __enter__(self) -> Self:
         return self
@@ -323,18 +387,3 @@ class Broker(_native.Broker):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _handler_options(
-    *,
-    max_parallelism: int | None = None,
-    min_parallelism: int | None = None,
-    timeout: Duration | None = None,
-    max_retries: int | None = None,
-    backoff: Backoff | None = None,
-    cancel_grace: Duration | None = None,
-    lease_extension_enabled: bool | None = None,
-    scope: Callable[..., Any] | None = None,
-) -> dict[str, Any]:
-    """The options of a handler, of which Python refuses what it does not know."""
-    return dict(locals())

@@ -10,7 +10,6 @@ from typing import Any
 
 from libmq._native import Context
 from libmq.depends import Depends
-from libmq.errors import Error
 from libmq.parameters import (
     POSITIONAL,
     VARIADIC,
@@ -21,10 +20,10 @@ from libmq.parameters import (
     is_context,
     is_generator,
 )
-from libmq.providing import Attempt, Providers, at_once, opened
+from libmq.providing import Kept, Providers, at_once, opened
 from libmq.reading import reader
 
-Read = Callable[[Context], object]
+ReadBody = Callable[[Context], object]
 """How the body is had."""
 
 Scope = Callable[[Context], Any]
@@ -49,15 +48,8 @@ class _Asked:
     parameters: list[Parameter]
     context: Parameter | None
     body: Parameter | None
-    read: Read | None
+    read: ReadBody | None
     depends: dict[str, Depends]
-
-
-def error_of(code: str, text: str) -> Error:
-    """An error whose code has no class of its own."""
-    error = Error(text)
-    error.code = code
-    return error
 
 
 def call_of(handler: Any, providers: Providers, scope: Scope | None = None) -> Call:
@@ -165,7 +157,7 @@ def _provided(
 ) -> Callable[[Context], Any]:
     """Calls it with dependencies, within a scope, or anew for each attempt."""
 
-    async def handle(attempt: Attempt, ctx: Context) -> None:
+    async def handle(attempt: Kept, ctx: Context) -> None:
         # First, so that a body that does not decode opens nothing.
         body = None if asked.read is None else asked.read(ctx)
         if scope is not None:
@@ -189,7 +181,7 @@ def _provided(
         closes = AsyncExitStack()
         try:
             try:
-                await handle(Attempt(ctx, closes, waits), ctx)
+                await handle(Kept(ctx, closes, waits, on_loop=waits), ctx)
             except BaseException as error:
                 # Whoever takes it for done, it is not.
                 await closes.__aexit__(type(error), error, error.__traceback__)
@@ -211,7 +203,7 @@ def _by_position(parameters: list[Parameter], values: dict[str, Any]) -> list[An
     return first
 
 
-async def _instance(kind: type, providers: Providers, attempt: Attempt, ctx: Context) -> Any:
+async def _instance(kind: type, providers: Providers, attempt: Kept, ctx: Context) -> Any:
     resolve = getattr(ctx.scope, "resolve", None)
     if resolve is None:
         return await providers.instance(kind, attempt)
@@ -231,7 +223,7 @@ def refuse_awaitable(answer: object) -> None:
         raise TypeError(f"the handler answered a {type(answer).__name__}, which nobody runs: make it an async def")
 
 
-def _reader(annotation: object) -> Read:
+def _reader(annotation: object) -> ReadBody:
     """How the body is read: bytes as they are, all else as its content type says, and then as the annotation does."""
     if annotation is bytes:
         return lambda ctx: ctx.raw

@@ -5,41 +5,40 @@ foreman. It starts a thread for each worker, which asks for messages until there
 Python's own threads, and daemons: the end of the program waits for handlers as long as `leaving` says, and no longer.
 """
 
-import contextlib
 import itertools
+import logging
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextvars import Context as Variables
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from libmq._native import Context, Foreman, Worker
+from libmq._native import Broker, Context, Worker
 from libmq.calling import refuse_awaitable
-from libmq.settling import settle_attempt
+from libmq.settling import settle_attempt, tell, text_of
 
-Run = Callable[[Context], object]
+Handle = Callable[[Context], object]
 """Calls a handler with what it asks for."""
-
-
-class _Handling(Protocol):
-    """A broker, as far as it has handlers."""
-
-    def _handle(self, queue: str, number: int, options: dict[str, Any], on_loop: bool) -> None: ...
-    def _foreman(self) -> Foreman | None: ...
 
 
 class Crew:
     """The handlers of a broker, and who runs them."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[str, Run]] = {}
+        self._calls: dict[int, tuple[str, Handle]] = {}
         self._numbers = itertools.count()
         self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._has_foreman = False
 
-    def add(self, broker: _Handling, queue: str, call: Run, options: dict[str, Any], on_loop: bool) -> None:
-        """Registers a handler, in place of the one that the queue had; on the loop of handlers it waits for none."""
+    def add(self, broker: Broker, queue: str, call: Handle, options: dict[str, Any], on_loop: bool) -> None:
+        """Registers a handler, in place of the one that the queue had; on the loop of handlers it waits for none. One
+        thread at a time.
+        """
+        if not self._has_foreman:
+            self._start("libmq-foreman", partial(self._assign, weakref.ref(broker)))
+            self._has_foreman = True
         number = next(self._numbers)
         before = self.of(queue)
         self._calls[number] = (queue, call)
@@ -49,9 +48,6 @@ class Crew:
             del self._calls[number]
             raise
         self.forget(before)
-        foreman = broker._foreman()
-        if foreman is not None:
-            self._start("libmq-foreman", lambda: self._assign(foreman))
 
     def of(self, queue: str) -> list[int]:
         """The handlers of a queue."""
@@ -67,16 +63,28 @@ class Crew:
         for thread in tuple(self._threads):
             thread.join(max(0, end - time.monotonic()))
 
-    def _assign(self, foreman: Foreman) -> None:
-        """Starts a thread for each worker that is needed."""
-        while (hired := foreman.next()) is not None:
-            number, worker = hired
-            if number in self._calls:
-                # Where no threads are to be had, or Python is on its way out, the worker is dropped, and has left: the
-                # core asks again when there is more to do.
-                with contextlib.suppress(RuntimeError):
-                    self._start(f"libmq-{self._calls[number][0]}", partial(work, worker, *self._calls[number]))
-            del worker, hired
+    def _assign(self, broker: "weakref.ref[Broker]") -> None:
+        """Starts a thread for each worker that is needed. Where they come from is had here, on the thread that waits
+        for them, so that it is not lost where that thread cannot be started.
+        """
+        opened = broker()
+        foreman = None if opened is None else opened._foreman()
+        del opened
+        while foreman is not None and (hired := foreman.next()) is not None:
+            self._employ(*hired)
+            del hired
+
+    def _employ(self, number: int, worker: Worker) -> None:
+        found = self._calls.get(number)
+        if found is None:
+            return
+        queue, call = found
+        try:
+            self._start(f"libmq-{queue}", partial(work, worker, queue, call))
+        except Exception as error:
+            # Dropped, the worker has left, and the core hires another one in a second. The error itself is not for a
+            # log, which may keep it, and the worker with it.
+            tell(logging.WARNING, "there is no thread for the handler of %s: %s", queue, text_of(error))
 
     def _start(self, name: str, run: Callable[[], None]) -> None:
         thread = threading.Thread(target=run, name=name, daemon=True)
@@ -84,7 +92,7 @@ class Crew:
         self._threads.add(thread)
 
 
-def work(worker: Worker, queue: str, call: Run) -> None:
+def work(worker: Worker, queue: str, call: Handle) -> None:
     """Handles messages until there are to be no more."""
     following = worker.next
     context = following()

@@ -1,5 +1,8 @@
 """Dependencies of handlers: what they ask for, and what they get instead in tests."""
 
+from __future__ import annotations
+
+import contextlib
 from collections.abc import Callable, Hashable
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -58,27 +61,22 @@ def key_of(function: Any) -> Hashable:
 
 
 class Override:
-    """A dependency that is replaced, until `restore` or the end of its `with`."""
+    """A dependency that is replaced, until `restore` or the end of its `with`. Of several the last one counts that has
+    not ended.
+    """
 
-    def __init__(self, fakes: dict[Hashable, Callable[..., Any]], dependency: Callable[..., Any], fake: Any) -> None:
+    def __init__(self, overrides: Overrides, dependency: Callable[..., Any], fake: Callable[..., Any]) -> None:
         for what in (dependency, fake):
             if not callable(what):
                 raise TypeError(f"a dependency must be callable, not {type(what).__name__}")
-        self._fakes = fakes
-        self._key = key_of(dependency)
-        self._before = fakes.get(self._key)
-        self._restored = False
-        fakes[self._key] = fake
+        self._fake = fake
+        self._those = overrides.of(dependency)
+        self._those.append(self)
 
     def restore(self) -> None:
-        """Has it be what it was before. Restored already: nothing."""
-        if self._restored:
-            return
-        self._restored = True
-        if self._before is None:
-            self._fakes.pop(self._key, None)
-        else:
-            self._fakes[self._key] = self._before
+        """Has it count no more. Restored already: nothing."""
+        with contextlib.suppress(ValueError):
+            self._those.remove(self)
 
     def __enter__(self) -> Self:
         return self
@@ -87,3 +85,20 @@ class Override:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.restore()
+
+
+class Overrides:
+    """What a broker's dependencies are replaced by."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, list[Override]] = {}
+
+    def of(self, dependency: Callable[..., Any]) -> list[Override]:
+        """Those of a dependency, the last one last."""
+        return self._by_key.setdefault(key_of(dependency), [])
+
+    def real(self, dependency: Callable[..., Any]) -> Callable[..., Any]:
+        """What is to be called where a dependency is asked for."""
+        for override in self._by_key.get(key_of(dependency), ())[-1:]:
+            return override._fake
+        return dependency

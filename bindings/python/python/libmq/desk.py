@@ -8,29 +8,14 @@ import asyncio
 import collections
 import itertools
 import threading
-import weakref
 from contextvars import ContextVar
-from datetime import timedelta
-from typing import Protocol
 
-from libmq._native import Delivery, Message, Receipt, Tray, Watch, check_duration
+from libmq._native import Broker, Delivery, Message, Receipt, Tray, Watch, check_duration
+from libmq.durations import Duration
 from libmq.errors import ClosedError
-
-Duration = float | timedelta
 
 in_handler: ContextVar[bool] = ContextVar("libmq_in_handler", default=False)
 """Whether an async handler is running, or what it has started."""
-
-
-class _Broker(Protocol):
-    """A broker, as far as it is asked here."""
-
-    def receive(
-        self, queue: str, timeout: Duration | None = None, lease: Duration | None = None
-    ) -> Delivery | None: ...
-    def _begin(self, queue: str, message: Message, tray: Tray, number: int, in_handler: bool) -> None: ...
-    def _watch(self, queue: str, tray: Tray, number: int) -> Watch: ...
-    def _tell_of_end(self, tray: Tray) -> None: ...
 
 
 class Desks:
@@ -38,9 +23,9 @@ class Desks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._desks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Desk] = weakref.WeakKeyDictionary()
+        self._desks: dict[asyncio.AbstractEventLoop, Desk] = {}
 
-    def here(self, broker: _Broker) -> "Desk":
+    def here(self, broker: Broker) -> "Desk":
         """The desk of the loop that runs."""
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -56,7 +41,7 @@ class Desks:
 class Desk:
     """Belongs to one loop, and is used on it alone. It does not keep the broker."""
 
-    def __init__(self, broker: _Broker, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
         self._tray = Tray()
         self._loop = loop
         self._numbers = itertools.count()
@@ -71,7 +56,7 @@ class Desk:
         """The broker is closed; nothing more will come."""
         return self._tray.gone
 
-    async def enqueue(self, broker: _Broker, queue: str, message: Message) -> Receipt:
+    async def enqueue(self, broker: Broker, queue: str, message: Message) -> Receipt:
         """Enqueues, and waits until the message has reached its durability."""
         number = next(self._numbers)
         done: asyncio.Future[Receipt] = self._loop.create_future()
@@ -81,9 +66,10 @@ class Desk:
             return await done
         finally:
             self._enqueues.pop(number, None)
+            self._leave_if_gone()
 
     async def receive(
-        self, broker: _Broker, queue: str, timeout: Duration | None, lease: Duration | None
+        self, broker: Broker, queue: str, timeout: Duration | None, lease: Duration | None
     ) -> Delivery | None:
         """Takes the next message, and waits for one; first come first served."""
         time = None if timeout is None else check_duration("timeout", timeout)
@@ -104,7 +90,7 @@ class Desk:
                 self._by_number.pop(line.number, None)
 
     async def _stand(
-        self, line: "Line", broker: _Broker, queue: str, time: float | None, lease: Duration | None
+        self, line: "Line", broker: Broker, queue: str, time: float | None, lease: Duration | None
     ) -> Delivery | None:
         waiter = Waiter(self._loop)
         line.waiters.append(waiter)
@@ -145,7 +131,11 @@ class Desk:
             for line in self._lines.values():
                 for waiter in line.waiters:
                     waiter.wake()
-        if self._tray.gone:
+        self._leave_if_gone()
+
+    def _leave_if_gone(self) -> None:
+        """Looks no more where nothing will come, not even for an enqueue that was on its way when the program ended."""
+        if self._tray.gone and not self._enqueues and not self._loop.is_closed():
             self._loop.remove_reader(self._tray.fileno())
 
 

@@ -13,8 +13,8 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 class Error(Exception):
     """What libmq raises. A code without a class of its own raises this one."""
 
-    code: str = "INVALID"
-    """The name of the error, such as "FULL", the same in every language."""
+    code: str = "PANIC"
+    """The name of the error, such as "FULL", the same in every language; always set where libmq raises it."""
 
     retryable: bool = False
     """Whether the same call can succeed later without anything being mended."""
@@ -25,6 +25,8 @@ class Error(Exception):
 
 class InvalidError(Error, ValueError):
     """An argument is out of its range; the message names it. Nothing was changed."""
+
+    code = "INVALID"
 
 
 class DecodeError(InvalidError):
@@ -38,7 +40,7 @@ class ClosedError(Error):
 
 
 class NotFoundError(Error, LookupError):
-    """No message or dead letter of that id."""
+    """No message, dead letter or queue of that id or name."""
 
     code = "NOT_FOUND"
 
@@ -126,6 +128,13 @@ _CLASSES: dict[str, type[Error]] = {
         ForkedError,
     )
 }
+
+
+def error_of(code: str, text: str) -> Error:
+    """An error whose code has no class of its own."""
+    error = Error(text)
+    error.code = code
+    return error
 
 
 def from_native(code: str, message: str, retryable: bool, path: object, owner: tuple[int, str, int] | None) -> Error:

@@ -9,27 +9,26 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import select
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context as Variables
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from libmq._native import Context, Inbox, Run, Tray, serve
+from libmq._native import Attempt, Broker, Context, Inbox, Tray, serve
 from libmq.calling import Call
 from libmq.desk import in_handler
 from libmq.providing import Providers
 from libmq.settling import settle_attempt, settle_cancelled, tell
 
+_PAUSE_FIRST_S = 0.01
+_PAUSE_MAX_S = 5.0
+"""How long is waited before a loop is made anew: first, and at most."""
+
 CLOSING_MAX_S = 5.0
 """How long a close waits for the loop's thread once no handler runs any more."""
-
-
-class _Broker(Protocol):
-    """A broker, as far as it has async handlers."""
-
-    def _handle_on_loop(self, queue: str, tray: Tray, number: int, options: dict[str, Any], on_loop: bool) -> Inbox: ...
-    def _tell_of_end(self, tray: Tray) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +46,7 @@ class _Running:
     """A handler that runs for a message."""
 
     handler: _Handler
-    run: Run
+    attempt: Attempt
     context: Context
     task: "asyncio.Task[BaseException | None]"
     told: bool = False
@@ -84,7 +83,7 @@ class Hall:
         """Whether a loop runs the handlers, or is about to."""
         return self._loop is not None or self._thread is not None
 
-    def add(self, broker: _Broker, queue: str, call: Call, options: dict[str, Any]) -> None:
+    def add(self, broker: Broker, queue: str, call: Call, options: dict[str, Any]) -> None:
         """Registers a handler, in place of the one that the queue had."""
         number = next(self._numbers)
         before = self.of(queue)
@@ -97,7 +96,7 @@ class Hall:
         if self._started:
             self.start()
 
-    def tray(self, broker: _Broker) -> Tray:
+    def tray(self, broker: Broker) -> Tray:
         """Where the loop is told of messages."""
         with self._lock:
             if self._tray is None:
@@ -140,13 +139,28 @@ class Hall:
             thread.join(time)
 
     def _work(self) -> None:
+        pause = _PAUSE_FIRST_S
         while self._tray is not None and not self._tray.gone:
+            began = time.monotonic()
             try:
                 with asyncio.Runner() as runner:
                     runner.run(self._serve())
             except BaseException as error:
-                # As a SystemExit in what a handler has started.
+                # As a SystemExit in what a handler has started, or that there is no file descriptor for it.
                 tell(logging.ERROR, "the loop of async handlers is begun anew", error=error)
+                if time.monotonic() - began > pause:
+                    pause = _PAUSE_FIRST_S
+                self._pause(self._tray, pause)
+                pause = min(pause * 2, _PAUSE_MAX_S)
+
+    def _pause(self, tray: Tray, seconds: float) -> None:
+        """Waits, but not for longer than the broker is open. What else was told is seen when there is a loop."""
+        end = time.monotonic() + seconds
+        told = select.poll()
+        told.register(tray.fileno(), select.POLLIN)
+        while not tray.gone and (left := end - time.monotonic()) > 0:
+            told.poll(left * 1000)
+            tray.take()
 
     async def _serve(self) -> None:
         async with self.here():
@@ -156,7 +170,7 @@ class Hall:
     # On the loop.
 
     @contextlib.asynccontextmanager
-    async def here(self, broker: _Broker | None = None) -> AsyncIterator[None]:
+    async def here(self, broker: Broker | None = None) -> AsyncIterator[None]:
         """Has the handlers run on this loop; what was made on it for the broker's life is closed at the end."""
         if broker is not None:
             self.tray(broker)
@@ -193,7 +207,7 @@ class Hall:
         serve(False)
         for each in running:
             # It was given back before, or nobody will wait for it.
-            each.run.release(0)
+            each.attempt.release(0)
 
     def abandon(self) -> None:
         """The program ends. Gives back what a loop holds that will not go on."""
@@ -201,7 +215,7 @@ class Hall:
         if loop is None or loop.is_running() or self._thread is not None:
             return
         for each in tuple(self._running):
-            each.run.release(0)
+            each.attempt.release(0)
 
     def _soon(self, call: Callable[[], None]) -> None:
         with self._lock:
@@ -229,12 +243,12 @@ class Hall:
                 if running.handler is handler:
                     running.hear()
 
-    def _begin(self, handler: _Handler, run: Run, loop: asyncio.AbstractEventLoop) -> None:
-        context = run.context
+    def _begin(self, handler: _Handler, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
+        context = attempt.context
         # Nothing of what the loop has in its own variables.
-        task = Variables().run(loop.create_task, _attempt(handler.call, context))
+        task = Variables().run(loop.create_task, _handle(handler.call, context))
         task.set_name(f"libmq-{handler.queue}")
-        running = _Running(handler, run, context, task)
+        running = _Running(handler, attempt, context, task)
         self._running.add(running)
         task.add_done_callback(lambda task: self._end(running))
 
@@ -249,25 +263,25 @@ class Hall:
             self._soon(self._end_if_all_ended)
 
     def _settle(self, running: _Running) -> None:
-        task, run, context = running.task, running.run, running.context
+        task, attempt, context = running.task, running.attempt, running.context
         queue, id = running.handler.queue, context.id
         if task.cancelled():
             reason = context.cancel_reason
             if reason is not None:
-                settle_cancelled(run, queue, id, reason)
+                settle_cancelled(attempt, queue, id, reason)
             elif self._loop is None:
                 # The loop ended, not the handler.
-                run.release(0)
+                attempt.release(0)
             else:
-                settle_attempt(run, queue, id, asyncio.CancelledError())
+                settle_attempt(attempt, queue, id, asyncio.CancelledError())
             return
         error = task.exception()
         if error is None:
             error = task.result()
         if error is None:
-            run.ack()
+            attempt.ack()
         else:
-            settle_attempt(run, queue, id, error)
+            settle_attempt(attempt, queue, id, error)
 
     def _end_if_all_ended(self) -> None:
         ended = self._all_ended
@@ -275,7 +289,7 @@ class Hall:
             ended.set_result(None)
 
 
-async def _attempt(call: Call, context: Context) -> BaseException | None:
+async def _handle(call: Call, context: Context) -> BaseException | None:
     """Runs a handler. What would end the loop is answered, unless it is a Ctrl-C that is the program's own."""
     in_handler.set(True)
     try:

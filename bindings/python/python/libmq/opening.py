@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Literal
 
 from libmq import telling
 from libmq._native import Backoff
 from libmq.broker import Broker
+from libmq.durations import Duration
 
 
 def open(
@@ -20,45 +20,45 @@ def open(
     max_batch_bytes: int | None = None,
     max_dead_letters: int = 100_000,
     on_full: Literal["fail", "block"] = "fail",
-    block_timeout: float | timedelta = 30,
-    snapshot_interval: float | timedelta = 30,
+    block_timeout: Duration = 30,
+    snapshot_interval: Duration = 30,
     snapshot_threshold: int = 100_000,
     segment_bytes: int | None = None,
     cache_bytes: int | None = None,
-    sync_interval: float | timedelta = 0.05,
-    default_timeout: float | timedelta = 120,
+    sync_interval: Duration = 0.05,
+    default_timeout: Duration = 120,
     default_max_retries: int = 5,
     max_crashes: int = 3,
     default_backoff: Backoff | None = None,
     on_corruption: Literal["refuse", "quarantine"] = "refuse",
-    lock_timeout: float | timedelta = 0,
+    lock_timeout: Duration = 0,
     clock: Literal["system", "manual"] = "system",
     scope: Callable[..., Any] | None = None,
 ) -> Broker:
     """Opens the broker in a directory, and makes the directory where there is none. Durations are seconds or
-    timedeltas, up to ten years; None is the default.
+    timedeltas, from zero to ten years; None is the default.
 
     Args:
         path: The directory. ":memory:" is a broker without files; two of them are two brokers.
         durability: How far a message has come when its enqueue returns: "sync", it survives a power loss; "os", it
             survives the death of the process; "memory", neither.
-        capacity: How many messages may be live: waiting, delayed, in flight, behind a key. Up to 2**30.
+        capacity: How many messages may be live: waiting, delayed, in flight, behind a key. 1 to 2**30.
         max_bytes: Bytes the directory may take, snapshots included, from 524,288; no limit unless set. Beyond it an
             enqueue raises StorageFullError, and what is there is settled all the same.
         max_message_bytes: A body with its headers; 16 MiB, at most 1 GiB.
-        max_batch_bytes: All of `enqueue_many`; 64 MiB.
-        max_dead_letters: Dead letters beyond it count against `capacity`.
+        max_batch_bytes: All of `enqueue_many`; 64 MiB, at most 1 GiB.
+        max_dead_letters: Dead letters beyond it count against `capacity`. 1 to 2**30.
         on_full: What an enqueue does at `capacity`: raise FullError, or wait for room, first come first served. In a
             handler it never waits.
         block_timeout: How long it waits at most.
-        snapshot_interval: How often a snapshot is taken at most.
-        snapshot_threshold: After how many operations one is taken at the latest.
+        snapshot_interval: How often a snapshot is taken at most; from a millisecond.
+        snapshot_threshold: After how many operations one is taken at the latest; from 1.
         segment_bytes: A file of the journal; 64 MiB, from 64 KiB to 1 GiB.
-        cache_bytes: Memory for recent messages; 64 MiB.
-        sync_interval: What is written is synced by then.
-        default_timeout: How long a handler may run, unless it says otherwise.
-        default_max_retries: How often a message is tried again, unless its handler says otherwise.
-        max_crashes: How often the process may die in a message before that is a dead letter.
+        cache_bytes: Memory for recent messages; 64 MiB, up to 1 TiB.
+        sync_interval: What is written is synced by then; from a millisecond.
+        default_timeout: How long a handler may run, unless it says otherwise; from a millisecond.
+        default_max_retries: How often a message is tried again, unless its handler says otherwise; up to 1,000,000.
+        max_crashes: How often the process may die in a message before that is a dead letter; 1 to 100.
         default_backoff: The wait before a retry; exponential from 1 s, doubled up to 10 min, with full jitter.
         on_corruption: "quarantine" is not supported by this version.
         lock_timeout: How long to wait for another owner to leave.

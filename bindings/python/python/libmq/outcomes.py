@@ -2,10 +2,10 @@
 
 import copyreg
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from libmq._native import check_duration
+from libmq.durations import Duration
 
 ASKED = "the handler asked for a retry"
 """What a retry says that says nothing."""
@@ -21,10 +21,10 @@ class _Outcome(Exception):
 class Retry(_Outcome):
     """Raised in a handler: tried again after `delay` seconds, or after the backoff. Counted as an attempt."""
 
-    delay: float | timedelta | None = None
+    delay: Duration | None = None
     """Seconds until it is ready again; None for the backoff."""
 
-    def __init__(self, delay: float | timedelta | None = None, error: str | None = None) -> None:
+    def __init__(self, delay: Duration | None = None, error: str | None = None) -> None:
         if delay is not None:
             check_duration("delay", delay)
         if error is not None and not isinstance(error, str):
@@ -52,10 +52,10 @@ class Release(_Outcome):
     Without a delay the handler is called again at once, as fast as the machine goes.
     """
 
-    delay: float | timedelta = 0
+    delay: Duration = 0
     """Seconds until it is ready again."""
 
-    def __init__(self, delay: float | timedelta = 0) -> None:
+    def __init__(self, delay: Duration = 0) -> None:
         check_duration("delay", delay)
         super().__init__("the handler gave the message back")
         self.delay = delay

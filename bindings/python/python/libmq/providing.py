@@ -9,13 +9,16 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Hashable
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import Parameter
 from typing import Any, TypeVar
 
 from libmq._native import Context
-from libmq.depends import Depends, key_of, name_of
+from libmq.depends import Depends, Overrides, key_of, name_of
+from libmq.errors import ClosedError
 from libmq.parameters import (
     VARIADIC,
     annotations_of,
@@ -27,6 +30,9 @@ from libmq.parameters import (
 )
 
 T = TypeVar("T")
+
+_Make = Callable[["Kept"], Coroutine[Any, Any, Any]]
+"""Makes a dependency."""
 
 
 @dataclass(slots=True)
@@ -44,13 +50,15 @@ class Provider:
 
 
 @dataclass(slots=True)
-class Attempt:
-    """What was made for an attempt, and how it is closed."""
+class Kept:
+    """What was made for an attempt, or to live as long as the broker, and how it is closed."""
 
     context: Context | None
     closes: AsyncExitStack
     waits: bool
-    """The handler is async."""
+    """What is made may be async."""
+    on_loop: bool
+    """Whoever asks is on an event loop, which must not be held up."""
     made: dict[Hashable, Any] = field(default_factory=dict)
 
 
@@ -58,7 +66,7 @@ class Providers:
     """The dependencies of a broker's handlers."""
 
     def __init__(self) -> None:
-        self.fakes: dict[Hashable, Callable[..., Any]] = {}
+        self.overrides = Overrides()
         self._known: dict[Hashable, Provider] = {}
         self._apps = _Apps()
 
@@ -88,21 +96,23 @@ class Providers:
             elif depends.lifetime == "app":
                 raise TypeError(f"{name} lives as long as the broker, but asks for the context of an attempt")
 
-    async def value(self, depends: Depends, attempt: Attempt) -> Any:
+    async def value(self, depends: Depends, attempt: Kept) -> Any:
         """What a dependency is in this attempt."""
-        real = self._real(depends.dependency)
+        real = self.overrides.real(depends.dependency)
         key = key_of(real)
         if depends.lifetime == "app":
-            return await self._apps.value(key, self._waits(real), lambda within: self._make(real, within))
+            make = partial(self._make, real)
+            value = self._apps.value_of_loop if self._waits(real) else self._apps.value
+            return await value(key, attempt, make)
         if key not in attempt.made:
             attempt.made[key] = await self._make(real, attempt)
         return attempt.made[key]
 
-    async def instance(self, kind: type, attempt: Attempt) -> Any:
+    async def instance(self, kind: type, attempt: Kept) -> Any:
         """An object of a class, with what its `__init__` asks for."""
         return await self._make(kind, attempt)
 
-    async def _make(self, function: Callable[..., Any], attempt: Attempt) -> Any:
+    async def _make(self, function: Callable[..., Any], attempt: Kept) -> Any:
         provider = self._provider(function)
         if provider.waits and not attempt.waits:
             raise TypeError(f"{name_of(function)} is async, but the handler is not")
@@ -110,17 +120,14 @@ class Providers:
         named = {name: await self._asked(asked, attempt) for name, asked in provider.named.items()}
         return await entered(provider.make(*positional, **named), attempt, isinstance(function, type))
 
-    async def _asked(self, asked: Depends | None, attempt: Attempt) -> Any:
+    async def _asked(self, asked: Depends | None, attempt: Kept) -> Any:
         return attempt.context if asked is None else await self.value(asked, attempt)
-
-    def _real(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return self.fakes.get(key_of(function), function)
 
     def _waits(self, function: Callable[..., Any]) -> bool:
         """Whether it is async, or what it asks for is."""
         provider = self._provider(function)
         asked = (depends for depends in provider.asks_for() if depends is not None)
-        return provider.waits or any(self._waits(self._real(depends.dependency)) for depends in asked)
+        return provider.waits or any(self._waits(self.overrides.real(depends.dependency)) for depends in asked)
 
     def _provider(self, function: Callable[..., Any]) -> Provider:
         key = key_of(function)
@@ -138,36 +145,78 @@ class Providers:
 
 
 class _Apps:
-    """What lives as long as the broker. What is async belongs to the loop that it was made on."""
+    """What lives as long as the broker. What is async belongs to the loop that it was made on. Whoever asks for what
+    another one is making waits for that, and nobody else does.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._plain = Attempt(None, AsyncExitStack(), waits=False)
-        self._of_loop = Attempt(None, AsyncExitStack(), waits=True)
+        self._lock = threading.Lock()
+        self._plain = _Made()
+        self._making: dict[Hashable, Future[None]] = {}
+        self._of_loop = _Made()
         self._turns: dict[Hashable, asyncio.Lock] = {}
 
-    async def value(self, key: Hashable, waits: bool, make: Callable[[Attempt], Coroutine[Any, Any, Any]]) -> Any:
-        if not waits:
-            # Nothing in here ever waits but for another thread that makes the same.
+    async def value(self, key: Hashable, attempt: Kept, make: _Make) -> Any:
+        """What is made without ever waiting, but for somebody else who makes the same."""
+        while key not in self._plain.made:
             with self._lock:
-                if key not in self._plain.made:
-                    self._plain.made[key] = await make(self._plain)
-                return self._plain.made[key]
-        if (turn := self._turns.get(key)) is None:
-            turn = self._turns[key] = asyncio.Lock()
-        async with turn:
-            if key not in self._of_loop.made:
-                self._of_loop.made[key] = await make(self._of_loop)
-            return self._of_loop.made[key]
+                # Whoever made it has said so before.
+                if key in self._plain.made:
+                    break
+                making = self._making.get(key)
+                if making is None:
+                    own = self._making[key] = Future()
+            if making is None:
+                await self._make(key, attempt, make, own)
+            elif attempt.on_loop:
+                await asyncio.shield(asyncio.wrap_future(making))
+            else:
+                making.result()
+        if self._plain.is_closed:
+            raise ClosedError("the broker is closed, and with it what lives as long")
+        return self._plain.made[key]
+
+    async def _make(self, key: Hashable, attempt: Kept, make: _Make, done: Future[None]) -> None:
+        try:
+            self._plain.made[key] = await make(self._plain.of(attempt, waits=False))
+        finally:
+            with self._lock:
+                del self._making[key]
+            done.set_result(None)
+            if self._plain.is_closed:
+                # The close did not wait for it.
+                self.close()
+
+    async def value_of_loop(self, key: Hashable, attempt: Kept, make: _Make) -> Any:
+        """What is made on the loop that runs."""
+        of_loop = self._of_loop
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            if key not in of_loop.made:
+                of_loop.made[key] = await make(of_loop.of(attempt, waits=True))
+            return of_loop.made[key]
 
     async def close_of_loop(self) -> None:
-        made, self._of_loop, self._turns = self._of_loop, Attempt(None, AsyncExitStack(), waits=True), {}
+        made, self._of_loop, self._turns = self._of_loop, _Made(), {}
         await made.closes.aclose()
 
     def close(self) -> None:
         with self._lock:
-            made, self._plain = self._plain, Attempt(None, AsyncExitStack(), waits=False)
-        at_once(made.closes.aclose())
+            self._plain.is_closed = True
+            closes = self._plain.closes.pop_all()
+        at_once(closes.aclose())
+
+
+@dataclass(slots=True)
+class _Made:
+    """What was made to live long, and how it is closed."""
+
+    made: dict[Hashable, Any] = field(default_factory=dict)
+    closes: AsyncExitStack = field(default_factory=AsyncExitStack)
+    is_closed: bool = False
+
+    def of(self, attempt: Kept, waits: bool) -> Kept:
+        """In place of an attempt that asks for one more."""
+        return Kept(None, self.closes, waits, attempt.on_loop, self.made)
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -180,7 +229,7 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
     raise TypeError("something is async that a handler asks for which is not")
 
 
-async def entered(made: Any, attempt: Attempt, of_class: bool) -> Any:
+async def entered(made: Any, attempt: Kept, of_class: bool) -> Any:
     """What was made, entered where it is to be closed: what `contextlib` has made, and what a class has that is a
     context manager.
     """
@@ -197,7 +246,7 @@ async def entered(made: Any, attempt: Attempt, of_class: bool) -> Any:
     return made
 
 
-async def opened(scope: Callable[[Context], Any], attempt: Attempt, ctx: Context) -> Any:
+async def opened(scope: Callable[[Context], Any], attempt: Kept, ctx: Context) -> Any:
     """What the scope of an attempt is, entered."""
     if is_generator(scope):
         scope = contextlib.contextmanager(scope)

@@ -71,8 +71,10 @@ class _Readers:
         """The reader for an annotation."""
         if annotation is Parameter.empty or annotation is Any or annotation is object:
             return _as_it_is
-        if annotation in _PLAIN:
-            return _PLAIN[annotation]
+        # Not looked up: what is marked with something that cannot be hashed, cannot be.
+        for plain, read in _PLAIN.items():
+            if annotation is plain:
+                return read
         if isinstance(annotation, TypeVar):
             return self.of(annotation.__bound__ or Any)
         if isinstance(annotation, typing.NewType):

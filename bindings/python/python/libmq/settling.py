@@ -4,10 +4,8 @@ import logging
 import os
 import threading
 import traceback
-from datetime import timedelta
-from typing import Protocol
 
-from libmq._native import Delivery
+from libmq._native import Attempt, Delivery, Worker
 from libmq.errors import DecodeError, Error, InvalidError
 from libmq.outcomes import ASKED, Cancelled, Reject, Release, Retry
 
@@ -19,17 +17,11 @@ _FRAMES_MAX = 20
 """How many of the innermost calls are kept of a failure."""
 
 _TEXT_MAX = 4000
-"""Characters of its text that are kept; libmq cuts at 4 KiB."""
+"""Bytes of its text that are kept; libmq cuts at 4 KiB."""
 
 
-class Attempt(Protocol):
-    """An attempt that can be ended."""
-
-    def fail(self, error: str) -> None: ...
-    def retry(self, delay: float | timedelta | None, error: str) -> None: ...
-    def reject(self, reason: str) -> None: ...
-    def release(self, delay: float | timedelta) -> None: ...
-    def undecodable(self, error: str) -> None: ...
+Ends = Worker | Attempt
+"""What ends an attempt: that of a thread, or that of a task."""
 
 
 def text_of(error: BaseException) -> str:
@@ -74,7 +66,7 @@ def _raise_interrupt(error: BaseException) -> None:
         raise error
 
 
-def settle_attempt(attempt: Attempt, queue: str, id: int, error: BaseException) -> None:
+def settle_attempt(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
     """Ends a handler's attempt as what it raised says. Whatever it is, it ends the attempt and not the thread."""
     try:
         _settle(attempt, queue, id, error)
@@ -85,7 +77,7 @@ def settle_attempt(attempt: Attempt, queue: str, id: int, error: BaseException) 
         _raise_interrupt(wrong)
 
 
-def _settle(attempt: Attempt, queue: str, id: int, error: BaseException) -> None:
+def _settle(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
     match error:
         case Retry():
             attempt.retry(error.delay, str(error) or ASKED)
@@ -104,7 +96,7 @@ def _settle(attempt: Attempt, queue: str, id: int, error: BaseException) -> None
             tell(logging.ERROR, "the handler of %s failed on message %d", queue, id, error=error)
 
 
-def settle_cancelled(attempt: Attempt, queue: str, id: int, reason: str) -> None:
+def settle_cancelled(attempt: Ends, queue: str, id: int, reason: str) -> None:
     """Ends the attempt of a handler whose task was cancelled together with it."""
     attempt.fail(f"CancelledError: {reason}")
     tell(logging.WARNING, "the handler of %s was cancelled on message %d: %s", queue, id, reason)

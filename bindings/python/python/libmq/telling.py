@@ -10,9 +10,9 @@ import logging
 import threading
 import time
 import weakref
-from typing import Any, Protocol
+from typing import Any
 
-from libmq._native import Listener
+from libmq._native import Broker, Listener
 
 _log = logging.getLogger("libmq")
 
@@ -21,18 +21,12 @@ _LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO
 _threads: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
 
 
-class _Teller(Protocol):
-    """A broker, as far as it tells."""
-
-    def _listener(self) -> Listener | None: ...
-
-
 def is_heard() -> bool:
     """Whether anybody would read it."""
     return _log.hasHandlers() and _log.isEnabledFor(logging.ERROR)
 
 
-def listen(broker: _Teller) -> None:
+def listen(broker: Broker) -> None:
     """Has what a broker tells logged, if it was asked to tell."""
     listener = broker._listener()
     if listener is not None:

@@ -57,7 +57,7 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
     too.
 
     Damage is in the report. Meanwhile nobody can open the directory: an open raises LockedError, and names its last
-    owner. Other threads run meanwhile.
+    owner. Other threads run meanwhile; Ctrl-C is heard when it has ended.
 
     Raises:
         InvalidError: It is no directory of libmq.

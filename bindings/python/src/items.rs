@@ -1,0 +1,80 @@
+//! The items of a batch: bodies, and messages with options of their own.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
+
+use crate::body::Body;
+use crate::calling::call;
+use crate::error::wrong_type;
+use crate::message::Message;
+use crate::said::Said;
+
+static SET_ATTRIBUTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// What was given for items.
+#[derive(Debug)]
+pub(crate) struct Items<'py>(Vec<Bound<'py, PyAny>>);
+
+/// The items, each taken apart into its body and its options.
+#[derive(Debug)]
+pub(crate) struct Parts<'a, 'py>(Vec<(Body<'a, 'py>, Said<'a, 'py>)>);
+
+impl<'py> Items<'py> {
+    pub(crate) fn of(items: &Bound<'py, PyAny>) -> PyResult<Self> {
+        // Each would be taken apart into what nobody meant.
+        if items.is_instance_of::<PyString>()
+            || items.is_instance_of::<PyBytes>()
+            || items.is_instance_of::<PyByteArray>()
+            || items.is_instance_of::<PyDict>()
+        {
+            return Err(wrong_type("items", "a list of bodies and messages", items));
+        }
+        call(&items.py().get_type::<PyList>(), (items,))?.extract().map(Self)
+    }
+
+    pub(crate) fn parts(&self, py: Python<'py>) -> PyResult<Parts<'_, 'py>> {
+        let mut parts = Vec::with_capacity(self.0.len());
+        for (index, item) in self.0.iter().enumerate() {
+            let (body, said) = match item.cast::<Message>() {
+                Ok(message) => (message.get().body(py), message.get().said(py)),
+                Err(_) => (item, Said::default()),
+            };
+            parts.push((Body::of(body).map_err(|error| of_item(py, index, error))?, said));
+        }
+        Ok(Parts(parts))
+    }
+}
+
+impl<'a> Parts<'a, '_> {
+    /// The messages for the core.
+    pub(crate) fn messages(
+        &'a self,
+        py: Python<'_>,
+        queue: &'a str,
+    ) -> PyResult<Vec<libmq::Message<'a>>> {
+        let mut messages = Vec::with_capacity(self.0.len());
+        for (index, (body, said)) in self.0.iter().enumerate() {
+            let message = said.message(py, queue, body);
+            messages.push(message.map_err(|error| of_item(py, index, error))?);
+        }
+        Ok(messages)
+    }
+}
+
+/// Has the error of an item say which one it was.
+fn of_item(py: Python<'_>, index: usize, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyValueError>(py) {
+        // One that cannot take it is told as it is.
+        let _ = say_which(index, error.value(py).as_any());
+    }
+    error
+}
+
+fn say_which(index: usize, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = error.py();
+    let said: String = call(&py.get_type::<PyString>(), (error,))?.extract()?;
+    let set = SET_ATTRIBUTE.import(py, "builtins", "setattr")?;
+    call(set, (error, "args", (format!("items[{index}]: {said}"),))).map(drop)
+}

@@ -144,8 +144,11 @@ impl<T> Hand<'_, T> {
             let items = {
                 let mut inner = self.0.lock();
                 if inner.waiting.is_empty() {
-                    // Under this lock, so that what comes next finds nobody here and starts a thread.
+                    // Under this lock, so that what comes next finds nobody here and starts a thread; which a drop must
+                    // not undo.
                     inner.manned = false;
+                    self.0.left.notify_all();
+                    std::mem::forget(self);
                     return;
                 }
                 std::mem::take(&mut inner.waiting)
@@ -159,5 +162,76 @@ impl<T> Drop for Hand<'_, T> {
     fn drop(&mut self) {
         self.0.lock().manned = false;
         self.0.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    fn none() -> io::Result<JoinHandle<()>> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    #[test]
+    fn what_is_there_is_dealt_with_in_order_before_anybody_who_joins_comes_back() {
+        let pile = Arc::new(Pile::new());
+        let dealt = Arc::new(Mutex::new(Vec::new()));
+        for number in 0..1000 {
+            let start = || {
+                let (pile, dealt) = (Arc::clone(&pile), Arc::clone(&dealt));
+                Ok(thread::spawn(move || {
+                    pile.work(|numbers| dealt.lock().unwrap().extend(numbers));
+                }))
+            };
+            assert!(pile.put(number, start, |_| unreachable!("there are threads")).is_ok());
+        }
+        pile.close();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    pile.join();
+                    assert!(dealt.lock().unwrap().iter().copied().eq(0..1000));
+                });
+            }
+        });
+        assert!(matches!(pile.put(7, none, drop), Err(Refused::Closed(7))));
+    }
+
+    #[test]
+    fn where_there_is_no_thread_whoever_comes_first_does_the_work() {
+        let pile = Pile::new();
+        let mut dealt = Vec::new();
+        let put = pile.put(1, none, |numbers| {
+            dealt.extend(numbers);
+            // What comes meanwhile is for whoever is at work.
+            if dealt.len() < 3 {
+                let other = pile.put(dealt.len() + 1, none, |_| unreachable!("somebody is"));
+                assert!(other.is_ok());
+            }
+        });
+        assert!(put.is_ok());
+        assert_eq!(dealt, [1, 2, 3]);
+        // The next one finds nobody there.
+        let started = Mutex::new(false);
+        let start = || {
+            *started.lock().unwrap() = true;
+            none()
+        };
+        assert!(pile.put(4, start, drop).is_ok());
+        assert!(*started.lock().unwrap());
+        pile.close();
+        pile.join();
+    }
+
+    #[test]
+    fn a_full_pile_takes_no_more() {
+        let pile = Pile::of_at_most(1);
+        let never = || Ok(thread::spawn(|| {}));
+        assert!(pile.put(1, never, drop).is_ok());
+        assert!(matches!(pile.put(2, never, drop), Err(Refused::Full)));
     }
 }

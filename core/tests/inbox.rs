@@ -448,3 +448,30 @@ fn a_watch_rings_for_messages_and_for_the_close() {
     drop(watch);
     assert!(rings.recv_timeout(LONG).is_err(), "forgotten with its watch");
 }
+
+/// A stop and a close waited for workers that were idle, on a loop that never asked again, whatever their time was.
+#[test]
+fn a_stop_and_a_close_do_not_wait_for_a_loop_that_never_looks() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new().cancel_grace(SHORT));
+    broker.start().unwrap();
+    rings.recv_timeout(LONG).unwrap();
+    broker.stop(LONG).unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let delivery = next(&inbox, &rings);
+    // One that runs a handler is waited for, and for as long as was said.
+    let stopped = broker.stop(Duration::ZERO).unwrap_err();
+    assert_eq!(stopped.kind(), ErrorKind::Timeout);
+    assert_eq!(delivery.cancel_reason(), Some(CancelReason::LeaseLost));
+    assert!(inbox.finish(&delivery, Ok(())).is_err());
+    broker.start().unwrap();
+    let delivery = next(&inbox, &rings);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(SHORT);
+            inbox.finish(&delivery, Ok(())).unwrap();
+        });
+        broker.close(LONG).unwrap();
+    });
+}

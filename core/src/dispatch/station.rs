@@ -16,7 +16,7 @@ use super::flight::Flight;
 use super::worker::{Hire, Worker};
 use crate::buffer::{Doorbell, Queue};
 use crate::events::event;
-use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Arc, Bell, Mutex, MutexGuard, lock};
 
 /// How a handler is run.
@@ -40,6 +40,8 @@ pub(crate) struct Station {
     doorbell: Option<Arc<Doorbell>>,
     crew: Mutex<Crew>,
     changed: Bell,
+    /// It takes no more messages, and somebody may wait for its workers.
+    shut: AtomicBool,
     /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
     /// it zero starts another worker under the crew's lock, and one too many does no harm.
     looking: AtomicU32,
@@ -80,6 +82,7 @@ impl Station {
             doorbell,
             crew: Mutex::new(crew),
             changed: Bell::new(),
+            shut: AtomicBool::new(false),
             looking: AtomicU32::new(0),
         }
     }
@@ -88,6 +91,7 @@ impl Station {
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
         crew.open = true;
+        self.shut.store(false, Ordering::SeqCst);
         self.hire_missing(crew, engine);
     }
 
@@ -119,6 +123,7 @@ impl Station {
 
     /// Takes no more messages. Handlers that run, run on.
     pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::SeqCst);
         lock(&self.crew).open = false;
         self.changed.ring();
         self.queue.ring_all();
@@ -126,14 +131,20 @@ impl Station {
 
     /// Whether every worker has left, but for those that are stuck. Each rings the broker's rest when it has.
     pub(crate) fn has_left(&self) -> bool {
-        let crew = lock(&self.crew);
-        crew.workers <= crew.stuck
+        self.is_left(&lock(&self.crew))
+    }
+
+    /// One on a loop that runs no handler has left as well: it does nothing until the loop asks, and that may be never.
+    fn is_left(&self, crew: &Crew) -> bool {
+        // SeqCst: see `worker_looks`.
+        let idle = if self.doorbell.is_some() { self.looking.load(Ordering::SeqCst) } else { 0 };
+        crew.workers <= crew.stuck + idle
     }
 
     /// Waits until that is so.
     pub(crate) fn join(&self) {
         let mut crew = lock(&self.crew);
-        while crew.workers > crew.stuck {
+        while !self.is_left(&crew) {
             crew = self.changed.wait(crew, None);
         }
     }
@@ -189,9 +200,17 @@ impl Station {
         }
     }
 
-    /// A worker is back from its handler.
-    pub(super) fn worker_looks(&self) {
-        self.looking.fetch_add(1, Ordering::Relaxed);
+    /// A worker is back from its handler; answers whether somebody may wait for that.
+    pub(super) fn worker_looks(&self) -> bool {
+        // SeqCst: whoever waits has noted so before it counted; so either it counts this one, or is seen here.
+        self.looking.fetch_add(1, Ordering::SeqCst);
+        let awaited = self.shut.load(Ordering::SeqCst);
+        if awaited {
+            // Under the lock that it counts under.
+            drop(lock(&self.crew));
+            self.changed.ring();
+        }
+        awaited
     }
 
     /// Whether there are more workers than stay when there is nothing to do.

@@ -155,7 +155,9 @@ impl Worker {
         if flight.lease.leave() {
             self.serving = self.station.is_needed_after_all();
         }
-        self.station.worker_looks();
+        if self.station.worker_looks() {
+            self.engine.buffer.state.rest.ring_if_heard();
+        }
     }
 
     /// Waits for something to take; in vain for a while, it leaves if it may.

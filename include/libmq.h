@@ -25,12 +25,13 @@
  * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
  *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
  *
- * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
- *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.
+ * OWNERSHIP What is passed in is copied before the call returns, except the `ctx` of a callback, which lives as long as that
+ *           may be called. What an accessor points to belongs to its handle. A string that a call made (`char **`) is
+ *           freed with libmq_string_free.
  *
  * THREADS   "Any thread" means also at the same time, on the same handle. Reading a delivery while another thread settles
  *           it is answered, but what was read before is gone. Callbacks come on threads of the broker; in them everything
- *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK.
+ *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
  *
  * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, and may hold anything. A queue's name
  *           is 1 to 128 of A-Z a-z 0-9 . _ -
@@ -39,7 +40,7 @@
  *           and one with a newer header is told LIBMQ_E_UNSUPPORTED when it uses what this library does not know. A field
  *           left 0 is its default; LIBMQ_NONE says zero or none.
  *
- * TIME      Milliseconds, as int64_t. -1 as a time to wait is for ever.
+ * TIME      Milliseconds, as int64_t, up to ten years; a time to wait may be longer, and -1 is for ever.
  *
  * Names and numbers here never change their meaning. Made from ffi/src, section by section; do not edit.
  */
@@ -277,11 +278,13 @@ libmq_status libmq_options_set_str(libmq_options *options, const char *name, con
  * | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
  * | `poisoned` | 1 | `error` |
  * | `snapshot` | 4 | `bytes`, `duration_ms` |
+ * | `no_thread` | 2 | `thread`, `error`: a handler's, tried again in a second |
  * | `events_missed` | 2 | `count`, which the hook was too slow for |
  *
  * `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a
  * header's value. The hook may call anything but `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there. It is called for the
- * last time before `libmq_broker_close` or, without a close, `libmq_broker_free` returns; so `ctx` lives until then.
+ * last time before `libmq_broker_close` returns or, without a close, before `libmq_broker_free` and every call of another
+ * thread that was under way have; so `ctx` lives until then.
  *
  * Any thread. Answers `LIBMQ_E_INVALID` where `log` is NULL.
  */
@@ -320,8 +323,8 @@ libmq_status libmq_broker_start(libmq_broker *broker,
  * The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
  * then, as this does.
  *
- * Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same;
- * `LIBMQ_E_DEADLOCK` in a callback; `LIBMQ_E_CLOSED`.
+ * Any thread, not in a handler or its `drop`: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if it had to cancel,
+ * stopped all the same; `LIBMQ_E_CLOSED`.
  */
 libmq_status libmq_broker_stop(libmq_broker *broker,
                                int64_t timeout_ms,
@@ -331,8 +334,8 @@ libmq_status libmq_broker_stop(libmq_broker *broker,
  * Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
  * already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
  *
- * Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled, closed all the same;
- * `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same; `LIBMQ_E_DEADLOCK` in a callback.
+ * Any thread, not in a callback: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled,
+ * closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
  */
 libmq_status libmq_broker_close(libmq_broker *broker,
                                 int64_t timeout_ms,
@@ -342,16 +345,20 @@ libmq_status libmq_broker_close(libmq_broker *broker,
  * Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending, at most for
  * `timeout_ms` (-1: for ever).
  *
- * Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT`, `LIBMQ_E_CLOSED`, `LIBMQ_E_DEADLOCK`.
+ * Any thread, not in a handler or its `drop`: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT`, `LIBMQ_E_CLOSED`, and
+ * `LIBMQ_E_POISONED` where it is not idle and never will be.
  */
-libmq_status libmq_broker_wait_idle(libmq_broker *broker, int64_t timeout_ms, libmq_error **err);
+libmq_status libmq_broker_wait_idle(libmq_broker *broker,
+                                    int64_t timeout_ms,
+                                    libmq_error **err);
 
 /**
  * Frees a broker. Without a close before it this is a crash, on purpose: what is durable is recovered by the next open.
  * What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
  *
  * Any thread. Calls of other threads that are under way end first: those that wait for a message, for room or for idleness
- * end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up.
+ * end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up, and until it
+ * has returned the log hook may be called.
  */
 void libmq_broker_free(libmq_broker *broker);
 
@@ -403,7 +410,7 @@ typedef struct {
   const char *dedup_key;
   /** An id that follows the work from message to message. Default none. 1 to 256 bytes. */
   const char *correlation_id;
-  /** One message of a group at a time, in order. Default none. */
+  /** One message of a group at a time, in order. Default none. 1 to 256 bytes. */
   const char *group;
   /** The headers; NULL only with a length of 0. */
   const libmq_header *headers;
@@ -415,7 +422,7 @@ typedef struct {
   int64_t run_at_ms;
   /**
    * No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
-   * Beyond `delay_ms` or `run_at_ms`. Default never.
+   * Longer than `delay_ms`, and ending behind `run_at_ms`. Default never.
    */
   int64_t expires_in_ms;
   /** How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. */
@@ -474,8 +481,8 @@ libmq_status libmq_enqueue_batch(libmq_broker *broker,
  * the message has reached its durability or has failed to. The message, its body too, may be let go of when this returns.
  *
  * Any thread. `libmq_broker_close` and `libmq_broker_free` see to it that what was begun is told. Answers what is wrong with
- * the call: `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_FULL` (unless `on_full` is `block`), `LIBMQ_E_NO_MEMORY`,
- * `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`; then `done` is not called.
+ * the call: `LIBMQ_E_INVALID`, `LIBMQ_E_UNSUPPORTED`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_FULL` (unless `on_full` is `block`),
+ * `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_NO_MEMORY`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`; then `done` is not called.
  */
 libmq_status libmq_enqueue_async(libmq_broker *broker,
                                  const char *queue,
@@ -517,15 +524,18 @@ typedef int32_t (*libmq_handle_fn)(void *ctx, libmq_delivery *delivery);
 typedef struct {
   /** `sizeof(libmq_handler)`. */
   uint32_t struct_size;
-  /** How many run at once. Default 1, up to 1024. */
+  /** How many run at once, 1 to 1024. Default 1. */
   int32_t max_parallelism;
-  /** How many threads stay when idle. Default 1; `LIBMQ_NONE`: none. */
+  /** How many threads stay when idle, 1 to `max_parallelism`. Default 1; `LIBMQ_NONE` is 1 as well. */
   int32_t min_parallelism;
-  /** Retries after the first attempt. Default the broker's; `LIBMQ_NONE`: none. */
+  /** Retries after the first attempt, up to 1,000,000. Default the broker's; `LIBMQ_NONE`: none. */
   int32_t max_retries;
   /** Not 0: `libmq_delivery_extend` answers `LIBMQ_E_UNSUPPORTED`. */
   int32_t no_lease_extension;
-  /** How long an attempt may run before it is cancelled, in milliseconds. Default the broker's. */
+  /**
+   * How long an attempt may run before it is cancelled, in milliseconds, from 1; as every time here up to ten years.
+   * Default the broker's.
+   */
   int64_t timeout_ms;
   /** From cancellation to the loss of the lease, in milliseconds. Default 5,000; `LIBMQ_NONE`: 0. */
   int64_t cancel_grace_ms;
@@ -553,8 +563,8 @@ typedef struct {
  * when the broker is freed, or at once when this call fails. A call that outlives the close (it answered
  * `LIBMQ_E_TIMEOUT`) or the free is waited for by `drop`, not by them. In `drop` nothing may be waited for.
  *
- * Any thread. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_INVALID`,
- * naming the field, and `LIBMQ_E_CLOSED`.
+ * Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
+ * is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.
  */
 libmq_status libmq_handle(libmq_broker *broker,
                           const char *queue,
@@ -798,15 +808,19 @@ void libmq_delivery_free(libmq_delivery *delivery);
  * Sets how many of a queue's handler run at once, 1 to 1024, until its next registration or the close. Those that run
  * already, run on.
  *
- * Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler.
+ * Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler, `LIBMQ_E_CLOSED`.
  */
-libmq_status libmq_scale(libmq_broker *broker, const char *queue, int32_t n, libmq_error **err);
+libmq_status libmq_scale(libmq_broker *broker,
+                         const char *queue,
+                         int32_t n,
+                         libmq_error **err);
 
 /**
  * Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
  * flight is not touched; an enqueue goes on.
  *
- * Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
+ * Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used,
+ * `LIBMQ_E_CLOSED`.
  */
 libmq_status libmq_pause(libmq_broker *broker,
                          const char *queue,
@@ -815,7 +829,8 @@ libmq_status libmq_pause(libmq_broker *broker,
 /**
  * Ends a `libmq_pause`, if there is one.
  *
- * Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
+ * Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used,
+ * `LIBMQ_E_CLOSED`.
  */
 libmq_status libmq_resume(libmq_broker *broker,
                           const char *queue,
@@ -825,9 +840,12 @@ libmq_status libmq_resume(libmq_broker *broker,
  * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is
  * acked all the same.
  *
- * Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none.
+ * Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none. `LIBMQ_E_STORAGE_FULL`,
+ * `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
  */
-libmq_status libmq_cancel(libmq_broker *broker, uint64_t id, libmq_error **err);
+libmq_status libmq_cancel(libmq_broker *broker,
+                          uint64_t id,
+                          libmq_error **err);
 
 /**
  * Removes all messages of a queue that nobody holds; `*out_n` is how many, 0 on failure. Dead letters stay.
@@ -879,9 +897,12 @@ libmq_status libmq_verify(const char *path,
 /**
  * Moves a manual clock by `ms` milliseconds, up to ten years, and does what is due then.
  *
- * Any thread. Answers `LIBMQ_E_INVALID` on a system clock, or out of range.
+ * Any thread. Answers `LIBMQ_E_INVALID` on a system clock, or out of range; `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_POISONED`,
+ * `LIBMQ_E_CLOSED`.
  */
-libmq_status libmq_advance(libmq_broker *broker, int64_t ms, libmq_error **err);
+libmq_status libmq_advance(libmq_broker *broker,
+                           int64_t ms,
+                           libmq_error **err);
 
 /* Metrics: what a broker counts, and what its opening found. ------------------------------------------------------ */
 

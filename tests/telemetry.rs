@@ -111,28 +111,50 @@ fn a_meter_observes_the_figures_of_each_queue() {
     }
     broker.receive("mail", LONG, None).unwrap().unwrap().ack().unwrap();
     provider.force_flush().unwrap();
-    let value = |name: &str, queue: Option<&str>| {
-        let all = exporter.get_finished_metrics().unwrap();
+    let all = exporter.get_finished_metrics().unwrap();
+    let data = |name: &str| {
         let metrics = all.iter().flat_map(|resource| resource.scope_metrics());
         let metric = metrics.flat_map(|scope| scope.metrics()).find(|metric| metric.name() == name);
-        match metric.unwrap_or_else(|| panic!("there is no {name}")).data() {
-            AggregatedMetrics::U64(MetricData::Gauge(gauge)) => gauge
-                .data_points()
-                .find(|point| is_of(point.attributes(), queue))
-                .map(|point| point.value()),
-            AggregatedMetrics::U64(MetricData::Sum(sum)) => {
-                assert!(sum.is_monotonic());
-                let mut points = sum.data_points();
-                points.find(|point| is_of(point.attributes(), queue)).map(|point| point.value())
-            }
-            other => panic!("{name} is {other:?}"),
+        metric.unwrap_or_else(|| panic!("there is no {name}")).data()
+    };
+    let value = |name: &str, queue: Option<&str>| match data(name) {
+        AggregatedMetrics::U64(MetricData::Gauge(gauge)) => gauge
+            .data_points()
+            .find(|point| is_of(point.attributes(), queue))
+            .map(|point| point.value()),
+        AggregatedMetrics::U64(MetricData::Sum(sum)) => {
+            assert!(sum.is_monotonic());
+            let mut points = sum.data_points();
+            points.find(|point| is_of(point.attributes(), queue)).map(|point| point.value())
         }
+        other => panic!("{name} is {other:?}"),
     };
     assert_eq!(value("libmq.enqueued", Some("orders")), Some(2));
     assert_eq!(value("libmq.ready", Some("orders")), Some(2));
     assert_eq!(value("libmq.ready", Some("mail")), Some(0));
     assert_eq!(value("libmq.acked", Some("mail")), Some(1));
     assert_eq!(value("libmq.segments", None), Some(1));
+    // The first thing to watch was not observed, nor were these: only what `metrics` has as whole numbers of a queue was.
+    let own = broker.metrics().unwrap();
+    assert_eq!(value("libmq.snapshots", None), Some(own.snapshots));
+    assert!(value("libmq.syncs", None) <= Some(own.syncs));
+    let AggregatedMetrics::F64(MetricData::Gauge(ages)) = data("libmq.oldest_ready_age") else {
+        panic!("the age is {:?}", data("libmq.oldest_ready_age"));
+    };
+    let ages: Vec<_> = ages.data_points().collect();
+    assert!(ages.iter().all(|age| is_of(age.attributes(), Some("orders"))), "{ages:?}");
+    assert!(matches!(&ages[..], [age] if (0.0..LONG.as_secs_f64()).contains(&age.value())));
+    let AggregatedMetrics::U64(MetricData::Gauge(marks)) = data("libmq.lsn") else {
+        panic!("the marks are {:?}", data("libmq.lsn"));
+    };
+    let mark = |name: &str| {
+        let is_it = |found: &KeyValue| found.key.as_str() == "mark" && found.value.as_str() == name;
+        marks.data_points().find(|point| point.attributes().any(is_it)).map(|point| point.value())
+    };
+    let lsn = own.lsn;
+    let expected = [lsn.reserved, lsn.written, lsn.shown].map(Some);
+    assert_eq!(["reserved", "written", "shown"].map(mark), expected);
+    assert!(mark("durable").is_some());
     broker.close(LONG).unwrap();
     exporter.reset();
     provider.force_flush().unwrap();

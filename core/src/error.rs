@@ -7,10 +7,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::limits::FORMAT_VERSION;
+
 /// What a libmq call answers.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error of libmq. One word wide.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
 #[derive(Clone)]
@@ -79,7 +82,7 @@ error_kinds! {
     StorageFull = -104, "STORAGE_FULL";
     /// `capacity` live messages are in the broker.
     Full = -200, "FULL";
-    /// A body, batch or header is beyond its limit.
+    /// A body with its headers, or the bytes of a batch, are beyond their limit. Other limits are `INVALID`.
     TooLarge = -201, "TOO_LARGE";
     /// The time given to `stop` or `close` ran out.
     Timeout = -202, "TIMEOUT";
@@ -121,6 +124,15 @@ impl Error {
         }))
     }
 
+    /// What the operating system refused where no file is concerned. Meant for the bindings.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn system(doing: &str, cause: &io::Error) -> Self {
+        let mut error = Self::new(ErrorKind::Io, format!("cannot {doing}: {cause}"));
+        error.0.os_code = cause.raw_os_error();
+        error
+    }
+
     /// What went wrong, as a stable kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -156,7 +168,17 @@ impl Error {
         matches!(self.0.kind, K::Full | K::StorageFull | K::Empty | K::Locked | K::NoMemory)
     }
 
-    /// Whether this broker is beyond use and has to be opened again.
+    /// Whether it says that the log has no place for a record now, on the disk, in memory or for want of a file: nothing was
+    /// logged, the broker is as sound as before, and the same can succeed another time. A failed write or sync is none of
+    /// these, but `POISONED`.
+    pub(crate) fn has_logged_nothing(&self) -> bool {
+        use ErrorKind as K;
+        matches!(self.0.kind, K::StorageFull | K::NoMemory | K::Io)
+    }
+
+    /// Whether this broker is beyond use and has to be opened again. `CORRUPT` says so of an open, and where a message was
+    /// to be handed out. Of a dead letter, a snapshot or a backup it says that bytes on the disk are damaged: the broker
+    /// goes on, and what needs those bytes fails again.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         use ErrorKind as K;
@@ -206,6 +228,14 @@ impl Error {
         error
     }
 
+    /// A sound file of another version of the format.
+    pub(crate) fn other_version(path: impl Into<PathBuf>, version: u32) -> Self {
+        let path = path.into();
+        let text =
+            format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display());
+        Self::new(ErrorKind::Unsupported, text).at(path)
+    }
+
     pub(crate) fn stale_lease() -> Self {
         Self::new(ErrorKind::StaleLease, "the delivery was settled before, or its lease was lost")
     }
@@ -223,12 +253,6 @@ impl Error {
     pub(crate) fn owned_by(mut self, owner: LockOwner) -> Self {
         self.0.owner = Some(owner);
         self
-    }
-}
-
-impl Clone for Error {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
     }
 }
 

@@ -273,6 +273,7 @@ impl fmt::Debug for Events {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -295,8 +296,8 @@ mod tests {
         let (entered, freed) = (Mutex::new(entered), Mutex::new(freed));
         let hook = move |event: &Event| {
             if event.name == "first" {
-                let _ = lock(&entered).send(());
-                let _: Result<(), _> = lock(&freed).recv();
+                let _ = entered.lock().unwrap().send(());
+                let _: Result<(), _> = freed.lock().unwrap().recv();
             }
             let _ = told.send(event.clone());
             assert!(event.name != "first", "as a hook may");

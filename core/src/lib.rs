@@ -7,6 +7,7 @@ mod codec;
 mod dispatch;
 mod error;
 mod events;
+mod hash;
 mod interrupt;
 mod journal;
 pub mod limits;

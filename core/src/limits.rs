@@ -44,6 +44,12 @@ pub const CACHE_BYTES_MAX: u64 = 1 << 40;
 pub const CAPACITY_MAX: usize = 1 << 30;
 /// The largest body with its headers that `max_message_bytes` may allow.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// The highest priority of a message; the lowest is 0.
+pub const PRIORITY_MAX: u8 = 9;
+/// What a backoff may grow by from one retry to the next.
+pub const BACKOFF_FACTOR_MAX: f64 = 1000.0;
+/// Steps that a backoff may list.
+pub const BACKOFF_STEPS_MAX: usize = 1000;
 /// Retries that an option may allow.
 pub const RETRIES_MAX: u32 = 1_000_000;
 /// Crashes that `max_crashes` may allow.

@@ -194,3 +194,37 @@ fn the_longest_wait_is_for_ever() {
     assert!(broker.wait_idle(Duration::MAX).unwrap());
     broker.close(Duration::MAX).unwrap();
 }
+
+/// A child of one queue too many was found by the ack, which then did not end the message.
+#[test]
+fn a_child_of_a_queue_too_many_is_refused_at_once() {
+    let broker = open();
+    for queue in 0..libmq::limits::QUEUES_MAX {
+        broker.enqueue(Message::new(format!("q{queue}"), "")).unwrap();
+    }
+    let delivery = broker.receive("q0", Duration::ZERO, None).unwrap().unwrap();
+    let error = delivery.enqueue(Message::new("one_more", "")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    delivery.ack().unwrap();
+}
+
+/// It answered that there was no such message, though it was what had ended it: the attempt failed between two looks.
+#[test]
+fn a_cancel_that_ends_a_message_says_so() {
+    let broker = Broker::open(
+        ":memory:",
+        Options::new().default_backoff(Backoff::fixed(Duration::from_secs(3600))),
+    )
+    .unwrap();
+    broker.handle("q", HandlerOptions::new(), |_| Err(HandlerError::failed("meant to"))).unwrap();
+    broker.start().unwrap();
+    for _ in 0..2000 {
+        let before = broker.metrics().unwrap().broker.cancelled;
+        let id = broker.enqueue(Message::new("q", "")).unwrap().id;
+        let existed = broker.cancel(id).unwrap();
+        assert!(broker.wait_idle(Duration::ZERO).is_ok());
+        let gone = broker.metrics().unwrap().broker.cancelled > before;
+        assert!(existed || !gone);
+    }
+    broker.close(LONG).unwrap();
+}

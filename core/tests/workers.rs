@@ -201,3 +201,35 @@ fn threads_that_come_and_go_handle_everything_once() {
     broker.close(LONG).unwrap();
     foreman.join().unwrap();
 }
+
+/// Where the system had no thread for the only worker, its queue was without one until the broker was stopped and
+/// started again, and nobody was told.
+#[test]
+fn a_worker_that_is_lost_is_replaced_a_second_later() {
+    let broker = open();
+    let (sender, workers) = channel();
+    let left = AtomicU32::new(2);
+    let hire = move |worker: Worker| {
+        if left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_err()
+        {
+            sender.send(worker).unwrap();
+        }
+    };
+    broker.handle_on_threads("q", HandlerOptions::new(), hire).unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let mut worker = workers.recv_timeout(LONG).unwrap();
+    let delivery = worker.take().unwrap();
+    worker.finish(&delivery, Ok(())).unwrap();
+    drop(delivery);
+    // One that leaves while it should not is replaced as well.
+    drop(worker);
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let mut worker = workers.recv_timeout(LONG).unwrap();
+    let delivery = worker.take().unwrap();
+    worker.finish(&delivery, Ok(())).unwrap();
+    drop((delivery, worker, workers));
+    broker.close(LONG).unwrap();
+}

@@ -25,12 +25,13 @@
  * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
  *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
  *
- * OWNERSHIP What is passed in is copied before the call returns, except a handler's `ctx`. What an accessor points to
- *           belongs to its handle. A string that a call made (`char **`) is freed with libmq_string_free.
+ * OWNERSHIP What is passed in is copied before the call returns, except the `ctx` of a callback, which lives as long as that
+ *           may be called. What an accessor points to belongs to its handle. A string that a call made (`char **`) is
+ *           freed with libmq_string_free.
  *
  * THREADS   "Any thread" means also at the same time, on the same handle. Reading a delivery while another thread settles
  *           it is answered, but what was read before is gone. Callbacks come on threads of the broker; in them everything
- *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK.
+ *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
  *
  * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, and may hold anything. A queue's name
  *           is 1 to 128 of A-Z a-z 0-9 . _ -
@@ -39,7 +40,7 @@
  *           and one with a newer header is told LIBMQ_E_UNSUPPORTED when it uses what this library does not know. A field
  *           left 0 is its default; LIBMQ_NONE says zero or none.
  *
- * TIME      Milliseconds, as int64_t. -1 as a time to wait is for ever.
+ * TIME      Milliseconds, as int64_t, up to ten years; a time to wait may be longer, and -1 is for ever.
  *
  * Names and numbers here never change their meaning. Made from ffi/src, section by section; do not edit.
  */

@@ -16,7 +16,7 @@ use crate::status::libmq_status;
 /// Sets how many of a queue's handler run at once, 1 to 1024, until its next registration or the close. Those that run
 /// already, run on.
 ///
-/// Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler.
+/// Any thread. Answers `LIBMQ_E_INVALID` out of range, `LIBMQ_E_NOT_FOUND` for a queue without a handler, `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_scale(
@@ -36,7 +36,8 @@ pub unsafe extern "C" fn libmq_scale(
 /// Has nothing handed out from a queue, to its handler or to a receive, until `libmq_resume` or the close. What is in
 /// flight is not touched; an enqueue goes on.
 ///
-/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
+/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used,
+/// `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_pause(
@@ -50,7 +51,8 @@ pub unsafe extern "C" fn libmq_pause(
 
 /// Ends a `libmq_pause`, if there is one.
 ///
-/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used.
+/// Any thread. Answers `LIBMQ_E_INVALID` for a name that is none, `LIBMQ_E_NOT_FOUND` for a queue that nobody has used,
+/// `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_resume(
@@ -65,7 +67,8 @@ pub unsafe extern "C" fn libmq_resume(
 /// Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is
 /// acked all the same.
 ///
-/// Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none.
+/// Any thread. Answers `LIBMQ_E_NOT_FOUND` where there is no such message; dead letters are none. `LIBMQ_E_STORAGE_FULL`,
+/// `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_cancel(
@@ -170,7 +173,8 @@ pub unsafe extern "C" fn libmq_verify(
 
 /// Moves a manual clock by `ms` milliseconds, up to ten years, and does what is due then.
 ///
-/// Any thread. Answers `LIBMQ_E_INVALID` on a system clock, or out of range.
+/// Any thread. Answers `LIBMQ_E_INVALID` on a system clock, or out of range; `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_POISONED`,
+/// `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_advance(

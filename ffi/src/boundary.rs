@@ -32,8 +32,11 @@ pub(crate) fn broker(
     err: *mut *mut libmq_error,
     work: impl FnOnce(&OpenBroker) -> Result<()>,
 ) -> libmq_status {
-    let result = libmq_broker::find(handle)
-        .and_then(|open| guarded(|| work(&open), || open.broker.poison(CAUGHT)));
+    let result = libmq_broker::find(handle).and_then(|open| {
+        let result = guarded(|| work(&open), || open.broker.poison(CAUGHT));
+        let_go(open);
+        result
+    });
     answer(c, err, result)
 }
 
@@ -45,9 +48,12 @@ pub(crate) fn delivery(
     work: impl FnOnce(&Delivery) -> Result<()>,
 ) -> libmq_status {
     let result = libmq_delivery::find(handle).and_then(|held| {
-        let delivery = held.lock();
-        let Some(delivery) = &*delivery else { return Err(gone()) };
-        guarded(|| work(delivery), || delivery.poison(CAUGHT))
+        let result = match &*held.lock() {
+            Some(delivery) => guarded(|| work(delivery), || delivery.poison(CAUGHT)),
+            None => Err(gone()),
+        };
+        let_go(held);
+        result
     });
     answer(c, err, result)
 }
@@ -61,7 +67,8 @@ pub(crate) fn settle(
 ) -> libmq_status {
     let result = libmq_delivery::take(handle).and_then(|held| {
         let delivery = held.lock().take().ok_or_else(gone)?;
-        guarded(|| work(delivery), || {})
+        let poison = delivery.poisoner();
+        guarded(|| work(delivery), || poison(CAUGHT))
     });
     answer(c, err, result)
 }
@@ -72,21 +79,26 @@ pub(crate) fn value<H: Handle, R>(
     default: R,
     read: impl FnOnce(&H::Value) -> Option<R>,
 ) -> R {
-    let found = H::find(handle).and_then(|value| guarded(|| Ok(read(&value)), || {}));
+    let found = H::find(handle).and_then(|value| {
+        let found = guarded(|| Ok(read(&value)), || {});
+        let_go(value);
+        found
+    });
     found.ok().flatten().unwrap_or(default)
 }
 
 /// Frees a handle; what is none is let be.
 pub(crate) fn free<H: Handle>(handle: *const H) {
-    let _ = H::take(handle).and_then(|value| {
-        guarded(
-            || {
-                drop(value);
-                Ok(())
-            },
-            || {},
-        )
-    });
+    let _ = H::take(handle).map(let_go);
+}
+
+/// Drops what a handle was of: if nobody else has it any more, that ends a broker or gives a delivery back.
+fn let_go<V>(value: V) {
+    let ended = || {
+        drop(value);
+        Ok(())
+    };
+    let _ = guarded(ended, || {});
 }
 
 /// Runs `work`, and answers `PANIC` for a panic.
@@ -179,6 +191,20 @@ mod tests {
         assert_eq!(status, LIBMQ_E_PANIC);
         assert_eq!(enqueue(handle), LIBMQ_E_POISONED);
         free(held);
+        free(handle);
+    }
+
+    /// The broker went on, with whatever the settle had left half done.
+    #[test]
+    fn a_panic_in_a_settle_poisons_its_broker() {
+        let handle = open();
+        assert_eq!(enqueue(handle), LIBMQ_OK);
+        let open = libmq_broker::find(handle).unwrap();
+        let received = open.broker.receive("q", Duration::ZERO, None).unwrap().unwrap();
+        let held = libmq_delivery::give(HeldDelivery::new(received)).unwrap();
+        let status = settle(&from_c!(), held, ptr::null_mut(), |_| panic!("as a bug would"));
+        assert_eq!(status, LIBMQ_E_PANIC);
+        assert_eq!(enqueue(handle), LIBMQ_E_POISONED);
         free(handle);
     }
 

@@ -70,8 +70,8 @@ pub unsafe extern "C" fn libmq_broker_start(
 /// The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
 /// then, as this does.
 ///
-/// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same;
-/// `LIBMQ_E_DEADLOCK` in a callback; `LIBMQ_E_CLOSED`.
+/// Any thread, not in a handler or its `drop`: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if it had to cancel,
+/// stopped all the same; `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_broker_stop(
@@ -88,8 +88,8 @@ pub unsafe extern "C" fn libmq_broker_stop(
 /// Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
 /// already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
 ///
-/// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled, closed all the same;
-/// `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same; `LIBMQ_E_DEADLOCK` in a callback.
+/// Any thread, not in a callback: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled,
+/// closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_broker_close(
@@ -106,7 +106,8 @@ pub unsafe extern "C" fn libmq_broker_close(
 /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending, at most for
 /// `timeout_ms` (-1: for ever).
 ///
-/// Any thread, not in a callback. Answers `LIBMQ_E_TIMEOUT`, `LIBMQ_E_CLOSED`, `LIBMQ_E_DEADLOCK`.
+/// Any thread, not in a handler or its `drop`: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT`, `LIBMQ_E_CLOSED`, and
+/// `LIBMQ_E_POISONED` where it is not idle and never will be.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_broker_wait_idle(
@@ -130,7 +131,8 @@ pub unsafe extern "C" fn libmq_broker_wait_idle(
 /// What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
 ///
 /// Any thread. Calls of other threads that are under way end first: those that wait for a message, for room or for idleness
-/// end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up.
+/// end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up, and until it
+/// has returned the log hook may be called.
 #[unsafe(no_mangle)]
 pub extern "C" fn libmq_broker_free(broker: *mut libmq_broker) {
     if let Ok(open) = libmq_broker::find(broker) {

@@ -85,8 +85,8 @@ pub type libmq_enqueued_fn =
 /// the message has reached its durability or has failed to. The message, its body too, may be let go of when this returns.
 ///
 /// Any thread. `libmq_broker_close` and `libmq_broker_free` see to it that what was begun is told. Answers what is wrong with
-/// the call: `LIBMQ_E_INVALID`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_FULL` (unless `on_full` is `block`), `LIBMQ_E_NO_MEMORY`,
-/// `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`; then `done` is not called.
+/// the call: `LIBMQ_E_INVALID`, `LIBMQ_E_UNSUPPORTED`, `LIBMQ_E_TOO_LARGE`, `LIBMQ_E_FULL` (unless `on_full` is `block`),
+/// `LIBMQ_E_STORAGE_FULL`, `LIBMQ_E_NO_MEMORY`, `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`; then `done` is not called.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_enqueue_async(

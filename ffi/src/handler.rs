@@ -38,15 +38,16 @@ pub type libmq_handle_fn =
 pub struct libmq_handler {
     /// `sizeof(libmq_handler)`.
     pub struct_size: u32,
-    /// How many run at once. Default 1, up to 1024.
+    /// How many run at once, 1 to 1024. Default 1.
     pub max_parallelism: i32,
-    /// How many threads stay when idle. Default 1; `LIBMQ_NONE`: none.
+    /// How many threads stay when idle, 1 to `max_parallelism`. Default 1; `LIBMQ_NONE` is 1 as well.
     pub min_parallelism: i32,
-    /// Retries after the first attempt. Default the broker's; `LIBMQ_NONE`: none.
+    /// Retries after the first attempt, up to 1,000,000. Default the broker's; `LIBMQ_NONE`: none.
     pub max_retries: i32,
     /// Not 0: `libmq_delivery_extend` answers `LIBMQ_E_UNSUPPORTED`.
     pub no_lease_extension: i32,
-    /// How long an attempt may run before it is cancelled, in milliseconds. Default the broker's.
+    /// How long an attempt may run before it is cancelled, in milliseconds, from 1; as every time here up to ten years.
+    /// Default the broker's.
     pub timeout_ms: i64,
     /// From cancellation to the loss of the lease, in milliseconds. Default 5,000; `LIBMQ_NONE`: 0.
     pub cancel_grace_ms: i64,
@@ -76,8 +77,8 @@ unsafe impl Extensible for libmq_handler {}
 /// when the broker is freed, or at once when this call fails. A call that outlives the close (it answered
 /// `LIBMQ_E_TIMEOUT`) or the free is waited for by `drop`, not by them. In `drop` nothing may be waited for.
 ///
-/// Any thread. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_INVALID`,
-/// naming the field, and `LIBMQ_E_CLOSED`.
+/// Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
+/// is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_handle(

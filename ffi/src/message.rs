@@ -60,7 +60,7 @@ pub struct libmq_message {
     pub dedup_key: *const c_char,
     /// An id that follows the work from message to message. Default none. 1 to 256 bytes.
     pub correlation_id: *const c_char,
-    /// One message of a group at a time, in order. Default none.
+    /// One message of a group at a time, in order. Default none. 1 to 256 bytes.
     pub group: *const c_char,
     /// The headers; NULL only with a length of 0.
     pub headers: *const libmq_header,
@@ -71,7 +71,7 @@ pub struct libmq_message {
     /// Not before this moment, in milliseconds since 1970-01-01 UTC; in the past: now. Default none.
     pub run_at_ms: i64,
     /// No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
-    /// Beyond `delay_ms` or `run_at_ms`. Default never.
+    /// Longer than `delay_ms`, and ending behind `run_at_ms`. Default never.
     pub expires_in_ms: i64,
     /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0.
     pub dedup_window_ms: i64,

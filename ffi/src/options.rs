@@ -129,11 +129,13 @@ pub unsafe extern "C" fn libmq_options_set_str(
 /// | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
 /// | `poisoned` | 1 | `error` |
 /// | `snapshot` | 4 | `bytes`, `duration_ms` |
+/// | `no_thread` | 2 | `thread`, `error`: a handler's, tried again in a second |
 /// | `events_missed` | 2 | `count`, which the hook was too slow for |
 ///
 /// `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a
 /// header's value. The hook may call anything but `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there. It is called for the
-/// last time before `libmq_broker_close` or, without a close, `libmq_broker_free` returns; so `ctx` lives until then.
+/// last time before `libmq_broker_close` returns or, without a close, before `libmq_broker_free` and every call of another
+/// thread that was under way have; so `ctx` lives until then.
 ///
 /// Any thread. Answers `LIBMQ_E_INVALID` where `log` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libmq::{Broker, Error, ErrorKind, Result, Watch};
+use libmq::{Broker, Error, Result, Watch};
 
 use crate::boundary;
 use crate::from_c::{from_c, invalid};
@@ -75,9 +75,8 @@ struct Wakeup {
 
 impl Wakeups {
     fn open(&self, broker: &Broker, queue: &str) -> Result<c_int> {
-        let (inner, outer) = pair().map_err(|cause| {
-            Error::new(ErrorKind::Io, format!("cannot make a pair of sockets: {cause}"))
-        })?;
+        let (inner, outer) =
+            pair().map_err(|cause| Error::system("make a pair of sockets", &cause))?;
         let inner = Arc::new(inner);
         let rung = Arc::clone(&inner);
         let watch = broker.watch(queue, move || ring(&rung))?;

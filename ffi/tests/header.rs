@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -255,6 +256,10 @@ fn parenthesized(line: &str) -> String {
 
 fn skip(reason: &str) {
     println!("SKIPPED: {reason}");
+    if let Some(skips) = std::env::var_os("LIBMQ_SKIPS") {
+        let file = fs::File::options().append(true).create(true).open(skips);
+        writeln!(file.unwrap(), "header: {reason}").unwrap();
+    }
 }
 
 fn package() -> PathBuf {

@@ -2,8 +2,10 @@
 
 #include "check.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 /* What callbacks were told. */
 struct told {
@@ -174,6 +176,24 @@ static void what_is_no_wakeup_is_refused(void) {
   close_and_free(broker);
 }
 
+/* The number of the system's error was not there, though the header promises one. */
+static void a_wakeup_that_cannot_be_made_says_why(void) {
+  libmq_broker *broker = open_memory();
+  struct rlimit before;
+  CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  struct rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  libmq_error *error = NULL;
+  int fd = 0;
+  libmq_status status = libmq_wakeup_open(broker, "q", &fd, &error);
+  CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK_STATUS(status, LIBMQ_E_IO);
+  CHECK_NUMBER(libmq_error_os_code(error), EMFILE);
+  CHECK_NUMBER(fd, -1);
+  libmq_error_free(error);
+  close_and_free(broker);
+}
+
 int main(void) {
   RUN(enqueues_are_told_in_order_on_one_thread);
   RUN(what_is_wrong_with_an_enqueue_is_said_at_once);
@@ -182,5 +202,6 @@ int main(void) {
   RUN(a_loop_misses_nothing);
   RUN(a_wakeup_that_was_closed_by_hand_raises_no_signal);
   RUN(what_is_no_wakeup_is_refused);
+  RUN(a_wakeup_that_cannot_be_made_says_why);
   return finished();
 }

@@ -1,4 +1,4 @@
-//! Damage at rest: bits flip, files are cut, sectors are lost, in directories small enough for all of it.
+//! Damage at rest: bits flip, files are cut, sectors and whole files are lost, in directories small enough for all of it.
 //!
 //! A directory that was closed is refused, or has exactly what it had. One that a crash left may also have lost the end
 //! of its log, as a torn write would, but nothing that some other part of it says was durable. Nobody panics, and what
@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use libmq::ErrorKind;
-use libmq_suite::{Platter, Rng, SimDisk};
+use libmq_suite::{Op, Platter, Rng, SimDisk};
 
 use crate::power::Extent;
 use crate::run::Run;
@@ -22,9 +22,11 @@ const SECTOR_BYTES: usize = 512;
 /// Cases of a kind and a file in the default run.
 const SAMPLE: u64 = 3000;
 
-/// Bytes of a file that were damaged.
+/// What a file has lost.
 #[derive(Clone, Debug)]
 enum Damage {
+    /// All of it, its name too.
+    Missing,
     Flip(usize),
     Cut(usize),
     Zeros(usize),
@@ -37,6 +39,7 @@ impl Damage {
             at.min(bytes.len())..bytes.len().min(at + SECTOR_BYTES)
         };
         match *self {
+            Self::Missing => {}
             Self::Flip(bit) => bytes[bit / 8] ^= 1 << (bit % 8),
             Self::Cut(length) => bytes.truncate(length),
             Self::Zeros(at) => {
@@ -54,6 +57,7 @@ impl Damage {
     /// Which bytes it concerns.
     fn range(&self) -> std::ops::Range<usize> {
         match *self {
+            Self::Missing => 0..usize::MAX,
             Self::Flip(bit) => bit / 8..bit / 8 + 1,
             Self::Cut(length) => length..usize::MAX,
             Self::Zeros(at) | Self::Garbage(at) => at..at + SECTOR_BYTES,
@@ -83,8 +87,7 @@ struct Directory {
 }
 
 impl Directory {
-    fn new(name: &'static str, run: &Run, closed: bool) -> Self {
-        let platter = run.disk.platter();
+    fn new(name: &'static str, run: &Run, platter: Platter, closed: bool) -> Self {
         let files = platter.contents();
         let marks = files.iter().flat_map(|(file, bytes)| marks(file, bytes)).collect();
         let is_snapshot = |(file, _): &&(String, Vec<u8>)| file.ends_with(".snapshot");
@@ -104,7 +107,11 @@ impl Directory {
     /// The first state that may be found after this damage.
     fn first_legal(&self, file: &str, damage: &Damage) -> usize {
         let last = self.states.len() - 1;
-        if self.closed {
+        let is_told = match damage {
+            Damage::Missing => self.is_named(file),
+            _ => self.closed,
+        };
+        if is_told {
             return last;
         }
         let hit = damage.range();
@@ -113,6 +120,17 @@ impl Directory {
         };
         let durable = self.marks.iter().filter(intact).map(|mark| mark.durable).max().unwrap_or(0);
         self.states.iter().rposition(|(_, end)| *end <= durable).unwrap_or(0)
+    }
+
+    /// Whether others tell that a file is there: a segment that names it as the one before, or one whose log goes on in it.
+    /// Of the last opening's only segment nothing tells; a snapshot has nothing that is not in the log, if that is whole.
+    fn is_named(&self, file: &str) -> bool {
+        let segments = || self.files.iter().filter(|(name, _)| name.ends_with(".segment"));
+        let Some((_, bytes)) = segments().find(|(name, _)| name == file) else { return true };
+        let (number, previous) = (field(bytes, 32), field(bytes, 64));
+        segments().any(|(_, other)| {
+            field(other, 64) == number || field(other, 32) == previous && rolls(other)
+        })
     }
 
     /// Whether the damage is to contents that recovery leaves to whoever asks for them.
@@ -126,7 +144,10 @@ impl Directory {
 
     /// Why the outcome of this damage is not legal, if it is not.
     fn judge(&self, file: &str, damage: &Damage, seed: u64) -> Option<String> {
-        let platter = self.platter.damaged(file, |bytes| damage.apply(bytes, seed));
+        let platter = match damage {
+            Damage::Missing => self.platter.without(file),
+            _ => self.platter.damaged(file, |bytes| damage.apply(bytes, seed)),
+        };
         let disk = SimDisk::new(platter.clone());
         let looked = verdict::look(&disk);
         let says = verified(platter, &looked, disk.position() > 0);
@@ -159,7 +180,8 @@ impl Directory {
             // One sector of what was never written is enough.
             let reach = bytes.len() + SECTOR_BYTES;
             let sectors = || (0..reach).step_by(SECTOR_BYTES);
-            let kinds: [Vec<Damage>; 4] = [
+            let kinds: [Vec<Damage>; 5] = [
+                vec![Damage::Missing],
                 (0..bytes.len() * 8).map(Damage::Flip).collect(),
                 (0..reach).map(Damage::Cut).collect(),
                 sectors().map(Damage::Zeros).collect(),
@@ -231,8 +253,19 @@ fn marks(file: &str, bytes: &[u8]) -> Vec<Mark> {
     marks
 }
 
+/// Whether the last record of a segment says that the log goes on in the next one.
+fn rolls(bytes: &[u8]) -> bool {
+    const KIND_ROLL: u8 = 1;
+    let last = marks("", bytes).pop().map(|mark| mark.range.start);
+    last.is_some_and(|at| at > 0 && bytes[at + 4] == KIND_ROLL)
+}
+
 fn damage(name: &'static str, run: &Run, closed: bool) {
-    let directory = Directory::new(name, run, closed);
+    damage_to(name, run, run.disk.platter(), closed);
+}
+
+fn damage_to(name: &'static str, run: &Run, platter: Platter, closed: bool) {
+    let directory = Directory::new(name, run, platter, closed);
     assert!(directory.marks.len() > 10, "{:?}", directory.marks);
     let whole = SimDisk::new(directory.platter.clone());
     assert_eq!(verdict::look(&whole).unwrap().unwrap(), directory.states.last().unwrap().0);
@@ -262,4 +295,15 @@ fn damage_in_a_directory_of_many_openings_that_a_crash_left_loses_nothing_durabl
 #[test]
 fn damage_in_a_directory_of_many_segments_that_no_crash_left_is_harmless_or_refused() {
     damage("rolling", &workloads::rolling(), true);
+}
+
+/// Whoever opens a directory cuts the file in which the log ended before. A power failure soon after may take that back.
+#[test]
+fn damage_in_a_directory_that_was_closed_and_opened_again_loses_nothing_durable() {
+    let run = workloads::reopened();
+    let mut uncut = run.disk.began();
+    for op in run.disk.trace().iter().filter(|op| !matches!(op, Op::Truncate { .. })) {
+        uncut.apply(op);
+    }
+    damage_to("reopened", &run, uncut, false);
 }

@@ -3,15 +3,18 @@
 //! - [`power`]: three workloads, every moment of theirs, everything the disk may hold then; what is found has to be a
 //!   state that the [`model`] says is legal, and recovery is cut as well.
 //! - [`copies`]: a copy made after every call of the workloads is what the model says, and its power fails too.
-//! - [`damage`]: bits, lengths and sectors of small directories.
+//! - [`damage`]: bits, lengths and sectors of small directories, and whole files.
+//! - [`missing`]: segments that others name.
 //! - [`errors`]: each call to the disk fails.
-//! - [`regressions`]: what all that has found, and what it is too coarse for.
+//! - [`regressions`], [`full_disk`]: what all that has found, and what it is too coarse for.
 //!
 //! `LIBMQ_CRASH=full` runs all of what the default run samples. A failure prints what to set to run it alone.
 
 mod copies;
 mod damage;
 mod errors;
+mod full_disk;
+mod missing;
 mod model;
 mod order;
 mod power;
@@ -19,4 +22,5 @@ mod regressions;
 mod run;
 mod verdict;
 mod view;
+mod waiting;
 mod workloads;

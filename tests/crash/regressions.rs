@@ -1,34 +1,14 @@
 //! Bugs that the enumerations found, or that they are too coarse for: each with its story.
 
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use libmq::storage::{Marks, Storage, StorageFile};
-use libmq::{Broker, Dedup, Durability, ErrorKind, HandlerOptions, Message, OnFull};
+use libmq::{Broker, Dedup, Durability, ErrorKind, Message, OnFull};
 use libmq_suite::{Call, Op, Platter, SimDisk, Times};
 
 use crate::model::MAX_CRASHES;
 use crate::run::options;
-
-/// Waits for what other threads do at once, and never for ever.
-fn wait_until(done: impl Fn() -> bool) {
-    assert!(comes(done), "it did not come");
-}
-
-/// As [`wait_until`]; answers whether it came.
-fn comes(done: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::yield_now();
-    }
-    true
-}
+use crate::waiting::{comes, wait_until};
 
 /// `advance` and the timekeeper looked at what was due at the same time. What the timekeeper had just taken out of the
 /// schedule was in no place for a moment, and a receive after `advance` came back empty-handed, with nothing delayed.
@@ -89,32 +69,6 @@ fn a_message_that_is_a_dead_letter_instead_of_a_delivery_is_listed_at_once() {
     assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
     let letters = broker.dead_letters().list(None, 10, None).unwrap();
     assert_eq!(letters.iter().map(|letter| letter.id()).collect::<Vec<_>>(), [id]);
-}
-
-/// Where the disk had no room for the record that makes a message a dead letter instead of a delivery, the message
-/// stayed leased to nobody: neither ready nor dead until the broker was opened again.
-#[test]
-fn a_message_that_cannot_become_a_dead_letter_on_a_full_disk_becomes_one_later() {
-    let disk = SimDisk::default();
-    for crash in 0..MAX_CRASHES {
-        let broker = Broker::open_on(disk.storage(), options()).unwrap();
-        if crash == 0 {
-            broker.enqueue(Message::new("jobs", "killer")).unwrap();
-        }
-        let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap();
-        drop(broker);
-        drop(delivery);
-    }
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
-    // What only keeps a record goes on in the room that was made ahead, until that is used up as well.
-    let full = (0..5000).find_map(|_| broker.advance(Duration::ZERO).err()).unwrap();
-    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
-    let full = broker.receive("jobs", Duration::ZERO, None).unwrap_err();
-    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
-    disk.mend();
-    assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
-    assert_eq!(broker.dead_letters().count().unwrap(), 1);
 }
 
 /// Dropping a broker gave the directory up while its own threads were still at work there. One of them made the next
@@ -332,96 +286,6 @@ fn what_is_received_while_the_broker_closes_is_no_suspect() {
     }
 }
 
-/// A disk that has room for so many segments, and for whatever else there is.
-#[derive(Debug)]
-struct Crowded {
-    disk: SimDisk,
-    segments_max: AtomicUsize,
-}
-
-impl Crowded {
-    fn new(disk: &SimDisk, segments_max: usize) -> Arc<Self> {
-        Arc::new(Self { disk: disk.clone(), segments_max: AtomicUsize::new(segments_max) })
-    }
-}
-
-impl Storage for Crowded {
-    fn path(&self) -> &Path {
-        self.disk.path()
-    }
-
-    fn prepare(&self) -> libmq::Result<()> {
-        self.disk.prepare()
-    }
-
-    fn lock(&self, timeout: Duration) -> libmq::Result<Box<dyn Send + Sync>> {
-        self.disk.lock(timeout)
-    }
-
-    fn marks(&self, count: usize) -> libmq::Result<Arc<Marks>> {
-        self.disk.marks(count)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-        let segments = self.list()?.iter().filter(|name| name.ends_with(".segment")).count();
-        if bytes > 0 && segments >= self.segments_max.load(Ordering::SeqCst) {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        self.disk.create(name, bytes)
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        self.disk.open(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-}
-
-/// Cleaning wrote again what little lived in the oldest segments, and only then removed those in which nothing did. On a
-/// disk without room for the former the latter stayed too, snapshot after snapshot, though their room was all it took.
-#[test]
-fn segments_in_which_nothing_lives_go_first() {
-    let disk = SimDisk::default();
-    let storage = Crowded::new(&disk, usize::MAX);
-    let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options()).unwrap();
-    let garbage = |bytes: usize| {
-        broker.enqueue(Message::new("mail", vec![1; bytes])).unwrap();
-        broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
-    };
-    for _ in 0..3 {
-        broker.enqueue(Message::new("old", vec![2; 30_000])).unwrap();
-        garbage(25_000);
-    }
-    garbage(50_000);
-    garbage(50_000);
-    let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
-    assert!(has("00000004.segment") && has("00000005.segment"));
-    storage.segments_max.store(0, Ordering::SeqCst);
-    assert_eq!(broker.snapshot().unwrap_err().kind(), ErrorKind::StorageFull);
-    assert!(has("00000003.segment"), "what lives there has no other place yet");
-    assert!(!has("00000004.segment"), "nothing lives there");
-    storage.segments_max.store(usize::MAX, Ordering::SeqCst);
-    broker.snapshot().unwrap();
-    assert!(!has("00000003.segment"));
-    drop(broker);
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    assert_eq!(broker.recovery().messages, 3);
-}
-
 /// A snapshot that was under way when the broker was closed ended behind the records that close the log. The next open
 /// found the log to end before the snapshot did, and the directory was `CORRUPT` for ever.
 #[test]
@@ -464,163 +328,6 @@ fn snapshots_and_a_close_at_any_moment_leave_what_can_be_opened() {
             broker.close(Duration::from_secs(1)).unwrap();
         });
     }
-}
-
-/// Where a message fitted neither into what was left of a segment nor into the spare, and the disk had no room for a
-/// larger one, the log had gone on in the spare without saying so to who syncs. A close looped for ever.
-#[test]
-fn a_close_on_a_full_disk_ends() {
-    let disk = SimDisk::default();
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    broker.enqueue(Message::new("jobs", "one")).unwrap();
-    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
-    let full = broker.enqueue(Message::new("jobs", vec![1; 100_000])).unwrap_err();
-    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
-    let closing = std::thread::spawn(move || broker.close(Duration::ZERO));
-    assert!(comes(|| closing.is_finished()), "it never ends");
-    closing.join().unwrap().unwrap();
-    disk.mend();
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    assert_eq!(broker.recovery().messages, 1);
-}
-
-/// Uses up what a disk without room has left for settles.
-fn fill(broker: &Broker, disk: &SimDisk) {
-    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
-    // What only keeps a record goes on in the room that was made ahead.
-    let full = (0..5000).find_map(|_| broker.advance(Duration::ZERO).err()).unwrap();
-    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
-}
-
-/// What a handler had answered was forgotten where the disk had no room for the record. Its message stayed in flight, and
-/// its permit in use, until the timeout; then it was handled once more, and counted as if the handler had been too slow.
-#[test]
-fn what_a_handler_answered_on_a_full_disk_is_written_when_there_is_room() {
-    let disk = SimDisk::default();
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    let calls = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&calls);
-    broker
-        .handle("jobs", HandlerOptions::new(), move |context| {
-            context.enqueue(Message::new("mail", "child"))?;
-            count.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        })
-        .unwrap();
-    broker.enqueue(Message::new("jobs", "one")).unwrap();
-    fill(&broker, &disk);
-    broker.start().unwrap();
-    wait_until(|| calls.load(Ordering::SeqCst) == 1);
-    assert!(!broker.wait_idle(Duration::from_millis(200)).unwrap());
-    // Far beyond the timeout and its grace.
-    assert_eq!(
-        broker.advance(Duration::from_secs(3600)).unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
-    disk.mend();
-    broker.advance(Duration::ZERO).unwrap();
-    assert!(broker.wait_idle(Duration::from_secs(20)).unwrap());
-    let metrics = broker.metrics().unwrap();
-    let jobs = &metrics.queues["jobs"];
-    assert_eq!((jobs.delivered, jobs.acked, jobs.timeouts, jobs.retried), (1, 1, 0, 0));
-    assert_eq!(calls.load(Ordering::SeqCst), 1);
-    assert_eq!(broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().body(), b"child");
-}
-
-/// A delivery whose ack was answered `STORAGE_FULL` was gone, and its message held by nobody until the lease ran out; that
-/// counted as an attempt.
-#[test]
-fn a_delivery_that_the_full_disk_did_not_let_settle_is_given_back_when_there_is_room() {
-    let disk = SimDisk::default();
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    broker.enqueue(Message::new("jobs", "one")).unwrap();
-    let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
-    fill(&broker, &disk);
-    assert_eq!(delivery.ack().unwrap_err().kind(), ErrorKind::StorageFull);
-    disk.mend();
-    let again = broker.receive("jobs", Duration::from_secs(20), None).unwrap().unwrap();
-    assert_eq!(again.attempt(), 1);
-    // A settle that does not end its delivery leaves it as it was.
-    again.enqueue(Message::new("mail", "child")).unwrap();
-    fill(&broker, &disk);
-    assert_eq!(again.settle(Ok(())).unwrap_err().kind(), ErrorKind::StorageFull);
-    disk.mend();
-    again.settle(Ok(())).unwrap();
-    // It is of level sync, and the settle is not.
-    let child = broker.receive("mail", Duration::from_secs(20), None).unwrap();
-    assert_eq!(child.unwrap().body(), b"child");
-}
-
-/// Where nobody had looked yet whether there is room for the next spare, enqueues filled the last segment to its end, and
-/// nothing was left for settles: the disk was full and could not be drained.
-#[test]
-fn a_full_disk_keeps_room_for_settles() {
-    let disk = SimDisk::default();
-    let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    disk.fail_at(disk.calls(), libc::ENOSPC, Times::ForEver);
-    let message = || Message::new("jobs", vec![1; 500]).durability(Durability::Os);
-    let enqueued = (0..1000).take_while(|_| broker.enqueue(message()).is_ok()).count();
-    assert_eq!(broker.enqueue(message()).unwrap_err().kind(), ErrorKind::StorageFull);
-    assert!(enqueued > 100, "{enqueued}");
-    for _ in 0..enqueued {
-        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
-    }
-}
-
-/// Segments whose messages were all done went with the next snapshot, but none was due for that the disk was full. So it
-/// stayed full after everything had been acked, until enough else was written, for which there was no room.
-#[test]
-fn a_full_disk_has_room_again_when_what_filled_it_is_done() {
-    let disk = SimDisk::default();
-    let storage = Crowded::new(&disk, 4);
-    let options = options().sync_interval(Duration::from_millis(5));
-    let broker = Broker::open_on(storage, options).unwrap();
-    let message = || Message::new("jobs", vec![1; 5000]).durability(Durability::Os);
-    let enqueued = (0..1000).take_while(|_| broker.enqueue(message()).is_ok()).count();
-    assert!(enqueued > 30, "{enqueued}");
-    for _ in 0..enqueued {
-        broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
-    }
-    wait_until(|| broker.enqueue(message()).is_ok());
-}
-
-/// A snapshot after which not everything could be cleaned was not counted as taken. The next one was due at the next
-/// sync, and so on: the whole state was written again and again.
-#[test]
-fn a_snapshot_counts_though_not_all_could_be_cleaned() {
-    // In four segments lives a message of 7000 bytes each, and the disk has no room for another segment.
-    let fill = |threshold: u64, records: usize| {
-        let disk = SimDisk::default();
-        let storage = Crowded::new(&disk, usize::MAX);
-        let options = options().sync_interval(Duration::from_millis(5));
-        let options = options.snapshot_threshold(threshold);
-        let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options).unwrap();
-        for _ in 0..4 {
-            broker.enqueue(Message::new("old", vec![2; 7_000])).unwrap();
-            broker.enqueue(Message::new("mail", vec![1; 50_000])).unwrap();
-            broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
-        }
-        wait_until(|| broker.metrics().unwrap().segments == 4);
-        storage.segments_max.store(0, Ordering::SeqCst);
-        let done = (0..records).take_while(|_| broker.advance(Duration::ZERO).is_ok()).count();
-        (disk, broker, done)
-    };
-    let (.., most) = fill(u64::MAX, usize::MAX);
-    // There is room for forty records, and for none of the messages.
-    let (disk, broker, _) = fill(most as u64 - 40, most - 40);
-    let snapshots = || {
-        let is_one = |op: &&Op| matches!(op, Op::Rename { to, .. } if to.ends_with(".snapshot"));
-        disk.trace().iter().filter(is_one).count()
-    };
-    wait_until(|| snapshots() > 0);
-    let began = Instant::now();
-    for _ in 0..10 {
-        broker.advance(Duration::ZERO).unwrap();
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    // That the disk is full is a reason for another one, once a second.
-    let most = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
-    assert!(snapshots() <= most, "{} snapshots", snapshots());
 }
 
 /// A wrong path was locked before anybody looked what is there: a file named `lock` was left behind, and one of somebody

@@ -183,6 +183,25 @@ pub(crate) fn dying() -> Run {
     run
 }
 
+/// Openings that were closed in order, so few of them that no close takes a snapshot, and one that was not.
+pub(crate) fn reopened() -> Run {
+    let mut run = Run::start();
+    for round in 0..3 {
+        run.sync(&new("jobs", &format!("round {round}")));
+        run.os(&new("mail", &format!("round {round}")).key("k"));
+        if round == 2 {
+            break;
+        }
+        run.close();
+        run.open();
+    }
+    let id = run.receive("jobs");
+    run.ack(id);
+    run.sync(&new("slow", "the end"));
+    run.die();
+    run
+}
+
 /// A small directory with a rolled segment, a snapshot and dead letters, left as a crash leaves it.
 pub(crate) fn small() -> Run {
     let mut run = Run::start();

@@ -226,6 +226,15 @@ impl Platter {
         Self::durable(names, files)
     }
 
+    /// The same disk with all of it durable and without one of its files.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut platter = self.damaged(name, |_| {});
+        platter.apply(&Op::Remove { name: name.to_owned() });
+        platter.apply(&Op::SyncDir);
+        platter
+    }
+
     /// A number that two disks with the same names, contents and marks share.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {

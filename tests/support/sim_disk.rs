@@ -254,11 +254,12 @@ impl Disk {
     }
 }
 
-/// Whether a lasting fault of this kind meets this call: a read-only disk can be read, and a full one can also be
-/// written where it has space allocated.
+/// Whether a lasting fault of this kind meets this call: a read-only disk can be read, a full one can also be written where
+/// it has space allocated, and a process that has no more files can use those that it has.
 fn lasts(call: Call, code: i32, grows: bool) -> bool {
     match code {
         libc::ENOSPC => grows,
+        libc::EMFILE => matches!(call, Call::List | Call::Create | Call::Open),
         libc::EROFS => !matches!(call, Call::List | Call::Open | Call::Len | Call::Read),
         _ => true,
     }

@@ -101,10 +101,29 @@ function decode(body) {
   if (body === undefined) throw new Error('the body is longer than any string');
   if (typeof body !== 'string') return body;
   const value = JSON.parse(body);
-  if ((LONG_EXPONENT.test(body) || hasLongNumber(body)) && hasInfinity(value)) {
+  if (mayHaveInfinity(body) && hasInfinity(value)) {
     throw new Error('the body has a number beyond what a double can hold');
   }
   return value;
+}
+
+// What so many bodies say that came as one text, each with this number behind it; nothing where each has to be looked at
+// for itself. `src/bodies.rs` says why that cannot be mistaken.
+function decodeTogether(text, count, separator) {
+  if (mayHaveInfinity(text)) return undefined;
+  let values;
+  try {
+    values = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (values.length !== 2 * count) return undefined;
+  for (let i = 1; i < values.length; i += 2) if (values[i] !== separator) return undefined;
+  return values;
+}
+
+function mayHaveInfinity(text) {
+  return LONG_EXPONENT.test(text) || hasLongNumber(text);
 }
 
 // A number that a double cannot hold has such an exponent, or more digits than this; hardly any other has, so that hardly
@@ -153,4 +172,4 @@ function describe(error) {
   }
 }
 
-module.exports = { JSON_TYPE, decode, describe, encode };
+module.exports = { JSON_TYPE, decode, decodeTogether, describe, encode };

@@ -7,18 +7,13 @@ const { CancelledError, calling } = require('./errors.js');
 const { Held } = require('./held.js');
 
 class Context extends Held {
-  #number;
   #controller;
   #scope;
-
-  constructor(number, queue, id, attempt, check) {
-    super(number, queue, id, attempt, check);
-    this.#number = number;
-  }
+  #place;
 
   get signal() {
     if (this.#controller === undefined) {
-      const reason = calling(() => environment.cancelReason(this.#number));
+      const reason = calling(() => environment.cancelReason(Held.numberOf(this)));
       this.#controller = new AbortController();
       if (reason) this.#controller.abort(new CancelledError(reason));
     }
@@ -27,6 +22,15 @@ class Context extends Held {
 
   get scope() {
     return this.#scope;
+  }
+
+  // Where it stands among the calls of its handler.
+  static place(context, place) {
+    context.#place = place;
+  }
+
+  static placeOf(context) {
+    return context.#place;
   }
 
   // Its scope was opened.

@@ -23,13 +23,14 @@ function wake() {
 // What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies
 // where.
 const TAKE_MAX = 256;
-const FIRST = 7;
+const FIRST = 8;
 const ACKED = FIRST + 2 * TAKE_MAX;
 const desk = {
   numbers: new Float64Array(ACKED + TAKE_MAX),
   ids: new BigUint64Array(TAKE_MAX + 1),
   STATUS: 5,
-  RUNNING: 6,
+  OVER: 6,
+  RUNNING: 7,
   FIRST,
   ACKED,
   RECEIPT: TAKE_MAX,

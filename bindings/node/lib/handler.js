@@ -5,7 +5,8 @@
 
 const { AsyncResource } = require('node:async_hooks');
 
-const { decode, describe } = require('./body.js');
+const { decode, decodeTogether, describe } = require('./body.js');
+const { Calls } = require('./calls.js');
 const { Context } = require('./context.js');
 const { desk, environment, forget, listen, TAKE_MAX } = require('./environment.js');
 const { LibmqError, RejectError, ReleaseError, RetryError, errorOf, translated } = require('./errors.js');
@@ -13,6 +14,7 @@ const { entered } = require('./running.js');
 const { Undecodable } = require('./schema.js');
 
 const now = Promise.resolve();
+const SEPARATOR = environment.separator;
 
 // Handlers that have been given messages, and that are therefore kept, whoever else has their broker.
 const kept = new Set();
@@ -30,13 +32,15 @@ class Handler {
   #log;
   #check;
   // Of calls that have not ended when they returned.
-  #contexts = new Map();
+  #calls = new Calls();
   // Deliveries that have ended well and are acked when the loop looks next.
   #acked = [];
   #turn = 0;
   // The async context in which it was registered.
   #home = new AsyncResource('LIBMQ_HANDLER');
   #isLooking = false;
+  // A delivery has, since the loop was last asked for more.
+  #hasEnded = false;
   #isKept = false;
   // Until it looks again though nothing rings.
   #timer;
@@ -87,7 +91,7 @@ class Handler {
 
   #takeAll() {
     this.#isLooking = true;
-    const { numbers, ids, FIRST } = desk;
+    const { numbers, OVER } = desk;
     while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
       let found;
       try {
@@ -101,18 +105,14 @@ class Handler {
       if (stale > 0) this.#tellStale();
       if (failed) this.#tellFailed(errorOf(environment.failedAck()));
       if (count > 0 && !this.#isKept) this.#keep();
-      if (count === 1) {
-        this.#run(numbers[FIRST], ids[0], numbers[FIRST + 1], found);
-      } else {
-        for (let i = 0; i < count; i++) {
-          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], found[i]);
-        }
-      }
+      const isOver = numbers[OVER] !== 0;
+      this.#hasEnded = false;
+      this.#runAll(count, found);
       this.#turn += count;
       if (again >= 0) this.#lookAfter(again);
       if (cancelled) this.#tellCancelled();
-      // What did not fit is acked by another turn.
-      if (count === 0 && this.#acked.length === 0) break;
+      // What has ended meanwhile, and acks that did not fit, make another turn worth while.
+      if ((isOver || count === 0) && !this.#hasEnded && this.#acked.length === 0) break;
     }
     this.#isLooking = false;
     if (this.#whenIdle !== undefined) {
@@ -120,7 +120,7 @@ class Handler {
       environment.retire(this.#ear);
       this.#tellCancelled();
       // A call that has lost its lease is nobody's any more, and may never end.
-      if ([...this.#contexts.keys()].every((number) => environment.isLost(number))) {
+      if (this.#calls.every((number) => environment.isLost(number))) {
         const whenIdle = this.#whenIdle;
         this.#whenIdle = () => {};
         whenIdle();
@@ -159,7 +159,7 @@ class Handler {
   #tellCancelled() {
     const cancelled = environment.cancelled(this.#ear);
     for (let i = 0; i < cancelled.length; i += 2) {
-      const context = this.#contexts.get(cancelled[i]);
+      const context = this.#calls.find(cancelled[i]);
       if (context === undefined) continue;
       this.#log?.tell('warn', 'cancelled', { queue: this.#queue, id: context.id, reason: cancelled[i + 1] });
       Context.cancel(context, cancelled[i + 1]);
@@ -171,14 +171,39 @@ class Handler {
     return new AsyncResource('LIBMQ_ATTEMPT').runInAsyncScope(entered, undefined, this.#call, message, context);
   }
 
-  #run(number, id, attempt, body) {
-    const context = new Context(number, this.#queue, id, attempt, this.#check);
+  // Runs what was just taken, of which the numbers lie on the desk.
+  #runAll(count, found) {
+    const { numbers, ids, FIRST } = desk;
+    if (count > 1 && typeof found === 'string') {
+      const messages = decodeTogether(found, count, SEPARATOR);
+      if (messages !== undefined) {
+        for (let i = 0; i < count; i++) {
+          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], messages[2 * i]);
+        }
+        return;
+      }
+      found = environment.bodies(count);
+    }
+    for (let i = 0; i < count; i++) {
+      const [number, attempt] = [numbers[FIRST + 2 * i], numbers[FIRST + 2 * i + 1]];
+      this.#runFor(number, ids[i], attempt, count === 1 ? found : found[i]);
+    }
+  }
+
+  #runFor(number, id, attempt, body) {
+    // The native half could not hand it over.
+    if (body === false) return this.#finish(number, 'fail', 'there is no memory for the body');
     let message;
     try {
       message = decode(body);
     } catch (error) {
       return this.#finish(number, 'decode', describe(error));
     }
+    this.#run(number, id, attempt, message);
+  }
+
+  #run(number, id, attempt, message) {
+    const context = new Context(number, this.#queue, id, attempt, this.#check);
     let result;
     try {
       result = this.#enter(message, context);
@@ -193,14 +218,14 @@ class Handler {
   }
 
   async #await(number, context, result) {
-    this.#contexts.set(number, context);
+    this.#calls.add(context);
     try {
       await result;
     } catch (error) {
-      this.#contexts.delete(number);
+      this.#calls.remove(context);
       return this.#fail(number, context, error);
     }
-    this.#contexts.delete(number);
+    this.#calls.remove(context);
     this.#finish(number, '', '');
   }
 
@@ -215,6 +240,7 @@ class Handler {
   #finish(number, outcome, text, delay = -1) {
     if (outcome === '') this.#acked.push(number);
     else this.#end(number, outcome, text, delay);
+    this.#hasEnded = true;
     this.#lookSoon();
   }
 

@@ -29,6 +29,11 @@ class Held {
     this.#about = about;
   }
 
+  // What the native half knows it by.
+  static numberOf(held) {
+    return held.#number;
+  }
+
   get id() {
     return this.#id;
   }

@@ -22,7 +22,7 @@ export interface BrokerOptions<S = undefined> {
   maxMessageBytes?: number;
   /** Bytes of one batch, of its bodies and headers. 1 byte to 1 GiB, default 64 MiB. */
   maxBatchBytes?: number;
-  /** Dead letters kept; further ones count against `capacity`. 1 to 2^30, default 100,000. */
+  /** Dead letters that cost no room; further ones count against `capacity`. Default 100,000, 1 to 2^30. */
   maxDeadLetters?: number;
   /**
    * What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. In a

@@ -10,6 +10,7 @@ use napi::bindgen_prelude::{Array, BigInt, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::bodies::body_of;
 use crate::boundary::{caught, duration, guarded, ms, poisoned, thrown, whole_size};
 use crate::call::{self, Urgency};
 use crate::clerk::Clerk;
@@ -19,7 +20,7 @@ use crate::environment::{Environment, Inner, lock};
 use crate::options::{BrokerInit, HandlerInit};
 use crate::owner::{self, Asked, Owner};
 use crate::runs::Run;
-use crate::take::{Ear, body_of};
+use crate::take::Ear;
 
 /// The number of no inbox.
 const NOT_NOW: u32 = 0;

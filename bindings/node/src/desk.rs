@@ -19,10 +19,12 @@ const STALE: usize = 3;
 const FAILED: usize = 4;
 /// The status of an enqueue's receipt.
 const STATUS: usize = 5;
+/// Whether a take found all there was.
+const OVER: usize = 6;
 /// How many calls of handlers' code are running, one within another. JavaScript's to set.
-const RUNNING: usize = 6;
+const RUNNING: usize = 7;
 /// From here on, two for each delivery that was taken: its number and its attempt.
-const FIRST: usize = 7;
+const FIRST: usize = 8;
 /// From here on, the numbers of deliveries that are to be acked.
 const ACKED: usize = FIRST + 2 * TAKE_MAX as usize;
 /// The id of an enqueue's receipt; before it, those of deliveries.
@@ -44,9 +46,16 @@ impl Desk {
     }
 
     /// What a take found, beside its deliveries.
-    pub(crate) fn taken(&mut self, count: usize, again_ms: Option<f64>, cancelled: bool) {
+    pub(crate) fn taken(
+        &mut self,
+        count: usize,
+        again_ms: Option<f64>,
+        over: bool,
+        cancelled: bool,
+    ) {
         self.put(COUNT, count as f64);
         self.put(AGAIN, again_ms.unwrap_or(-1.0));
+        self.put(OVER, f64::from(u8::from(over)));
         self.put(CANCELLED, f64::from(u8::from(cancelled)));
     }
 
@@ -73,6 +82,11 @@ impl Desk {
         self.put(FIRST + 2 * index, number);
         self.put(FIRST + 2 * index + 1, f64::from(attempt));
         self.put_id(index, id);
+    }
+
+    /// The number of a delivery that was taken.
+    pub(crate) fn taken_number(&self, index: usize) -> f64 {
+        self.numbers.get(FIRST + 2 * index).copied().unwrap_or(-1.0)
     }
 
     /// A receipt.

@@ -15,6 +15,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status};
 use napi_derive::napi;
 
+use crate::bodies::Together;
 use crate::broker::Opened;
 use crate::call::{Call, Urgency};
 use crate::desk::Desk;
@@ -35,6 +36,7 @@ pub struct Environment {
     pub(crate) inner: Arc<Inner>,
     /// This thread's alone.
     pub(crate) desk: Rc<RefCell<Desk>>,
+    pub(crate) together: RefCell<Together>,
     /// What the first ack failed with that the last take could not do.
     pub(crate) failed_ack: RefCell<Option<Error>>,
 }
@@ -94,7 +96,8 @@ pub fn connect(
     // Registered after the threadsafe function, so it runs before that is taken down.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
     let desk = Rc::new(RefCell::new(desk));
-    Ok(Environment { inner, desk, failed_ack: RefCell::default() })
+    let together = RefCell::new(Together::new());
+    Ok(Environment { inner, desk, failed_ack: RefCell::default(), together })
 }
 
 #[napi]

@@ -7,6 +7,7 @@
 //!
 //! What the names and types of the package are stands in `lib/index.d.ts`; this half is private to it.
 
+mod bodies;
 pub mod boundary;
 mod broker;
 mod call;

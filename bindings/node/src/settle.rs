@@ -1,6 +1,6 @@
 //! What JavaScript does with a delivery: looks at it, extends it, enqueues with it, ends it.
 
-use libmq::{ErrorKind, HandlerError};
+use libmq::{ErrorKind, HandlerError, Inbox};
 use napi::bindgen_prelude::{Array, BigInt, BufferSlice, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -8,6 +8,7 @@ use napi_derive::napi;
 use crate::boundary::{duration, epoch_ms, thrown};
 use crate::enqueue::{Body, Extra, message};
 use crate::environment::{Environment, lock};
+use crate::runs::Run;
 
 #[napi]
 impl Environment {
@@ -122,9 +123,18 @@ impl Environment {
     ) -> libmq::Result<bool> {
         let Ok(run) = lock(&self.inner.runs).take(number) else { return Ok(false) };
         let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
+        self.end_run(&run, inbox.as_ref().map(|(inbox, _)| &**inbox), result)
+    }
+
+    /// As [`Environment::end`], of a run from this inbox; of none where its handler was replaced, or its broker closed.
+    pub(crate) fn end_run(
+        &self,
+        run: &Run,
+        inbox: Option<&Inbox>,
+        result: std::result::Result<(), HandlerError>,
+    ) -> libmq::Result<bool> {
         let ended = self.guard(run.broker, || match inbox {
-            Some((inbox, _)) => inbox.finish(&run.delivery, result),
-            // Its handler was replaced, or its broker closed.
+            Some(inbox) => inbox.finish(&run.delivery, result),
             None => run.delivery.settle(result),
         });
         match ended {

@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmq::{CancelReason, Delivery, HandlerError, Inbox, Next, Watch};
-use napi::bindgen_prelude::{Array, BufferSlice, Null, ToNapiValue, Unknown};
+use libmq::{CancelReason, HandlerError, Inbox, Next, Watch};
+use napi::bindgen_prelude::{Array, ToNapiValue, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::bodies::body_of;
 use crate::boundary::{ms, text_of, thrown};
+use crate::desk::Desk;
 use crate::environment::{Environment, lock};
 use crate::limits;
 use crate::runs::Run;
@@ -70,8 +72,8 @@ impl Ears {
 #[napi]
 impl Environment {
     /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
-    /// desk, but for the bodies: the answer is one body, or a list of several. Where it found none, it says whether
-    /// something was cancelled. An ack that fails is told by [`Environment::failed_ack`].
+    /// desk, but for the bodies: the answer is one body, or several in a text or in a list. Where there is no more, it says
+    /// so, and whether something was cancelled. An ack that fails is told by [`Environment::failed_ack`].
     #[napi(catch_unwind)]
     pub fn take<'env>(
         &self,
@@ -81,44 +83,32 @@ impl Environment {
         acked: u32,
     ) -> Result<Unknown<'env>> {
         let mut desk = self.desk.borrow_mut();
-        let (mut stale, mut failed) = (0, None);
-        for index in 0..acked as usize {
-            match desk.acked(index).map_or(Ok(false), |number| self.end(number, Ok(()))) {
-                Ok(in_time) => stale += u32::from(!in_time),
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        desk.ended(stale, failed.is_some());
-        if failed.is_some() {
-            self.failed_ack.replace(failed);
-        }
-        let Some((inbox, broker)) = lock(&self.inner.ears).inbox(ear) else {
-            desk.taken(0, None, false);
+        let inbox = lock(&self.inner.ears).inbox(ear);
+        self.ack_all(&mut desk, acked, inbox.as_ref().map(|(inbox, _)| &**inbox));
+        let Some((inbox, broker)) = inbox else {
+            desk.taken(0, None, true, false);
             return ().into_unknown(env);
         };
-        let (mut count, mut again) = (0, None);
-        let mut first = ().into_unknown(env)?;
-        let mut list = None;
+        let (mut count, mut again, mut over) = (0, None, false);
+        let mut together = self.together.borrow_mut();
+        together.begin();
         while count < max.min(limits::TAKE_MAX) {
-            let next = self.guard(broker, || Ok(inbox.take())).map_err(thrown)?;
-            let delivery = match next {
+            let delivery = match self.guard(broker, || Ok(inbox.take())).map_err(thrown)? {
                 Next::Delivery(delivery) => delivery,
-                Next::Nothing => break,
+                Next::Nothing => {
+                    over = true;
+                    break;
+                }
                 Next::After(time) => {
                     again = Some(ms(time));
                     break;
                 }
             };
             let (id, attempt) = (delivery.id(), delivery.attempt());
-            let Ok(body) = body_of(env, &delivery) else {
-                let why = HandlerError::failed("the event loop could not be given the body");
-                let _ = inbox.finish(&delivery, Err(why));
-                again = Some(PAUSE_MS);
-                break;
-            };
+            together.add(&delivery);
             let run = Run { delivery, broker, inbox: Some(ear), told: false };
-            let number = match lock(&self.inner.runs).add(run) {
-                Ok(number) => number,
+            match lock(&self.inner.runs).add(run) {
+                Ok(number) => desk.delivery(count as usize, number, id, attempt),
                 Err(run) => {
                     // There are too many of them.
                     let why = HandlerError::release(Duration::ZERO);
@@ -126,27 +116,30 @@ impl Environment {
                     again = Some(PAUSE_MS);
                     break;
                 }
-            };
-            desk.delivery(count as usize, number, id, attempt);
-            if count == 0 {
-                first = body;
-            } else {
-                if count == 1 {
-                    let mut started = env.create_array(0)?;
-                    started.insert(first)?;
-                    list = Some(started);
-                }
-                if let Some(list) = &mut list {
-                    list.insert(body)?;
-                }
             }
             count += 1;
         }
-        desk.taken(count as usize, again, count == 0 && inbox.hear_cancelled());
-        match list {
-            Some(list) => list.into_unknown(env),
-            None => Ok(first),
+        desk.taken(count as usize, again, over, over && inbox.hear_cancelled());
+        match count {
+            0 => ().into_unknown(env),
+            1 => self.body(env, desk.taken_number(0)),
+            _ => match together.text(env) {
+                Some(text) => Ok(text),
+                None => self.bodies_of(env, &desk, count).and_then(|list| list.into_unknown(env)),
+            },
         }
+    }
+
+    /// The bodies of the deliveries that the last [`Environment::take`] found so many of, each for itself.
+    #[napi(catch_unwind)]
+    pub fn bodies<'env>(&self, env: &'env Env, count: u32) -> Result<Array<'env>> {
+        self.bodies_of(env, &self.desk.borrow(), count)
+    }
+
+    /// The number that stands between bodies which are given together.
+    #[napi(getter, catch_unwind)]
+    pub fn separator(&self) -> f64 {
+        self.together.borrow().separator()
     }
 
     /// What the first ack failed with that the last [`Environment::take`] could not do, as text.
@@ -204,21 +197,35 @@ impl Environment {
     }
 }
 
-/// A body as JavaScript is given it: text that is to be parsed, bytes, null for text that is none, or nothing for text that
-/// is longer than any of its strings.
-pub(crate) fn body_of<'env>(env: &'env Env, delivery: &Delivery) -> Result<Unknown<'env>> {
-    if !is_json(delivery) {
-        return BufferSlice::copy_from(env, delivery.body())?.into_unknown(env);
+impl Environment {
+    /// Acks as many deliveries of the desk, all of this inbox.
+    fn ack_all(&self, desk: &mut Desk, count: u32, inbox: Option<&Inbox>) {
+        let (mut stale, mut failed) = (0, None);
+        for index in 0..count as usize {
+            let run = desk.acked(index).and_then(|number| lock(&self.inner.runs).take(number).ok());
+            match run.map_or(Ok(false), |run| self.end_run(&run, inbox, Ok(()))) {
+                Ok(in_time) => stale += u32::from(!in_time),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        desk.ended(stale, failed.is_some());
+        if failed.is_some() {
+            self.failed_ack.replace(failed);
+        }
     }
-    match std::str::from_utf8(delivery.body()) {
-        Ok(text) => text.into_unknown(env).or_else(|_| ().into_unknown(env)),
-        Err(_) => Null.into_unknown(env),
-    }
-}
 
-/// Whether a body is JSON, as its content type says.
-fn is_json(delivery: &Delivery) -> bool {
-    let content_type = delivery.content_type();
-    let name = content_type.split(';').next().unwrap_or_default().trim();
-    name.eq_ignore_ascii_case("application/json")
+    fn bodies_of<'env>(&self, env: &'env Env, desk: &Desk, count: u32) -> Result<Array<'env>> {
+        let mut list = env.create_array(0)?;
+        for index in 0..count as usize {
+            list.insert(self.body(env, desk.taken_number(index))?)?;
+        }
+        Ok(list)
+    }
+
+    /// A body for itself; false for one that JavaScript has no memory for.
+    fn body<'env>(&self, env: &'env Env, number: f64) -> Result<Unknown<'env>> {
+        let mut runs = lock(&self.inner.runs);
+        let body = body_of(env, &runs.of(number).map_err(thrown)?.delivery);
+        body.or_else(|_| false.into_unknown(env))
+    }
 }

@@ -208,6 +208,29 @@ test('an attempt ends whatever its error has in its fields', async (t) => {
   assert.equal(failed.length, 2);
 });
 
+test('bodies that are taken together are each taken for what it is', async (t) => {
+  const queue = await broker(t);
+  const long = JSON.stringify('x'.repeat(5000));
+  const good = ['1', '"ä"', '{"a":[1,{"b":null}]}', ' [ ] ', '-0.5e1', 'true'];
+  // What is no JSON for itself, but would be beside others; and what must not keep others from being read.
+  const bad = ['1,[2', '3]', '', ']', '[', '1,2', '"', '1],[2', '1e999', [0xff]];
+  const mixes = [good, [...good, long], [...good, ...bad], bad.flatMap((body) => [body, '7']), [...bad, ...bad]];
+  for (const mixed of mixes) {
+    const found = [];
+    queue.handle('q', (body) => void found.push(body), { maxParallelism: 64 });
+    await queue.enqueueMany(
+      'q',
+      mixed.map((body) => ({ body: Buffer.from(body), contentType: 'application/json' })),
+    );
+    await queue.start();
+    assert.ok(await queue.waitIdle({ timeout: 20_000 }));
+    const told = mixed.filter((body) => !bad.includes(body)).map((body) => JSON.parse(body));
+    assert.deepEqual(found, told);
+    assert.equal(await queue.deadLetters.purge(), mixed.length - told.length);
+    await queue.stop();
+  }
+});
+
 test('a body that does not decode is a dead letter, and the handler is not called', async (t) => {
   let calls = 0;
   const queue = await broker(t);

@@ -25,20 +25,21 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// `base · factor^n` for the n-th retry, at most `cap`. `factor` goes from 1 to 1,000. `jitter` j makes a wait of
-    /// d uniform in [(1−j)·d, d] and goes from 0 to 1.
+    /// `base · factor^n` for the n-th retry, at most `cap`; both go up to ten years. `factor` goes from 1 to 1,000.
+    /// `jitter` j makes a wait of d uniform in [(1−j)·d, d] and goes from 0 to 1.
     #[must_use]
     pub fn exponential(base: Duration, factor: f64, cap: Duration, jitter: f64) -> Self {
         Self { steps: Steps::Exponential { base, factor, cap }, jitter }
     }
 
-    /// Always the same wait, without jitter.
+    /// Always the same wait, up to ten years, without jitter.
     #[must_use]
     pub fn fixed(delay: Duration) -> Self {
         Self { steps: Steps::Listed(vec![delay]), jitter: 0.0 }
     }
 
-    /// One wait after another, and after the last, the last; without jitter. At least one step.
+    /// One wait after another, and after the last, the last; without jitter. 1 to 1,000 steps, each up
+    /// to ten years.
     #[must_use]
     pub fn steps(delays: impl IntoIterator<Item = Duration>) -> Self {
         Self { steps: Steps::Listed(delays.into_iter().collect()), jitter: 0.0 }
@@ -76,9 +77,10 @@ impl Backoff {
         let too_long = |delay: &Duration| *delay > limits::DURATION_MAX;
         match &self.steps {
             Steps::Exponential { base, factor, cap } => {
-                if !(1.0..=1000.0).contains(factor) {
+                if !(1.0..=limits::BACKOFF_FACTOR_MAX).contains(factor) {
+                    let most = limits::BACKOFF_FACTOR_MAX;
                     return Err(Error::invalid(format!(
-                        "{name} factor is {factor}, but goes from 1 to 1000"
+                        "{name} factor is {factor}, but goes from 1 to {most}"
                     )));
                 }
                 if too_long(base) || too_long(cap) {
@@ -86,10 +88,11 @@ impl Backoff {
                 }
             }
             Steps::Listed(delays) => {
-                if delays.is_empty() || delays.len() > 1000 {
+                if !(1..=limits::BACKOFF_STEPS_MAX).contains(&delays.len()) {
                     return Err(Error::invalid(format!(
-                        "{name} has {} steps, but takes 1 to 1000",
-                        delays.len()
+                        "{name} has {} steps, but takes 1 to {}",
+                        delays.len(),
+                        limits::BACKOFF_STEPS_MAX
                     )));
                 }
                 if delays.iter().any(too_long) {

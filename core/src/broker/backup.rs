@@ -192,6 +192,30 @@ mod tests {
         assert_eq!(verify(&to).unwrap().messages, 5);
     }
 
+    /// Whatever ended in `.snapshot` was taken for a snapshot: one with a name behind those of libmq was copied in place of
+    /// the snapshot, and the copy was damaged; one with a name before them was removed.
+    #[test]
+    fn a_file_of_somebody_else_is_neither_copied_nor_removed_whatever_its_name_ends_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker");
+        let foreign = ["notes.snapshot", "!.snapshot", "cafe.snapshot", "notes.segment.tmp"];
+        let broker = broker(&path);
+        for name in foreign {
+            fs::write(path.join(name), "somebody else's").unwrap();
+        }
+        broker.snapshot().unwrap();
+        let to = dir.path().join("to");
+        broker.backup(&to).unwrap();
+        broker.close(Duration::from_secs(5)).unwrap();
+        Broker::open(&path, Options::new()).unwrap().close(Duration::from_secs(5)).unwrap();
+        for name in foreign {
+            assert!(path.join(name).exists(), "{name}");
+            assert!(!to.join(name).exists(), "{name}");
+        }
+        let report = verify(&to).unwrap();
+        assert!(report.sound() && report.snapshot.is_some(), "{report:?}");
+    }
+
     /// Nothing waits for a copy that takes long: neither who enqueues nor who takes a snapshot and cleans.
     #[test]
     fn what_happens_while_a_copy_is_written_is_not_in_it_and_not_held_up() {

@@ -76,8 +76,8 @@ impl Broker {
     /// Enqueues a message, and returns when it has reached its durability.
     ///
     /// # Errors
-    /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued. `POISONED`:
-    /// unknown.
+    /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `IO`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued.
+    /// `POISONED`: unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
         let enqueued = self.shared.enqueue(std::slice::from_ref(&message), &Interrupt::new())?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
@@ -142,8 +142,8 @@ impl Broker {
     /// became of it, in the order of the calls: for the C API. `done` may call anything but close.
     ///
     /// # Errors
-    /// What is wrong with the call itself: `INVALID`, `TOO_LARGE`, `FULL`, `STORAGE_FULL`, `NO_MEMORY`, `CLOSED`, `FORKED`;
-    /// then `done` is dropped.
+    /// What is wrong with the call itself: `INVALID`, `TOO_LARGE`, `FULL`, `STORAGE_FULL`, `IO`, `NO_MEMORY`, `CLOSED`,
+    /// `FORKED`; then `done` is dropped.
     #[doc(hidden)]
     pub fn enqueue_then(
         &self,
@@ -186,7 +186,7 @@ impl Broker {
     /// while another thread replaces a handler, stops or closes: that comes to its end then, as this does.
     ///
     /// # Errors
-    /// `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` inside a handler.
+    /// `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` inside a handler; `CLOSED`, `FORKED`.
     pub fn stop(&self, timeout: Duration) -> Result<()> {
         self.stop_until(timeout, &Interrupt::new())
     }
@@ -214,8 +214,8 @@ impl Broker {
     /// Stops, gives pulled deliveries back, syncs, and gives the directory up. Closed already: nothing.
     ///
     /// # Errors
-    /// `TIMEOUT` if handlers had to be cancelled, closed all the same; `POISONED` if the last sync failed; `DEADLOCK`
-    /// inside a handler.
+    /// `TIMEOUT` if handlers had to be cancelled, closed all the same; `POISONED` if the last sync failed, or an earlier
+    /// write or sync, closed all the same; `DEADLOCK` inside a handler or a callback; `FORKED`.
     pub fn close(&self, timeout: Duration) -> Result<()> {
         self.close_until(timeout, &Interrupt::new())
     }
@@ -238,7 +238,8 @@ impl Broker {
     }
 
     /// Waits until nothing is in flight, nothing is ready where there is a handler, and no retry is pending; answers
-    /// whether that was so within `timeout`, absent for ever.
+    /// whether that was so within `timeout`, absent for ever. What is ready for a handler that is paused, stopped or not
+    /// started is waited for, too.
     ///
     /// # Errors
     /// `CLOSED`, `FORKED`; `POISONED` where it is not idle and never will be; `DEADLOCK` inside a handler.
@@ -430,10 +431,11 @@ impl Broker {
         }
     }
 
-    /// Takes a snapshot now.
+    /// Takes a snapshot now, and frees the segments that it makes free.
     ///
     /// # Errors
-    /// `STORAGE_FULL`, `IO`, `POISONED`, `CLOSED`, `FORKED`.
+    /// `STORAGE_FULL`, `IO`, `POISONED`, `CLOSED`, `FORKED`; `CORRUPT` where a content that was to be moved out of an old
+    /// segment is damaged, with the snapshot taken all the same.
     pub fn snapshot(&self) -> Result<()> {
         self.shared.check_open()?;
         self.shared.snapshots.take(&self.shared.engine)
@@ -466,7 +468,8 @@ impl Broker {
     /// Moves a manual clock, and does what is due then.
     ///
     /// # Errors
-    /// `INVALID` on a system clock, or above ten years.
+    /// `INVALID` on a system clock, or above ten years; `CLOSED`, `FORKED`. `STORAGE_FULL`, `IO`, `POISONED` where it
+    /// cannot be written that the clock has moved: it has, and what is due then waits for the next call.
     pub fn advance(&self, time: Duration) -> Result<()> {
         self.shared.check_open()?;
         let Some(clock) = &self.shared.manual_clock else {

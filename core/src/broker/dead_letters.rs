@@ -34,9 +34,17 @@ impl DeadLetters<'_> {
         after: Option<u64>,
     ) -> Result<Vec<DeadLetter>> {
         self.check(queue)?;
-        let letters =
-            self.shared.engine.buffer.state.dead_letters(queue, limit, after.unwrap_or(0));
-        letters.into_iter().map(|entry| self.load(entry)).collect()
+        let (mut letters, mut after) = (Vec::new(), after.unwrap_or(0));
+        loop {
+            // Again where some went meanwhile: fewer than the limit are all there are.
+            let wanted = limit.saturating_sub(letters.len());
+            let entries = self.shared.engine.buffer.state.dead_letters(queue, wanted, after);
+            let Some(last) = entries.last() else { return Ok(letters) };
+            after = last.id;
+            for entry in entries {
+                letters.extend(self.load(entry)?);
+            }
+        }
     }
 
     /// The dead letter of this id, if it is one.
@@ -45,7 +53,8 @@ impl DeadLetters<'_> {
     /// As [`DeadLetters::list`].
     pub fn get(&self, id: u64) -> Result<Option<DeadLetter>> {
         self.shared.check_open()?;
-        self.shared.engine.buffer.state.dead_letter(id).map(|entry| self.load(entry)).transpose()
+        let entry = self.shared.engine.buffer.state.dead_letter(id);
+        entry.map_or(Ok(None), |entry| self.load(entry))
     }
 
     /// Enqueues a dead letter again, under a new id, with no attempts, its old key and mode `keep`. Where the key is
@@ -128,18 +137,21 @@ impl DeadLetters<'_> {
         queue.map_or(Ok(()), check_queue_name)
     }
 
-    fn load(&self, entry: Arc<DeadLetterEntry>) -> Result<DeadLetter> {
-        // Its content may be written again between the look and the read; then the table knows the new place.
-        let journal = &self.shared.engine.buffer.journal;
-        let content = match journal.read(entry.version) {
-            Ok((_, content)) => content,
-            Err(error) => {
-                let moved = self.shared.engine.buffer.state.dead_letter(entry.id);
-                let moved = moved.filter(|moved| moved.version != entry.version).ok_or(error)?;
-                journal.read(moved.version)?.1
+    /// The dead letter of this entry; none where it is one no more.
+    fn load(&self, mut entry: Arc<DeadLetterEntry>) -> Result<Option<DeadLetter>> {
+        let buffer = &self.shared.engine.buffer;
+        loop {
+            let error = match buffer.journal.read(entry.version) {
+                Ok((_, content)) => return Ok(Some(DeadLetter { entry, content })),
+                Err(error) => error,
+            };
+            // Between the look and the read it may have been written again, or have gone, and its old segment with it.
+            match buffer.state.dead_letter(entry.id) {
+                Some(moved) if moved.version != entry.version => entry = moved,
+                Some(_) => return Err(error),
+                None => return Ok(None),
             }
-        };
-        Ok(DeadLetter { entry, content })
+        }
     }
 }
 
@@ -223,5 +235,33 @@ impl From<Enqueued> for Receipt {
             Enqueued::Replaced(id) => Self { id, status: ReceiptStatus::Replaced },
             Enqueued::Duplicate(id) => Self { id, status: ReceiptStatus::Duplicate },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Broker, Message, Options};
+
+    /// A dead letter that was purged between the look at the list and the read of its body, and whose segment went, was
+    /// answered `CORRUPT`: a list, or a replay of all, ended there, and said that the broker was beyond use.
+    #[test]
+    fn a_dead_letter_that_goes_while_it_is_read_is_gone_and_not_damaged() {
+        let options = Options::new().segment_bytes(64 << 10).cache_bytes(0);
+        let broker = Broker::open(":memory:", options).unwrap();
+        let id = broker.enqueue(Message::new("jobs", "dies")).unwrap().id;
+        broker.receive("jobs", None, None).unwrap().unwrap().reject("unwanted").unwrap();
+        for _ in 0..8 {
+            broker.enqueue(Message::new("filling", vec![0; 20_000])).unwrap();
+            broker.receive("filling", None, None).unwrap().unwrap().ack().unwrap();
+        }
+        let letters = broker.dead_letters();
+        let entry = letters.shared.engine.buffer.state.dead_letter(id).unwrap();
+        assert_eq!(letters.purge(None).unwrap(), 1);
+        broker.snapshot().unwrap();
+        assert!(letters.shared.engine.buffer.journal.read(entry.version).is_err());
+        assert!(letters.load(entry).unwrap().is_none());
+        broker.close(Duration::ZERO).unwrap();
     }
 }

@@ -11,9 +11,9 @@ use crate::clock::Moment;
 use crate::dispatch::{CancelReason, Flight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Level;
-use crate::limits;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Mutex, lock};
+use crate::{limits, random};
 
 /// What a message without one is said to be.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
@@ -156,6 +156,8 @@ impl Delivery {
     pub fn enqueue(&self, message: Message<'_>) -> Result<()> {
         self.shared.check_open()?;
         self.shared.check_message(&message)?;
+        // Too many queues are found now and not with the ack.
+        self.shared.engine.buffer.state.queues.named(&message.queue)?;
         let mut message = message.into_owned();
         if message.correlation_id.is_none() {
             message.correlation_id = self.correlation_id().map(|id| id.to_owned().into());
@@ -202,28 +204,36 @@ impl Delivery {
         self.shared.poison(why);
     }
 
+    /// As [`Delivery::poison`], for who has not got the delivery any more by then.
+    #[doc(hidden)]
+    pub fn poisoner(&self) -> impl FnOnce(&str) + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |why| shared.poison(why)
+    }
+
     /// Done. What was enqueued with the delivery is enqueued by the same record.
     ///
     /// # Errors
-    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed. `STORAGE_FULL`: the disk has no room for the
-    /// record; the message is given back, uncounted, as soon as it has. `CLOSED`, `FORKED`; `POISONED`: unknown.
+    /// `STALE_LEASE`: settled before, or the lease was lost; nothing changed. `STORAGE_FULL`, `NO_MEMORY`, `IO`: there is no
+    /// place for the record, on the disk, in memory or for want of a file; the message is given back, uncounted, as soon as
+    /// there is. `CLOSED`, `FORKED`; `POISONED`: unknown.
     pub fn ack(self) -> Result<()> {
         let end = self.finish_ack()?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
-    /// Failed: tried again after `delay`, or after the backoff.
+    /// Failed: tried again after `delay`, up to ten years, or after the backoff.
     ///
     /// # Errors
-    /// As [`Delivery::ack`].
+    /// As [`Delivery::ack`]; `INVALID` for a longer delay, and the message is given back, uncounted.
     pub fn retry(self, delay: impl Into<Option<Duration>>) -> Result<()> {
         self.retry_because(delay, "")
     }
 
-    /// Failed, with a text that is kept with a dead letter.
+    /// Failed, with a text of which 4 KiB are kept with a dead letter.
     ///
     /// # Errors
-    /// As [`Delivery::ack`].
+    /// As [`Delivery::retry`].
     pub fn retry_because(self, delay: impl Into<Option<Duration>>, error: &str) -> Result<()> {
         let delay = delay.into();
         check_delay(delay.unwrap_or_default())?;
@@ -242,12 +252,12 @@ impl Delivery {
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
-    /// To the dead letters, for this reason.
+    /// To the dead letters, for this reason, of which 4 KiB are kept.
     ///
     /// # Errors
     /// As [`Delivery::ack`].
     pub fn reject(self, reason: &str) -> Result<()> {
-        let end = self.finish(Outcome::Reject { reason: cut(reason), error: "" })?;
+        let end = self.finish_rejected(reason, "")?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
@@ -271,7 +281,7 @@ impl Delivery {
         result: std::result::Result<(), HandlerError>,
     ) -> Result<Option<u64>> {
         match self.finish_with(&result) {
-            Err(error) if is_no_room(&error) => {
+            Err(error) if error.has_logged_nothing() => {
                 let held = self.successor();
                 let end = Box::new(move || held.finish_with(&result));
                 self.shared.engine.owe(&self.flight, end);
@@ -290,19 +300,12 @@ impl Delivery {
         match failure {
             Failure::Failed { delay, error, asked } => {
                 let end = self.finish_failed(*delay, error);
-                if !asked && !end.as_ref().is_err_and(is_no_room) {
+                if !asked && !end.as_ref().is_err_and(Error::has_logged_nothing) {
                     self.flight.queue.figures.handler_errors.up();
                 }
                 end
             }
-            Failure::Rejected { reason, .. }
-                if self.cancel_reason() == Some(CancelReason::Shutdown) =>
-            {
-                self.finish_failed(None, reason)
-            }
-            Failure::Rejected { reason, error } => {
-                self.finish(Outcome::Reject { reason: cut(reason), error: cut(error) })
-            }
+            Failure::Rejected { reason, error } => self.finish_rejected(reason, error),
             Failure::Released { delay } => self.finish_release(*delay),
         }
     }
@@ -315,11 +318,11 @@ impl Delivery {
         self.give_up(self.take_children());
     }
 
-    /// Given back, and ready again after `delay`; not counted as an attempt. Without a delay it is handed out again at
-    /// once, as fast as the machine goes: give one where something is not there yet.
+    /// Given back, and ready again after `delay`, up to ten years; not counted as an attempt. Without a delay it is handed
+    /// out again at once, as fast as the machine goes: give one where something is not there yet.
     ///
     /// # Errors
-    /// As [`Delivery::ack`].
+    /// As [`Delivery::retry`].
     pub fn release(self, delay: Duration) -> Result<()> {
         check_delay(delay)?;
         let end = self.finish_release(delay)?;
@@ -344,7 +347,7 @@ impl Delivery {
         });
         let room = &self.shared.engine.buffer.state.room;
         match result {
-            Err(error) if is_no_room(&error) => {
+            Err(error) if error.has_logged_nothing() => {
                 // What was given was given back.
                 room.force(children.places - places);
                 self.unsettle(children);
@@ -361,14 +364,22 @@ impl Delivery {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
             None if lock(&self.children).refused => {
-                let backoff =
-                    self.flight.retries.backoff.delay(self.attempt(), crate::random::unit());
-                return self.finish_release(backoff);
+                let backoff = &self.flight.retries.backoff;
+                let delay = delay.unwrap_or_else(|| backoff.delay(self.attempt(), random::unit()));
+                return self.finish_release(delay);
             }
             _ => {}
         }
         let outcome = self.shared.engine.failure(&self.flight, delay, cut(error));
         self.finish(outcome)
+    }
+
+    /// To the dead letters, unless a stop is why it ends; answers what has still to be written.
+    fn finish_rejected(&self, reason: &str, error: &str) -> Result<u64> {
+        if self.cancel_reason() == Some(CancelReason::Shutdown) {
+            return self.finish_failed(None, reason);
+        }
+        self.finish(Outcome::Reject { reason: cut(reason), error: cut(error) })
     }
 
     pub(crate) fn finish_release(&self, delay: Duration) -> Result<u64> {
@@ -382,7 +393,7 @@ impl Delivery {
         let children = self.take_children();
         let open = self.shared.check_open();
         match open.and_then(|()| self.shared.engine.settle(&self.flight, outcome)) {
-            Err(error) if is_no_room(&error) => {
+            Err(error) if error.has_logged_nothing() => {
                 self.unsettle(children);
                 Err(error)
             }
@@ -477,11 +488,6 @@ fn current_trace() -> Option<String> {
     return super::telemetry::traceparent(&opentelemetry::Context::current());
     #[cfg(not(feature = "opentelemetry"))]
     None
-}
-
-/// Whether there was no room for it, on the disk or in memory, which can change.
-fn is_no_room(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::NoMemory)
 }
 
 fn check_delay(delay: Duration) -> Result<()> {

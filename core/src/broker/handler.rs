@@ -38,19 +38,19 @@ impl HandlerOptions {
         self
     }
 
-    /// How many threads stay when idle. Default 1, at most `max_parallelism`.
+    /// How many threads stay when idle. Default 1, 0 to `max_parallelism`.
     pub fn min_parallelism(mut self, count: u32) -> Self {
         self.min_parallelism = Some(count);
         self
     }
 
-    /// How long an attempt may run before it is cancelled. Default the broker's.
+    /// How long an attempt may run before it is cancelled. Default the broker's; more than zero, up to ten years.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Retries after the first attempt. Default the broker's.
+    /// Retries after the first attempt. Default the broker's, 0 to 1,000,000.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
         self
@@ -62,7 +62,7 @@ impl HandlerOptions {
         self
     }
 
-    /// From cancellation to the loss of the lease. Default 5 s.
+    /// From cancellation to the loss of the lease. Default 5 s, zero to ten years.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = Some(grace);
         self
@@ -75,7 +75,7 @@ impl HandlerOptions {
     }
 
     /// Fills in the broker's defaults and refuses what is out of range, naming the option.
-    pub(crate) fn settle(self, broker: &Options) -> Result<HandlerSettings> {
+    pub(crate) fn resolve(self, broker: &Options) -> Result<HandlerSettings> {
         let max_parallelism = self.max_parallelism.unwrap_or(1);
         let min_parallelism = self.min_parallelism.unwrap_or(1);
         let settings = HandlerSettings {
@@ -138,12 +138,12 @@ impl Failure {
 }
 
 impl HandlerError {
-    /// A failed attempt: tried again after the backoff.
+    /// A failed attempt: tried again after the backoff. Of the text 4 KiB are kept with a dead letter.
     pub fn failed(error: impl fmt::Display) -> Self {
         Self(Failure::Failed { delay: None, error: error.to_string(), asked: false })
     }
 
-    /// To the dead letters, for this reason.
+    /// To the dead letters, for this reason, of which 4 KiB are kept.
     pub fn reject(reason: impl Into<String>) -> Self {
         Self(Failure::Rejected { reason: reason.into(), error: String::new() })
     }
@@ -154,7 +154,7 @@ impl HandlerError {
         Self(Failure::Rejected { reason: DECODE.into(), error: error.to_string() })
     }
 
-    /// Tried again after this time, or after the backoff; counted as an attempt.
+    /// Tried again after this time, up to ten years, or after the backoff; counted as an attempt.
     pub fn retry(delay: impl Into<Option<Duration>>) -> Self {
         let error = "the handler asked for a retry".into();
         Self(Failure::Failed { delay: delay.into(), error, asked: true })
@@ -166,8 +166,8 @@ impl HandlerError {
         Self(Failure::Failed { delay, error: error.into(), asked: true })
     }
 
-    /// Given back, and ready again after this time; not counted as an attempt. With none the handler is called again at
-    /// once, as fast as the machine goes.
+    /// Given back, and ready again after this time, up to ten years; not counted as an attempt. With none the handler is
+    /// called again at once, as fast as the machine goes.
     pub fn release(delay: Duration) -> Self {
         Self(Failure::Released { delay })
     }

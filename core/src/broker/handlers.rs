@@ -255,9 +255,9 @@ pub(crate) fn handle_span(delivery: &Delivery) -> Span {
 
 /// Runs a handler's code, and catches its panic.
 pub(crate) fn in_handler<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
-    IN_HANDLER.set(true);
+    let before = IN_HANDLER.replace(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
-    IN_HANDLER.set(false);
+    IN_HANDLER.set(before);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         text.or_else(|| panic.downcast_ref::<String>().cloned())

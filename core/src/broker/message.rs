@@ -167,13 +167,13 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// How long after its ack the message still guards its key against `keep`. Default 0.
+    /// How long after its ack the message still guards its key against `keep`. Default 0, up to ten years.
     pub fn dedup_window(mut self, window: Duration) -> Self {
         self.dedup_window = window;
         self
     }
 
-    /// Not before this much time has passed. Default none; excludes `run_at`.
+    /// Not before this much time has passed, up to ten years. Default none; excludes `run_at`.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
         self
@@ -186,7 +186,7 @@ impl<'a> Message<'a> {
     }
 
     /// No attempt begins after this time from its enqueue: never attempted it is dropped, else it is a dead letter
-    /// `expired`. Beyond `delay` or `run_at`. Default never.
+    /// `expired`. Beyond `delay` or `run_at`, up to ten years. Default never.
     pub fn expires_in(mut self, time: Duration) -> Self {
         self.expires_in = Some(time);
         self
@@ -258,10 +258,11 @@ impl<'a> Message<'a> {
         for (name, value) in &self.headers {
             check_header(name, value)?;
         }
-        if self.priority > 9 {
+        if self.priority > limits::PRIORITY_MAX {
             return Err(Error::invalid(format!(
-                "priority is {}, but goes from 0 to 9",
-                self.priority
+                "priority is {}, but goes from 0 to {}",
+                self.priority,
+                limits::PRIORITY_MAX
             )));
         }
         check_time("delay", self.delay)?;

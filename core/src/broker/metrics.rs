@@ -42,13 +42,63 @@ pub struct Lsn {
     pub shown: u64,
 }
 
-/// What is to be known of a figure of a queue.
-pub(super) struct Figure {
+impl Lsn {
+    /// Each by its name.
+    pub(super) fn marks(self) -> [(&'static str, u64); 4] {
+        [
+            ("reserved", self.reserved),
+            ("written", self.written),
+            ("durable", self.durable),
+            ("shown", self.shown),
+        ]
+    }
+}
+
+/// What is to be known of a figure: of a queue, or of the broker.
+pub(super) struct Figure<M = QueueMetrics> {
     pub(super) name: &'static str,
     pub(super) meaning: &'static str,
     pub(super) kind: Kind,
-    pub(super) of: fn(&QueueMetrics) -> u64,
+    pub(super) of: fn(&M) -> u64,
 }
+
+/// What is to be known of each figure that only the broker has, but the marks of the log.
+pub(super) const OWN_FIGURES: &[Figure<Metrics>] = &[
+    Figure {
+        name: "journal_bytes",
+        meaning: "Bytes of the journal and the snapshot.",
+        kind: Kind::Gauge,
+        of: |metrics| metrics.journal_bytes,
+    },
+    Figure {
+        name: "segments",
+        meaning: "Segments of the journal.",
+        kind: Kind::Gauge,
+        of: |metrics| metrics.segments,
+    },
+    Figure {
+        name: "memory_bytes",
+        meaning: "Bytes held for messages and recent journal.",
+        kind: Kind::Gauge,
+        of: |metrics| metrics.memory_bytes,
+    },
+    Figure {
+        name: "snapshots",
+        meaning: "Snapshots taken.",
+        kind: Kind::Counter,
+        of: |metrics| metrics.snapshots,
+    },
+    Figure {
+        name: "syncs",
+        meaning: "Syncs of the journal.",
+        kind: Kind::Counter,
+        of: |metrics| metrics.syncs,
+    },
+];
+
+/// What the figures mean that have a form of their own.
+pub(super) const OLDEST_READY_AGE: &str = "How long the first ready message has been ready.";
+pub(super) const LSN: &str = "The marks of the log, each a position.";
 
 /// Whether a figure only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

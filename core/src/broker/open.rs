@@ -50,6 +50,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         bytes_max: options.max_bytes,
     };
     let first = begin_segment(&storage, &options, &recovered)?;
+    // As if what was replayed had been written by this opening.
+    let since_snapshot = first.first().saturating_sub(recovered.replayed_bytes);
     let journal =
         Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, needed, first);
     let engine = Arc::new(Engine::new(
@@ -69,7 +71,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         snapshot_threshold: options.snapshot_threshold,
         time_moves: options.clock == ClockMode::System,
     };
-    let snapshots = Arc::new(Snapshots::new(keeper_options, 0));
+    let snapshots =
+        Arc::new(Snapshots::new(keeper_options, recovered.snapshot_bytes, since_snapshot));
     let keepers = begin(&engine, held)
         .and_then(|()| {
             start(&engine, &snapshots, keeper_options)
@@ -240,5 +243,51 @@ fn clear_away(storage: &dyn Storage, recovered: &Recovered, useless: &[String]) 
     let left = recovered.leftovers.iter().filter(|name| !name.ends_with(TEMPORARY));
     for name in left.chain(useless) {
         let _ = storage.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::{Broker, Durability, Message, Options};
+
+    /// A broker forgot at open that there was a snapshot: its bytes were in no figure, and the whole state was written once
+    /// more after the first interval, though nothing had happened.
+    #[test]
+    fn an_open_knows_of_the_snapshot_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            Options::new().segment_bytes(64 << 10).snapshot_interval(Duration::from_secs(3600));
+        let broker = Broker::open(dir.path(), options.clone()).unwrap();
+        let body = [7; 100];
+        for _ in 0..20 {
+            let messages: Vec<_> = (0..100).map(|_| Message::new("jobs", &body[..])).collect();
+            broker.enqueue_batch(&messages).unwrap();
+        }
+        broker.snapshot().unwrap();
+        let figures = |broker: &Broker| {
+            let metrics = broker.metrics().unwrap();
+            (metrics.journal_bytes - metrics.segments * (64 << 10), metrics.snapshots)
+        };
+        let (bytes, _) = figures(&broker);
+        assert!(bytes > 100_000, "{bytes}");
+        broker.close(Duration::from_secs(5)).unwrap();
+
+        let options = options
+            .snapshot_interval(Duration::from_millis(1))
+            .sync_interval(Duration::from_millis(1));
+        let broker = Broker::open(dir.path(), options).unwrap();
+        assert_eq!(figures(&broker), (bytes, 0));
+        broker.enqueue(Message::new("jobs", "one more")).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(figures(&broker), (bytes, 0));
+        // As much as the snapshot is worth another one.
+        let end = Instant::now() + Duration::from_secs(20);
+        while figures(&broker).1 == 0 {
+            assert!(Instant::now() < end, "no snapshot comes");
+            let message = Message::new("jobs", vec![7; 10_000]).durability(Durability::Os);
+            broker.enqueue(message).unwrap();
+        }
     }
 }

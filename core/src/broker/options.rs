@@ -146,19 +146,21 @@ impl Options {
         self
     }
 
-    /// Bytes of one message's body and headers at most. Default 16 MiB, at most 1 GiB.
+    /// Bytes of one message's body and headers at most. Default 16 MiB, 1 byte to 1 GiB.
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.max_message_bytes = bytes;
         self
     }
 
-    /// Bytes of one batch's bodies and headers at most. Default 64 MiB.
+    /// Bytes of one batch's bodies and headers at most. Default 64 MiB, 1 byte to 1 GiB. A message alone, also as a batch
+    /// of one, is held to `max_message_bytes` only.
     pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
         self.max_batch_bytes = bytes;
         self
     }
 
-    /// Dead letters kept. Default 100,000.
+    /// Dead letters that cost no room. Default 100,000, 1 to 2^30. Further ones are kept too, but parked: each counts
+    /// against `capacity` until there are fewer.
     pub fn max_dead_letters(mut self, count: usize) -> Self {
         self.max_dead_letters = count;
         self
@@ -170,19 +172,20 @@ impl Options {
         self
     }
 
-    /// How long [`OnFull::Block`] waits. Default 30 s.
+    /// How long [`OnFull::Block`] waits. Default 30 s, zero to ten years.
     pub fn block_timeout(mut self, timeout: Duration) -> Self {
         self.block_timeout = timeout;
         self
     }
 
-    /// A snapshot is due this long after the last one, if enough was written since. Default 30 s.
+    /// A snapshot is due this long after the last one, if enough was written since: as much as that one was large. Default
+    /// 30 s, 1 ms to ten years.
     pub fn snapshot_interval(mut self, interval: Duration) -> Self {
         self.snapshot_interval = interval;
         self
     }
 
-    /// A snapshot is due after this many operations, if enough was written since. Default 100,000.
+    /// A snapshot is due after this many operations, if enough was written since, as above. Default 100,000, at least 1.
     pub fn snapshot_threshold(mut self, operations: u64) -> Self {
         self.snapshot_threshold = operations;
         self
@@ -194,25 +197,25 @@ impl Options {
         self
     }
 
-    /// Bytes of recent journal kept in memory for handlers to read from. Default 64 MiB, at most 1 TiB.
+    /// Bytes of recent journal kept in memory for handlers to read from. Default 64 MiB, 0 to 1 TiB.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// What is written is synced within this time. Default 50 ms, at least 1 ms.
+    /// What is written is synced within this time. Default 50 ms, 1 ms to ten years.
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.sync_interval = interval;
         self
     }
 
-    /// How long a handler may run where it names no timeout of its own. Default 2 min.
+    /// How long a handler may run where it names no timeout of its own. Default 2 min, 1 ms to ten years.
     pub fn default_timeout(mut self, timeout: Duration) -> Self {
         self.default_timeout = timeout;
         self
     }
 
-    /// Retries after the first attempt, where a handler names none. Default 5.
+    /// Retries after the first attempt, where a handler names none. Default 5, 0 to 1,000,000.
     pub fn default_max_retries(mut self, retries: u32) -> Self {
         self.default_max_retries = retries;
         self
@@ -237,7 +240,7 @@ impl Options {
         self
     }
 
-    /// How long `open` waits for another owner to leave. Default 0.
+    /// How long `open` waits for another owner to leave. Default 0, which does not wait, up to ten years.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self

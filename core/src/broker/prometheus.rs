@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::metrics::{FIGURES, Kind, Metrics};
+use super::metrics::{FIGURES, Kind, LSN, Metrics, OLDEST_READY_AGE, OWN_FIGURES};
 
 /// Writes metrics as text.
 struct Text<'a>(&'a Metrics);
@@ -28,43 +28,19 @@ impl Display for Text<'_> {
             }
         }
         let name = "libmq_oldest_ready_age_seconds";
-        head(f, name, Kind::Gauge, " How long the first ready message has been ready.")?;
+        head(f, name, Kind::Gauge, OLDEST_READY_AGE)?;
         for (queue, figures) in &metrics.queues {
             if let Some(age) = figures.oldest_ready_age {
                 writeln!(f, "{name}{{queue=\"{queue}\"}} {}", age.as_secs_f64())?;
             }
         }
-        let own = [
-            (
-                "journal_bytes",
-                Kind::Gauge,
-                metrics.journal_bytes,
-                "Bytes of the journal and the snapshot.",
-            ),
-            ("segments", Kind::Gauge, metrics.segments, "Segments of the journal."),
-            (
-                "memory_bytes",
-                Kind::Gauge,
-                metrics.memory_bytes,
-                "Bytes held for messages and recent journal.",
-            ),
-            ("snapshots", Kind::Counter, metrics.snapshots, "Snapshots taken."),
-            ("syncs", Kind::Counter, metrics.syncs, "Syncs of the journal."),
-        ];
-        for (name, kind, value, meaning) in own {
-            let name = full_name(name, kind);
-            head(f, &name, kind, meaning)?;
-            writeln!(f, "{name} {value}")?;
+        for figure in OWN_FIGURES {
+            let name = full_name(figure.name, figure.kind);
+            head(f, &name, figure.kind, figure.meaning)?;
+            writeln!(f, "{name} {}", (figure.of)(metrics))?;
         }
-        head(f, "libmq_lsn", Kind::Gauge, "The marks of the log, each a position.")?;
-        let lsn = metrics.lsn;
-        let marks = [
-            ("reserved", lsn.reserved),
-            ("written", lsn.written),
-            ("durable", lsn.durable),
-            ("shown", lsn.shown),
-        ];
-        for (mark, position) in marks {
+        head(f, "libmq_lsn", Kind::Gauge, LSN)?;
+        for (mark, position) in metrics.lsn.marks() {
             writeln!(f, "libmq_lsn{{mark=\"{mark}\"}} {position}")?;
         }
         Ok(())

@@ -70,7 +70,7 @@ pub(crate) fn register_station(
 ) -> Result<Option<Arc<Station>>> {
     shared.check_open()?;
     check_queue_name(queue)?;
-    let settings = options.settle(&shared.options)?;
+    let settings = options.resolve(&shared.options)?;
     let queue = Arc::clone(shared.engine.buffer.state.queues.named(queue)?);
     let turn = match patience {
         Patience::None => Turn::now(shared),

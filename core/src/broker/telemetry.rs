@@ -18,7 +18,9 @@ use opentelemetry::{Context, KeyValue};
 use super::broker::Broker;
 use super::delivery::Delivery;
 use super::message::{Message, TRACEPARENT};
-use super::metrics::{FIGURES, Kind, Metrics};
+use super::metrics::{
+    FIGURES, Figure, Kind, LSN, Metrics, OLDEST_READY_AGE, OWN_FIGURES, QueueMetrics,
+};
 use crate::error::Result;
 use crate::sync::{Arc, Weak};
 
@@ -102,8 +104,10 @@ fn parse(header: &str) -> Option<SpanContext> {
 }
 
 impl Broker {
-    /// Has a meter of OpenTelemetry observe the figures of [`Broker::metrics`], each queue's with the attribute
-    /// `messaging.destination.name`: `libmq.ready`, `libmq.acked` and so on. Until the broker is closed.
+    /// Has a meter of OpenTelemetry observe the figures of [`Broker::metrics`], by their names: `libmq.ready`,
+    /// `libmq.acked`, `libmq.oldest_ready_age` in seconds and so on, each queue's with the attribute
+    /// `messaging.destination.name`; and the broker's own, as `libmq.journal_bytes`, of which `libmq.lsn` has the attribute
+    /// `mark`. Until the broker is closed.
     ///
     /// # Errors
     /// `CLOSED`, `FORKED`.
@@ -113,46 +117,60 @@ impl Broker {
             Arc::new(Reading { shared: Arc::downgrade(self.shared()), last: Mutex::default() });
         for figure in FIGURES {
             let read = Arc::clone(&reading);
-            let (name, meaning) = (format!("libmq.{}", figure.name), figure.meaning.trim());
-            let figures = move |observer: &dyn AsyncInstrument<u64>| {
-                let metrics = read.metrics();
-                for (queue, figures) in metrics.iter().flat_map(|metrics| &metrics.queues) {
-                    let attribute = KeyValue::new("messaging.destination.name", queue.clone());
-                    observer.observe((figure.of)(figures), &[attribute]);
-                }
-            };
-            match figure.kind {
-                Kind::Gauge => {
-                    let instrument = meter.u64_observable_gauge(name).with_description(meaning);
-                    let _kept_by_its_meter = instrument.with_callback(figures).build();
-                }
-                Kind::Counter => {
-                    let instrument = meter.u64_observable_counter(name).with_description(meaning);
-                    let _kept_by_its_meter = instrument.with_callback(figures).build();
-                }
-            }
+            observe(meter, figure, move |observer| {
+                read.each_queue(|attributes, figures| {
+                    observer.observe((figure.of)(figures), attributes);
+                });
+            });
         }
-        type Own = fn(&Metrics) -> u64;
-        let own: [(&'static str, &'static str, Own); 3] = [
-            ("libmq.journal_bytes", "Bytes of the journal and the snapshot.", |metrics| {
-                metrics.journal_bytes
-            }),
-            ("libmq.segments", "Segments of the journal.", |metrics| metrics.segments),
-            ("libmq.memory_bytes", "Bytes held for messages and recent journal.", |metrics| {
-                metrics.memory_bytes
-            }),
-        ];
-        for (name, meaning, of) in own {
+        for figure in OWN_FIGURES {
             let read = Arc::clone(&reading);
-            let callback = move |observer: &dyn AsyncInstrument<u64>| {
+            observe(meter, figure, move |observer| {
                 if let Some(metrics) = read.metrics() {
-                    observer.observe(of(&metrics), &[]);
+                    observer.observe((figure.of)(&metrics), &[]);
                 }
-            };
-            let instrument = meter.u64_observable_gauge(name).with_description(meaning);
-            let _kept_by_its_meter = instrument.with_callback(callback).build();
+            });
         }
+        let read = Arc::clone(&reading);
+        let age = meter.f64_observable_gauge("libmq.oldest_ready_age").with_unit("s");
+        let _kept_by_its_meter = age
+            .with_description(OLDEST_READY_AGE)
+            .with_callback(move |observer| {
+                read.each_queue(|attributes, figures| {
+                    if let Some(age) = figures.oldest_ready_age {
+                        observer.observe(age.as_secs_f64(), attributes);
+                    }
+                });
+            })
+            .build();
+        let lsn = meter.u64_observable_gauge("libmq.lsn").with_description(LSN);
+        let _kept_by_its_meter = lsn
+            .with_callback(move |observer| {
+                for (mark, position) in reading.metrics().iter().flat_map(|m| m.lsn.marks()) {
+                    observer.observe(position, &[KeyValue::new("mark", mark)]);
+                }
+            })
+            .build();
         Ok(())
+    }
+}
+
+/// Has a meter observe what `figures` tells of a figure.
+fn observe<M>(
+    meter: &Meter,
+    figure: &Figure<M>,
+    figures: impl Fn(&dyn AsyncInstrument<u64>) + Send + Sync + 'static,
+) {
+    let (name, meaning) = (format!("libmq.{}", figure.name), figure.meaning.trim().to_owned());
+    match figure.kind {
+        Kind::Gauge => {
+            let instrument = meter.u64_observable_gauge(name).with_description(meaning);
+            let _kept_by_its_meter = instrument.with_callback(figures).build();
+        }
+        Kind::Counter => {
+            let instrument = meter.u64_observable_counter(name).with_description(meaning);
+            let _kept_by_its_meter = instrument.with_callback(figures).build();
+        }
     }
 }
 
@@ -163,6 +181,14 @@ struct Reading {
 }
 
 impl Reading {
+    /// Tells of each queue, with the attributes that name it; of none once the broker is closed.
+    fn each_queue(&self, tell: impl Fn(&[KeyValue], &QueueMetrics)) {
+        let metrics = self.metrics();
+        for (queue, figures) in metrics.iter().flat_map(|metrics| &metrics.queues) {
+            tell(&[KeyValue::new("messaging.destination.name", queue.clone())], figures);
+        }
+    }
+
     /// The metrics; none once the broker is closed.
     fn metrics(&self) -> Option<Arc<Metrics>> {
         let shared = self.shared.upgrade()?;

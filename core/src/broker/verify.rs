@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::open::missing;
 use crate::buffer::{MessageEntry, Replayed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{LOCK, Recovered, read_record, recover_what_is_sound, refuse_foreign};
+use crate::journal::{Recovered, is_segment, read_record, recover_what_is_sound, refuse_foreign};
 use crate::limits;
-use crate::storage::{DiskReader, Storage};
+use crate::storage::{DiskReader, LOCK, Storage};
 
 /// What [`verify`] has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub fn verify_on(storage: &dyn Storage) -> Result<VerifyReport> {
     refuse_foreign(storage)?;
     let _lock = storage.lock(Duration::ZERO)?;
     let mut report = VerifyReport {
-        segments: names.iter().filter(|name| name.ends_with(".segment")).count() as u64,
+        segments: names.iter().filter(|name| is_segment(name)).count() as u64,
         bytes: storage.bytes().map_err(|cause| Error::io("measure", storage.path(), &cause))?,
         ..VerifyReport::default()
     };

@@ -46,7 +46,6 @@ impl Buffer {
         let pieces = bodies.pieces();
         let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
         let level = plan.level().unwrap_or(Level::Os);
-        let replaced = matches!(plan.fates.first(), Some(Fate::Replaced(_)));
         let mut ids = Few::new();
         let appended = self.journal.append(Need::Grow, &all, |position, pending| {
             leaving.insert(id);
@@ -57,7 +56,7 @@ impl Buffer {
         self.journal.commit(level, appended.end)?;
         message.queue.figures.enqueued.up();
         let new = ids.first().map_or(0, |(id, _)| *id);
-        Ok(if replaced { Enqueued::Replaced(new) } else { Enqueued::Accepted(new) })
+        Ok(Enqueued::Accepted(new))
     }
 
     /// Removes the dead letters of a queue, or all; answers how many.

@@ -13,7 +13,7 @@ use super::slot::{Data, Linked, NONE, Slots};
 use crate::sync::atomic::Ordering;
 
 /// Priorities there are: 0 to 9.
-const PRIORITIES: usize = 10;
+pub(crate) const PRIORITIES: usize = 10;
 
 /// The ready messages of one queue.
 #[derive(Debug)]
@@ -66,9 +66,9 @@ impl Lanes {
         self.lanes.get(highest as usize)?.first()
     }
 
-    /// The number of the first message of every priority.
-    pub(crate) fn firsts(&self) -> impl Iterator<Item = u32> {
-        self.lanes.iter().filter_map(|lane| lane.first()).map(|(index, _)| index)
+    /// The number of the first message of a priority, which may be stale.
+    pub(crate) fn first_of(&self, priority: usize) -> Option<u32> {
+        self.lanes.get(priority)?.first().map(|(index, _)| index)
     }
 }
 

@@ -27,7 +27,7 @@ mod state;
 mod token;
 mod turns;
 
-pub(crate) use alarm::Alarm;
+pub(crate) use alarm::{Alarm, Wish};
 pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Taken};
 pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};

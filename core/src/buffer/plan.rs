@@ -154,8 +154,8 @@ struct Item {
     /// Which of the call's messages.
     message: usize,
     slot: u32,
-    /// The slot is new; else its guard is held and its message is replaced.
-    fresh: bool,
+    /// Where its guard is held, if its message is replaced; else the slot is new.
+    held: Option<usize>,
     key: u32,
     behind: bool,
     level: Level,
@@ -271,6 +271,14 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Notes where the record stands that says who guards a key, unless a child has taken it away again.
+    pub(crate) fn guard_is_logged(&mut self, key: u32, id: u64, record: u64) {
+        let Some((queue, key)) = self.keys.name(key) else { return };
+        if let Some(guarding) = self.keys.guarding(queue, &key).filter(|guard| guard.id == id) {
+            self.keys.set_guarding(queue, &key, Some(Guarding { record, ..guarding }));
+        }
+    }
+
     fn set_guarding(
         &mut self,
         queue: u32,
@@ -312,7 +320,10 @@ impl<'a> Plan<'a> {
     pub(crate) fn bodies<'m>(&self, messages: &'m [NewMessage<'m>]) -> Bodies<'m> {
         let body = |item: &Item| {
             let message = messages.get(item.message)?;
-            let id = if item.fresh { 0 } else { self.guard(item.slot)?.id() };
+            let id = match item.held {
+                None => 0,
+                Some(index) => self.held.get(index)?.1.id(),
+            };
             Some((message.head(id, item.behind, item.level), message))
         };
         Bodies { bodies: self.items.iter().filter_map(body).collect() }
@@ -328,23 +339,25 @@ impl<'a> Plan<'a> {
         let mut ids = Few::new();
         for (item, (_, message)) in self.items.iter().zip(&bodies.bodies) {
             let mut fresh;
-            let guard = if item.fresh {
-                fresh = self.state.slots.at(item.slot).lock();
-                fresh.set_id(position);
-                fresh.key = item.key;
-                self.state.ids.insert(position, item.slot);
-                &mut fresh
-            } else {
-                match self.held.iter_mut().find(|(slot, _)| *slot == item.slot) {
+            let replaces = item.held.is_some();
+            let guard = match item.held {
+                None => {
+                    fresh = self.state.slots.at(item.slot).lock();
+                    fresh.set_id(position);
+                    fresh.key = item.key;
+                    self.state.ids.insert(position, item.slot);
+                    &mut fresh
+                }
+                Some(index) => match self.held.get_mut(index) {
                     Some((_, guard)) => guard,
                     None => continue,
-                }
+                },
             };
             if guard.state() == SlotState::Ready {
                 message.queue.figures.ready.down();
             }
-            self.cleared += u32::from(!item.fresh && guard.is_suspect());
-            let group = if item.fresh { 0 } else { guard.group };
+            self.cleared += u32::from(replaces && guard.is_suspect());
+            let group = if replaces { guard.group } else { 0 };
             message.fill(self.state, item.slot, guard, position, item.behind, item.level);
             if group != 0 && group != guard.group {
                 let (slot, queue) = (item.slot, message.queue.number);
@@ -394,7 +407,10 @@ impl<'a> Plan<'a> {
         }
         if self.freed == Some(newest) {
             // Its guard is held already: it was behind the message that is being settled.
-            let Some(guard) = self.guard(newest) else { return Ok(Fate::DuplicateOf(0)) };
+            let held = self.held.iter().position(|(slot, _)| *slot == newest);
+            let Some((_, guard)) = held.and_then(|held| self.held.get(held)) else {
+                return Ok(Fate::DuplicateOf(0));
+            };
             if message.keep {
                 return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
             }
@@ -402,7 +418,7 @@ impl<'a> Plan<'a> {
             self.items.push(Item {
                 message: number,
                 slot: newest,
-                fresh: false,
+                held,
                 key,
                 behind: false,
                 level,
@@ -428,7 +444,7 @@ impl<'a> Plan<'a> {
         self.items.push(Item {
             message: number,
             slot: newest,
-            fresh: false,
+            held: Some(self.held.len()),
             key,
             behind: guard.flags.has(Flag::Behind),
             level: guard.level().max(message.level),
@@ -453,16 +469,12 @@ impl<'a> Plan<'a> {
         self.items.push(Item {
             message: number,
             slot,
-            fresh: true,
+            held: None,
             key,
             behind,
             level: message.level,
         });
         Ok(Fate::Accepted(self.items.len() - 1))
-    }
-
-    fn guard(&self, slot: u32) -> Option<&Guard<'a>> {
-        self.held.iter().find(|(held, _)| *held == slot).map(|(_, guard)| guard)
     }
 }
 
@@ -492,7 +504,7 @@ impl Drop for Plan<'_> {
                 Undo::Guard(queue, key, guarding) => self.keys.set_guarding(queue, &key, guarding),
             }
         }
-        for item in self.items.iter().filter(|item| item.fresh) {
+        for item in self.items.iter().filter(|item| item.held.is_none()) {
             self.state.unclaim(item.slot);
         }
     }

@@ -166,8 +166,8 @@ impl Buffer {
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);
-        if let Entry::Done { until, .. } = entry {
-            plan.guard_key(taken.key, Guarding { id, until, record: appended.start });
+        if let Entry::Done { .. } = entry {
+            plan.guard_is_logged(taken.key, id, appended.start);
         }
         let awaits_sync = plan.level() == Some(Level::Sync);
         for (fate, child) in plan.fates.iter().zip(children) {

@@ -14,6 +14,7 @@ use super::flags::Flag;
 use super::holds::Holds;
 use super::ids::Ids;
 use super::keys::Keys;
+use super::lane::PRIORITIES;
 use super::queue::{Queue, Queues, Ready};
 use super::room::Room;
 use super::schedule::Schedule;
@@ -201,9 +202,20 @@ impl State {
 
     /// How long the first ready message of a queue has been ready.
     pub(crate) fn oldest_ready_age(&self, queue: &Queue) -> Option<std::time::Duration> {
-        let ready = queue.ready();
-        let due = ready.lanes.firsts().map(|index| self.slots.at(index).lock().due).min()?;
-        Some(self.clock.now().since(due))
+        let mut ready = queue.ready();
+        let mut oldest = None;
+        for priority in 0..PRIORITIES {
+            while let Some(index) = ready.lanes.first_of(priority) {
+                let mut guard = self.slots.at(index).lock();
+                if guard.state() == SlotState::Ready {
+                    oldest = earliest(oldest, Some(guard.due));
+                    break;
+                }
+                let id = guard.id();
+                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+            }
+        }
+        Some(self.clock.now().since(oldest?))
     }
 
     /// Whether the moment of a message that expires has come.
@@ -227,12 +239,13 @@ impl State {
     /// Puts a message back that was popped and not taken after all.
     pub(crate) fn unpop(&self, index: u32, guard: Guard<'_>) {
         let queue = Arc::clone(self.queues.numbered(guard.queue.into()));
-        let suspect = guard.is_suspect();
+        let (id, suspect) = (guard.id(), guard.is_suspect());
         drop(guard);
         {
             let mut ready = queue.ready();
             let guard = self.slots.at(index).lock();
-            if guard.state() == SlotState::Ready {
+            // Meanwhile it may have expired, and the slot be another message's, of whatever queue.
+            if guard.state() == SlotState::Ready && guard.id() == id {
                 self.admit(&queue, &mut ready, index, guard);
             }
         }

@@ -9,7 +9,7 @@ use super::lease::{CancelReason, Lease};
 use super::owed::{End, Owed};
 use super::station::Station;
 use crate::broker::Backoff;
-use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, earliest};
+use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, Wish, earliest};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{detail, event};
@@ -54,6 +54,8 @@ pub(crate) struct Engine {
     /// How a delivery is tried again that no handler's settings say anything about.
     defaults: Arc<Retries>,
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
+    /// Somebody's worker was lost, and another one is to be hired when that may be possible.
+    pub(super) hire_wish: Wish,
     pub(crate) running: AtomicBool,
     pub(crate) closed: AtomicBool,
     /// Calls of stop and close whose time ran out while somebody else had the turn, who is to come to an end for them.
@@ -71,6 +73,7 @@ impl Engine {
             buffer,
             options,
             stations: Mutex::default(),
+            hire_wish: Wish::default(),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             hurried: AtomicU32::new(0),
@@ -284,6 +287,14 @@ impl Engine {
         }
     }
 
+    /// Hires again where workers were lost.
+    pub(super) fn hire_again(self: &Arc<Self>) {
+        let stations: Vec<Arc<Station>> = lock(&self.stations).values().cloned().collect();
+        for station in stations {
+            station.hire_again(self);
+        }
+    }
+
     /// Flights of handlers that are under way.
     pub(crate) fn handler_flights(&self) -> Vec<Arc<Flight>> {
         let mut flights = self.all_flights();
@@ -327,11 +338,13 @@ impl Engine {
     /// # Errors
     /// What the log answers.
     pub(crate) fn cancel_message(&self, id: u64) -> Result<bool> {
+        let mut was_held = false;
         loop {
             match self.buffer.cancel(id)? {
                 Removed::Gone(_) => return Ok(true),
-                Removed::Nothing | Removed::Pending => return Ok(false),
-                Removed::InFlight => {}
+                // Who held it may have ended it since.
+                Removed::Nothing | Removed::Pending => return Ok(was_held),
+                Removed::InFlight => was_held = true,
             }
             let flights = self.all_flights();
             if let Some(flight) = flights.iter().find(|flight| flight.taken.id == id) {

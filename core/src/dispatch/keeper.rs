@@ -3,7 +3,8 @@
 //! - The *timekeeper* sleeps until the next message or flight is due.
 //! - The *keeper of the disk* syncs what was written within `sync_interval`, and at once where messages wait for a sync
 //!   that nobody else asks for; it writes what handlers have acked and nobody has written yet; and it makes the next
-//!   spare segment. While the disk has no room for what handlers have answered, it asks again every second.
+//!   spare segment. While the disk has no room for what handlers have answered, it asks again every second; so it does
+//!   where a worker was lost that the system had no thread for.
 //! - The *keeper of snapshots* takes them when they are due.
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.
@@ -60,15 +61,11 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// `bytes` is the size of the snapshot that recovery found.
-    pub(crate) fn new(options: KeeperOptions, bytes: u64) -> Self {
-        let last = LastSnapshot {
-            at: Instant::now(),
-            took: Duration::ZERO,
-            records: 0,
-            position: 0,
-            bytes,
-        };
+    /// `bytes` is the size of the snapshot that recovery found, and `position` that from which on the journal is as long as
+    /// what was written since, and what is written now.
+    pub(crate) fn new(options: KeeperOptions, bytes: u64, position: u64) -> Self {
+        let last =
+            LastSnapshot { at: Instant::now(), took: Duration::ZERO, records: 0, position, bytes };
         Self {
             options,
             taking: Mutex::new(()),
@@ -167,14 +164,11 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
 }
 
 /// Syncs, writes and makes spares until the engine is closed.
-pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Snapshots) {
+pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots: &Snapshots) {
     let state = &engine.buffer.state;
     let journal = &engine.buffer.journal;
-    let (mut sync_by, mut write_by, mut owed_by): (
-        Option<Instant>,
-        Option<Instant>,
-        Option<Instant>,
-    ) = (None, None, None);
+    let (mut sync_by, mut write_by) = (None::<Instant>, None::<Instant>);
+    let (mut owed_by, mut hire_by) = (None::<Instant>, None::<Instant>);
     let mut was_full = false;
     loop {
         let seen = state.disk.count();
@@ -222,7 +216,15 @@ pub(crate) fn keep_disk(engine: &Engine, options: KeeperOptions, snapshots: &Sna
                 owed_by = engine.owes().then(|| Instant::now() + TRY_AGAIN);
             }
         }
-        let next = [sync_by, write_by, owed_by].into_iter().flatten().min();
+        if is_due(hire_by) {
+            hire_by = None;
+            engine.hire_wish.hear();
+            engine.hire_again();
+        }
+        if engine.hire_wish.is_asked() {
+            hire_by.get_or_insert_with(|| Instant::now() + TRY_AGAIN);
+        }
+        let next = [sync_by, write_by, owed_by, hire_by].into_iter().flatten().min();
         state.disk.wait(seen, next.map(|next| next.saturating_duration_since(Instant::now())));
     }
 }

@@ -162,18 +162,18 @@ impl Lease {
         term.overrun
     }
 
-    /// Sleeps until cancelled, at most for `time`; answers whether it is.
+    /// Sleeps until cancelled or over, at most for `time`; answers whether it is cancelled.
     pub(crate) fn wait_cancelled(&self, time: Duration) -> bool {
         let end = Instant::now().checked_add(time);
         let mut term = lock(&self.term);
-        while term.reason.is_none() {
+        while term.reason.is_none() && !term.over {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
             term = self.cancelled.wait(term, left);
         }
-        true
+        term.reason.is_some()
     }
 
     fn cancel_if(
@@ -244,17 +244,20 @@ mod tests {
 
     #[test]
     fn who_sleeps_in_a_lease_wakes_when_it_is_cancelled_or_over() {
-        for end in [true, false] {
+        let lost = |lease: &Lease| lease.end(Some(CancelReason::LeaseLost));
+        let cancelled = |lease: &Lease| _ = lease.cancel(CancelReason::Cancelled, at(20));
+        // Who slept in one that was settled slept on.
+        let settled = |lease: &Lease| lease.end(None);
+        let ends = [(&lost as &dyn Fn(&Lease), true), (&cancelled, true), (&settled, false)];
+        for (end, is_cancelled) in ends {
             let lease = Lease::until(at(10));
+            let began = Instant::now();
             std::thread::scope(|scope| {
                 let sleeper = scope.spawn(|| lease.wait_cancelled(Duration::from_secs(20)));
-                if end {
-                    lease.end(Some(CancelReason::LeaseLost));
-                } else {
-                    lease.cancel(CancelReason::Cancelled, at(20));
-                }
-                assert!(sleeper.join().unwrap());
+                end(&lease);
+                assert_eq!(sleeper.join().unwrap(), is_cancelled);
             });
+            assert!(began.elapsed() < Duration::from_secs(20));
         }
         assert!(!Lease::until(at(10)).wait_cancelled(Duration::ZERO));
     }

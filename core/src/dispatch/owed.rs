@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::sync::{Mutex, lock};
 
-/// Ends a delivery; answers what has still to be written. Called again as long as it answers `STORAGE_FULL` or `NO_MEMORY`.
+/// Ends a delivery; answers what has still to be written. Called again as long as nothing
+/// could be logged.
 pub(crate) type End = Box<dyn Fn() -> Result<u64> + Send>;
 
 /// The ends that are owed, oldest first.
@@ -37,9 +38,7 @@ impl Owed {
             let Some(end) = next else { return written };
             match end() {
                 Ok(end) => written = written.max(Some(end)),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::NoMemory) =>
-                {
+                Err(error) if error.has_logged_nothing() => {
                     lock(&self.ends).push_front(end);
                     return written;
                 }

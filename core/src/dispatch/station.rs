@@ -88,11 +88,19 @@ impl Station {
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
         crew.open = true;
-        let wanted = self.settings.min_parallelism.clamp(1, crew.most);
-        let missing = (wanted + crew.stuck).saturating_sub(crew.serving);
-        let hired: Vec<Worker> = (0..missing).map(|_| self.hired(&mut crew, engine)).collect();
-        drop(crew);
-        hired.into_iter().for_each(|worker| self.put_to_work(worker));
+        self.hire_missing(crew, engine);
+    }
+
+    /// Hires for those who were lost, if messages are taken.
+    pub(super) fn hire_again(self: &Arc<Self>, engine: &Arc<Engine>) {
+        let crew = lock(&self.crew);
+        if !crew.open {
+            return;
+        }
+        self.hire_missing(crew, engine);
+        if self.looking.load(Ordering::Relaxed) == 0 {
+            self.hire_if_allowed(lock(&self.crew), engine);
+        }
     }
 
     /// How many handlers run at once from now on. Those that run already, run on.
@@ -209,14 +217,26 @@ impl Station {
         may
     }
 
-    /// A worker leaves; `looks` if it was looking until now, `serving` unless it had been told to leave.
-    pub(super) fn worker_leaves(&self, looks: bool, serving: bool) {
+    /// A worker leaves; `looks` if it was looking until now, `serving` unless it had been told to leave. Answers whether it
+    /// is missed.
+    pub(super) fn worker_leaves(&self, looks: bool, serving: bool) -> bool {
         self.looking.fetch_sub(looks.into(), Ordering::Relaxed);
         let mut crew = lock(&self.crew);
         crew.workers -= 1;
         crew.serving -= u32::from(serving);
+        let missed = serving && crew.open;
         drop(crew);
         self.changed.ring();
+        missed
+    }
+
+    /// Hires as many as there have to be at least.
+    fn hire_missing(self: &Arc<Self>, mut crew: MutexGuard<'_, Crew>, engine: &Arc<Engine>) {
+        let wanted = self.settings.min_parallelism.clamp(1, crew.most);
+        let missing = (wanted + crew.stuck).saturating_sub(crew.serving);
+        let hired: Vec<Worker> = (0..missing).map(|_| self.hired(&mut crew, engine)).collect();
+        drop(crew);
+        hired.into_iter().for_each(|worker| self.put_to_work(worker));
     }
 
     /// Hires another worker, as far as that is allowed.

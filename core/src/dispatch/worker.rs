@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use super::station::{Permit, Station};
-use crate::error::ErrorKind;
+use crate::events::event;
 use crate::journal::Level;
 use crate::sync::Arc;
 
@@ -27,7 +27,7 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 const OWED_MAX: u32 = 64;
 
 /// Has a worker run on some thread. Called by whoever finds that one more is needed, which may be the timekeeper; so it
-/// waits for nothing. A worker it drops has left.
+/// waits for nothing. A worker that it drops has left, and somebody is hired again a second later.
 pub(crate) type Hire = dyn Fn(Worker) + Send + Sync;
 
 /// Runs a flight; answers what its end still has to have written, if it ended.
@@ -136,7 +136,7 @@ impl Worker {
             Err(error) => {
                 self.station.return_permit();
                 // Nobody rings when there is room on the disk again.
-                if error.kind() == ErrorKind::StorageFull { Took::NoRoom } else { Took::Failed }
+                if error.has_logged_nothing() { Took::NoRoom } else { Took::Failed }
             }
         }
     }
@@ -180,7 +180,10 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.came_back(None);
         self.owed.write(&self.engine);
-        self.station.worker_leaves(self.looks, self.serving);
+        if self.station.worker_leaves(self.looks, self.serving) {
+            // Whoever was to run it could not, or cannot any more; that may be different soon.
+            self.engine.hire_wish.ask(&self.engine.buffer.state.disk);
+        }
         // Who stops the broker waits for that.
         self.engine.buffer.state.rest.ring_if_heard();
     }
@@ -190,7 +193,7 @@ impl Drop for Worker {
 pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
     let name = format!("libmq-{queue:.8}");
     Box::new(move |mut worker| {
-        let handle = Arc::clone(&handle);
+        let (handle, engine) = (Arc::clone(&handle), Arc::clone(&worker.engine));
         let work = move || {
             while let Some(flight) = worker.next() {
                 let end = handle(flight);
@@ -201,7 +204,10 @@ pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
             drop(worker);
         };
         let spawned = std::thread::Builder::new().name(name.clone()).spawn(work);
-        debug_assert!(spawned.is_ok());
+        if let Err(cause) = spawned {
+            let (events, error) = (&engine.buffer.state.events, cause.to_string());
+            event!(events, Warn, "no_thread", thread = name.as_str(), error = error.as_str());
+        }
     })
 }
 

@@ -111,9 +111,9 @@ mod tests {
     /// Of a directory that takes 100 KiB, so many of them in its newest snapshot.
     fn allowance(kib_max: u64, snapshot_kib: u64) -> Allowance {
         let storage = MemoryStorage::new();
-        storage.create("1.snapshot", 10 * KIB).unwrap();
-        storage.create("2.snapshot", snapshot_kib * KIB).unwrap();
-        storage.create("1.segment", (90 - snapshot_kib) * KIB).unwrap();
+        storage.create(&snapshot::file_name(1), 10 * KIB).unwrap();
+        storage.create(&snapshot::file_name(2), snapshot_kib * KIB).unwrap();
+        storage.create("00000001.segment", (90 - snapshot_kib) * KIB).unwrap();
         Allowance::new(Arc::new(storage), Some(kib_max * KIB))
     }
 

@@ -16,7 +16,8 @@
 //!
 //! Bits are set under the lock or by the leader. Acquire where the lead is taken, release where it is given back: who
 //! leads sees what the last leader did. While a round covers a known part, an arrival at or below it waits with this
-//! round, else with the next; before that is known, the leader has not looked yet and will see the arrival.
+//! round, else with the next. Before that is known it waits with this one: the leader will see it, or has just looked; then
+//! it is woken with the round, finds that it was not covered, and leads or waits again.
 //!
 //! A round that fails, fails the gate for good: everyone waiting and everyone to come gets its error.
 

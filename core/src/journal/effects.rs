@@ -32,7 +32,7 @@ pub(crate) trait Show: Send + Sync {
     /// Something was written that no sync covers.
     fn unsynced(&self);
 
-    /// Nothing will be shown any more.
+    /// Nothing will be shown any more. Told once.
     fn poisoned(&self, cause: &Error);
 }
 

@@ -3,13 +3,12 @@
 //! What has none of our names is let be, and a directory in which nothing is ours is refused before anything is made or
 //! written there.
 
-use crate::error::{Error, Result};
-use crate::storage::Storage;
+use std::io;
 
-/// The file that the owner locks, and what it writes there.
-pub(crate) const LOCK: &str = "lock";
-const LOCK_LINES: [&str; 4] = ["pid=", "command=", "since_ms=", "instance="];
-const LOCK_BYTES_MAX: usize = 1024;
+use super::{segment, snapshot};
+use crate::error::{Error, Result};
+use crate::storage::{LOCK, LOCK_HINT_BYTES_MAX, Storage, StorageFile, is_lock_hint};
+use crate::sync::Arc;
 
 /// The entries of a directory, by what they are.
 #[derive(Debug, Default)]
@@ -27,29 +26,23 @@ impl Files {
         let mut files = Self::default();
         let mut foreign = None;
         for name in names {
-            let is_ours = match name.rsplit_once('.') {
-                Some((number, "segment")) if is_number(number, 10) => {
-                    files.segments.push(name);
-                    true
-                }
-                Some((end, "snapshot")) if is_number(end, 16) => {
-                    files.snapshots.push(name);
-                    true
-                }
-                Some((stem, "tmp"))
-                    if matches!(stem, "snapshot" | "marks") || stem.ends_with(".segment") =>
-                {
-                    files.leftovers.push(name);
-                    true
-                }
-                None if name == "marks" => true,
-                _ if name == LOCK => continue,
-                _ => {
-                    foreign.get_or_insert(name);
-                    false
-                }
-            };
-            files.is_ours |= is_ours;
+            if name == LOCK {
+                continue;
+            }
+            let is_temporary = name
+                .strip_suffix(".tmp")
+                .is_some_and(|stem| matches!(stem, "snapshot" | "marks") || is_segment(stem));
+            if is_segment(&name) {
+                files.segments.push(name);
+            } else if is_snapshot(&name) {
+                files.snapshots.push(name);
+            } else if is_temporary {
+                files.leftovers.push(name);
+            } else if name != "marks" {
+                foreign.get_or_insert(name);
+                continue;
+            }
+            files.is_ours = true;
         }
         files.segments.sort_by_key(|name| (name.len(), name.clone()));
         files.snapshots.sort();
@@ -77,20 +70,60 @@ pub(crate) fn refuse_foreign(storage: &dyn Storage) -> Result<()> {
     }
     // Nothing but that. Whoever makes it, writes its lines only when it is locked.
     let path = storage.path().join(LOCK);
-    let mut bytes = [0; LOCK_BYTES_MAX];
+    let mut bytes = [0; LOCK_HINT_BYTES_MAX];
     let read = storage.open(LOCK).and_then(|file| file.read_at(&mut bytes, 0));
     let read = read.map_err(|cause| Error::io("open", &path, &cause))?;
-    let text = String::from_utf8_lossy(bytes.get(..read).unwrap_or_default());
-    let mut lines = text.lines();
-    let ours =
-        LOCK_LINES.iter().all(|name| lines.next().is_some_and(|line| line.starts_with(name)));
-    if text.is_empty() || ours && lines.next().is_none() {
+    if is_lock_hint(&String::from_utf8_lossy(bytes.get(..read).unwrap_or_default())) {
         return Ok(());
     }
     let text = format!("{} is not of libmq, and it is in the way", path.display());
     Err(Error::invalid(text).at(path))
 }
 
-fn is_number(text: &str, radix: u32) -> bool {
-    !text.is_empty() && text.chars().all(|character| character.is_digit(radix))
+/// Makes a file under a temporary name. What an earlier one has left there is removed.
+pub(super) fn create_temporary(
+    storage: &dyn Storage,
+    name: &str,
+    bytes: u64,
+) -> io::Result<Arc<dyn StorageFile>> {
+    match storage.create(name, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            storage.remove(name)?;
+            storage.create(name, bytes)
+        }
+        other => other,
+    }
+}
+
+/// Whether a file is a segment, by its name.
+pub(crate) fn is_segment(name: &str) -> bool {
+    let number = name.strip_suffix(".segment").and_then(|number| number.parse().ok());
+    number.is_some_and(|number| segment::file_name(number) == name)
+}
+
+/// Whether a file is a snapshot, by its name.
+pub(super) fn is_snapshot(name: &str) -> bool {
+    let end = name.strip_suffix(".snapshot").and_then(|end| u64::from_str_radix(end, 16).ok());
+    end.is_some_and(|end| snapshot::file_name(end) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_has_a_name_as_we_give_it() {
+        for number in [1, 99_999_999, 100_000_000, u64::MAX] {
+            assert!(is_segment(&segment::file_name(number)), "{number}");
+            assert!(is_snapshot(&snapshot::file_name(number)), "{number}");
+        }
+        for name in
+            ["1.segment", "+0000001.segment", "000000001.segment", "notes.segment", ".segment"]
+        {
+            assert!(!is_segment(name), "{name}");
+        }
+        for name in ["cafe.snapshot", "000000000000CAFE.snapshot", "notes.snapshot", ".snapshot"] {
+            assert!(!is_snapshot(name), "{name}");
+        }
+    }
 }

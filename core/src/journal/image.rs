@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record;
+use super::record::{self, Record};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::storage::{Storage, StorageFile};
@@ -143,14 +143,12 @@ impl<'a> CopiedFile<'a> {
 
 /// The bytes of the records that close a log at this position, everything before which is synced.
 fn closing(end: u64, salt: u32) -> Vec<u8> {
-    let mut bytes = vec![0; record::CLOSING_BYTES];
-    let (mut rest, mut position) = (bytes.as_mut_slice(), end);
+    let mut bytes = Vec::with_capacity(record::CLOSING_BYTES);
     for record in record::CLOSING {
-        let (place, after) = rest.split_at_mut(record.space());
-        let body_crc = record.copy_body(place);
-        record.write_header(place, false, position, end, body_crc, salt);
-        position += record.space() as u64;
-        rest = after;
+        let mut one = vec![0; record.space()];
+        let position = end + bytes.len() as u64;
+        record::write_group(&[record], &mut one, position, end, salt, Record::copy_body);
+        bytes.append(&mut one);
     }
     bytes
 }

@@ -17,6 +17,7 @@ use super::allowance::Allowance;
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
+use super::files::{Files, is_snapshot};
 use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
@@ -159,7 +160,7 @@ impl<S: Show> Journal<S> {
     pub(crate) fn forget_snapshots_before(&self, end: u64) {
         let newest = super::snapshot::file_name(end);
         for name in self.storage.list().unwrap_or_default() {
-            if name.ends_with(".snapshot") && name < newest {
+            if is_snapshot(&name) && name < newest {
                 // What cannot be removed now is removed at the next open.
                 let _ = self.storage.remove(&name);
             }
@@ -326,9 +327,11 @@ impl<S: Show> Journal<S> {
     /// # Errors
     /// `CORRUPT` where the bytes on disk are not that record any more; `IO`.
     pub(crate) fn read(&self, position: u64) -> Result<(u8, Bytes)> {
+        // Before the bytes: who writes them meanwhile moves the mark.
+        let written = self.written.reached();
         self.space.read(position).or_else(|missing| {
             // What was written again may have left the cache before it came to its file.
-            if position < self.written.reached() {
+            if position < written {
                 return Err(missing);
             }
             self.write()?;
@@ -403,11 +406,16 @@ impl<S: Show> Journal<S> {
 
     /// Refuses everything from now on.
     pub(crate) fn poison(&self, cause: Error) {
-        let cause = lock(&self.tail).poison.get_or_insert(cause).clone();
+        let (is_first, cause) = {
+            let mut tail = lock(&self.tail);
+            (tail.poison.is_none(), tail.poison.get_or_insert(cause).clone())
+        };
         self.is_poisoned.store(true, Ordering::Release);
         self.written.fail(cause.clone());
         self.durable.fail(cause.clone());
-        self.show.poisoned(&cause);
+        if is_first {
+            self.show.poisoned(&cause);
+        }
     }
 
     /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
@@ -460,10 +468,17 @@ impl<S: Show> Journal<S> {
     /// Removes the segments of this opening, of which nobody was told: the directory is as it was found. It was poisoned, and
     /// nobody writes any more.
     pub(crate) fn take_back(&self) {
-        let spare = lock(&self.tail).spare.take();
-        // The newest first: whatever is left of them, should the process die meanwhile, is a log.
-        for segment in spare.into_iter().chain(self.space.made_in(self.opens).into_iter().rev()) {
-            let _ = self.space.discard(&segment);
+        let Some(first) = self.space.made_in(self.opens).into_iter().next() else { return };
+        let first = first.name();
+        let names = self.storage.list().unwrap_or_default();
+        let files = Files::sort(&*self.storage, names).unwrap_or_default();
+        let made = |name: &&String| (name.len(), name.as_str()) >= (first.len(), first.as_str());
+        // The newest first, also for a power failure: a segment names the one before it, which has to be there as long.
+        // What is left of them where that cannot be had is a log.
+        for name in files.segments.iter().rev().take_while(made) {
+            if self.storage.sync_dir().and_then(|()| self.storage.remove(name)).is_err() {
+                return;
+            }
         }
     }
 
@@ -524,9 +539,14 @@ impl<S: Show> Journal<S> {
 }
 
 #[cfg(all(test, not(loom)))]
+#[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::time::Duration;
+
     use super::*;
-    use crate::storage::MemoryStorage;
+    use crate::storage::{Marks, MemoryStorage, StorageFile};
 
     /// Panics when it is to show something.
     struct Faulty;
@@ -545,24 +565,178 @@ mod tests {
         fn poisoned(&self, _cause: &Error) {}
     }
 
-    /// A panic of who led a commit failed all commits to come, but nobody looked at those before a message was handed
-    /// out: a queue would have been worked off whose ends nobody could write.
-    #[test]
-    fn a_commit_that_panicked_poisons_the_journal() {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    /// A disk on which something happens while a file is read for the first time.
+    #[derive(Debug)]
+    struct Slow {
+        memory: MemoryStorage,
+        meanwhile: Arc<Meanwhile>,
+    }
+
+    /// What happens between the read of the bytes and the answer.
+    #[derive(Default)]
+    struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl std::fmt::Debug for Meanwhile {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Meanwhile")
+        }
+    }
+
+    #[derive(Debug)]
+    struct SlowFile {
+        file: Arc<dyn StorageFile>,
+        meanwhile: Arc<Meanwhile>,
+    }
+
+    impl Slow {
+        fn slow(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+            Arc::new(SlowFile { file, meanwhile: Arc::clone(&self.meanwhile) })
+        }
+    }
+
+    impl Storage for Slow {
+        fn path(&self) -> &Path {
+            self.memory.path()
+        }
+
+        fn prepare(&self) -> Result<()> {
+            self.memory.prepare()
+        }
+
+        fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>> {
+            self.memory.lock(timeout)
+        }
+
+        fn marks(&self, count: usize) -> Result<Arc<Marks>> {
+            self.memory.marks(count)
+        }
+
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.memory.list()
+        }
+
+        fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+            self.memory.create(name, bytes).map(|file| self.slow(file))
+        }
+
+        fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            self.memory.open(name).map(|file| self.slow(file))
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.memory.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.memory.remove(name)
+        }
+
+        fn sync_dir(&self) -> io::Result<()> {
+            self.memory.sync_dir()
+        }
+    }
+
+    impl StorageFile for SlowFile {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let got = self.file.read_at(buffer, offset);
+            if let Some(meanwhile) = lock(&self.meanwhile.0).take() {
+                meanwhile();
+            }
+            got
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.file.write_at(bytes, offset)
+        }
+
+        fn truncate(&self, bytes: u64) -> io::Result<()> {
+            self.file.truncate(bytes)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.file.sync()
+        }
+    }
+
+    /// Counts how often it is told that nothing will be shown any more.
+    #[derive(Default)]
+    struct Told(AtomicU64);
+
+    impl Show for Told {
+        type Effect = ();
+
+        fn show(&self, effects: &mut Vec<()>) {
+            effects.clear();
+        }
+
+        fn shown(&self) {}
+
+        fn unsynced(&self) {}
+
+        fn poisoned(&self, _cause: &Error) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A journal without a cache, in its first segment.
+    fn journal<S: Show>(storage: Arc<dyn Storage>, show: Arc<S>) -> Journal<S> {
         let header = SegmentHeader {
             salt: 7,
             broker: [1; 16],
             number: 1,
             start: 0,
-            capacity: 64 << 10,
+            capacity: 1 << 20,
             opens: 1,
             previous: 0,
             previous_end: None,
         };
         let segment = Segment::create(&*storage, header).unwrap();
-        let options = JournalOptions { segment_bytes: 64 << 10, cache_bytes: 0, bytes_max: None };
-        let journal = Journal::begin(storage, Arc::new(Faulty), options, Vec::new(), segment);
+        let options = JournalOptions { segment_bytes: 1 << 20, cache_bytes: 0, bytes_max: None };
+        Journal::begin(storage, show, options, Vec::new(), segment)
+    }
+
+    /// What was written again is referred to before it is in its file. It had left the cache; who read it back met zeros
+    /// there, and by then somebody else had written it: so the zeros were taken for damage, and the broker was poisoned.
+    #[test]
+    fn what_is_written_while_it_is_read_back_is_not_damaged() {
+        let meanwhile = Arc::<Meanwhile>::default();
+        let storage = Slow { memory: MemoryStorage::new(), meanwhile: Arc::clone(&meanwhile) };
+        let journal = Arc::new(journal(Arc::new(storage), Arc::new(Told::default())));
+        let append = |body: &[u8]| {
+            let body = [body];
+            let record = Record::new(record::KIND_USER_MIN, &body);
+            journal.append(Need::Settle, &[record], |_, _| {}).unwrap().start
+        };
+        let moved = append(b"moved");
+        // In a chunk of its own, which takes the cache alone.
+        append(&[7; 100_000]);
+        let other = Arc::clone(&journal);
+        *lock(&meanwhile.0) = Some(Box::new(move || other.write().unwrap()));
+        let (_, content) = journal.read(moved).unwrap();
+        assert_eq!(&*content, b"moved");
+        assert!(lock(&meanwhile.0).is_none(), "it was read back");
+    }
+
+    /// A broker that was poisoned told so once more when it was closed, and whoever counts failures counted two.
+    #[test]
+    fn that_it_is_poisoned_is_told_once() {
+        let told = Arc::new(Told::default());
+        let journal = journal(Arc::new(MemoryStorage::new()), Arc::clone(&told));
+        journal.poison(Error::new(ErrorKind::Poisoned, "the disk is gone"));
+        journal.poison(Error::closed());
+        assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(told.0.load(Ordering::Relaxed), 1);
+    }
+
+    /// A panic of who led a commit failed all commits to come, but nobody looked at those before a message was handed
+    /// out: a queue would have been worked off whose ends nobody could write.
+    #[test]
+    fn a_commit_that_panicked_poisons_the_journal() {
+        let journal = journal(Arc::new(MemoryStorage::new()), Arc::new(Faulty));
         let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
         let append =
             || journal.append(Need::Settle, &[record], |_, pending| pending.at(Level::Os, ()));

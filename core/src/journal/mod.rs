@@ -19,7 +19,7 @@ mod tail;
 
 pub(crate) use chunk::Bytes;
 pub(crate) use effects::{Level, Pending, Show};
-pub(crate) use files::{LOCK, refuse_foreign};
+pub(crate) use files::{is_segment, refuse_foreign};
 pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions, Need};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};

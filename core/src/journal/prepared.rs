@@ -1,6 +1,6 @@
 //! Large or many records on their way into the journal: made ready outside the tail's lock.
 
-use super::record::Record;
+use super::record::{Record, write_group};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Records, copied and checksummed before the tail is locked for them; only their headers are still missing.
@@ -40,15 +40,11 @@ impl Prepared {
         durable: u64,
         salt: u32,
     ) -> Vec<u8> {
-        let mut rest = self.bytes.as_mut_slice();
-        let mut position = start;
-        for (index, (record, body_crc)) in records.iter().zip(&self.body_crcs).enumerate() {
-            let (place, after) = rest.split_at_mut(record.space());
-            let more = index + 1 < records.len();
-            record.write_header(place, more, position, durable, *body_crc, salt);
-            position += record.space() as u64;
-            rest = after;
-        }
+        // One for each of them.
+        let mut body_crcs = self.body_crcs.iter().copied();
+        write_group(records, &mut self.bytes, start, durable, salt, |_, _| {
+            body_crcs.next().unwrap_or_default()
+        });
         self.bytes
     }
 }

@@ -93,7 +93,7 @@ impl<'a> Record<'a> {
 
 impl Record<'_> {
     /// Writes the header in front of a body that [`Record::copy_body`] has written.
-    pub(crate) fn write_header(
+    fn write_header(
         &self,
         target: &mut [u8],
         more: bool,
@@ -108,6 +108,28 @@ impl Record<'_> {
         if let Some(place) = target.first_chunk_mut() {
             *place = header.encode(salt);
         }
+    }
+}
+
+/// Writes the headers of a group of records, one behind the other, into `target`, which has room for them and begins at
+/// the position `start`. `body` has each record's bytes, and answers the checksum of the body that it has put there, or
+/// that had been put there before.
+pub(super) fn write_group<'a>(
+    records: &[Record<'a>],
+    mut target: &mut [u8],
+    start: u64,
+    durable: u64,
+    salt: u32,
+    mut body: impl FnMut(&Record<'a>, &mut [u8]) -> u32,
+) {
+    let mut position = start;
+    for (index, record) in records.iter().enumerate() {
+        let (place, after) = target.split_at_mut(record.space());
+        let more = index + 1 < records.len();
+        let body_crc = body(record, place);
+        record.write_header(place, more, position, durable, body_crc, salt);
+        position += record.space() as u64;
+        target = after;
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::files::Files;
-use super::record::{ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
+use super::record::{self, ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
 use super::segment::{self, BrokerId, Segment, SegmentHeader};
 use super::snapshot::{self, SnapshotHeader};
 use crate::error::{Error, Result};
@@ -47,8 +47,11 @@ pub(crate) struct Recovered {
     /// Where the log ends, and the segment that is in.
     pub(crate) end: Option<(Arc<Segment>, u64)>,
     pub(crate) snapshot: Option<SnapshotHeader>,
+    pub(crate) snapshot_bytes: u64,
     /// Records that were replayed.
     pub(crate) records: u64,
+    /// Bytes of them in the log.
+    pub(crate) replayed_bytes: u64,
     /// Bytes behind the end of the log that were never promised to anybody.
     pub(crate) dropped_bytes: u64,
     /// Whether the log ends in a close record.
@@ -101,16 +104,23 @@ pub(crate) fn recover_what_is_sound(
             Err(error) => unsound(error)?,
         }
     }
-    let mut snapshot = None;
+    let (mut snapshot, mut snapshot_bytes) = (None, 0);
     if let Some(name) = files.snapshots.last() {
         match snapshot::read(storage, name, |entry| replay.entry(entry)) {
-            Ok(header) => snapshot = Some(header),
+            Ok((header, bytes)) => (snapshot, snapshot_bytes) = (Some(header), bytes),
             Err(error) => unsound(error)?,
         }
     }
     let broker = one_broker(storage, &segments, snapshot.as_ref(), &mut unsound)?;
-    let mut walk =
-        Walk { storage, segments: &segments, replay, records: 0, dropped_bytes: 0, closed: false };
+    let mut walk = Walk {
+        storage,
+        segments: &segments,
+        replay,
+        records: 0,
+        replayed_bytes: 0,
+        dropped_bytes: 0,
+        closed: false,
+    };
     let mut end = None;
     if is_sound {
         match walk.run(snapshot.as_ref()) {
@@ -120,7 +130,7 @@ pub(crate) fn recover_what_is_sound(
             }
         }
     }
-    let (records, dropped_bytes, closed) = (walk.records, walk.dropped_bytes, walk.closed);
+    let Walk { records, replayed_bytes, dropped_bytes, closed, .. } = walk;
 
     let last = segments.last_key_value().map(|(_, segment)| segment.header);
     let opens = segments
@@ -149,7 +159,18 @@ pub(crate) fn recover_what_is_sound(
             _ => kept.push(Arc::clone(segment)),
         }
     }
-    Ok(Recovered { segments: kept, leftovers, end, snapshot, records, dropped_bytes, closed, next })
+    Ok(Recovered {
+        segments: kept,
+        leftovers,
+        end,
+        snapshot,
+        snapshot_bytes,
+        records,
+        replayed_bytes,
+        dropped_bytes,
+        closed,
+        next,
+    })
 }
 
 fn new_broker_id() -> BrokerId {
@@ -190,6 +211,7 @@ struct Walk<'a> {
     segments: &'a BTreeMap<u64, Arc<Segment>>,
     replay: &'a mut dyn Replay,
     records: u64,
+    replayed_bytes: u64,
     dropped_bytes: u64,
     closed: bool,
 }
@@ -206,12 +228,13 @@ impl Walk<'_> {
                 .map(|(_, later)| later)
                 .find(|later| later.header.previous_end.is_some())
                 .cloned();
+            self.check_names(number, cut.as_deref())?;
             let until = cut.as_ref().filter(|cut| cut.header.previous == number);
             let stop =
                 self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
             let next = match (stop, until) {
                 (Stop::Ended(_), Some(cut)) => Arc::clone(cut),
-                (Stop::Gap(at), _) if cut.is_some() => {
+                (Stop::Gap(at) | Stop::Ended(at), _) if cut.is_some() => {
                     return Err(self.damage(
                         &segment,
                         at,
@@ -261,6 +284,28 @@ impl Walk<'_> {
             return Err(Error::corrupt(self.storage.path(), snapshot.begin, what));
         };
         Ok(Some((Arc::clone(segment), snapshot.begin.max(segment.first()))))
+    }
+
+    /// Refuses a log in which a segment is missing behind the one of this number, although another names it. The log of an
+    /// opening goes on in one segment after the other up to that which `cut`, the first one of the next opening, names, and
+    /// what was made ahead behind that is removed in no order. Nothing of the last opening's is removed but by the next.
+    fn check_names(&self, number: u64, cut: Option<&Segment>) -> Result<()> {
+        let check = |segment: &Segment| match self.segments.get(&segment.header.previous) {
+            Some(previous) => Ok(previous),
+            None => {
+                let path = self.storage.path().join(segment::file_name(segment.header.previous));
+                let what = format!("it is missing, and segment {} names it", segment.header.number);
+                Err(Error::corrupt(path, 0, what))
+            }
+        };
+        let Some(mut last) = cut else {
+            let mut later = self.segments.range(number + 1..);
+            return later.try_for_each(|(_, later)| check(later).map(drop));
+        };
+        while last.header.previous > number {
+            last = check(last)?;
+        }
+        Ok(())
     }
 
     fn ended(
@@ -324,11 +369,7 @@ impl Walk<'_> {
                     }
                 }
                 kind => {
-                    let at = header.position;
-                    self.records += 1;
-                    if self.replay.record(at, kind, body).is_none() {
-                        return Err(self.damage(segment, at, "the record makes no sense"));
-                    }
+                    self.replay_record(segment, header.position, kind, body)?;
                     group_start = position;
                 }
             }
@@ -337,6 +378,7 @@ impl Walk<'_> {
 
     fn replay_record(&mut self, segment: &Segment, at: u64, kind: u8, body: &[u8]) -> Result<()> {
         self.records += 1;
+        self.replayed_bytes += record::space(body.len()) as u64;
         self.replay
             .record(at, kind, body)
             .ok_or_else(|| self.damage(segment, at, "the record makes no sense"))

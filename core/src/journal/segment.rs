@@ -23,7 +23,8 @@
 
 use std::io;
 
-use crate::error::{Error, ErrorKind, Result};
+use super::files::create_temporary;
+use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
 use crate::sync::Arc;
@@ -67,13 +68,7 @@ impl Segment {
         let temporary = format!("{name}.tmp");
         let mut named = false;
         let mut made = || -> io::Result<Arc<dyn StorageFile>> {
-            let file = match storage.create(&temporary, header.capacity) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    storage.remove(&temporary)?;
-                    storage.create(&temporary, header.capacity)?
-                }
-                other => other?,
-            };
+            let file = create_temporary(storage, &temporary, header.capacity)?;
             file.write_at(&header.encode(), 0)?;
             file.sync()?;
             storage.rename(&temporary, &name)?;
@@ -109,14 +104,7 @@ impl Segment {
             HeaderProblem::Damaged => {
                 Error::corrupt(&path, 0, "the segment's header does not match its checksum")
             }
-            HeaderProblem::Version(version) => Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{} has format version {version}, this is {FORMAT_VERSION}",
-                    path.display()
-                ),
-            )
-            .at(&path),
+            HeaderProblem::Version(version) => Error::other_version(&path, version),
         })?;
         if file_name(header.number) != name {
             return Err(Error::corrupt(

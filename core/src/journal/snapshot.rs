@@ -21,9 +21,10 @@
 use std::io;
 
 use super::allowance::Allowance;
+use super::files::{create_temporary, is_snapshot};
 use super::segment::BrokerId;
 use crate::codec::Reader;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
 use crate::sync::Arc;
@@ -52,7 +53,7 @@ pub(crate) fn file_name(end: u64) -> String {
 
 /// The newest snapshot, by its name, open.
 pub(crate) fn newest(storage: &dyn Storage) -> io::Result<Option<(String, Arc<dyn StorageFile>)>> {
-    let newest = storage.list()?.into_iter().filter(|name| name.ends_with(".snapshot")).max();
+    let newest = storage.list()?.into_iter().filter(|name| is_snapshot(name)).max();
     newest.map(|name| Ok((name.clone(), storage.open(&name)?))).transpose()
 }
 
@@ -77,14 +78,8 @@ const TEMPORARY: &str = "snapshot.tmp";
 impl<'a> SnapshotWriter<'a> {
     /// Begins a snapshot. What an earlier one left under the temporary name is removed.
     pub(crate) fn create(storage: &'a Arc<dyn Storage>, allowance: &'a Allowance) -> Result<Self> {
-        let create = || match storage.create(TEMPORARY, 0) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                storage.remove(TEMPORARY)?;
-                storage.create(TEMPORARY, 0)
-            }
-            other => other,
-        };
-        let file = create().map_err(|cause| failed(&**storage, &cause))?;
+        let file = create_temporary(&**storage, TEMPORARY, 0)
+            .map_err(|cause| failed(&**storage, &cause))?;
         let content = Vec::with_capacity(BLOCK_BYTES);
         Ok(Self { storage, allowance, file, offset: HEADER_BYTES as u64, content, blocks: 0 })
     }
@@ -113,7 +108,7 @@ impl<'a> SnapshotWriter<'a> {
         self.file.write_at(&header.encode(), 0).map_err(io_failed)?;
         self.file.sync().map_err(io_failed)?;
         let path = storage.path().join(TEMPORARY);
-        let read = read_file(&path, &*self.file, |_| Some(()))?;
+        let (read, _) = read_file(&path, &*self.file, |_| Some(()))?;
         if read != header {
             return Err(Error::corrupt(path, 0, "it does not read as it was written"));
         }
@@ -146,7 +141,7 @@ impl<'a> SnapshotWriter<'a> {
     }
 }
 
-/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense.
+/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense. Answers its bytes, too.
 ///
 /// # Errors
 /// `CORRUPT` wherever a byte is not as it was written; `UNSUPPORTED` for another version.
@@ -154,21 +149,21 @@ pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<SnapshotHeader> {
+) -> Result<(SnapshotHeader, u64)> {
     let path = storage.path().join(name);
     let file = storage.open(name).map_err(|cause| Error::io("open", &path, &cause))?;
-    let header = read_file(&path, &*file, entry)?;
+    let (header, bytes) = read_file(&path, &*file, entry)?;
     if file_name(header.end) != name {
         return Err(Error::corrupt(path, 40, format!("it ends at position {}", header.end)));
     }
-    Ok(header)
+    Ok((header, bytes))
 }
 
 fn read_file(
     path: &std::path::Path,
     file: &dyn StorageFile,
     mut entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<SnapshotHeader> {
+) -> Result<(SnapshotHeader, u64)> {
     let fill = |bytes: &mut [u8], offset: u64| match file.read_at(bytes, offset) {
         Ok(got) if got == bytes.len() => Ok(()),
         Ok(_) => Err(Error::corrupt(path, offset, "the snapshot ends early")),
@@ -208,7 +203,7 @@ fn read_file(
         }
         offset += (BLOCK_HEADER_BYTES + content.len()) as u64;
     }
-    Ok(header)
+    Ok((header, offset + BLOCK_HEADER_BYTES as u64))
 }
 
 fn block_crc(number: &[u8; 8], content: &[u8]) -> u32 {
@@ -254,14 +249,7 @@ impl SnapshotHeader {
         };
         match read().filter(|_| sound).ok_or_else(damaged)? {
             (FORMAT_VERSION, header) => Ok(header),
-            (version, _) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{} has format version {version}, this is {FORMAT_VERSION}",
-                    path.display()
-                ),
-            )
-            .at(path)),
+            (version, _) => Err(Error::other_version(path, version)),
         }
     }
 }

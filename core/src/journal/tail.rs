@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::chunk::Chunk;
 use super::effects::{Queue, Showing};
 use super::prepared::Prepared;
-use super::record::{KIND_ROLL, Record};
+use super::record::{KIND_ROLL, Record, write_group};
 use super::segment::Segment;
 use super::space::Space;
 use crate::error::{Error, Result};
@@ -82,16 +82,8 @@ impl<E> Tail<E> {
     pub(super) fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
         let bytes: usize = records.iter().map(Record::space).sum();
         let (start, salt) = (self.position, self.segment.header.salt);
-        self.fill(bytes, space, |mut rest| {
-            let mut position = start;
-            for (index, record) in records.iter().enumerate() {
-                let (place, after) = rest.split_at_mut(record.space());
-                let more = index + 1 < records.len();
-                let body_crc = record.copy_body(place);
-                record.write_header(place, more, position, durable, body_crc, salt);
-                position += record.space() as u64;
-                rest = after;
-            }
+        self.fill(bytes, space, |place| {
+            write_group(records, place, start, durable, salt, Record::copy_body);
         });
     }
 

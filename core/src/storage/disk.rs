@@ -25,6 +25,7 @@ use std::time::Duration;
 use super::{Marks, Storage, StorageFile, sys};
 use crate::error::{Error, Result};
 
+pub(crate) use lock::{LOCK, LOCK_HINT_BYTES_MAX, is_lock_hint};
 pub(crate) use new_directory::NewDirectory;
 pub(crate) use reader::DiskReader;
 

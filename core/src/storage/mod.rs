@@ -16,7 +16,7 @@ mod storage;
 mod sys;
 
 pub use disk::DiskStorage;
-pub(crate) use disk::{DiskReader, NewDirectory};
+pub(crate) use disk::{DiskReader, LOCK, LOCK_HINT_BYTES_MAX, NewDirectory, is_lock_hint};
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
 pub use storage::{Storage, StorageFile};

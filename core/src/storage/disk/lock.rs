@@ -18,9 +18,12 @@ use super::{open_file, open_regular};
 use crate::error::{Error, ErrorKind, LockOwner, Result};
 use crate::storage::sys::Unshared;
 
-const FILE_NAME: &str = "lock";
+/// The file that the owner locks.
+pub(crate) const LOCK: &str = "lock";
 /// Bytes of the hint that are looked at.
-const HINT_BYTES_MAX: usize = 1024;
+pub(crate) const LOCK_HINT_BYTES_MAX: usize = 1024;
+/// What the hint has a line of, in this order.
+const HINT_NAMES: [&str; 4] = ["pid", "command", "since_ms", "instance"];
 /// Characters of a command's name that are kept.
 const COMMAND_CHARS_MAX: usize = 128;
 /// How soon a held lock is tried again: at first, and at most.
@@ -46,7 +49,7 @@ impl Drop for LockGuard {
 
 /// Takes the lock of a directory, waiting at most `timeout`.
 pub(super) fn take(directory: &Path, timeout: Duration) -> Result<LockGuard> {
-    let path = directory.join(FILE_NAME);
+    let path = directory.join(LOCK);
     let refused = |cause: std::io::Error| Error::io("lock", &path, &cause);
     let unshared =
         Unshared::open(|| open_file(&path, OpenOptions::new().create(true))).map_err(refused)?;
@@ -78,7 +81,7 @@ pub(super) fn take(directory: &Path, timeout: Duration) -> Result<LockGuard> {
 /// Takes the lock of a directory together with others that only read there; none where there is no lock file. Neither makes
 /// the file nor writes into it.
 pub(super) fn share(directory: &Path) -> Result<Option<LockGuard>> {
-    let path = directory.join(FILE_NAME);
+    let path = directory.join(LOCK);
     let refused = |cause: std::io::Error| Error::io("lock", &path, &cause);
     let unshared = match Unshared::open(|| open_regular(&path, &mut OpenOptions::new())) {
         Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -104,13 +107,20 @@ fn hint() -> String {
         program.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let command: String =
         command.chars().filter(|char| !char.is_control()).take(COMMAND_CHARS_MAX).collect();
-    let (pid, since_ms, instance) = (std::process::id(), now_ms(), *INSTANCE);
-    format!("pid={pid}\ncommand={command}\nsince_ms={since_ms}\ninstance={instance:016x}\n")
+    let (pid, since_ms) = (std::process::id().to_string(), now_ms().to_string());
+    let values = [pid, command, since_ms, format!("{:016x}", *INSTANCE)];
+    HINT_NAMES.iter().zip(values).map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+/// Whether a lock file's text is an owner's hint, or is none yet: whoever makes the file writes it when it is locked.
+pub(crate) fn is_lock_hint(text: &str) -> bool {
+    let names = text.lines().map(|line| line.split_once('=').map_or("", |(name, _)| name));
+    text.is_empty() || names.eq(HINT_NAMES)
 }
 
 /// The error that names the owner, as far as the hint does.
 fn locked(directory: &Path, file: &File) -> Error {
-    let mut bytes = [0; HINT_BYTES_MAX];
+    let mut bytes = [0; LOCK_HINT_BYTES_MAX];
     let read = file.read_at(&mut bytes, 0).unwrap_or_default();
     let hint = String::from_utf8_lossy(bytes.get(..read).unwrap_or_default());
     let value = |name: &str| {
@@ -213,7 +223,7 @@ mod tests {
         assert!((before..=now_ms()).contains(&owner.since_ms));
         let program = env::current_exe().unwrap();
         assert_eq!(owner.command, program.file_name().unwrap().to_str().unwrap());
-        let named = format!("open in process {} ({}) since ", child.id(), owner.command);
+        let named = format!("open in process {} ({})", child.id(), owner.command);
         assert!(error.to_string().contains(&named), "{error}");
         child.kill().unwrap();
         child.wait().unwrap();

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
 use super::{open_file, open_regular, sync_directory};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::marks::{CHUNK_BYTES, Marks};
 use crate::storage::sys::{self, Mapping};
@@ -108,11 +108,7 @@ fn check(path: &Path, file: &File) -> Result<()> {
             Err(Error::corrupt(path, 0, "its header does not match its checksum"))
         }
         FORMAT_VERSION => Ok(()),
-        version => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("{} has format version {version}, this is {FORMAT_VERSION}", path.display()),
-        )
-        .at(path)),
+        version => Err(Error::other_version(path, version)),
     }
 }
 
@@ -121,6 +117,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+    use crate::error::ErrorKind;
     use crate::storage::Mark;
     use crate::storage::marks::CHUNK_MARKS;
 

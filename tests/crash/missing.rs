@@ -1,0 +1,106 @@
+//! Segments that are missing although others name them, and those that an opening that fails takes back.
+
+use std::time::Duration;
+
+use libmq::{Broker, ErrorKind, Message};
+use libmq_suite::{Op, SimDisk, Tearing, Times};
+
+use crate::run::options;
+
+/// Opens a broker on a disk and enqueues a message of so many bytes.
+fn opened(disk: &SimDisk, bytes: usize) -> Broker {
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", vec![7; bytes])).unwrap();
+    broker
+}
+
+/// Refuses a disk without one of its files, and names that. Whoever opens the broker anew cuts the file in which the log ended
+/// before; that may have come to the disk, or not yet.
+fn is_missed(disk: &SimDisk, name: &str) {
+    let mut uncut = disk.began();
+    for op in disk.trace().iter().filter(|op| !matches!(op, Op::Truncate { .. })) {
+        uncut.apply(op);
+    }
+    for platter in [uncut, disk.platter()] {
+        let left = SimDisk::new(platter.without(name));
+        let error = Broker::open_on(left.storage(), options()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(left.position(), 0, "what is refused is left alone");
+    }
+}
+
+/// A segment was lost that an earlier opening had begun. The one before it ends in a close record, and where it had not been
+/// cut yet the log was taken to end there; the segments behind it were taken for leftovers, and removed with all that was
+/// in them.
+#[test]
+fn a_segment_that_is_missing_between_two_openings_is_damage() {
+    let disk = SimDisk::default();
+    for _ in 0..2 {
+        opened(&disk, 1).close(Duration::ZERO).unwrap();
+    }
+    drop(opened(&disk, 1));
+    is_missed(&disk, "00000002.segment");
+}
+
+/// The same of the last opening's first segment, which those behind it name: one that was filled, or a spare one.
+#[test]
+fn a_segment_that_is_missing_behind_the_last_close_is_damage() {
+    for bodies in [1, 3] {
+        let disk = SimDisk::default();
+        opened(&disk, 1).close(Duration::ZERO).unwrap();
+        let broker = opened(&disk, 30_000);
+        for _ in 1..bodies {
+            broker.enqueue(Message::new("jobs", vec![7; 30_000])).unwrap();
+        }
+        drop(broker);
+        is_missed(&disk, "00000002.segment");
+    }
+}
+
+/// The same behind a log that a crash has cut, where the look ahead found nothing in the spare segment.
+#[test]
+fn a_segment_that_is_missing_behind_a_crash_is_damage() {
+    let disk = SimDisk::default();
+    for _ in 0..2 {
+        drop(opened(&disk, 1));
+    }
+    let names: Vec<String> = disk.contents().into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"00000004.segment".to_owned()), "{names:?}");
+    is_missed(&disk, "00000003.segment");
+}
+
+/// An opening that fails takes its segments back, the newest first. The power failed meanwhile, and what came back of the
+/// directory was the spare one, behind one that is not there: such a directory is as it was before that opening.
+#[test]
+fn an_opening_that_takes_its_segments_back_may_be_cut_short_by_the_power() {
+    let disk = SimDisk::default();
+    opened(&disk, 1).close(Duration::ZERO).unwrap();
+    let whole = disk.platter();
+    let calls = {
+        let disk = SimDisk::new(whole.clone());
+        drop(Broker::open_on(disk.storage(), options()).unwrap());
+        disk.calls()
+    };
+    let mut taken_back = 0;
+    for call in 0..calls {
+        let disk = SimDisk::new(whole.clone());
+        disk.fail_at(call, libc::EIO, Times::Once);
+        if Broker::open_on(disk.storage(), options()).is_ok() {
+            continue;
+        }
+        let mut platter = whole.clone();
+        for op in disk.trace() {
+            platter.apply(&op);
+            taken_back += usize::from(matches!(op, Op::Remove { .. }));
+            for image in platter.images(1, Tearing::SomeEdges) {
+                let broker = Broker::open_on(SimDisk::new(image.platter).storage(), options());
+                let broker = broker.unwrap_or_else(|error| {
+                    panic!("call {call} failed, image {}: {error}", image.name)
+                });
+                assert_eq!(broker.recovery().messages, 1);
+            }
+        }
+    }
+    assert!(taken_back > 0);
+}

@@ -38,3 +38,20 @@ if python_tool mypy "mypy>=2,<3" && python_tool pytest "pytest>=8" && .venv/bin/
 else
 	skip "types of Python: mypy cannot be installed, or make build has not been run"
 fi
+
+say "Node: form and types"
+if need node nodejs && need npm npm && node_tools; then
+	package=bindings/node tools=$LIBMQ_NODE_TOOLS
+	"$tools/node_modules/.bin/prettier" --check --log-level warn "$package/**/*.{js,mjs,ts}" "tests/**/*.mjs" \
+		"examples/**/*.mjs" "benches/**/*.mjs"
+	"$tools/node_modules/.bin/tsc" --project "$package/test/types" --typeRoots "$tools/node_modules/@types"
+	# Others' types are found only from beside them.
+	mkdir -p "$tools/types" "$tools/node_modules/@libmq"
+	ln -sfn "$PWD/$package" "$tools/node_modules/@libmq/node"
+	cp "$package/test/types/schemas.ts" "$tools/types"
+	"$tools/node_modules/.bin/tsc" --noEmit --strict --target ES2022 --lib ES2023,ESNext.Disposable --module NodeNext \
+		--moduleResolution NodeNext --skipLibCheck --typeRoots "$tools/node_modules/@types" --types node \
+		"$tools/types/schemas.ts"
+else
+	skip "Node's types and form: npm could not fetch typescript and prettier"
+fi

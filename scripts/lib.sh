@@ -52,6 +52,17 @@ python_tool() {
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
 }
 
+# node_tools: true when typescript, prettier, and the libraries that the package for Node is to get on with are there; they are
+# fetched once and kept beside what is built.
+node_tools() {
+	export LIBMQ_NODE_TOOLS="$target/node-tools"
+	[ -x "$LIBMQ_NODE_TOOLS/node_modules/.bin/tsc" ] && [ -d "$LIBMQ_NODE_TOOLS/node_modules/zod" ] && return 0
+	mkdir -p "$LIBMQ_NODE_TOOLS"
+	(cd "$LIBMQ_NODE_TOOLS" && npm install --silent --no-save --no-audit --no-fund typescript@5.9 @types/node@20 prettier@3 \
+		@standard-schema/spec@1 zod@4 valibot@1 >"$target/install.log" 2>&1) || return 1
+	[ -x "$LIBMQ_NODE_TOOLS/node_modules/.bin/tsc" ] && [ -d "$LIBMQ_NODE_TOOLS/node_modules/zod" ]
+}
+
 # component SUBCOMMAND NAME: true when cargo has the subcommand, if need be after adding the toolchain's component.
 component() {
 	cargo "$1" --version >/dev/null 2>&1 && return 0

@@ -1,10 +1,11 @@
 //! A message that kills its process is found, and those that ran beside it are not blamed.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use libmq::{Broker, Message, Options};
 
-use crate::process::{Heard, Program, SILENCE_MAX, Worker};
+use crate::process::{Heard, Program, SIGABRT, SILENCE_MAX, Worker};
 use crate::protocol::{Line, Outcome};
 use crate::{message::MAX_CRASHES, scratch};
 
@@ -21,6 +22,7 @@ pub fn run(program: &Program) {
     let mut acked = std::collections::BTreeSet::new();
     let mut dead = Vec::new();
     let (mut deaths, mut suspects) = (0, 0);
+    let mut killers = std::collections::BTreeMap::new();
     'starts: for seed in 1.. {
         assert!(seed < 50, "{deaths} deaths, and the killers are not found");
         let mut worker = Worker::start(program, &directory, seed, &["drain"]);
@@ -38,17 +40,22 @@ pub fn run(program: &Program) {
                 Line::Dead { id, reason, attempts, number } => {
                     dead.push((id, reason, attempts, number));
                 }
+                Line::Aborting { id } => *killers.entry(id).or_insert(0) += 1,
                 Line::Error(text) => panic!("the worker says: {text}"),
                 Line::Drained => {
-                    assert_eq!(worker.end(), Some(0));
+                    assert!(worker.end().success());
                     break 'starts;
                 }
                 _ => {}
             }
         }
-        assert_eq!(worker.end(), None, "it did not die of a signal");
+        assert_eq!(worker.end().signal(), Some(SIGABRT), "it did not die of its message");
         deaths += 1;
     }
+    // Each of them as often as it may, and nobody else.
+    assert_eq!(killers.len() as u64, KILLERS, "{killers:?}");
+    assert!(killers.values().all(|times| *times == MAX_CRASHES), "{killers:?}");
+    assert_eq!(deaths, KILLERS * u64::from(MAX_CRASHES));
     assert_eq!(dead.len() as u64, KILLERS, "{dead:?}");
     for (id, reason, attempts, number) in dead {
         assert_eq!((reason.as_str(), attempts, number), ("crashed", MAX_CRASHES, None), "of {id}");

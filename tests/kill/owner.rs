@@ -109,7 +109,7 @@ fn kill_an_owner_and_the_next_one_opens_at_once() {
         let mut second = Worker::start(&Program::rust(), &directory, 2, &[]);
         let Heard::Line(line) = second.hear(Instant::now() + SILENCE_MAX) else { panic!() };
         assert!(line.starts_with("error LOCKED ") && line.contains(&worker.id().to_string()));
-        assert_eq!(second.end(), Some(1));
+        assert_eq!(second.end().code(), Some(1));
 
         worker.kill();
         worker = Worker::start(&Program::rust(), &directory, 3, &[]);

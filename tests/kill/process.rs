@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +13,10 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 
 /// How long gdb may take to print the stacks of a worker that hangs.
 const STACKS_MAX: u32 = 60;
+
+/// The signals of a kill and of an abort.
+pub const SIGKILL: i32 = 9;
+pub const SIGABRT: i32 = 6;
 
 /// A language's worker: a program and what comes before `DIRECTORY SEED`.
 #[derive(Clone, Debug)]
@@ -111,15 +115,16 @@ impl Worker {
         }
     }
 
-    /// Kills it, and waits until it is dead. What it had said is still to be heard.
-    pub fn kill(&mut self) {
+    /// Kills it, and waits until it is dead; answers how it ended, which may have been before. What it had said is still to
+    /// be heard.
+    pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap()
     }
 
-    /// Waits for its end; answers its exit code, none if a signal ended it.
-    pub fn end(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+    /// Waits for its end; answers how that was.
+    pub fn end(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// What every thread of it is doing, as far as gdb is there to tell, and what it said on standard error.

@@ -1,12 +1,13 @@
 //! The rounds: start, let work, kill, and again; then drain and judge.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use libmq::{Broker, Options};
 
 use crate::ledger::Ledger;
-use crate::process::{Heard, Program, SILENCE_MAX, Transcript, Worker};
+use crate::process::{Heard, Program, SIGKILL, SILENCE_MAX, Transcript, Worker};
 use crate::protocol::Line;
 use crate::random::Random;
 use crate::verdict::{Report, judge};
@@ -99,10 +100,14 @@ impl Run<'_> {
 
     /// Kills a worker and hears what it had said; answers whether an enqueue and a handler were under way.
     fn kill(&mut self, worker: &mut Worker) -> bool {
-        worker.kill();
+        let end = worker.kill();
         while self.next(worker, Instant::now() + SILENCE_MAX) {}
         let busy = self.ledger.busy();
         self.transcript.note(&format!("== killed, {busy:?}"));
+        if end.signal() != Some(SIGKILL) {
+            let errors = worker.stacks();
+            self.fail(&format!("the worker was to be killed, and ended by itself: {end}"), &errors);
+        }
         if let Err(why) = self.ledger.died() {
             self.fail(&why, "");
         }
@@ -115,10 +120,10 @@ impl Run<'_> {
         let end = Instant::now() + DRAIN_MAX;
         while self.hear(&mut worker, end.min(Instant::now() + SILENCE_MAX)) != Some(Line::Drained) {
         }
-        let code = worker.end();
-        if code != Some(0) {
+        let end = worker.end();
+        if !end.success() {
             let stacks = worker.stacks();
-            self.fail(&format!("the worker drained, and ended with {code:?}"), &stacks);
+            self.fail(&format!("the worker drained, and ended so: {end}"), &stacks);
         }
         if let Err(why) = self.ledger.ended() {
             self.fail(&why, "");
@@ -151,9 +156,9 @@ impl Run<'_> {
                 self.fail("the worker hangs", &stacks);
             }
             Heard::End => {
-                let code = worker.end();
+                let end = worker.end();
                 let errors = worker.stacks();
-                self.fail(&format!("the worker ended by itself with {code:?}"), &errors);
+                self.fail(&format!("the worker ended by itself: {end}"), &errors);
             }
         }
     }

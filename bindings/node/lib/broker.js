@@ -21,10 +21,11 @@ const {
 } = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
-const { Log, forget: forgetLog } = require('./log.js');
-const { key, onlyMade } = require('./made.js');
+const { forget: forgetLog } = require('./log.js');
+const { onlyMade } = require('./made.js');
 const { Receipt, partsOf, partsOfItems } = require('./message.js');
 const { asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrongType } = require('./options.js');
+const { pathOf } = require('./path.js');
 const { Receivers } = require('./receivers.js');
 const { isRunning } = require('./running.js');
 
@@ -42,7 +43,8 @@ const NOT_NOW = 0;
 // Brokers that are started: they are kept, whoever else has them.
 const started = new Set();
 
-// One that nobody has any more, and that was neither started nor closed, gives its directory up.
+// One that nobody has any more, that is not started, and whose handlers have not been given anything since, gives its
+// directory up.
 const forsaken = new FinalizationRegistry(({ number, ears, log }) => {
   forgetLog(log);
   for (const ear of ears.values()) forget(ear);
@@ -64,7 +66,6 @@ class Broker {
   #waiting = new Map();
   // Calls that are under way, or wait for those.
   #line = new Set();
-  #started = false;
   #wantsRef = true;
   #holds = false;
   #closed = false;
@@ -169,7 +170,7 @@ class Broker {
   async start() {
     this.#check();
     await this.#inTurn(() => promised((promise) => this.#native.start(promise)));
-    this.#started = !this.#closed;
+    if (!this.#closed) started.add(this);
     this.#keep();
   }
 
@@ -180,7 +181,7 @@ class Broker {
     try {
       await this.#inTurn((left) => promised((promise) => this.#native.stop(promise, left)), timeout);
     } finally {
-      this.#started = false;
+      started.delete(this);
       this.#keep();
       for (const handler of this.#handlers.values()) handler.rest();
     }
@@ -378,7 +379,7 @@ class Broker {
       await promised((promise) => this.#native.close(promise, timeout));
     } finally {
       this.#closed = true;
-      this.#started = false;
+      started.delete(this);
       this.#log?.end();
       forsaken.unregister(this);
       this.#keep();
@@ -390,57 +391,12 @@ class Broker {
 
   // Started, it keeps the loop alive, unless told not to.
   #keep() {
-    if (this.#started) started.add(this);
-    else started.delete(this);
-    const holds = this.#started && this.#wantsRef;
+    const holds = started.has(this) && this.#wantsRef;
     if (holds === this.#holds) return;
     this.#holds = holds;
     if (holds) hold();
     else letGo();
   }
-}
-
-let watchesExit = false;
-
-// On its own: a listener made in `open` would keep what the first one was given.
-function watchExit() {
-  if (watchesExit) return;
-  watchesExit = true;
-  process.on('exit', () => environment.shut());
-}
-
-async function open(path, options) {
-  const at = pathOf(path);
-  const { log: hook, scope, ...init } = optionsOf('broker', options);
-  watchExit();
-  const log = hook === undefined ? undefined : new Log(hook);
-  try {
-    const number = await promised((promise) => environment.open(promise, at, init, differing(init), log?.number ?? 0));
-    const native = calling(() => environment.broker(number));
-    return new Broker(key, native, log, scope);
-  } catch (error) {
-    log?.end();
-    throw withGiven('broker', init, error);
-  }
-}
-
-// The options in which two environments may not differ, as text.
-function differing({ lockTimeout, ...init }) {
-  return JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
-}
-
-async function verify(path) {
-  const at = pathOf(path);
-  return promised((promise) => environment.verify(promise, at));
-}
-
-function pathOf(path) {
-  if (path instanceof URL) path = require('node:url').fileURLToPath(path);
-  if (typeof path !== 'string') throw wrongType('path', 'a string or a file URL');
-  if (path === '' || path.includes('\0')) throw new LibmqError('INVALID', 'path is empty, or has a NUL in it');
-  // The native half would make another name of it.
-  if (!path.isWellFormed()) throw new LibmqError('INVALID', 'path is not well-formed text');
-  return path;
 }
 
 function receiptsOf(flat) {
@@ -462,4 +418,4 @@ async function endUnsettled(delivery) {
   }
 }
 
-module.exports = { Broker, open, verify };
+module.exports = { Broker };

@@ -49,4 +49,4 @@ function refuseGenerator(handle) {
   }
 }
 
-module.exports = { calleeOf, isClass };
+module.exports = { calleeOf };

@@ -151,7 +151,6 @@ module.exports = {
   RetryError,
   TEN_YEARS,
   calling,
-  checkDelay,
   closed,
   errorOf,
   invalid,

@@ -18,29 +18,32 @@ export interface BrokerOptions<S = undefined> {
   /** Bytes that the directory may take, snapshots included. Default none, at least 524,288. Beyond it an enqueue is
    * `STORAGE_FULL`, and what is there is settled all the same. */
   maxBytes?: number;
-  /** Bytes of one body with its headers. Default 16 MiB, at most 1 GiB. */
+  /** Bytes of one body with its headers. 1 byte to 1 GiB, default 16 MiB. */
   maxMessageBytes?: number;
-  /** Bytes of one batch. Default 64 MiB. */
+  /** Bytes of one batch, of its bodies and headers. 1 byte to 1 GiB, default 64 MiB. */
   maxBatchBytes?: number;
   /** Dead letters that cost no room; further ones count against `capacity`. Default 100,000, 1 to 2^30. */
   maxDeadLetters?: number;
-  /** What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. */
+  /**
+   * What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. In a
+   * handler, up to its first `await`, it always rejects.
+   */
   onFull?: 'fail' | 'block';
-  /** How long `block` waits. Default 30,000. */
+  /** How long `block` waits; then it is `FULL`. From 0, default 30,000. */
   blockTimeout?: number;
-  /** A snapshot is due this long after the last one, if enough was written. Default 30,000. */
+  /** A snapshot is due this long after the last one, if enough was written. At least 1, default 30,000. */
   snapshotInterval?: number;
-  /** A snapshot is due after this many operations, if enough was written. Default 100,000. */
+  /** A snapshot is due after this many operations, if enough was written. At least 1, default 100,000. */
   snapshotThreshold?: number;
   /** Bytes of a journal segment. 64 KiB to 1 GiB, default 64 MiB. */
   segmentBytes?: number;
-  /** Bytes of recent journal kept in memory. Default 64 MiB. */
+  /** Bytes of recent journal kept in memory. 0 to 1 TiB, default 64 MiB. */
   cacheBytes?: number;
   /** What is written is synced within this time. Default 50, at least 1. */
   syncInterval?: number;
-  /** How long a handler may run that has no `timeout` of its own. Default 120,000. */
+  /** How long a handler may run that has no `timeout` of its own. At least 1, default 120,000. */
   defaultTimeout?: number;
-  /** Retries after the first attempt. Default 5. */
+  /** Retries after the first attempt. 0 to 1,000,000, default 5. */
   defaultMaxRetries?: number;
   /** Times the process may die in a message's handler before it is a dead letter `crashed`. 1 to 100, default 3. */
   maxCrashes?: number;
@@ -49,8 +52,8 @@ export interface BrokerOptions<S = undefined> {
   /** What recovery does with one damaged body. Default `refuse`. `quarantine` is not there yet: `UNSUPPORTED`. */
   onCorruption?: 'refuse' | 'quarantine';
   /**
-   * How long `open` waits for another owner to leave: another process, or one in this process that cannot be shared.
-   * Default 0.
+   * How long `open` waits for another owner to leave: another process, or one in this process that cannot be shared;
+   * whoever else waits for that. Default 0.
    */
   lockTimeout?: number;
   /** `manual`: time moves by {@link Broker.advance} alone; for tests. Default `system`. */
@@ -169,9 +172,9 @@ export interface HandlerOptions<S = unknown> {
   maxParallelism?: number;
   /** Without meaning on a loop; checked as everywhere. At most `maxParallelism`. */
   minParallelism?: number;
-  /** How long an attempt may run before its signal is aborted. */
+  /** How long an attempt may run before its signal is aborted. Above 0. */
   timeout?: number;
-  /** Retries after the first attempt. */
+  /** Retries after the first attempt. 0 to 1,000,000. */
   maxRetries?: number;
   /** The wait before a retry. */
   backoff?: Backoff;
@@ -281,36 +284,51 @@ export class Delivery<T = unknown> {
    * hold, reading it throws `INVALID`.
    */
   readonly body: T;
+  /** From 1. */
   readonly attempt: number;
+  /** Retries after the first attempt. */
   readonly maxRetries: number;
+  /** Larger for every later lease of any message, for fencing outside effects. */
   readonly token: bigint;
+  /** Until when the message is held. Throws `STALE_LEASE` once the delivery is settled. */
   readonly deadline: Date;
+  /** The first value of each name. */
   readonly headers: Readonly<Record<string, string>>;
   readonly contentType: string;
   readonly correlationId: string | null;
   readonly enqueuedAt: Date;
+  /** The body as it was enqueued. Throws `STALE_LEASE` once the delivery is settled, unless it was read before. */
   readonly raw: Buffer;
-  /** Whether one of the four ends below was called and did not refuse its arguments. */
+  /**
+   * Whether one of the four ends below was called, and had not to be refused: for its arguments (`INVALID`), or since there
+   * was no room for it (`STORAGE_FULL`, `NO_MEMORY`). Then the message is held as before, and may be settled again.
+   */
   readonly settled: boolean;
-  /** Done. Rejects with `STALE_LEASE` if it was settled before or its lease was lost: then nothing has changed. */
+  /**
+   * Done; resolves when that is in the kernel.
+   *
+   * Rejects with `STALE_LEASE` if it was settled before or its lease was lost, and `CLOSED`: then nothing has changed;
+   * `STORAGE_FULL` and `NO_MEMORY`: it is held as before; `POISONED`: unknown.
+   */
   ack(): Promise<void>;
-  /** Failed: again after `delay`, or after the backoff. `error` is kept with a dead letter. */
+  /** Failed: again after `delay`, or after the backoff. `error` is kept with a dead letter. Rejects as `ack`, and `INVALID`. */
   retry(options?: { delay?: number; error?: string }): Promise<void>;
-  /** To the dead letters. */
+  /** To the dead letters, for this reason, `rejected` unless given. Rejects as `ack`. */
   reject(reason?: string): Promise<void>;
-  /** Given back, not counted. */
+  /** Given back, not counted; ready again after `delay`, else at once. Rejects as `ack`, and `INVALID`. */
   release(options?: { delay?: number }): Promise<void>;
   /** As {@link Context.extend}. */
   extend(ms: number): void;
   /** As {@link Context.enqueue}. */
   enqueue(queue: string, body: unknown, options?: MessageOptions): void;
-  toJSON(): { id: string; queue: string; attempt: number; body: T; token: string };
+  /** Without the body where that does not decode. */
+  toJSON(): { id: string; queue: string; attempt: number; body?: T; token: string };
 }
 
 export interface ReceiveOptions {
   /** How long to wait for a message. Absent for ever, 0 looks once. */
   timeout?: number;
-  /** How long it is held; not renewed by itself. Default 30,000. */
+  /** How long it is held; not renewed by itself. Above 0, default 30,000. */
   lease?: number;
   /** Ends the wait; the promise rejects with its reason. */
   signal?: AbortSignal;
@@ -336,70 +354,116 @@ export class DeadLetter {
   toJSON(): Record<string, unknown>;
 }
 
+/** The dead letters of a broker. Every call rejects with `CLOSED` once it is closed. */
 export interface DeadLetters {
-  /** Up to `limit` (100) dead letters of a queue, or all, with ids above `after`, in the order of their ids. */
+  /**
+   * Up to `limit` (100) dead letters of a queue, or all, with ids above `after`, in the order of their ids.
+   * Rejects with `INVALID` for a name that is none; `IO` and `CORRUPT` where a body cannot be read.
+   */
   list(options?: { queue?: string; limit?: number; after?: bigint | string }): Promise<DeadLetter[]>;
+  /** The dead letter of an id, or null. Rejects with `IO`, `CORRUPT`. */
   get(id: bigint | string): Promise<DeadLetter | null>;
-  /** Enqueues it again with a new id and no attempts. `duplicate` where its key is taken: then it stays. */
+  /**
+   * Enqueues it again with a new id and no attempts. `duplicate` where its key is taken: then it stays.
+   * Rejects with `NOT_FOUND`, and as {@link Broker.enqueue}: `FULL`, `STORAGE_FULL` and the like.
+   */
   replay(id: bigint | string): Promise<Receipt>;
-  /** Replays all of a queue, or all; how many are dead letters no more. */
+  /**
+   * Replays all of a queue, or all; how many are dead letters no more. Rejects with `INVALID` for a name that is none, and as
+   * `replay`; what was replayed before stays so.
+   */
   replayAll(options?: { queue?: string }): Promise<number>;
-  /** Removes all of a queue, or all; how many. */
+  /** Removes all of a queue, or all; how many. Rejects with `INVALID` for a name that is none, `POISONED`, `STORAGE_FULL`. */
   purge(options?: { queue?: string }): Promise<number>;
+  /** How many there are. */
   count(): Promise<number>;
 }
 
-/** Gauges, then counters since open. */
+/** The figures of a queue: gauges, then counters since open. */
 export interface Figures {
-  /** How long the first ready message has been ready; null where none is. */
+  /** How long the first ready message has been ready, in milliseconds; null where none is. */
   readonly oldestReadyAge: number | null;
+  /** Messages that could run now. */
   readonly ready: number;
+  /** Messages that are held. */
   readonly inFlight: number;
+  /** Messages that are not due yet, retries too. */
   readonly delayed: number;
+  /** Dead letters. */
   readonly dead: number;
+  /** The handler's `maxParallelism`, 0 without one. */
   readonly parallelism: number;
+  /** Messages enqueued, replacements too. */
   readonly enqueued: number;
+  /** Attempts begun. */
   readonly delivered: number;
+  /** Attempts that ended with an ack. */
   readonly acked: number;
+  /** Attempts that failed, timed out, or lost a pulled lease. */
   readonly retried: number;
+  /** Attempts that were given back. */
   readonly released: number;
+  /** Attempts that ended with a reject. */
   readonly rejected: number;
+  /** Messages that became dead letters. */
   readonly deadLettered: number;
+  /** Messages that a newer one of their key took the place of. */
   readonly replaced: number;
+  /** Enqueues answered with a message that was there. */
   readonly duplicates: number;
+  /** Messages that expired. */
   readonly expired: number;
+  /** Messages that were cancelled. */
   readonly cancelled: number;
+  /** Settles that came too late. */
   readonly staleSettles: number;
+  /** Attempts that the handler failed. */
   readonly handlerErrors: number;
+  /** Attempts that ran beyond their timeout. */
   readonly timeouts: number;
+  /** Attempts in which the process died, found at open. */
   readonly crashes: number;
+  /** Handlers that ran on beyond their grace. */
   readonly stuck: number;
 }
 
-/** The figures of the broker, and of each queue. */
+/** The figures of the broker, which are the sums over all queues and some of its own, and those of each queue. */
 export interface Metrics extends Figures {
+  /** By the queues' names. */
   readonly queues: Readonly<Record<string, Figures>>;
+  /** Bytes of the journal's segments and the snapshot. */
   readonly journalBytes: number;
+  /** Segments of the journal. */
   readonly segments: number;
+  /** Snapshots taken since open. */
   readonly snapshots: number;
+  /** Syncs of the journal since open. */
   readonly syncs: number;
+  /** The marks of the log, each a position in it, in bytes: given to records, in the kernel, synced, visible. */
   readonly lsn: {
     readonly reserved: number;
     readonly written: number;
     readonly durable: number;
     readonly shown: number;
   };
+  /** Bytes of memory that the broker holds for messages and recent journal. */
   readonly memoryBytes: number;
 }
 
 /** What opening found. */
 export interface Recovery {
+  /** Live messages. */
   readonly messages: number;
   readonly deadLetters: number;
+  /** Messages that were being handled when the process died; they run one at a time from now on. */
   readonly suspects: number;
+  /** Records that were replayed. */
   readonly records: number;
+  /** Bytes at the end of the log that were never promised to anybody, and are gone. */
   readonly droppedBytes: number;
+  /** Where the snapshot begins that the log was replayed on, a position in the log; null where there was none. */
   readonly snapshot: number | null;
+  /** How long it took, in milliseconds. */
   readonly duration: number;
 }
 
@@ -436,6 +500,9 @@ export class Broker<S = unknown> implements AsyncDisposable {
    * Registers a queue's handler, which runs on this loop: a function, an object with a method `handle`, or a class that has
    * one. A second one replaces the first when its calls have ended, or lost their leases. Each attempt runs in an async context of its own, made of
    * the one that this is called in: a store of an `AsyncLocalStorage` is there, and what an attempt enters reaches no other.
+   *
+   * Where that has to wait, for the first one's calls, or for somebody who registers, starts, stops or closes, on whatever
+   * thread, this returns all the same, and what fails then is told to the log hook: `handle_failed`.
    * @throws LibmqError `INVALID`, `CLOSED`, `UNSUPPORTED`; `DEADLOCK` while another thread's environment has a handler there.
    */
   handle<Schema extends StandardSchema, S2 = S>(
@@ -444,22 +511,42 @@ export class Broker<S = unknown> implements AsyncDisposable {
     options: HandlerOptions<S2> & { schema: Schema },
   ): void;
   handle<T = unknown, S2 = S>(queue: string, handler: Handler<T, S2>, options?: HandlerOptions<S2>): void;
-  /** Starts to call handlers. */
+  /** Starts to call handlers; started already, nothing. Rejects with `CLOSED`. */
   start(): Promise<void>;
   /**
-   * Stops calling handlers and waits for those that run; after `timeout` (25,000) they are cancelled with `shutdown`,
-   * and after their grace what they hold is given back. `TIMEOUT` if it had to, stopped all the same.
+   * Stops calling handlers and waits for those that run; after `timeout` (from 0, default 25,000) they are cancelled with
+   * `shutdown`, and after their grace what they hold is given back. The time runs from the call on, also while another
+   * call, on whatever thread, starts, stops or closes. Of a shared broker it stops the handlers of all threads.
+   *
+   * Rejects with `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` in a handler, up to its first `await`;
+   * `INVALID`, `CLOSED`.
    */
   stop(options?: { timeout?: number }): Promise<void>;
-  /** Stops, gives back what was received, syncs, and gives the directory up. May be called twice. */
+  /**
+   * Stops, gives back what was received, syncs, and gives the directory up. Of a broker that other threads have open, too,
+   * it stops only the handlers of this one, and leaves it to the others. Closed already, nothing.
+   *
+   * Rejects with `TIMEOUT` and `POISONED`, closed all the same; `DEADLOCK` as `stop`; `INVALID`.
+   */
   close(options?: { timeout?: number }): Promise<void>;
+  /** As `close()`. */
   [Symbol.asyncDispose](): Promise<void>;
-  /** Waits until nothing is in flight, nothing ready where a handler is, no retry pending; whether it came to that. */
+  /**
+   * Waits until nothing is in flight, nothing ready where a handler is, no retry pending; whether it came to that within
+   * `timeout`, absent for ever.
+   *
+   * Rejects with `CLOSED`; `POISONED` where it is not idle and never will be; `DEADLOCK` as `stop`; `INVALID`.
+   */
   waitIdle(options?: { timeout?: number }): Promise<boolean>;
 
-  /** Takes the next message of a queue; null where none came in time. */
+  /**
+   * Takes the next message of a queue; null where none came in time.
+   *
+   * Rejects with `INVALID`, `CLOSED`, `POISONED`; `STORAGE_FULL` where the disk has no room to note one more message in
+   * flight; `CORRUPT` or `IO` where its bytes cannot be read any more; with the reason of an aborted signal.
+   */
   receive<T = unknown>(queue: string, options?: ReceiveOptions): Promise<Delivery<T> | null>;
-  /** Takes up to `max` (1 to 10,000) messages that are there, waiting for the first. */
+  /** Takes up to `max` (1 to 10,000) messages that are there, waiting for the first. Rejects as `receive`. */
   receiveMany<T = unknown>(queue: string, max: number, options?: ReceiveOptions): Promise<Delivery<T>[]>;
   /**
    * One message after another. One that is not settled when the next is asked for, or when the loop ends, is released;
@@ -476,10 +563,11 @@ export class Broker<S = unknown> implements AsyncDisposable {
     options?: { lease?: number; signal?: AbortSignal },
   ): AsyncGenerator<Delivery<T>, void, undefined>;
 
-  /** Takes a snapshot now. */
+  /** Takes a snapshot now. Rejects with `STORAGE_FULL`, `IO`, `POISONED`, `CLOSED`. */
   snapshot(): Promise<void>;
+  /** What there is and what has happened. @throws LibmqError `CLOSED`. */
   metrics(): Metrics;
-  /** Moves a manual clock. @throws LibmqError `INVALID` on a system clock. */
+  /** Moves a manual clock. @throws LibmqError `INVALID` on a system clock, `CLOSED`. */
   advance(ms: number): void;
   /** Keeps the loop alive while started, which is so unless {@link unref} was called. */
   ref(): void;
@@ -501,14 +589,22 @@ export class Broker<S = unknown> implements AsyncDisposable {
   pause(queue: string): void;
   /** Ends a pause, if there is one. Throws as `pause`. */
   resume(queue: string): void;
-  /** The figures of the broker and its queues in the text format of Prometheus, version 0.0.4; durations in seconds. */
+  /**
+   * The figures of the broker and its queues in the text format of Prometheus, version 0.0.4; durations in seconds.
+   *
+   * @throws LibmqError `CLOSED`.
+   */
   prometheus(): string;
   /**
    * Ends a message: one that waits is gone, one that somebody holds is cancelled and does not come back, unless it is acked
-   * all the same. Resolves to whether there was such a message; dead letters are none.
+   * all the same. Resolves to whether there was such a message; dead letters are none. Rejects with `STORAGE_FULL`,
+   * `POISONED`, `CLOSED`.
    */
   cancel(id: bigint | string): Promise<boolean>;
-  /** Removes all messages of a queue that nobody holds; resolves to how many. Dead letters stay. */
+  /**
+   * Removes all messages of a queue that nobody holds; resolves to how many. Dead letters stay. Rejects with `INVALID`,
+   * `STORAGE_FULL`, `POISONED`, `CLOSED`.
+   */
   purge(queue: string): Promise<number>;
   /**
    * Writes a copy of the broker to a directory that is not there yet, or is empty, while work goes on. The copy is complete

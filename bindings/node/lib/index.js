@@ -1,10 +1,11 @@
 'use strict';
 
-const { Broker, open, verify } = require('./broker.js');
+const { Broker } = require('./broker.js');
 const { DeadLetter } = require('./dead_letters.js');
 const { Delivery } = require('./delivery.js');
 const { CancelledError, LibmqError, RejectError, ReleaseError, RetryError } = require('./errors.js');
 const { message } = require('./message.js');
+const { open, verify } = require('./opening.js');
 
 module.exports = {
   Broker,

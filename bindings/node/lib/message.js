@@ -88,4 +88,4 @@ function headersOf(flat) {
   return Object.freeze(headers);
 }
 
-module.exports = { Message, Receipt, headersOf, message, partsOf, partsOfItems };
+module.exports = { Receipt, headersOf, message, partsOf, partsOfItems };

@@ -186,7 +186,7 @@ function asGiven(table, given, call) {
 function withGiven(table, given, error) {
   if (!(error instanceof LibmqError && error.code === 'INVALID')) return error;
   const [, name, wanted] = /^(\w+) is [^ ]+, but (.+)$/.exec(error.message) ?? [];
-  if (given === undefined || name === undefined || typeof given[name] !== 'number') return error;
+  if (name === undefined || typeof given[name] !== 'number') return error;
   const unit = tables[table][name] === kinds.time ? ' ms' : '';
   return new LibmqError('INVALID', `${name} is ${given[name]}${unit}, but ${wanted}`);
 }

@@ -25,17 +25,19 @@ pub(crate) fn guarded<T>(
     broker: &Broker,
     work: impl FnOnce() -> libmq::Result<T>,
 ) -> libmq::Result<T> {
-    caught(work).unwrap_or_else(|panic| {
-        broker.poison("a bug in libmq was caught");
-        Err(panic)
-    })
+    caught(work).unwrap_or_else(|panic| Err(poisoned(broker, &panic)))
+}
+
+/// Poisons a broker after a panic; answers the error that says so.
+pub(crate) fn poisoned(broker: &Broker, panic: &Error) -> Error {
+    broker.poison("a bug in libmq was caught");
+    Error::new(panic.kind(), format!("{panic}; the broker is poisoned"))
 }
 
 /// Runs what may panic; answers an error for it.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> libmq::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
-        Error::new(ErrorKind::Panic, "a bug in libmq was caught; the broker is poisoned")
-    })
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| Error::new(ErrorKind::Panic, "a bug in libmq was caught"))
 }
 
 /// A time that JavaScript gave in milliseconds; beyond every limit where it is no time, so that the core refuses it.

@@ -11,7 +11,7 @@ use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::bodies::body_of;
-use crate::boundary::{caught, duration, guarded, ms, thrown, whole_size};
+use crate::boundary::{caught, duration, guarded, ms, poisoned, thrown, whole_size};
 use crate::call::{self, Urgency};
 use crate::clerk::Clerk;
 use crate::desk::Desk;
@@ -75,9 +75,7 @@ impl Environment {
     /// Nobody has a broker any more: it ends as with the environment.
     #[napi(catch_unwind)]
     pub fn forsake(&self, broker: u32) {
-        let mut brokers = lock(&self.inner.brokers);
-        let Some(opened) = brokers.get_mut(broker as usize).and_then(Option::take) else { return };
-        drop(brokers);
+        let Some(opened) = lock(&self.inner.brokers).remove(&broker) else { return };
         self.give_back(broker);
         call::run(&self.inner, call::NO_PROMISE, Urgency::AtOnce, move || {
             opened.end();
@@ -98,7 +96,7 @@ impl Environment {
 
 impl Environment {
     pub(crate) fn opened(&self, number: u32) -> Option<Arc<Opened>> {
-        lock(&self.inner.brokers).get(number as usize)?.clone()
+        lock(&self.inner.brokers).get(&number).cloned()
     }
 
     /// Runs what may panic; that poisons the broker of this number.
@@ -108,10 +106,10 @@ impl Environment {
         work: impl FnOnce() -> libmq::Result<T>,
     ) -> libmq::Result<T> {
         caught(work).unwrap_or_else(|panic| {
-            if let Some(opened) = self.opened(broker) {
-                opened.owner.broker.poison("a bug in libmq was caught");
-            }
-            Err(panic)
+            Err(match self.opened(broker) {
+                Some(opened) => poisoned(&opened.owner.broker, &panic),
+                None => panic,
+            })
         })
     }
 }
@@ -254,12 +252,11 @@ impl NativeBroker {
                 Ok(())
             };
             drop(inboxes);
-            let left = timeout.saturating_sub(began.elapsed());
-            let closed = if opened.leave() { broker.close_until(left, interrupt) } else { Ok(()) };
+            let rest = timeout.saturating_sub(began.elapsed());
+            let closed = if opened.leave() { broker.close_until(rest, interrupt) } else { Ok(()) };
             opened.clerk.end();
-            if let Some(place) = lock(&environment.brokers).get_mut(number as usize) {
-                *place = None;
-            }
+            let left = lock(&environment.brokers).remove(&number);
+            drop(left);
             closed.and(retired).map(|()| Value::Nothing)
         });
     }

@@ -3,6 +3,7 @@
 //! What a call leaves there is to be read before the next call of its kind.
 
 use napi::bindgen_prelude::{BigUint64Array, Float64Array};
+use napi::{Error, Result};
 
 use crate::limits::TAKE_MAX;
 
@@ -36,8 +37,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(numbers: Float64Array, ids: BigUint64Array) -> Self {
-        Self { numbers, ids }
+    /// One of these arrays, which have to be as long as both halves of the package think.
+    pub(crate) fn new(numbers: Float64Array, ids: BigUint64Array) -> Result<Self> {
+        if (numbers.len(), ids.len()) != (ACKED + TAKE_MAX as usize, RECEIPT + 1) {
+            return Err(Error::from_reason("the desk is laid out otherwise in the native half"));
+        }
+        Ok(Self { numbers, ids })
     }
 
     /// What a take found, beside its deliveries.

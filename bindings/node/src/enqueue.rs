@@ -3,14 +3,14 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use libmq::{Begun, Dedup, Message, ReceiptStatus};
-use napi::bindgen_prelude::{Array, BigInt, Either, Uint8ArraySlice};
+use napi::bindgen_prelude::{Array, Either, Uint8ArraySlice};
 use napi::{Env, Result};
 use napi_derive::napi;
 
 use crate::boundary::{duration, guarded, thrown, whole};
 use crate::broker::NativeBroker;
 use crate::clerk::Task;
-use crate::done::Value;
+use crate::done::{Value, receipt_list};
 use crate::options::level;
 
 /// A body: text, which JavaScript made of what it was given, or bytes.
@@ -92,22 +92,15 @@ impl NativeBroker {
                 message(&queue, body, content_type.as_deref(), extra.as_ref())
             })
             .collect();
-        let mut answer = env.create_array(0)?;
-        match self.begin(&messages)? {
-            Some(begun) => {
-                for receipt in begun.receipts() {
-                    answer.insert(BigInt::from(receipt.id))?;
-                    answer.insert(receipt.status.name())?;
-                }
-                answer.insert(self.reach(begun, promise)?)?;
-            }
-            None => {
-                let owned = parts().map(|((body, content_type), extra)| {
-                    Owned::new(queue.clone(), body, content_type.clone(), extra.clone())
-                });
-                self.hand_to_clerk(owned.collect(), promise);
-            }
-        }
+        let Some(begun) = self.begin(&messages)? else {
+            let owned = parts().map(|((body, content_type), extra)| {
+                Owned::new(queue.clone(), body, content_type.clone(), extra.clone())
+            });
+            self.hand_to_clerk(owned.collect(), promise);
+            return env.create_array(0);
+        };
+        let mut answer = receipt_list(env, begun.receipts())?;
+        answer.insert(self.reach(begun, promise)?)?;
         Ok(answer)
     }
 }

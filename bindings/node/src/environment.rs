@@ -4,7 +4,7 @@
 //! means, a hook gives back what its handlers hold, and from then on nobody calls its loop any more.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -49,8 +49,8 @@ pub(crate) struct Inner {
     call_ended: Condvar,
     pub(crate) runs: Mutex<Runs>,
     pub(crate) ears: Mutex<Ears>,
-    /// The brokers that this environment has open, by their numbers.
-    pub(crate) brokers: Mutex<Vec<Option<Arc<Opened>>>>,
+    /// The brokers that this environment has open, by numbers that are given once.
+    pub(crate) brokers: Mutex<BTreeMap<u32, Arc<Opened>>>,
 }
 
 /// What the loop is to be told when it looks.
@@ -69,6 +69,7 @@ struct Post {
     calls: Vec<(u32, Arc<Interrupt>, libmq::Broker)>,
     threads: usize,
     last_call: u32,
+    last_broker: u32,
     /// Calls that wait for such a thread.
     waiting: VecDeque<Call>,
 }
@@ -81,6 +82,7 @@ pub fn connect(
     numbers: Float64Array,
     ids: BigUint64Array,
 ) -> Result<Environment> {
+    let desk = Desk::new(numbers, ids)?;
     let wake =
         wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?;
     let inner = Arc::new(Inner {
@@ -93,7 +95,7 @@ pub fn connect(
     });
     // Registered after the threadsafe function, so it runs before that is taken down.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
-    let desk = Rc::new(RefCell::new(Desk::new(numbers, ids)));
+    let desk = Rc::new(RefCell::new(desk));
     let together = RefCell::new(Together::new());
     Ok(Environment { inner, desk, failed_ack: RefCell::default(), together })
 }
@@ -170,12 +172,13 @@ impl Inner {
     /// Keeps a broker that was opened, under a number, unless the loop has ended meanwhile.
     pub(crate) fn keep(&self, opened: Arc<Opened>) -> libmq::Result<u32> {
         let mut brokers = lock(&self.brokers);
-        if lock(&self.post).ended {
+        let mut post = lock(&self.post);
+        if post.ended {
             return Err(Error::new(ErrorKind::Closed, "the thread that opened it has ended"));
         }
-        let number = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
-        brokers.push(Some(opened));
-        Ok(number)
+        post.last_broker = post.last_broker.wrapping_add(1);
+        brokers.insert(post.last_broker, opened);
+        Ok(post.last_broker)
     }
 
     /// Keeps an inbox that was registered on another thread, unless the loop has ended meanwhile.
@@ -201,7 +204,7 @@ impl Inner {
 
     /// The brokers that are open here.
     pub(crate) fn opened(&self) -> Vec<Arc<Opened>> {
-        lock(&self.brokers).iter().flatten().cloned().collect()
+        lock(&self.brokers).values().cloned().collect()
     }
 
     /// One more call. The answer is to be given a thread of its own; none where it gets one that has ended another call,
@@ -271,10 +274,10 @@ impl Inner {
         let ears = std::mem::take(&mut *lock(&self.ears));
         drop(ears);
         let brokers = std::mem::take(&mut *lock(&self.brokers));
-        brokers.iter().flatten().for_each(|opened| opened.clerk.end());
+        brokers.values().for_each(|opened| opened.clerk.end());
         self.wait_for_calls();
         // By nobody else's leave: JavaScript's handles of a broker go when they are collected.
-        brokers.iter().flatten().for_each(|opened| opened.end());
+        brokers.values().for_each(|opened| opened.end());
     }
 
     /// Waits a little for the calls that have threads of their own.

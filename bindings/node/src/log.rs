@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use libmq::limits::EVENTS_MAX;
 use libmq::{Event, Field};
 use napi::bindgen_prelude::{Array, BigInt};
 use napi::{Env, Result};
 
 use crate::environment::{Inner, lock};
-use crate::limits::EVENTS_MAX;
 
 /// The number of no hook.
 pub(crate) const NO_HOOK: u32 = 0;

@@ -1,8 +1,9 @@
 // Opening, starting, stopping, closing, and what is found afterwards.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync, truncateSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
@@ -24,18 +25,49 @@ test('both module systems have the same package, which is what is declared', () 
   }
 });
 
-test('a class has every member that is declared, and no other', async (t) => {
-  const queue = await broker(t);
-  await queue.enqueueMany('q', [1, 2]);
+// The members that a class or an interface is declared with, those of what it extends included.
+function declared(name) {
+  const [, base, body] = DECLARATIONS.match(
+    new RegExp(`^export (?:class|interface) ${name}\\b(?:<[^{]*?>)?(?: extends (\\w+))?[^{]*\\{\\n(.*?)^\\}`, 'ms'),
+  );
+  const members = [...body.matchAll(/^  (?:readonly )?(\w+|\[Symbol\.\w+\])[(<:?]/gm)].map(([, member]) => member);
+  const all = [...members, ...(base === undefined ? [] : declared(base))];
+  return [...new Set(all)].filter((member) => member !== 'constructor').sort();
+}
+
+test('what the package makes has every member that is declared, and no other', async (t) => {
+  const path = directory();
+  const queue = await broker(t, {}, path);
+  const [receipt] = await queue.enqueueMany('q', [1, 2]);
   const delivery = await queue.receive('q', { timeout: 0 });
   await (await queue.receive('q', { timeout: 0 })).reject();
   const [letter] = await queue.deadLetters.list();
-  const classes = [...DECLARATIONS.matchAll(/^export class (\w+)[^{]*\{\n(.*?)^\}/gms)];
-  for (const made of [queue, delivery, letter]) {
-    const { name } = made.constructor;
-    const [, , body] = classes.find(([, declared]) => declared === name);
-    const members = [...body.matchAll(/^  (?:readonly )?(\w+|\[Symbol\.\w+\])[(<:?]/gm)].map(([, member]) => member);
-    const declared = new Set(members.filter((member) => member !== 'constructor'));
+  let context;
+  queue.handle('handled', (_, ctx) => void (context = ctx));
+  await queue.enqueue('handled', 1);
+  await queue.start();
+  await until(() => context !== undefined);
+  const metrics = queue.metrics();
+  const { recovery, deadLetters } = queue;
+  await queue.close();
+  const [file] = readdirSync(path).filter((name) => statSync(join(path, name)).size > 4096);
+  const sound = await libmq.verify(path);
+  truncateSync(join(path, file), 100);
+  const report = await libmq.verify(path);
+  assert.ok(sound.sound && !report.sound);
+  for (const [name, made] of Object.entries({
+    Broker: queue,
+    Context: context,
+    DeadLetter: letter,
+    DeadLetters: deadLetters,
+    Delivery: delivery,
+    Figures: metrics.queues.q,
+    Metrics: metrics,
+    Problem: report.problems[0],
+    Receipt: receipt,
+    Recovery: recovery,
+    VerifyReport: report,
+  })) {
     const found = new Set();
     for (let holder = made; holder !== Object.prototype; holder = Object.getPrototypeOf(holder)) {
       for (const key of Reflect.ownKeys(holder)) {
@@ -45,7 +77,7 @@ test('a class has every member that is declared, and no other', async (t) => {
     }
     found.delete('constructor');
     assert.ok(found.size > 0);
-    assert.deepEqual([...found].sort(), [...declared].sort(), name);
+    assert.deepEqual([...found].sort(), declared(name), name);
   }
 });
 
@@ -54,6 +86,23 @@ test('the declarations name every code that there is', () => {
   const [, union] = DECLARATIONS.match(/type ErrorCode =([^;]*);/);
   const codes = errorKinds().map((kind) => kind.split(' ')[0]);
   assert.deepEqual(union.match(/[A-Z_]+/g).sort(), codes.sort());
+});
+
+test('a desk that both halves lay out differently is refused', () => {
+  const require = createRequire(import.meta.url);
+  const { connect } = require('../libmq.node');
+  const { numbers, ids } = require('../lib/environment.js').desk;
+  const call = (more, moreIds) => () =>
+    connect(() => {}, new Float64Array(numbers.length + more), new BigUint64Array(ids.length + moreIds));
+  for (const [more, moreIds] of [
+    [0, 1],
+    [0, -1],
+    [1, 0],
+    [-1, 0],
+  ]) {
+    assert.throws(call(more, moreIds), /laid out otherwise/);
+  }
+  assert.ok(call(0, 0)());
 });
 
 test('what was enqueued is there after a close and an open', async (t) => {

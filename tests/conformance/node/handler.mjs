@@ -30,36 +30,37 @@ export class ScenarioHandler {
     this.#child = child;
   }
 
+  // An async handler.
   async call(ctx) {
+    await this.callNow(ctx);
+  }
+
+  // One that is a plain function, unless it has to wait.
+  callNow(ctx) {
     const number = this.#calls.length;
     const outcome = this.#outcomes[number] ?? this.#outcomes.at(-1) ?? 'ack';
     const at = outcome.indexOf(':');
     const [word, rest] = at < 0 ? [outcome, ''] : [outcome.slice(0, at), outcome.slice(at + 1)];
-    let refused;
-    if (word === 'extend') {
-      try {
-        ctx.extend(Number(rest));
-      } catch (error) {
-        refused = error;
-      }
-    }
     const call = { body: ctx.raw.toString(), attempt: ctx.attempt, reason: undefined };
-    this.#calls.push(call);
     const { signal } = ctx;
+    const over = () => (call.reason = signal.reason?.reason ?? '');
+    this.#calls.push(call);
+    let waiting;
     try {
-      if (refused !== undefined) throw new RejectError(refused.code);
-      await this.#end(ctx, number, word, rest);
+      if (word === 'extend') extended(ctx, Number(rest));
+      if (this.#child !== undefined) ctx.enqueue(this.#child.queue, this.#child.body, this.#child.options);
+      waiting = this.#end(signal, number, word, rest);
     } finally {
-      call.reason = signal.reason?.reason ?? '';
+      if (waiting === undefined) over();
     }
+    return waiting?.finally(over);
   }
 
-  async #end(ctx, number, word, rest) {
-    if (this.#child !== undefined) ctx.enqueue(this.#child.queue, this.#child.body, this.#child.options);
+  #end(signal, number, word, rest) {
     const time = rest === '' ? undefined : Number(rest);
     switch (word) {
       case 'ack':
-        return;
+        return undefined;
       case 'fail':
         throw new Error(rest);
       case 'retry':
@@ -70,11 +71,11 @@ export class ScenarioHandler {
         throw new ReleaseError(time);
       case 'hold':
       case 'extend':
-        await until(() => this.#letGo > number, 4 * WAIT);
-        return;
+        return until(() => this.#letGo > number, 4 * WAIT);
       case 'cancel':
-        if ((await until(() => ctx.signal.aborted, 4 * WAIT)) && rest === 'ack') return;
-        throw new Error('cancel');
+        return until(() => signal.aborted, 4 * WAIT).then((isAborted) => {
+          if (!isAborted || rest !== 'ack') throw new Error('cancel');
+        });
       default:
         this.fault = new Unknown(`the outcome ${word}`);
         throw this.fault;
@@ -108,5 +109,13 @@ export class ScenarioHandler {
     const isOver = () => isSo() || (count !== undefined && this.#calls.length > count);
     await until(isOver);
     if (!isSo()) throw new Wrong(`the handler was called ${this.#calls.length} times: ${JSON.stringify(seen())}`);
+  }
+}
+
+function extended(ctx, ms) {
+  try {
+    ctx.extend(ms);
+  } catch (error) {
+    throw new RejectError(error.code);
   }
 }

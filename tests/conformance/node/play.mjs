@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 
 import { LibmqError, open, verify } from '../../../bindings/node/lib/index.mjs';
 import { ScenarioHandler, WAIT, until } from './handler.mjs';
-import { Fields, Unknown, Wrong, brokerOptions, handlerOptions, message, same } from './script.mjs';
+import { Fields, SYNC, Unknown, Wrong, brokerOptions, handlerOptions, message, same } from './script.mjs';
 
 // How long a receive waits that is expected to get something, and how long stop and close wait.
 const TIMEOUT = 5_000;
@@ -176,7 +176,8 @@ class Player {
     const queue = step.need('queue');
     const child = step.has('child.') ? { queue: step.need('child.queue'), ...message(step, 'child.') } : undefined;
     const handler = new ScenarioHandler(step.list('outcomes') ?? [], child);
-    const register = () => this.#broker.handle(queue, (_, ctx) => handler.call(ctx), handlerOptions(step));
+    const call = SYNC ? (_, ctx) => handler.callNow(ctx) : (_, ctx) => handler.call(ctx);
+    const register = () => this.#broker.handle(queue, call, handlerOptions(step));
     await answer(step, register, () => this.#handlers.set(queue, handler));
   }
 

@@ -1,5 +1,8 @@
 // The script: its lines, what stands in them, and which of it was looked at.
 
+// Handlers are plain functions where they need not wait, and bodies that can be are values and not bytes.
+export const SYNC = process.env.LIBMQ_PLAY_SYNC === '1';
+
 export class Wrong extends Error {}
 export class Unknown extends Error {}
 
@@ -83,7 +86,23 @@ export function message(step, path = '') {
   set('priority', step.number(key('priority')));
   set('group', step.get(key('group')));
   set('durability', step.get(key('durability')));
-  return { body, options };
+  if (!SYNC) return { body, options };
+  const value = valueOf(body);
+  // The same bytes, and said to be the same.
+  return value === undefined ? { body, options } : { body: value, options: { contentType: OCTETS, ...options } };
+}
+
+const OCTETS = 'application/octet-stream';
+
+// The value that JSON writes as these bytes, if there is one.
+function valueOf(body) {
+  const text = body.toString();
+  try {
+    const value = JSON.parse(text);
+    return JSON.stringify(value) === text && Buffer.from(text).equals(body) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 // A backoff of these keys: a fixed wait, or one that doubles without jitter.

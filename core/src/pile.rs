@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_is_there_is_dealt_with_in_order_before_anybody_who_joins_comes_back() {
-        let pile = Arc::new(Pile::new());
+        let pile = Arc::new(Pile::default());
         let dealt = Arc::new(Mutex::new(Vec::new()));
         for number in 0..1000 {
             let start = || {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_thread_whoever_comes_first_does_the_work() {
-        let pile = Pile::new();
+        let pile = Pile::default();
         let mut dealt = Vec::new();
         let put = pile.put(1, none, |numbers| {
             dealt.extend(numbers);

@@ -131,10 +131,17 @@ impl Buffer {
         let body = [&body[..]];
         let first = Record::new(entry.kind(), &body);
         let bodies = plan.bodies(children);
-        let pieces = bodies.pieces();
-        let all: SmallVec<[_; 2]> = std::iter::once(first).chain(records(&pieces)).collect();
+        let (pieces, several);
+        // Mostly it is one record.
+        let all = if children.is_empty() {
+            std::slice::from_ref(&first)
+        } else {
+            pieces = bodies.pieces();
+            several = std::iter::once(first).chain(records(&pieces)).collect::<SmallVec<[_; 2]>>();
+            &several[..]
+        };
         let slot = taken.slot;
-        let appended = self.journal.append(Need::Settle, &all, |position, pending| {
+        let appended = self.journal.append(Need::Settle, all, |position, pending| {
             let effect = match &entry {
                 Entry::Wait { attempts, due, .. } => {
                     guard.attempts = *attempts;

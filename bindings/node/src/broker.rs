@@ -16,11 +16,11 @@ use crate::call::{self, Urgency};
 use crate::clerk::Clerk;
 use crate::desk::Desk;
 use crate::done::Value;
+use crate::ears::Ear;
 use crate::environment::{Environment, Inner, lock};
 use crate::options::{BrokerInit, HandlerInit};
 use crate::owner::{self, Asked, Owner};
 use crate::runs::Run;
-use crate::take::Ear;
 
 /// The number of no inbox.
 const NOT_NOW: u32 = 0;

@@ -20,11 +20,11 @@ use crate::broker::Opened;
 use crate::call::{Call, Urgency};
 use crate::desk::Desk;
 use crate::done::{Done, Value};
+use crate::ears::{Ear, Ears};
 use crate::limits;
 use crate::log::Events;
 use crate::owner;
 use crate::runs::Runs;
-use crate::take::{Ear, Ears};
 
 /// Says "have a look". Weak: it keeps no loop alive.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;

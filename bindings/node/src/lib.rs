@@ -14,6 +14,7 @@ mod call;
 mod clerk;
 mod desk;
 mod done;
+mod ears;
 mod enqueue;
 pub mod environment;
 mod letters;

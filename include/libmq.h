@@ -256,7 +256,7 @@ libmq_status libmq_options_set_int(libmq_options *options,
  * | name | default | other |
  * |---|---|---|
  * | `durability` | `sync` | `os`; `memory`: a broker without files |
- * | `on_full` | `fail` | `block`: wait for room, at most `block_timeout_ms` |
+ * | `on_full` | `fail` | `block`: wait for room, at most `block_timeout_ms`; in a handler `fail` |
  * | `on_corruption` | `refuse` | `quarantine`; not supported by this version |
  * | `clock` | `system` | `manual`: time stands still but for `libmq_advance`; for tests |
  *
@@ -333,6 +333,8 @@ libmq_status libmq_broker_stop(libmq_broker *broker,
 /**
  * Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
  * already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
+ *
+ * The time is for handlers: callbacks of `libmq_enqueue_async` and of the log that are under way are waited for beside it.
  *
  * Any thread, not in a callback: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled,
  * closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
@@ -560,8 +562,9 @@ typedef struct {
  * queue replaces the first when its calls have ended.
  *
  * `drop` is called once, after the last call has ended: when the handler is replaced, before `libmq_broker_close` returns,
- * when the broker is freed, or at once when this call fails. A call that outlives the close (it answered
- * `LIBMQ_E_TIMEOUT`) or the free is waited for by `drop`, not by them. In `drop` nothing may be waited for.
+ * when the broker is freed, or at once when this call fails. A call may outlive the close (which answered `LIBMQ_E_TIMEOUT`,
+ * or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by them. So where a
+ * handler may be stuck, `ctx` may go in `drop` and nowhere else. In `drop` nothing may be waited for.
  *
  * Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
  * is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.

@@ -189,8 +189,10 @@ impl Error {
         Self::new(ErrorKind::Invalid, message)
     }
 
-    /// The same, of a part of what was given.
-    pub(crate) fn within(mut self, part: impl fmt::Display) -> Self {
+    /// The same, of a part of what was given. Meant for the bindings.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn within(mut self, part: impl fmt::Display) -> Self {
         self.0.message = format!("{part}: {}", self.0.message);
         self
     }

@@ -88,6 +88,8 @@ pub unsafe extern "C" fn libmq_broker_stop(
 /// Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
 /// already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
 ///
+/// The time is for handlers: callbacks of `libmq_enqueue_async` and of the log that are under way are waited for beside it.
+///
 /// Any thread, not in a callback: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled,
 /// closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
 // SAFETY: the caller keeps what the head of the header asks.

@@ -63,7 +63,11 @@ pub unsafe extern "C" fn libmq_enqueue_batch(
         open.broker.check_queue(queue)?;
         let structs = c.structures("messages", messages, n)?;
         let out = out?;
-        let messages: Result<Vec<_>> = structs.iter().map(|each| each.read(&c, queue)).collect();
+        let read = |(index, each): (usize, &libmq_message)| {
+            let message = each.read(&c, queue);
+            message.map_err(|error| error.within(format_args!("items[{index}]")))
+        };
+        let messages: Result<Vec<_>> = structs.iter().enumerate().map(read).collect();
         let receipts = open.broker.enqueue_batch_until(&messages?, &open.freed);
         let receipts = receipts.map_err(|error| open.unless_freed(error))?;
         if let Some(out) = out {

@@ -228,7 +228,10 @@ impl FromC {
             return Ok(None);
         }
         let out = self.out(name, place)?;
-        (0..len.min(len_max)).for_each(|index| out.write_at(index, nothing));
+        // Such a length is refused, so that nothing is known of the place behind it.
+        if len <= len_max {
+            (0..len).for_each(|index| out.write_at(index, nothing));
+        }
         Ok(Some(out))
     }
 

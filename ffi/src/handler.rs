@@ -74,8 +74,9 @@ unsafe impl Extensible for libmq_handler {}
 /// queue replaces the first when its calls have ended.
 ///
 /// `drop` is called once, after the last call has ended: when the handler is replaced, before `libmq_broker_close` returns,
-/// when the broker is freed, or at once when this call fails. A call that outlives the close (it answered
-/// `LIBMQ_E_TIMEOUT`) or the free is waited for by `drop`, not by them. In `drop` nothing may be waited for.
+/// when the broker is freed, or at once when this call fails. A call may outlive the close (which answered `LIBMQ_E_TIMEOUT`,
+/// or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by them. So where a
+/// handler may be stuck, `ctx` may go in `drop` and nowhere else. In `drop` nothing may be waited for.
 ///
 /// Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
 /// is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.

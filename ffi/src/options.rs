@@ -96,7 +96,7 @@ pub unsafe extern "C" fn libmq_options_set_int(
 /// | name | default | other |
 /// |---|---|---|
 /// | `durability` | `sync` | `os`; `memory`: a broker without files |
-/// | `on_full` | `fail` | `block`: wait for room, at most `block_timeout_ms` |
+/// | `on_full` | `fail` | `block`: wait for room, at most `block_timeout_ms`; in a handler `fail` |
 /// | `on_corruption` | `refuse` | `quarantine`; not supported by this version |
 /// | `clock` | `system` | `manual`: time stands still but for `libmq_advance`; for tests |
 ///

@@ -344,6 +344,14 @@ static void numbers_out_of_range_are_named(void) {
   for (int i = 0; i < 10001; i++) many[i] = message_of("x");
   CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 10001, NULL, &error), LIBMQ_E_INVALID, "10001");
   CHECK_STATUS(libmq_enqueue_batch(broker, "q", many, SIZE_MAX, NULL, NULL), LIBMQ_E_INVALID);
+  /* Ten thousand receipts were emptied before the length was looked at. */
+  libmq_receipt receipt = {.id = 7};
+  CHECK_STATUS(libmq_enqueue_batch(broker, "q", many, SIZE_MAX, &receipt, NULL), LIBMQ_E_INVALID);
+  CHECK_NUMBER(receipt.id, 7);
+  /* What is wrong with one of many is said of that one. */
+  many[3].priority = 10;
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 5, NULL, &error), LIBMQ_E_INVALID, "items[3]: priority is 10");
+  many[3].priority = 0;
   free(many);
   libmq_delivery *deliveries[1];
   size_t n;

@@ -38,7 +38,7 @@ impl HandlerOptions {
         self
     }
 
-    /// How many threads stay when idle. Default 1, 0 to `max_parallelism`.
+    /// How many threads stay when idle. Default 1, 0 to `max_parallelism`; one stays in any case.
     pub fn min_parallelism(mut self, count: u32) -> Self {
         self.min_parallelism = Some(count);
         self

@@ -166,7 +166,8 @@ impl Options {
         self
     }
 
-    /// What an enqueue does at `capacity`. Default [`OnFull::Fail`].
+    /// What an enqueue does at `capacity`, and for no other want of room. Default [`OnFull::Fail`], which it is in a handler in
+    /// any case.
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
         self

@@ -188,6 +188,7 @@ impl Shared {
         }
         self.snapshots.rest();
         self.engine.buffer.journal.rest();
+        self.engine.buffer.journal.let_go();
         lock(&self.owner_lock).take();
     }
 }

@@ -64,6 +64,13 @@ struct Crew {
     open: bool,
 }
 
+impl Crew {
+    /// How many may serve: one for each that is stuck as well, but not without an end.
+    fn limit(&self) -> u32 {
+        self.most + self.stuck.min(self.most)
+    }
+}
+
 impl Station {
     pub(crate) fn new(
         queue: Arc<Queue>,
@@ -252,7 +259,7 @@ impl Station {
     /// Hires as many as there have to be at least.
     fn hire_missing(self: &Arc<Self>, mut crew: MutexGuard<'_, Crew>, engine: &Arc<Engine>) {
         let wanted = self.settings.min_parallelism.clamp(1, crew.most);
-        let missing = (wanted + crew.stuck).saturating_sub(crew.serving);
+        let missing = (wanted + crew.stuck).min(crew.limit()).saturating_sub(crew.serving);
         let hired: Vec<Worker> = (0..missing).map(|_| self.hired(&mut crew, engine)).collect();
         drop(crew);
         hired.into_iter().for_each(|worker| self.put_to_work(worker));
@@ -260,8 +267,7 @@ impl Station {
 
     /// Hires another worker, as far as that is allowed.
     fn hire_if_allowed(self: &Arc<Self>, mut crew: MutexGuard<'_, Crew>, engine: &Arc<Engine>) {
-        let most = crew.most + crew.stuck.min(crew.most);
-        if crew.open && crew.serving < most {
+        if crew.open && crew.serving < crew.limit() {
             let worker = self.hired(&mut crew, engine);
             drop(crew);
             self.put_to_work(worker);

@@ -425,6 +425,11 @@ impl<S: Show> Journal<S> {
         self.durable.rest();
     }
 
+    /// Lets go of all files but the last one. Nobody writes any more.
+    pub(crate) fn let_go(&self) {
+        self.space.close();
+    }
+
     pub(crate) fn poisoned(&self) -> Option<Error> {
         lock(&self.tail).poison.clone()
     }

@@ -108,10 +108,29 @@ impl Space {
         segments.iter().filter(|segment| segment.header.opens == opens).cloned().collect()
     }
 
-    /// Removes a segment that nothing refers to any more. A reader that has it open keeps its bytes.
+    /// Removes a segment that nothing refers to any more. A reader that has it open keeps its bytes; the cache must not, or
+    /// the disk would not have their room, nor the process their descriptors.
     pub(crate) fn discard(&self, segment: &Arc<Segment>) -> io::Result<()> {
         lock(&self.segments).retain(|other| !Arc::ptr_eq(other, segment));
+        self.forget(|chunk| Arc::ptr_eq(chunk.segment(), segment));
         self.storage.remove(&segment.name())
+    }
+
+    /// Lets go of all files: the broker is closed. What was read before stays.
+    pub(crate) fn close(&self) {
+        lock(&self.segments).clear();
+        self.forget(|_| true);
+    }
+
+    /// Takes chunks out of the cache.
+    fn forget(&self, is_it: impl Fn(&Chunk) -> bool) {
+        let mut cache = lock(&self.cache);
+        let Cache { chunks, bytes } = &mut *cache;
+        chunks.retain(|chunk| {
+            let stays = !is_it(chunk);
+            *bytes -= if stays { 0 } else { chunk.end() - chunk.start() };
+            stays
+        });
     }
 
     fn cached(&self, position: u64) -> Option<(u8, Bytes)> {
@@ -135,6 +154,9 @@ impl Space {
     fn read_back(&self, position: u64) -> Result<(u8, Bytes)> {
         let segment = {
             let segments = lock(&self.segments);
+            if segments.is_empty() {
+                return Err(Error::closed());
+            }
             let after = segments.partition_point(|segment| segment.header.start <= position);
             after.checked_sub(1).and_then(|index| segments.get(index)).cloned()
         };

@@ -365,6 +365,8 @@ test('a thread that leaves a shared broker cancels what has not ended in time, a
       port.postMessage([said, ...reasons, performance.now() - began > 60]);
     \`, args[0]);
     console.log(JSON.stringify(await heard(share)));
+    // Who takes a lease away counts the stuck one a moment later.
+    while (broker.metrics().stuck < 1) await pause(1);
     const { ready, inFlight, released, retried, stuck } = broker.metrics();
     console.log(ready, inFlight, released, retried, stuck);
     const other = thread(\`

@@ -1,4 +1,22 @@
-//! libmq: an embedded, persistent message queue.
+//! libmq: an embedded, persistent message queue. One directory is a broker; no server, no database.
+//!
+//! A [`Broker`] is opened, is given handlers with [`Broker::handle`], and is started; [`Broker::enqueue`] answers when the
+//! message is durable, and libmq calls the handler, tries again what failed, and keeps what fails for good as a
+//! [`DeadLetter`]. What a handler enqueues with [`Delivery::enqueue`] comes with its ack, or not at all. Who would rather pull
+//! has [`Broker::receive`]; async programs have [`Broker::enqueue_async`] and, on tokio, `Broker::handle_async`.
+//!
+//! Every public call is for any thread, unless it says otherwise. An [`Error`] says by its [`ErrorKind`] what went wrong, and
+//! by its text what to do; what is refused has changed nothing. What may be relied on is said state by state in
+//! `docs/guarantees.md` of the repository, and what to watch in `docs/operations.md`.
+//!
+//! # Features
+//!
+//! | feature | |
+//! |---|---|
+//! | `json` (default) | `Broker::handle_json`: the body read by serde |
+//! | `tracing` (default) | events and spans of `tracing`, under the target `libmq` |
+//! | `tokio` | `Broker::handle_async`, and what its handlers ask for: `Json`, `State`, `Scoped` |
+//! | `opentelemetry` | spans from producer to consumer, and `Broker::observe` |
 
 mod broker;
 mod buffer;

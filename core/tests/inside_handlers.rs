@@ -228,3 +228,39 @@ fn a_cancel_that_ends_a_message_says_so() {
     }
     broker.close(LONG).unwrap();
 }
+
+/// Each start hired as if the stuck ones were nobody: a program that restarted its broker to get rid of them got one more
+/// thread each time.
+#[test]
+fn substitutes_are_held_to_their_limit_over_restarts() {
+    let broker = open();
+    let short = Duration::from_millis(10);
+    let (entered, enters) = channel();
+    let (free, freed) = channel::<()>();
+    let freed = Mutex::new(freed);
+    let options = HandlerOptions::new().timeout(short).cancel_grace(short).max_retries(0);
+    broker
+        .handle("q", options, move |_| {
+            entered.send(()).unwrap();
+            let _ = freed.lock().unwrap().recv();
+            Ok(())
+        })
+        .unwrap();
+    for _ in 0..20 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+    }
+    broker.start().unwrap();
+    for _ in 0..2 {
+        enters.recv_timeout(LONG).unwrap();
+    }
+    for _ in 0..10 {
+        let _ = broker.stop(Duration::ZERO);
+        broker.start().unwrap();
+    }
+    assert!(enters.recv_timeout(Duration::from_millis(200)).is_err(), "one and its substitute");
+    drop(free);
+    for _ in 0..18 {
+        enters.recv_timeout(LONG).unwrap();
+    }
+    broker.close(LONG).unwrap();
+}

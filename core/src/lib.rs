@@ -25,7 +25,6 @@ mod codec;
 mod dispatch;
 mod error;
 mod events;
-mod hash;
 mod interrupt;
 mod journal;
 pub mod limits;

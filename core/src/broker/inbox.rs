@@ -6,6 +6,7 @@
 //!
 //! Cancellations ring too. That an attempt was cancelled is seen at its delivery.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::delivery::Delivery;
@@ -14,7 +15,6 @@ use super::shared::Shared;
 use crate::buffer::Doorbell;
 use crate::dispatch::{Now, Station, Worker};
 use crate::error::Result;
-use crate::hash::NumberMap;
 use crate::storage::forks;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -52,7 +52,7 @@ pub(super) struct Crew {
 struct Hands {
     idle: Vec<Worker>,
     /// Under the token of what each runs the handler for.
-    busy: NumberMap<Worker>,
+    busy: HashMap<u64, Worker>,
     gone: bool,
 }
 

@@ -105,3 +105,45 @@ fn a_smaller_limit_than_what_is_there_is_one_for_what_comes() {
     wait_for_room(&broker);
     assert!(bytes(dir.path()) <= BYTES_MAX);
 }
+
+/// Their acks are more than half of what they take themselves, and a snapshot of them nearly as much: what was kept was too
+/// little for either, and neither an ack nor a purge nor a snapshot could ever be written again.
+#[test]
+fn small_messages_that_came_to_the_limit_can_be_drained_and_purged() {
+    let small = Message::new("jobs", "1");
+    let options = options().max_bytes(8 * BYTES_MAX).capacity(1_000_000);
+    for (purged, crashes) in [(false, 0), (false, 2), (true, 0), (true, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut broker = Broker::open(dir.path(), options.clone()).unwrap();
+        let batch = vec![small.clone(); 100];
+        while broker.enqueue_batch(&batch).is_ok() {
+            assert!(bytes(dir.path()) <= 8 * BYTES_MAX);
+        }
+        let full = broker.enqueue_batch(&batch).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+        for _ in 0..crashes {
+            // Without a close: as if the process had died.
+            drop(broker);
+            broker = Broker::open(dir.path(), options.clone()).unwrap();
+        }
+        let began = Instant::now();
+        let left = || {
+            let figures = broker.metrics().unwrap().broker;
+            figures.ready + figures.in_flight
+        };
+        while left() > 0 {
+            assert!(began.elapsed() < LONG, "{} are left", left());
+            let done = match purged {
+                true => broker.purge("jobs").map(drop),
+                false => broker
+                    .receive_batch("jobs", 100, Duration::ZERO, None)
+                    .and_then(|found| found.into_iter().try_for_each(|delivery| delivery.ack())),
+            };
+            if let Err(full) = done {
+                assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        wait_for_room(&broker);
+    }
+}

@@ -3,27 +3,27 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use libmq::storage::{Marks, Storage, StorageFile};
-use libmq::{Broker, Durability, ErrorKind, HandlerOptions, Message};
+use libmq::{Broker, Delivery, Durability, ErrorKind, HandlerOptions, Message};
 use libmq_suite::{Op, SimDisk, Times};
 
 use crate::model::MAX_CRASHES;
 use crate::run::options;
 use crate::waiting::{comes, wait_until};
 
-/// A disk that has room for so many segments, and for whatever else there is.
+/// A disk that has room for so many bytes. Only files that take theirs when they are made are refused.
 #[derive(Debug)]
 struct Crowded {
     disk: SimDisk,
-    segments_max: AtomicUsize,
+    bytes_max: AtomicU64,
 }
 
 impl Crowded {
-    fn new(disk: &SimDisk, segments_max: usize) -> Arc<Self> {
-        Arc::new(Self { disk: disk.clone(), segments_max: AtomicUsize::new(segments_max) })
+    fn new(disk: &SimDisk, bytes_max: u64) -> Arc<Self> {
+        Arc::new(Self { disk: disk.clone(), bytes_max: AtomicU64::new(bytes_max) })
     }
 }
 
@@ -48,9 +48,12 @@ impl Storage for Crowded {
         self.disk.list()
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        Some(self.bytes_max.load(Ordering::SeqCst).saturating_sub(self.bytes().ok()?))
+    }
+
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-        let segments = self.list()?.iter().filter(|name| name.ends_with(".segment")).count();
-        if bytes > 0 && segments >= self.segments_max.load(Ordering::SeqCst) {
+        if self.free_bytes().is_some_and(|free| bytes > free) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         self.disk.create(name, bytes)
@@ -104,7 +107,7 @@ fn a_message_that_cannot_become_a_dead_letter_on_a_full_disk_becomes_one_later()
 #[test]
 fn segments_in_which_nothing_lives_go_first() {
     let disk = SimDisk::default();
-    let storage = Crowded::new(&disk, usize::MAX);
+    let storage = Crowded::new(&disk, u64::MAX);
     let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options()).unwrap();
     let garbage = |bytes: usize| {
         broker.enqueue(Message::new("mail", vec![1; bytes])).unwrap();
@@ -118,16 +121,52 @@ fn segments_in_which_nothing_lives_go_first() {
     garbage(50_000);
     let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
     assert!(has("00000004.segment") && has("00000005.segment"));
-    storage.segments_max.store(0, Ordering::SeqCst);
+    storage.bytes_max.store(0, Ordering::SeqCst);
     assert_eq!(broker.snapshot().unwrap_err().kind(), ErrorKind::StorageFull);
     assert!(has("00000003.segment"), "what lives there has no other place yet");
     assert!(!has("00000004.segment"), "nothing lives there");
-    storage.segments_max.store(usize::MAX, Ordering::SeqCst);
+    storage.bytes_max.store(u64::MAX, Ordering::SeqCst);
     broker.snapshot().unwrap();
     assert!(!has("00000003.segment"));
     drop(broker);
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
     assert_eq!(broker.recovery().messages, 3);
+}
+
+/// Their acks are more than half of what they take themselves, and a snapshot of them nearly as much: on a disk that they had
+/// filled nothing could be acked any more, nor a snapshot taken, nor the directory opened again.
+#[test]
+fn a_disk_that_small_messages_have_filled_can_be_drained() {
+    const BYTES_MAX: u64 = 3 << 20;
+    for crashes in 0..3 {
+        let disk = SimDisk::default();
+        let storage = Crowded::new(&disk, BYTES_MAX);
+        let open = || {
+            let storage = Arc::clone(&storage) as Arc<dyn Storage>;
+            Broker::open_on(storage, options().capacity(1_000_000)).unwrap()
+        };
+        let mut broker = open();
+        let batch = vec![Message::new("jobs", "1"); 100];
+        let full = (0..1000).find_map(|_| broker.enqueue_batch(&batch).err()).unwrap();
+        assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+        for _ in 0..crashes {
+            drop(broker);
+            broker = open();
+        }
+        wait_until(|| {
+            let found = broker.receive_batch("jobs", 100, Duration::ZERO, None);
+            let acked = found.and_then(|found| found.into_iter().try_for_each(Delivery::ack));
+            assert!(storage.bytes().unwrap() <= BYTES_MAX);
+            if let Err(full) = acked {
+                assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+                broker.snapshot().unwrap();
+            }
+            let left = broker.metrics().unwrap().broker;
+            left.ready + left.in_flight == 0
+        });
+        broker.snapshot().unwrap();
+        wait_until(|| broker.enqueue_batch(&batch).is_ok());
+    }
 }
 
 /// Where a message fitted neither into what was left of a segment nor into the spare, and the disk had no room for a
@@ -266,7 +305,7 @@ fn a_full_disk_keeps_room_for_settles() {
 #[test]
 fn a_full_disk_has_room_again_when_what_filled_it_is_done() {
     let disk = SimDisk::default();
-    let storage = Crowded::new(&disk, 4);
+    let storage = Crowded::new(&disk, 640 << 10);
     let options = options().sync_interval(Duration::from_millis(5));
     let broker = Broker::open_on(storage, options).unwrap();
     let message = || Message::new("jobs", vec![1; 5000]).durability(Durability::Os);
@@ -285,7 +324,7 @@ fn a_snapshot_counts_though_not_all_could_be_cleaned() {
     // In four segments lives a message of 7000 bytes each, and the disk has no room for another segment.
     let fill = |threshold: u64, records: usize| {
         let disk = SimDisk::default();
-        let storage = Crowded::new(&disk, usize::MAX);
+        let storage = Crowded::new(&disk, u64::MAX);
         let options = options().sync_interval(Duration::from_millis(5));
         let options = options.snapshot_threshold(threshold);
         let broker = Broker::open_on(Arc::clone(&storage) as Arc<dyn Storage>, options).unwrap();
@@ -295,7 +334,7 @@ fn a_snapshot_counts_though_not_all_could_be_cleaned() {
             broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
         }
         wait_until(|| broker.metrics().unwrap().segments == 4);
-        storage.segments_max.store(0, Ordering::SeqCst);
+        storage.bytes_max.store(0, Ordering::SeqCst);
         let done = (0..records).take_while(|_| broker.advance(Duration::ZERO).is_ok()).count();
         (disk, broker, done)
     };

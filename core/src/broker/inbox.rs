@@ -6,7 +6,6 @@
 //!
 //! Cancellations ring too. That an attempt was cancelled is seen at its delivery.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::delivery::Delivery;
@@ -51,9 +50,16 @@ pub(super) struct Crew {
 #[derive(Debug, Default)]
 struct Hands {
     idle: Vec<Worker>,
-    /// Under the token of what each runs the handler for.
-    busy: HashMap<u64, Worker>,
+    busy: Busy,
     gone: bool,
+}
+
+/// Workers, each under the token of what it runs the handler for. Mostly few, so that looking through all tokens, which lie
+/// side by side, costs less than a hash.
+#[derive(Debug, Default)]
+struct Busy {
+    tokens: Vec<u64>,
+    workers: Vec<Worker>,
 }
 
 impl Inbox {
@@ -90,7 +96,7 @@ impl Inbox {
         result: std::result::Result<(), HandlerError>,
     ) -> Result<()> {
         let end = delivery.conclude(result);
-        let worker = lock(&self.crew.hands).busy.remove(&delivery.token());
+        let worker = lock(&self.crew.hands).busy.remove(delivery.token());
         if let Some(mut worker) = worker {
             worker.came_back(end.as_ref().ok().copied().flatten());
             self.crew.add(worker);
@@ -132,7 +138,7 @@ impl Inbox {
                 // Without a broker the message is found again by the next open.
                 Now::Flight(flight) => {
                     let Some(shared) = self.shared.upgrade() else { continue };
-                    lock(&self.crew.hands).busy.insert(flight.taken.token, worker);
+                    lock(&self.crew.hands).busy.add(flight.taken.token, worker);
                     return Next::Delivery(Delivery::new(shared, flight));
                 }
                 Now::Nothing => {
@@ -153,18 +159,28 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         let mut hands = lock(&self.crew.hands);
         hands.gone = true;
-        let workers: Vec<Worker> = std::mem::take(&mut hands.idle)
-            .into_iter()
-            .chain(hands.busy.drain().map(|(_, worker)| worker))
-            .collect();
+        let (idle, busy) = (std::mem::take(&mut hands.idle), std::mem::take(&mut hands.busy));
         drop(hands);
         if forks() != self.forks {
             // The parent's, and so are the locks, which another of its threads may have held.
-            return std::mem::forget(workers);
+            return std::mem::forget((idle, busy));
         }
         if let Some(shared) = self.shared.upgrade() {
             super::stations::withdraw(&shared, &self.station);
         }
+    }
+}
+
+impl Busy {
+    fn add(&mut self, token: u64, worker: Worker) {
+        self.tokens.push(token);
+        self.workers.push(worker);
+    }
+
+    fn remove(&mut self, token: u64) -> Option<Worker> {
+        let place = self.tokens.iter().position(|found| *found == token)?;
+        self.tokens.swap_remove(place);
+        Some(self.workers.swap_remove(place))
     }
 }
 

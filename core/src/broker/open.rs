@@ -12,7 +12,7 @@ use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
 use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, event};
-use crate::journal::{Journal, JournalOptions, Recovered, Segment, recover, refuse_foreign};
+use crate::journal::{Journal, JournalOptions, Need, Recovered, Segment, recover, refuse_foreign};
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
 
@@ -48,6 +48,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         segment_bytes: options.segment_size(),
         cache_bytes: options.cache_bytes,
         bytes_max: options.max_bytes,
+        snapshot_size: recovered.snapshot_size,
     };
     let first = begin_segment(&storage, &options, &recovered)?;
     // As if what was replayed had been written by this opening.
@@ -72,7 +73,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         time_moves: options.clock == ClockMode::System,
     };
     let snapshots =
-        Arc::new(Snapshots::new(keeper_options, recovered.snapshot_bytes, since_snapshot));
+        Arc::new(Snapshots::new(keeper_options, recovered.snapshot_size.bytes, since_snapshot));
     let keepers = begin(&engine, held)
         .and_then(|()| {
             start(&engine, &snapshots, keeper_options)
@@ -125,7 +126,7 @@ fn begin(engine: &Arc<Engine>, held: Vec<u64>) -> Result<()> {
         _ => error,
     })?;
     // Without room for a spare the broker can still settle; enqueues will say that there is none.
-    match buffer.journal.make_spare(0) {
+    match buffer.journal.make_spare(Need::Grow, 0) {
         Err(error) if error.kind() != ErrorKind::StorageFull => return Err(error),
         _ => {}
     }

@@ -14,7 +14,9 @@ use super::flags::Flag;
 use super::slot::{Data, NONE, State as SlotState};
 use crate::clock::Moment;
 use crate::error::Result;
-use crate::journal::{Bytes, Need, Record, Segment, SnapshotHeader, SnapshotWriter};
+use crate::journal::{
+    Bytes, Need, Record, Segment, Show, SnapshotHeader, SnapshotWriter, record_space,
+};
 use crate::sync::Arc;
 
 /// A segment is written again when less than this share of a segment's size lives in it.
@@ -64,7 +66,7 @@ impl Buffer {
     pub(crate) fn has_much_to_free(&self) -> bool {
         let old = self.journal.space().before(u64::MAX);
         let bytes: u64 = old.iter().map(|segment| segment.header.capacity).sum();
-        let live = self.state.room.taken() as u64 + self.state.dead_count() as u64;
+        let live = self.state.live();
         match old.len() {
             0 => false,
             1 => live == 0,
@@ -167,7 +169,7 @@ impl Buffer {
         let step = owners.len().div_ceil(SAMPLES).max(1);
         let (mut bytes, mut count) = (0, 0);
         for (version, _) in owners.iter().step_by(step) {
-            bytes += self.journal.read(*version)?.1.len() as u64;
+            bytes += record_space(self.journal.read(*version)?.1.len()) as u64;
             count += 1;
         }
         let mean = bytes / count.max(1);

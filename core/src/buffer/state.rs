@@ -560,6 +560,10 @@ pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Mom
 }
 
 impl Show for State {
+    fn live(&self) -> u64 {
+        self.room.taken() as u64 + self.dead_count() as u64
+    }
+
     type Effect = Effect;
 
     fn show(&self, effects: &mut Vec<Effect>) {

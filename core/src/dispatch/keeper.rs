@@ -16,7 +16,7 @@ use super::engine::{Engine, TRY_AGAIN};
 use crate::buffer::Alarm;
 use crate::error::Result;
 use crate::events::event;
-use crate::journal::Image;
+use crate::journal::{Image, Need};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
@@ -177,7 +177,7 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
         }
         if journal.lacks_spare() {
             // No room: it is tried again when room is asked for, or was made.
-            let _ = journal.make_spare(0);
+            let _ = journal.make_spare(Need::Grow, 0);
             if journal.lacks_room() {
                 snapshots.alarm.ring_if_heard();
             }

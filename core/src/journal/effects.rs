@@ -32,6 +32,9 @@ pub(crate) trait Show: Send + Sync {
     /// Something was written that no sync covers.
     fn unsynced(&self);
 
+    /// What lives, and would be in a snapshot of now.
+    fn live(&self) -> u64;
+
     /// Nothing will be shown any more. Told once.
     fn poisoned(&self, cause: &Error);
 }

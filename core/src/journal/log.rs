@@ -13,7 +13,7 @@
 //!
 //! It does not know what records mean; it gives up segments and takes snapshots only when told to.
 
-use super::allowance::Allowance;
+use super::allowance::{self, Allowance, Need, Wanted};
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
@@ -22,7 +22,7 @@ use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
 use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
-use super::snapshot::SnapshotWriter;
+use super::snapshot::{Size, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,15 +43,6 @@ const FOOTER_BYTES: u64 = record::CLOSING_BYTES as u64;
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer. A model checks every
 /// value that each look may see, and one look shows all of them.
 const WRITE_SPINS: u32 = if cfg!(loom) { 1 } else { 200 };
-
-/// What an append may do when the disk has no room for another spare segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// It adds to what is kept: refused, so that there is room for what frees.
-    Grow,
-    /// It settles what is there: goes on in the room that is left.
-    Settle,
-}
 
 /// Where an append ended up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +69,8 @@ pub(crate) struct JournalOptions {
     pub(crate) cache_bytes: u64,
     /// What the directory may take.
     pub(crate) bytes_max: Option<u64>,
+    /// What the newest snapshot takes.
+    pub(crate) snapshot_size: Size,
 }
 
 /// An open journal.
@@ -126,7 +119,11 @@ impl<S: Show> Journal<S> {
             showing_os: Mutex::new(showing_os),
             showing_sync: Mutex::new(showing_sync),
             space: Space::new(Arc::clone(&storage), options, segments, first),
-            allowance: Allowance::new(Arc::clone(&storage), options.bytes_max),
+            allowance: Allowance::new(
+                Arc::clone(&storage),
+                options.bytes_max,
+                options.snapshot_size,
+            ),
             storage,
             options,
             show,
@@ -206,13 +203,12 @@ impl<S: Show> Journal<S> {
             let mut tail = lock(&self.tail);
             tail.check()?;
             if need == Need::Grow
-                && tail.spare.is_none()
-                && (tail.spare_refused || tail.is_nearly_full(bytes))
+                && (!tail.may_grow() || tail.spare.is_none() && tail.is_nearly_full(bytes))
             {
                 // A spare that the records do not fit into would be used up by them for nothing.
                 let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
                 drop(tail);
-                self.make_spare(if fits { 0 } else { bytes })?;
+                self.make_spare(need, if fits { 0 } else { bytes })?;
                 continue;
             }
             if tail.position + bytes + FOOTER_BYTES <= tail.segment.end() {
@@ -223,6 +219,9 @@ impl<S: Show> Journal<S> {
                     None => tail.copy(records, durable, &self.space),
                 }
                 tail.records += records.len() as u64;
+                if need == Need::Grow {
+                    tail.growth = tail.growth.saturating_sub(records.len() as u64);
+                }
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
@@ -236,7 +235,7 @@ impl<S: Show> Journal<S> {
                 }
                 None => {
                     drop(tail);
-                    self.make_spare(bytes)?;
+                    self.make_spare(need, bytes)?;
                 }
             }
         }
@@ -339,43 +338,64 @@ impl<S: Show> Journal<S> {
         })
     }
 
-    /// Makes the spare segment, if there is none, with room for a group of this many bytes.
+    /// Makes the spare segment, if there is none, with room for a group of this many bytes, and sees to it that what grows
+    /// may do so; a spare that was made for what settles is for that as well then.
     ///
     /// # Errors
     /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
-    pub(crate) fn make_spare(&self, group_bytes: u64) -> Result<()> {
+    pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
         // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
         let _turn = lock(&self.making);
-        let last = {
+        let (last, is_there) = {
             let tail = lock(&self.tail);
             tail.check()?;
-            if tail.spare.is_some() {
+            let is_there = tail.spare.is_some();
+            if is_there && (need == Need::Settle || tail.may_grow()) {
                 return Ok(());
             }
-            tail.segment.header
+            (tail.segment.header, is_there)
         };
         let wanted = (HEADER_BYTES + group_bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES);
-        let header = SegmentHeader {
-            salt: crate::random::u32(),
-            number: last.number + 1,
-            start: last.start + last.capacity,
-            capacity: self.options.segment_bytes.max(wanted),
-            previous: last.number,
-            previous_end: None,
-            ..last
+        let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
+        let make = |capacity: u64| {
+            let header = SegmentHeader {
+                salt: crate::random::u32(),
+                number: last.number + 1,
+                start: last.start + last.capacity,
+                capacity,
+                previous: last.number,
+                previous_end: None,
+                ..last
+            };
+            let bytes = if is_there { 0 } else { capacity };
+            self.allowance.segment(Wanted { need, bytes, ordinary, live }, || match is_there {
+                true => Ok(None),
+                false => Segment::create(&*self.storage, header).map(Some),
+            })
         };
-        let made = self.allowance.segment(header.capacity, self.options.segment_bytes, || {
-            Segment::create(&*self.storage, header)
-        });
+        let small = allowance::settles(live).max(wanted);
+        let made = match make(ordinary.max(wanted)) {
+            Err(full)
+                if need == Need::Settle
+                    && full.kind() == ErrorKind::StorageFull
+                    && small < ordinary =>
+            {
+                make(small).map_err(|_| full)
+            }
+            made => made,
+        };
         let mut tail = lock(&self.tail);
         match made {
             Ok(segment) => {
-                tail.spare = Some(segment);
-                tail.spare_refused = false;
+                tail.spare = segment.or_else(|| tail.spare.take());
+                if need == Need::Grow {
+                    tail.growth_refused = false;
+                    tail.growth = allowance::growth(live, ordinary);
+                }
                 Ok(())
             }
             Err(error) => {
-                tail.spare_refused = error.kind() == ErrorKind::StorageFull;
+                tail.growth_refused = error.kind() == ErrorKind::StorageFull;
                 Err(error)
             }
         }
@@ -388,20 +408,23 @@ impl<S: Show> Journal<S> {
         let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
         let at_hand = match &tail.spare {
             Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
-            None => fits && !tail.spare_refused && !tail.is_nearly_full(bytes),
+            None => fits && !tail.is_nearly_full(bytes),
         };
-        at_hand && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
+        at_hand
+            && tail.may_grow()
+            && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
     }
 
+    /// Whether there is no spare for what grows.
     pub(crate) fn lacks_spare(&self) -> bool {
         let tail = lock(&self.tail);
-        tail.spare.is_none() && !tail.closed && tail.poison.is_none()
+        (tail.spare.is_none() || !tail.may_grow()) && !tail.closed && tail.poison.is_none()
     }
 
-    /// Whether the disk had no room for the next spare when it was last asked.
+    /// Whether there was no room to grow when that was last asked.
     pub(crate) fn lacks_room(&self) -> bool {
         let tail = lock(&self.tail);
-        tail.spare.is_none() && tail.spare_refused && !tail.closed && tail.poison.is_none()
+        tail.growth_refused && !tail.closed && tail.poison.is_none()
     }
 
     /// Refuses everything from now on.
@@ -567,6 +590,10 @@ mod tests {
 
         fn unsynced(&self) {}
 
+        fn live(&self) -> u64 {
+            0
+        }
+
         fn poisoned(&self, _cause: &Error) {}
     }
 
@@ -682,6 +709,10 @@ mod tests {
 
         fn unsynced(&self) {}
 
+        fn live(&self) -> u64 {
+            0
+        }
+
         fn poisoned(&self, _cause: &Error) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -700,7 +731,12 @@ mod tests {
             previous_end: None,
         };
         let segment = Segment::create(&*storage, header).unwrap();
-        let options = JournalOptions { segment_bytes: 1 << 20, cache_bytes: 0, bytes_max: None };
+        let options = JournalOptions {
+            segment_bytes: 1 << 20,
+            cache_bytes: 0,
+            bytes_max: None,
+            snapshot_size: Size::default(),
+        };
         Journal::begin(storage, show, options, Vec::new(), segment)
     }
 

@@ -17,11 +17,12 @@ mod snapshot;
 mod space;
 mod tail;
 
+pub(crate) use allowance::Need;
 pub(crate) use chunk::Bytes;
 pub(crate) use effects::{Level, Pending, Show};
 pub(crate) use files::{is_segment, refuse_foreign};
 pub(crate) use image::Image;
-pub(crate) use log::{Journal, JournalOptions, Need};
+pub(crate) use log::{Journal, JournalOptions};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
 pub(crate) use segment::{Segment, SegmentHeader};

@@ -32,6 +32,10 @@ impl Show for Witness {
 
     fn unsynced(&self) {}
 
+    fn live(&self) -> u64 {
+        0
+    }
+
     fn shown(&self) {}
 
     fn poisoned(&self, _cause: &Error) {}
@@ -52,7 +56,12 @@ fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
     let segment = Segment::create(&*storage, header).unwrap();
     let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
     let show = Arc::new(witness);
-    let options = JournalOptions { segment_bytes: 16 << 10, cache_bytes: 0, bytes_max: None };
+    let options = JournalOptions {
+        segment_bytes: 16 << 10,
+        cache_bytes: 0,
+        bytes_max: None,
+        snapshot_size: super::snapshot::Size::default(),
+    };
     let journal = Journal::begin(storage, Arc::clone(&show), options, Vec::new(), segment);
     (Arc::new(journal), show)
 }

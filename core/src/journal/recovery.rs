@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use super::files::Files;
 use super::record::{self, ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
 use super::segment::{self, BrokerId, Segment, SegmentHeader};
-use super::snapshot::{self, SnapshotHeader};
+use super::snapshot::{self, Size, SnapshotHeader};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 use crate::sync::Arc;
@@ -47,7 +47,7 @@ pub(crate) struct Recovered {
     /// Where the log ends, and the segment that is in.
     pub(crate) end: Option<(Arc<Segment>, u64)>,
     pub(crate) snapshot: Option<SnapshotHeader>,
-    pub(crate) snapshot_bytes: u64,
+    pub(crate) snapshot_size: Size,
     /// Records that were replayed.
     pub(crate) records: u64,
     /// Bytes of them in the log.
@@ -104,10 +104,10 @@ pub(crate) fn recover_what_is_sound(
             Err(error) => unsound(error)?,
         }
     }
-    let (mut snapshot, mut snapshot_bytes) = (None, 0);
+    let (mut snapshot, mut snapshot_size) = (None, Size::default());
     if let Some(name) = files.snapshots.last() {
         match snapshot::read(storage, name, |entry| replay.entry(entry)) {
-            Ok((header, bytes)) => (snapshot, snapshot_bytes) = (Some(header), bytes),
+            Ok((header, size)) => (snapshot, snapshot_size) = (Some(header), size),
             Err(error) => unsound(error)?,
         }
     }
@@ -164,7 +164,7 @@ pub(crate) fn recover_what_is_sound(
         leftovers,
         end,
         snapshot,
-        snapshot_bytes,
+        snapshot_size,
         records,
         replayed_bytes,
         dropped_bytes,

@@ -57,9 +57,11 @@ pub(crate) fn newest(storage: &dyn Storage) -> io::Result<Option<(String, Arc<dy
     newest.map(|name| Ok((name.clone(), storage.open(&name)?))).transpose()
 }
 
-/// Bytes of the newest snapshot.
-pub(crate) fn newest_bytes(storage: &dyn Storage) -> io::Result<u64> {
-    newest(storage)?.map_or(Ok(0), |(_, file)| file.len())
+/// What a snapshot takes, and what it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
 }
 
 /// A snapshot being written under a temporary name.
@@ -68,7 +70,8 @@ pub(crate) struct SnapshotWriter<'a> {
     storage: &'a Arc<dyn Storage>,
     allowance: &'a Allowance,
     file: Arc<dyn StorageFile>,
-    offset: u64,
+    /// Of what is in the file, but for the entries that are not yet.
+    size: Size,
     content: Vec<u8>,
     blocks: u64,
 }
@@ -81,11 +84,13 @@ impl<'a> SnapshotWriter<'a> {
         let file = create_temporary(&**storage, TEMPORARY, 0)
             .map_err(|cause| failed(&**storage, &cause))?;
         let content = Vec::with_capacity(BLOCK_BYTES);
-        Ok(Self { storage, allowance, file, offset: HEADER_BYTES as u64, content, blocks: 0 })
+        let size = Size { bytes: HEADER_BYTES as u64, entries: 0 };
+        Ok(Self { storage, allowance, file, size, content, blocks: 0 })
     }
 
     /// Adds an entry; `write` appends it to what it is given.
     pub(crate) fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        self.size.entries += 1;
         let start = self.content.len();
         self.content.extend_from_slice(&[0; 4]);
         write(&mut self.content);
@@ -114,7 +119,8 @@ impl<'a> SnapshotWriter<'a> {
         }
         storage.rename(TEMPORARY, &file_name(header.end)).map_err(io_failed)?;
         storage.sync_dir().map_err(io_failed)?;
-        Ok(self.offset)
+        self.allowance.snapshot_was_taken(self.size);
+        Ok(self.size.bytes)
     }
 
     /// Gives the snapshot up.
@@ -131,17 +137,18 @@ impl<'a> SnapshotWriter<'a> {
         block.extend_from_slice(&block_crc(&number, &self.content).to_le_bytes());
         block.extend_from_slice(&number);
         block.extend_from_slice(&self.content);
-        self.allowance.snapshot(self.offset, block.len() as u64, || {
-            self.file.write_at(&block, self.offset).map_err(|cause| failed(&**self.storage, &cause))
+        let offset = self.size.bytes;
+        self.allowance.snapshot(self.size, block.len() as u64, || {
+            self.file.write_at(&block, offset).map_err(|cause| failed(&**self.storage, &cause))
         })?;
-        self.offset += block.len() as u64;
+        self.size.bytes += block.len() as u64;
         self.blocks += 1;
         self.content.clear();
         Ok(())
     }
 }
 
-/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense. Answers its bytes, too.
+/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense. Answers its size, too.
 ///
 /// # Errors
 /// `CORRUPT` wherever a byte is not as it was written; `UNSUPPORTED` for another version.
@@ -149,21 +156,21 @@ pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<(SnapshotHeader, u64)> {
+) -> Result<(SnapshotHeader, Size)> {
     let path = storage.path().join(name);
     let file = storage.open(name).map_err(|cause| Error::io("open", &path, &cause))?;
-    let (header, bytes) = read_file(&path, &*file, entry)?;
+    let (header, size) = read_file(&path, &*file, entry)?;
     if file_name(header.end) != name {
         return Err(Error::corrupt(path, 40, format!("it ends at position {}", header.end)));
     }
-    Ok((header, bytes))
+    Ok((header, size))
 }
 
 fn read_file(
     path: &std::path::Path,
     file: &dyn StorageFile,
     mut entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<(SnapshotHeader, u64)> {
+) -> Result<(SnapshotHeader, Size)> {
     let fill = |bytes: &mut [u8], offset: u64| match file.read_at(bytes, offset) {
         Ok(got) if got == bytes.len() => Ok(()),
         Ok(_) => Err(Error::corrupt(path, offset, "the snapshot ends early")),
@@ -172,7 +179,7 @@ fn read_file(
     let mut header = [0; HEADER_BYTES];
     fill(&mut header, 0)?;
     let header = SnapshotHeader::decode(path, &header)?;
-    let mut offset = HEADER_BYTES as u64;
+    let (mut offset, mut count) = (HEADER_BYTES as u64, 0);
     for number in 0_u64.. {
         let damaged = |what: &str| Error::corrupt(path, offset, what);
         let mut block = [0; BLOCK_HEADER_BYTES];
@@ -195,6 +202,7 @@ fn read_file(
         }
         let mut entries = Reader::new(&content);
         while !entries.is_empty() {
+            count += 1;
             entries
                 .u32()
                 .and_then(|length| entries.bytes(length as usize))
@@ -203,7 +211,7 @@ fn read_file(
         }
         offset += (BLOCK_HEADER_BYTES + content.len()) as u64;
     }
-    Ok((header, offset + BLOCK_HEADER_BYTES as u64))
+    Ok((header, Size { bytes: offset + BLOCK_HEADER_BYTES as u64, entries: count }))
 }
 
 fn block_crc(number: &[u8; 8], content: &[u8]) -> u32 {

@@ -34,8 +34,10 @@ pub(super) struct Tail<E> {
     /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
     chunks: VecDeque<Filled>,
     pub(super) spare: Option<Arc<Segment>>,
-    /// The last attempt to make a spare failed for want of room.
-    pub(super) spare_refused: bool,
+    /// There was no room to grow when that was last asked; a spare that is there is for what settles.
+    pub(super) growth_refused: bool,
+    /// Records that grow and may be appended before room for them has to be asked for again.
+    pub(super) growth: u64,
     pub(super) os: Queue<E>,
     pub(super) sync: Queue<E>,
     pub(super) records: u64,
@@ -55,7 +57,8 @@ impl<E> Tail<E> {
             unsynced: VecDeque::new(),
             chunks: VecDeque::new(),
             spare: None,
-            spare_refused: false,
+            growth_refused: false,
+            growth: 0,
             os: Queue::new(),
             sync: Queue::new(),
             records: 0,
@@ -70,6 +73,11 @@ impl<E> Tail<E> {
             None if self.closed => Err(Error::closed()),
             None => Ok(()),
         }
+    }
+
+    /// Whether what grows may be appended without asking for room first.
+    pub(super) fn may_grow(&self) -> bool {
+        !self.growth_refused && self.growth > 0
     }
 
     /// Whether so many bytes more would begin the last quarter of the segment. Without a spare that quarter is for what

@@ -88,6 +88,10 @@ impl Storage for DiskStorage {
         lengths.sum()
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        sys::free_bytes(&self.path)
+    }
+
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
         let path = self.path.join(name);
         let file = open_file(&path, OpenOptions::new().create_new(true))?;

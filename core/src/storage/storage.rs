@@ -40,6 +40,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
         lengths.sum()
     }
 
+    /// Bytes that files may grow by; none where that is not known.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Makes a new file of `bytes` bytes, all zero, its space allocated. A file that could not be made whole is
     /// removed again.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>>;

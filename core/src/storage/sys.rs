@@ -45,6 +45,17 @@ pub(crate) fn boot_time() -> Duration {
     START.elapsed()
 }
 
+/// Bytes that the file system of this path has left for its users; none where it does not say.
+pub(super) fn free_bytes(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: a statvfs is plain numbers, for which zeros are good.
+    let mut about = unsafe { std::mem::zeroed::<libc::statvfs>() };
+    // SAFETY: the path ends in a zero, and `about` is a live, writable statvfs of this frame.
+    let answer = unsafe { libc::statvfs(path.as_ptr(), &raw mut about) };
+    (answer == 0 && about.f_blocks > 0)
+        .then(|| (about.f_bavail as u64).saturating_mul(about.f_frsize as u64))
+}
+
 /// A count that moves every few milliseconds.
 #[cfg(target_os = "linux")]
 pub(crate) fn tick() -> u64 {

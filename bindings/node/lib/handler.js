@@ -14,7 +14,6 @@ const { entered } = require('./running.js');
 const { Undecodable } = require('./schema.js');
 
 const now = Promise.resolve();
-const SEPARATOR = environment.separator;
 
 // Handlers that have been given messages, and that are therefore kept, whoever else has their broker.
 const kept = new Set();
@@ -175,10 +174,10 @@ class Handler {
   #runAll(count, found) {
     const { numbers, ids, FIRST } = desk;
     if (count > 1 && typeof found === 'string') {
-      const messages = decodeTogether(found, count, SEPARATOR);
+      const messages = decodeTogether(found);
       if (messages !== undefined) {
         for (let i = 0; i < count; i++) {
-          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], messages[2 * i]);
+          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], messages[i]);
         }
         return;
       }

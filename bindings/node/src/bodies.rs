@@ -1,12 +1,9 @@
 //! Bodies: how JavaScript is given them.
 //!
 //! JSON is given as text, and parsed there. Small bodies that were taken together are given as one text, which is parsed at
-//! once: that costs far less than each for itself. It is the list `[body,N,body,N]`, in which N is a number that is
-//! different in each environment, and that nobody learns who writes bodies. So one that is no JSON cannot pass for two, nor
-//! join another: unless the list has as many values as it should, each second of them N, every body is parsed for itself.
-
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+//! once: that costs far less than each for itself. It is the list `[body,body]`, in which each body is whole in itself: its
+//! strings and its brackets end where it ends, and no comma stands outside of them. So the list is JSON if all of them are,
+//! and then they are its values; unless it is, every body is parsed for itself.
 
 use libmq::Delivery;
 use napi::bindgen_prelude::{BufferSlice, Null, ToNapiValue, Unknown};
@@ -15,29 +12,20 @@ use napi::{Env, Result};
 /// A body that is longer is given for itself.
 const TOGETHER_BYTES_MAX: usize = 2048;
 
-/// Bits of a number that JavaScript reads as it was written.
-const NUMBER_BITS: u32 = 53;
+/// Fewer digits side by side make no number that a double cannot hold, unless its exponent has
+/// [`EXPONENT_DIGITS_MAX`] or more.
+const DIGITS_MAX: usize = 200;
+const EXPONENT_DIGITS_MAX: usize = 3;
 
 /// Bodies that are given together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Together {
-    separator: String,
     text: Vec<u8>,
     /// One of them has to be given for itself.
     apart: bool,
 }
 
 impl Together {
-    pub(crate) fn new() -> Self {
-        let number = RandomState::new().build_hasher().finish() >> (u64::BITS - NUMBER_BITS);
-        Self { separator: number.to_string(), text: Vec::new(), apart: false }
-    }
-
-    /// N.
-    pub(crate) fn separator(&self) -> f64 {
-        self.separator.parse().unwrap_or_default()
-    }
-
     /// There is nothing yet.
     pub(crate) fn begin(&mut self) {
         self.text.clear();
@@ -51,11 +39,10 @@ impl Together {
             return;
         }
         let body = delivery.body();
-        self.apart = body.len() > TOGETHER_BYTES_MAX || !is_json(delivery);
+        self.apart = body.len() > TOGETHER_BYTES_MAX || !is_json(delivery) || !is_whole(body);
         if !self.apart {
-            for part in [body, b",", self.separator.as_bytes(), b","] {
-                self.text.extend_from_slice(part);
-            }
+            self.text.extend_from_slice(body);
+            self.text.push(b',');
         }
     }
 
@@ -70,6 +57,70 @@ impl Together {
         }
         std::str::from_utf8(&self.text).ok()?.into_unknown(env).ok()
     }
+}
+
+/// Whether what JSON makes of a body cannot depend on what stands beside it, and whether all its numbers are such that a
+/// double can hold them. True of hardly any body that is no JSON, and of nearly all that are.
+fn is_whole(body: &[u8]) -> bool {
+    let (mut depth, mut rest) = (0u32, body);
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        match byte {
+            b'"' => match behind_string(behind) {
+                Some(behind) => rest = behind,
+                None => return false,
+            },
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth > 0 => depth -= 1,
+            b']' | b'}' => return false,
+            b',' if depth == 0 => return false,
+            b'e' | b'E' => {
+                let digits = behind.strip_prefix(b"+").unwrap_or(behind);
+                rest = behind_digits(digits);
+                if digits.len() - rest.len() >= EXPONENT_DIGITS_MAX {
+                    return false;
+                }
+            }
+            b'0'..=b'9' => {
+                rest = behind_digits(behind);
+                if behind.len() - rest.len() >= DIGITS_MAX {
+                    return false;
+                }
+            }
+            _ => {}
+        }
+    }
+    depth == 0
+}
+
+/// What stands behind a string that has begun before; none if it does not end.
+fn behind_string(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        // Eight bytes at once, none of which ends anything.
+        while let Some((bytes, behind)) = rest.split_first_chunk()
+            && !has_quote_or_backslash(u64::from_ne_bytes(*bytes))
+        {
+            rest = behind;
+        }
+        let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        match rest.get(at)? {
+            b'"' => return rest.get(at + 1..),
+            _ => rest = rest.get(at + 2..)?,
+        }
+    }
+}
+
+/// Whether one of eight bytes is `"` or `\`: it is zero when that is taken from it bit by bit, and zero is the one byte from
+/// which one can be borrowed though its highest bit is not set.
+fn has_quote_or_backslash(bytes: u64) -> bool {
+    const EACH: u64 = u64::MAX / 255;
+    let has_zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7) != 0;
+    has_zero(bytes ^ (EACH * 0x22)) || has_zero(bytes ^ (EACH * 0x5c))
+}
+
+fn behind_digits(text: &[u8]) -> &[u8] {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    text.get(digits..).unwrap_or_default()
 }
 
 /// A body for itself: text that is to be parsed, bytes, null for text that is none, or nothing for text that is longer than

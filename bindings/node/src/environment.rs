@@ -96,7 +96,7 @@ pub fn connect(
     // Registered after the threadsafe function, so it runs before that is taken down.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
     let desk = Rc::new(RefCell::new(desk));
-    let together = RefCell::new(Together::new());
+    let together = RefCell::default();
     Ok(Environment { inner, desk, failed_ack: RefCell::default(), together })
 }
 

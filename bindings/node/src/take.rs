@@ -84,12 +84,6 @@ impl Environment {
         self.bodies_of(env, &self.desk.borrow(), count)
     }
 
-    /// The number that stands between bodies which are given together.
-    #[napi(getter, catch_unwind)]
-    pub fn separator(&self) -> f64 {
-        self.together.borrow().separator()
-    }
-
     /// What the first ack failed with that the last [`Environment::take`] could not do, as text.
     #[napi(catch_unwind)]
     pub fn failed_ack(&self) -> Option<String> {

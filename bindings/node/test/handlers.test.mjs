@@ -211,25 +211,50 @@ test('an attempt ends whatever its error has in its fields', async (t) => {
 test('bodies that are taken together are each taken for what it is', async (t) => {
   const queue = await broker(t);
   const long = JSON.stringify('x'.repeat(5000));
-  const good = ['1', '"ä"', '{"a":[1,{"b":null}]}', ' [ ] ', '-0.5e1', 'true'];
+  const good = ['1', '"ä"', '{"a":[1,{"b":null}]}', ' [ ] ', '-0.5e1', 'true', '"],[\\",{"', '"\\\\"', '1e-999'];
   // What is no JSON for itself, but would be beside others; and what must not keep others from being read.
-  const bad = ['1,[2', '3]', '', ']', '[', '1,2', '"', '1],[2', '1e999', [0xff]];
+  const bad = ['1,[2', '3]', '', ']', '[', '1,2', '"', '1],[2', '1e999', [0xff], '"a', 'b",1', '"\\', '{"a":[{}', '{}]}'];
   const mixes = [good, [...good, long], [...good, ...bad], bad.flatMap((body) => [body, '7']), [...bad, ...bad]];
-  for (const mixed of mixes) {
-    const found = [];
-    queue.handle('q', (body) => void found.push(body), { maxParallelism: 64 });
-    await queue.enqueueMany(
-      'q',
-      mixed.map((body) => ({ body: Buffer.from(body), contentType: 'application/json' })),
-    );
-    await queue.start();
-    assert.ok(await queue.waitIdle({ timeout: 20_000 }));
-    const told = mixed.filter((body) => !bad.includes(body)).map((body) => JSON.parse(body));
-    assert.deepEqual(found, told);
-    assert.equal(await queue.deadLetters.purge(), mixed.length - told.length);
-    await queue.stop();
+  for (const mixed of mixes) await takeTogether(queue, mixed);
+});
+
+test('so are any bodies', async (t) => {
+  const queue = await broker(t);
+  const pieces = ['[', ']', '{', '}', ',', '"', '\\', ':', '1', '1e', '400', '"a"', ' ', '[1,', '2]', '{"a":', 'null'];
+  let seed = 20_261_126;
+  const random = (below) => (seed = (seed * 48_271) % 2_147_483_647) % below;
+  for (let round = 0; round < 60; round++) {
+    const any = Array.from({ length: 64 }, () => Array.from({ length: random(6) }, () => pieces[random(17)]).join(''));
+    await takeTogether(queue, any);
   }
 });
+
+function refuseInfinity(_, value) {
+  if (value === Infinity) throw new Error('no double holds it');
+  return value;
+}
+
+// Has bodies taken together that are said to be JSON: each that is has to come as what it is, each other is a dead letter.
+async function takeTogether(queue, bodies) {
+  const found = [];
+  queue.handle('q', (body) => void found.push(body), { maxParallelism: 64 });
+  await queue.enqueueMany(
+    'q',
+    bodies.map((body) => ({ body: Buffer.from(body), contentType: 'application/json' })),
+  );
+  await queue.start();
+  assert.ok(await queue.waitIdle({ timeout: 20_000 }));
+  const told = bodies.flatMap((body) => {
+    try {
+      return [JSON.parse(typeof body === 'string' ? body : '', refuseInfinity)];
+    } catch {
+      return [];
+    }
+  });
+  assert.deepEqual(found, told);
+  assert.equal(await queue.deadLetters.purge(), bodies.length - told.length);
+  await queue.stop();
+}
 
 test('a body that does not decode is a dead letter, and the handler is not called', async (t) => {
   let calls = 0;

@@ -60,6 +60,11 @@ impl Buffer {
         outcome: Outcome<'_>,
     ) -> Result<Settled> {
         self.journal.relieve()?;
+        if let Outcome::Ack { children: [], .. } = outcome
+            && taken.key == NONE
+        {
+            return self.ack_alone(queue, taken, outcome);
+        }
         let state = &*self.state;
         let now = state.clock.recent();
         let (children, places) = match outcome {
@@ -184,16 +189,52 @@ impl Buffer {
         if let Entry::Done { until, .. } = entry {
             state.timer.due_at(until);
         }
+        self.landed(queue, outcome, &entry, superseded, was_suspect);
+        Ok(Settled { end: appended.end, awaits_sync })
+    }
+
+    /// Acks a message without a key and without children, which concerns nothing else: there is nothing to plan.
+    fn ack_alone(&self, queue: &Queue, taken: &Taken, ack: Outcome<'_>) -> Result<Settled> {
+        let state = &*self.state;
+        let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
+            return Err(stale(taken));
+        };
+        let (id, version, at) = (guard.id(), guard.version, state.clock.recent());
+        let entry = Entry::Gone { id, version, next: 0, at };
+        let mut body = Vec::with_capacity(64);
+        entry.encode(&mut body);
+        let body = [&body[..]];
+        let record = Record::new(entry.kind(), &body);
+        let slot = taken.slot;
+        let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
+            guard.set(SlotState::Settled);
+            pending.at(Level::Os, Effect::Gone { slot });
+        })?;
+        let was_suspect = guard.is_suspect();
+        drop(guard);
+        self.landed(queue, ack, &entry, false, was_suspect);
+        Ok(Settled { end: appended.end, awaits_sync: false })
+    }
+
+    /// A message has left whoever held it.
+    fn landed(
+        &self,
+        queue: &Queue,
+        outcome: Outcome<'_>,
+        entry: &Entry,
+        superseded: bool,
+        was_suspect: bool,
+    ) {
+        let state = &*self.state;
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
-        count(queue, outcome, &entry, superseded);
-        if let Entry::Dead { attempts, reason, .. } = &entry {
-            state.tell_of_dead_letter(queue, id, *attempts, reason);
+        count(queue, outcome, entry, superseded);
+        if let Entry::Dead { id, attempts, reason, .. } = entry {
+            state.tell_of_dead_letter(queue, *id, *attempts, reason);
         }
         if queue.is_at_rest() {
             // Somebody else may have shown the record already, and rung too early.
             state.rest.ring_if_heard();
         }
-        Ok(Settled { end: appended.end, awaits_sync })
     }
 }
 

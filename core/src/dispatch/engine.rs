@@ -109,6 +109,7 @@ impl Engine {
             Taker::Pull(_) => None,
         };
         let deadline = self.now().after(time);
+        let lease = Lease::until(deadline, station.is_some());
         let flight = Flight {
             taken,
             queue: Arc::clone(queue),
@@ -116,7 +117,7 @@ impl Engine {
             retries,
             may_extend,
             content,
-            lease: Lease::until(deadline),
+            lease,
         };
         let flight = Arc::new(flight);
         detail!(
@@ -325,6 +326,7 @@ impl Engine {
 
     /// Gives a message back, uncounted, that was taken and never handed out.
     pub(crate) fn take_back(&self, flight: &Arc<Flight>) {
+        flight.lease.leave();
         // Should that not succeed at once, its end is due, and is none that counts.
         self.cancel(flight, CancelReason::Shutdown);
         let given_back = self.lose(flight, Outcome::Release { due: self.now() });

@@ -72,7 +72,8 @@ impl Term {
 }
 
 impl Lease {
-    pub(crate) fn until(deadline: Moment) -> Self {
+    /// `running` where a handler's code is about to run.
+    pub(crate) fn until(deadline: Moment, running: bool) -> Self {
         let term = Term {
             deadline,
             reason: None,
@@ -80,7 +81,7 @@ impl Lease {
             expired: false,
             concluded: false,
             over: false,
-            running: false,
+            running,
             overrun: false,
         };
         Self { term: Mutex::new(term), cancelled: Bell::new() }
@@ -143,11 +144,6 @@ impl Lease {
         self.cancelled.ring();
     }
 
-    /// Its handler's code begins to run.
-    pub(crate) fn enter(&self) {
-        lock(&self.term).running = true;
-    }
-
     /// Its handler's code has ended; answers whether it was noted to run on after the lease was taken away.
     pub(crate) fn leave(&self) -> bool {
         let mut term = lock(&self.term);
@@ -203,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_extended_until_it_expires() {
-        let lease = Lease::until(at(10));
+        let lease = Lease::until(at(10), false);
         assert!(lease.extend(at(20)));
         assert!(lease.extend(at(15)), "never moved back");
         assert_eq!(lease.term().due(), Some(at(20)));
@@ -214,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_cancellation_comes_once_and_starts_the_grace() {
-        let lease = Lease::until(at(10));
+        let lease = Lease::until(at(10), false);
         assert!(!lease.time_out(at(9), at(14)), "not due");
         assert!(lease.time_out(at(10), at(15)));
         assert!(!lease.cancel(CancelReason::Shutdown, at(99)));
@@ -225,7 +221,7 @@ mod tests {
     /// An extension in the grace was answered as if it had been given, and the lease was lost at the end of the grace.
     #[test]
     fn what_was_cancelled_is_extended_unless_the_broker_stops() {
-        let lease = Lease::until(at(10));
+        let lease = Lease::until(at(10), false);
         assert!(lease.time_out(at(10), at(15)));
         assert!(lease.extend(at(30)));
         let term = lease.term();
@@ -235,7 +231,7 @@ mod tests {
         );
         assert!(lease.extend(at(20)) && lease.term().due() == Some(at(30)), "never moved back");
         assert!(lease.expire(at(30)) && !lease.extend(at(40)));
-        let lease = Lease::until(at(10));
+        let lease = Lease::until(at(10), false);
         assert!(lease.cancel(CancelReason::Shutdown, at(15)));
         assert!(!lease.extend(at(30)));
         assert_eq!((lease.term().deadline, lease.term().due()), (at(10), Some(at(15))));
@@ -250,7 +246,7 @@ mod tests {
         let settled = |lease: &Lease| lease.end(None);
         let ends = [(&lost as &dyn Fn(&Lease), true), (&cancelled, true), (&settled, false)];
         for (end, is_cancelled) in ends {
-            let lease = Lease::until(at(10));
+            let lease = Lease::until(at(10), false);
             let began = Instant::now();
             std::thread::scope(|scope| {
                 let sleeper = scope.spawn(|| lease.wait_cancelled(Duration::from_secs(20)));
@@ -259,19 +255,17 @@ mod tests {
             });
             assert!(began.elapsed() < Duration::from_secs(20));
         }
-        assert!(!Lease::until(at(10)).wait_cancelled(Duration::ZERO));
+        assert!(!Lease::until(at(10), false).wait_cancelled(Duration::ZERO));
     }
 
     #[test]
     fn a_handler_that_runs_on_is_noticed_from_both_sides() {
-        let lease = Lease::until(at(10));
-        lease.enter();
+        let lease = Lease::until(at(10), true);
         assert!(lease.expire(at(10)));
         lease.end(Some(CancelReason::LeaseLost));
         assert!(lease.note_overrun());
         assert!(lease.leave());
-        let lease = Lease::until(at(10));
-        lease.enter();
+        let lease = Lease::until(at(10), true);
         lease.end(None);
         assert!(!lease.leave());
         assert!(!lease.note_overrun(), "it has left already");

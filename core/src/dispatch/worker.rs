@@ -125,7 +125,6 @@ impl Worker {
             }
             Ok(Some(flight)) => {
                 self.station.worker_took(&self.engine);
-                flight.lease.enter();
                 self.flight = Some(Arc::clone(&flight));
                 Took::Flight(flight)
             }

@@ -275,6 +275,7 @@ libmq_status libmq_options_set_str(libmq_options *options, const char *name, con
  * | `close` | 3 | `path` |
  * | `dead_letter` | 2 | `queue`, `id`, `attempts`, `reason`: the engine's own, or `rejected` |
  * | `timeout`, `stuck` | 2 | `queue`, `id`, `attempt` |
+ * | `all_stuck` | 1 | `queue`, `stuck`: as many as there may be, so that nothing more is handled until one comes back |
  * | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
  * | `poisoned` | 1 | `error` |
  * | `snapshot` | 4 | `bytes`, `duration_ms` |

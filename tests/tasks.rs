@@ -443,21 +443,35 @@ fn a_handler_of_json_is_handed_what_it_asks_for() {
 /// The pool of the README, and a transaction of it.
 mod readme {
     use super::{
-        AsyncContext, Broker, Ended, HandlerError, HandlerOptions, Json, Message, Options, Order,
-        Scope, Scoped, State,
+        AsyncContext, Broker, HandlerError, HandlerOptions, Json, Message, Options, Order, Scope,
+        Scoped, State,
     };
 
     #[derive(Clone)]
     pub struct Pool;
 
+    impl Pool {
+        async fn begin(&self) -> std::io::Result<Tx> {
+            Ok(Tx)
+        }
+    }
+
     struct Tx;
 
-    impl Scope for Tx {
-        async fn begin(_: &AsyncContext) -> Result<Self, HandlerError> {
-            Ok(Self)
+    impl Tx {
+        async fn commit(self) -> std::io::Result<()> {
+            Ok(())
         }
+    }
 
-        async fn finish(self, _: bool) -> Ended {
+    #[rustfmt::skip]
+    impl Scope for Tx { // how it is opened for an attempt, and closed
+        async fn begin(context: &AsyncContext) -> Result<Self, HandlerError> {
+            let pool = context.state::<Pool>().ok_or_else(|| HandlerError::failed("no pool was given"))?;
+            Ok(pool.begin().await?)
+        }
+        async fn finish(self, succeeded: bool) -> Result<(), HandlerError> {
+            if succeeded { self.commit().await?; } // a failure fails the attempt; dropped, it is rolled back
             Ok(())
         }
     }

@@ -128,6 +128,36 @@ fn work(dir: &std::path::Path, told: &Told) {
     broker.close(LONG).unwrap();
 }
 
+/// Nothing told that a queue had come to a standstill.
+#[test]
+fn that_as_many_are_stuck_as_may_be_is_told() {
+    let told = Told::default();
+    let broker = Broker::open(":memory:", Options::new().log(told.hook())).unwrap();
+    let short = Duration::from_millis(10);
+    let options = HandlerOptions::new().timeout(short).cancel_grace(short).max_retries(0);
+    let (free, freed) = std::sync::mpsc::channel::<()>();
+    let freed = Mutex::new(freed);
+    let wait = move |_: &libmq::Context| {
+        let _ = freed.lock().unwrap().recv();
+        Ok(())
+    };
+    broker.handle("q", options.max_parallelism(2), wait).unwrap();
+    broker.start().unwrap();
+    for count in 1..=4 {
+        assert!(!told.names().contains(&"all_stuck"), "{count}");
+        broker.enqueue(Message::new("q", "")).unwrap();
+        let end = Instant::now() + LONG;
+        while broker.metrics().unwrap().broker.stuck < count {
+            assert!(Instant::now() < end);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let event = told.wait_for("all_stuck");
+    assert_eq!((event.level, number(&event, "stuck")), (EventLevel::Error, 4));
+    drop(free);
+    broker.close(LONG).unwrap();
+}
+
 #[test]
 fn what_happens_is_told_and_nothing_of_what_is_in_messages() {
     let (told, lines) = (Told::default(), Lines::default());

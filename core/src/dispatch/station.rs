@@ -192,12 +192,16 @@ impl Station {
         }
         crew.stuck += 1;
         self.queue.figures.stuck.up();
+        let (stuck, all) = (crew.stuck, crew.stuck == crew.limit());
         self.hire_if_allowed(crew, engine);
         self.changed.ring();
         engine.buffer.state.rest.ring_if_heard();
         let (queue, attempt) = (&*self.queue.name, u64::from(flight.taken.attempt));
         let (events, id) = (&engine.buffer.state.events, flight.taken.id);
         event!(events, Warn, "stuck", queue = queue, id = id, attempt = attempt);
+        if all {
+            event!(events, Error, "all_stuck", queue = queue, stuck = u64::from(stuck));
+        }
     }
 
     /// A worker has taken a message: if nobody looks for the next one, somebody has to.

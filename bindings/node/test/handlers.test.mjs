@@ -213,7 +213,23 @@ test('bodies that are taken together are each taken for what it is', async (t) =
   const long = JSON.stringify('x'.repeat(5000));
   const good = ['1', '"ä"', '{"a":[1,{"b":null}]}', ' [ ] ', '-0.5e1', 'true', '"],[\\",{"', '"\\\\"', '1e-999'];
   // What is no JSON for itself, but would be beside others; and what must not keep others from being read.
-  const bad = ['1,[2', '3]', '', ']', '[', '1,2', '"', '1],[2', '1e999', [0xff], '"a', 'b",1', '"\\', '{"a":[{}', '{}]}'];
+  const bad = [
+    '1,[2',
+    '3]',
+    '',
+    ']',
+    '[',
+    '1,2',
+    '"',
+    '1],[2',
+    '1e999',
+    [0xff],
+    '"a',
+    'b",1',
+    '"\\',
+    '{"a":[{}',
+    '{}]}',
+  ];
   const mixes = [good, [...good, long], [...good, ...bad], bad.flatMap((body) => [body, '7']), [...bad, ...bad]];
   for (const mixed of mixes) await takeTogether(queue, mixed);
 });

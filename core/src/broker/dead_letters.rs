@@ -38,7 +38,7 @@ impl DeadLetters<'_> {
         loop {
             // Again where some went meanwhile: fewer than the limit are all there are.
             let wanted = limit.saturating_sub(letters.len());
-            let entries = self.shared.engine.buffer.state.dead_letters(queue, wanted, after);
+            let entries = self.shared.engine.buffer.state.letters.list(queue, wanted, after);
             let Some(last) = entries.last() else { return Ok(letters) };
             after = last.id;
             for entry in entries {
@@ -53,7 +53,7 @@ impl DeadLetters<'_> {
     /// As [`DeadLetters::list`].
     pub fn get(&self, id: u64) -> Result<Option<DeadLetter>> {
         self.shared.check_open()?;
-        let entry = self.shared.engine.buffer.state.dead_letter(id);
+        let entry = self.shared.engine.buffer.state.letters.get(id);
         entry.map_or(Ok(None), |entry| self.load(entry))
     }
 
@@ -102,7 +102,7 @@ impl DeadLetters<'_> {
     pub fn replay_all(&self, queue: Option<&str>) -> Result<u64> {
         self.check(queue)?;
         let mut replayed = 0;
-        for letter in self.shared.engine.buffer.state.dead_letters(queue, usize::MAX, 0) {
+        for letter in self.shared.engine.buffer.state.letters.list(queue, usize::MAX, 0) {
             match self.replay(letter.id) {
                 Ok(Receipt { status: ReceiptStatus::Duplicate, .. }) => {}
                 Ok(_) => replayed += 1,
@@ -129,7 +129,7 @@ impl DeadLetters<'_> {
     /// `CLOSED`, `FORKED`.
     pub fn count(&self) -> Result<u64> {
         self.shared.check_open()?;
-        Ok(self.shared.engine.buffer.state.dead_count() as u64)
+        Ok(self.shared.engine.buffer.state.letters.count() as u64)
     }
 
     fn check(&self, queue: Option<&str>) -> Result<()> {
@@ -146,7 +146,7 @@ impl DeadLetters<'_> {
                 Err(error) => error,
             };
             // Between the look and the read it may have been written again, or have gone, and its old segment with it.
-            match buffer.state.dead_letter(entry.id) {
+            match buffer.state.letters.get(entry.id) {
                 Some(moved) if moved.version != entry.version => entry = moved,
                 Some(_) => return Err(error),
                 None => return Ok(None),
@@ -257,7 +257,7 @@ mod tests {
             broker.receive("filling", None, None).unwrap().unwrap().ack().unwrap();
         }
         let letters = broker.dead_letters();
-        let entry = letters.shared.engine.buffer.state.dead_letter(id).unwrap();
+        let entry = letters.shared.engine.buffer.state.letters.get(id).unwrap();
         assert_eq!(letters.purge(None).unwrap(), 1);
         broker.snapshot().unwrap();
         assert!(letters.shared.engine.buffer.journal.read(entry.version).is_err());

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::options::Options;
+use crate::buffer::reason;
 use crate::dispatch::{HandlerSettings, Retries};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::sync::Arc;
-
-/// The reason of dead letters whose body does not decode.
-const DECODE: &str = "decode";
 
 /// How a handler is run. What is not set is the broker's default.
 #[derive(Clone, Debug, Default)]
@@ -151,7 +149,7 @@ impl HandlerError {
     /// To the dead letters, because the body is not what it says it is: for the bindings, which decode it.
     #[doc(hidden)]
     pub fn undecodable(error: impl fmt::Display) -> Self {
-        Self(Failure::Rejected { reason: DECODE.into(), error: error.to_string() })
+        Self(Failure::Rejected { reason: reason::DECODE.into(), error: error.to_string() })
     }
 
     /// Tried again after this time, up to ten years, or after the backoff; counted as an attempt.

@@ -10,6 +10,7 @@ use super::entry::{Entry, kind};
 use super::flags::Flag;
 use super::plan::{Fate, Few, NewMessage, Plan, records};
 use super::queue::Queue;
+use super::reason;
 use super::settle::{Outcome, stale};
 use super::slot::{NONE, State as SlotState};
 use super::state::State;
@@ -335,9 +336,9 @@ impl Buffer {
 /// Why a message must not be tried again, if so: the reason, and the error's text.
 fn spent(attempts: u32, crashes: u8, limits: Limits) -> Option<(&'static str, &'static str)> {
     if u32::from(crashes) >= limits.max_crashes {
-        Some(("crashed", "the process died in its handler"))
+        Some((reason::CRASHED, "the process died in its handler"))
     } else if attempts > limits.max_retries {
-        Some(("max_retries", "its attempts were used up"))
+        Some((reason::MAX_RETRIES, "its attempts were used up"))
     } else {
         None
     }

@@ -21,13 +21,13 @@ impl Buffer {
     pub(crate) fn replay(&self, id: u64, message: &NewMessage<'_>) -> Result<Enqueued> {
         self.journal.relieve()?;
         let state = &*self.state;
-        let mut leaving = state.dead_turn();
-        if leaving.contains(&id) || state.dead_letter(id).is_none() {
+        let mut leaving = state.letters.turn();
+        if leaving.contains(&id) || state.letters.get(id).is_none() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")));
         }
         let shards = message.key.map(|key| state.keys.shard_of(message.queue.number, key));
         // A parked dead letter has its place already, and gives it back when it is shown to be gone.
-        let places = usize::from(state.is_one_parked(&leaving));
+        let places = usize::from(state.letters.is_one_parked(&leaving));
         state.room.force(places);
         let mut plan = Plan::new(state, state.keys.lock(shards.into_iter().collect()), places);
         plan.add(message)?;
@@ -64,8 +64,8 @@ impl Buffer {
         let mut purged = 0;
         loop {
             self.journal.relieve()?;
-            let mut leaving = self.state.dead_turn();
-            let letters = self.state.dead_letters(queue, usize::MAX, 0);
+            let mut leaving = self.state.letters.turn();
+            let letters = self.state.letters.list(queue, usize::MAX, 0);
             let ids = letters.iter().map(|letter| letter.id).filter(|id| !leaving.contains(id));
             let ids: Vec<u64> = ids.take(PURGE_GROUP).collect();
             if ids.is_empty() {

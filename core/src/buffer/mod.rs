@@ -12,10 +12,12 @@ mod holds;
 mod ids;
 mod keys;
 mod lane;
+mod letters;
 #[cfg(all(test, loom))]
 mod models;
 mod plan;
 mod queue;
+pub(crate) mod reason;
 mod remove;
 mod replay;
 mod room;

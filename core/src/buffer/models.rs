@@ -38,7 +38,7 @@ fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let (state, _) = replayed.into_state(clock, marks, bounds, Events::default()).unwrap();
     let header = SegmentHeader { capacity: SEGMENT_BYTES, ..recovered.next };
     let first = Segment::create(&**storage, header).unwrap();
-    let options = JournalOptions { segment_bytes: SEGMENT_BYTES, cache_bytes: 0, bytes_max: None };
+    let options = JournalOptions { segment_bytes: SEGMENT_BYTES, ..JournalOptions::default() };
     let segments = recovered.segments;
     let state = Arc::new(state);
     let journal = Journal::begin(Arc::clone(storage), Arc::clone(&state), options, segments, first);
@@ -103,7 +103,7 @@ fn state_of(buffer: &Buffer) -> (BTreeMap<u64, (u64, u32)>, Vec<u64>) {
         let gone = matches!(guard.state(), SlotState::Free | SlotState::Settled);
         (!gone).then(|| (guard.id(), (guard.version, guard.attempts)))
     });
-    (live.collect(), state.dead_letters(None, 100, 0).iter().map(|letter| letter.id).collect())
+    (live.collect(), state.letters.list(None, 100, 0).iter().map(|letter| letter.id).collect())
 }
 
 /// What is found by who opens the directory now, as after the death of the process.

@@ -6,6 +6,7 @@ use super::flags::Flag;
 use super::keys::shard_of_number;
 use super::plan::Plan;
 use super::queue::Queue;
+use super::reason;
 use super::slot::{NONE, State as SlotState};
 use super::state::Effect;
 use crate::clock::Moment;
@@ -148,7 +149,7 @@ impl Buffer {
             plan.leave(key, slot);
         }
         let entry = if expired && guard.was_attempted() {
-            let (reason, error) = (String::from("expired"), String::new());
+            let (reason, error) = (String::from(reason::EXPIRED), String::new());
             Entry::Dead { id, version, next: 0, attempts, at: now, reason, error }
         } else {
             Entry::Gone { id, version, next: 0, at: now }

@@ -10,6 +10,7 @@ use super::flags::Flag;
 use super::keys::Guarding;
 use super::plan::{NewMessage, Plan, records};
 use super::queue::Queue;
+use super::reason;
 use super::slot::{NONE, State as SlotState};
 use super::state::Effect;
 use crate::clock::Moment;
@@ -116,7 +117,9 @@ impl Buffer {
                 error: error.into(),
             };
             match outcome {
-                Outcome::Fail { error, .. } if !superseded => dead(counted, "max_retries", error),
+                Outcome::Fail { error, .. } if !superseded => {
+                    dead(counted, reason::MAX_RETRIES, error)
+                }
                 Outcome::Reject { reason, error } => dead(counted, reason, error),
                 Outcome::Spent { reason, error } => dead(attempts, reason, error),
                 Outcome::Ack { window, .. }

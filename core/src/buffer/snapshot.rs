@@ -111,7 +111,7 @@ impl Buffer {
             let guarded = Guarded { id: guarding.id, until: guarding.until, queue, key };
             writer.entry(|out| guarded.encode(out))
         })?;
-        for letter in state.dead_letters(None, usize::MAX, 0) {
+        for letter in state.letters.list(None, usize::MAX, 0) {
             if letter.version < begin {
                 live.push((letter.version, Owner::DeadLetter(letter.id)));
             }
@@ -218,8 +218,8 @@ impl Buffer {
     }
 
     fn move_dead_letter(&self, id: u64, version: u64, content: &Bytes) -> Result<bool> {
-        let leaving = self.state.dead_turn();
-        let Some(letter) = self.state.dead_letter(id).filter(|letter| letter.version == version)
+        let leaving = self.state.letters.turn();
+        let Some(letter) = self.state.letters.get(id).filter(|letter| letter.version == version)
         else {
             return Ok(true);
         };
@@ -251,7 +251,7 @@ impl Buffer {
         let mut moved = DeadLetterEntry::clone(&letter);
         self.journal.append(Need::Settle, &[message, dead], |position, _| {
             moved.version = position;
-            self.state.replace_dead_letter(moved);
+            self.state.letters.replace(moved);
         })?;
         Ok(true)
     }

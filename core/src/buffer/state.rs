@@ -4,8 +4,6 @@
 //! [`super::slot`]), or the record of one has reached its level and its [`Effect`] is shown, in the order of the log.
 //! Recovery makes the same changes through the same functions.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;
 use super::entry::DeadLetterEntry;
@@ -15,7 +13,9 @@ use super::holds::Holds;
 use super::ids::Ids;
 use super::keys::Keys;
 use super::lane::PRIORITIES;
+use super::letters::{Gone, Letters};
 use super::queue::{Queue, Queues, Ready};
+use super::reason;
 use super::room::Room;
 use super::schedule::Schedule;
 use super::slot::{Guard, Linked, Slots, State as SlotState};
@@ -26,10 +26,7 @@ use crate::events::{Events, event};
 use crate::journal::Show;
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
-
-/// Reasons of dead letters that are the engine's own.
-const ENGINE_REASONS: [&str; 5] = ["max_retries", "crashed", "expired", "decode", "corrupt"];
+use crate::sync::{Arc, Mutex, lock};
 
 /// What a record does once it has reached its level.
 #[derive(Debug)]
@@ -68,12 +65,7 @@ pub(crate) struct State {
     pub(crate) expiries: Expiries,
     pub(crate) ids: Ids,
     schedule: Mutex<Schedule>,
-    dead: Mutex<BTreeMap<u64, Arc<DeadLetterEntry>>>,
-    /// Beyond that many dead letters each further one is parked: it keeps its place among the live messages.
-    max_dead_letters: usize,
-    /// Dead letters that were decided to be gone, and are not yet. Held over decide and reserve of whatever concerns
-    /// dead letters.
-    leaving: Mutex<BTreeSet<u64>>,
+    pub(crate) letters: Letters,
     pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
@@ -106,9 +98,7 @@ impl State {
             expiries: Expiries::default(),
             ids: Ids::default(),
             schedule: Mutex::default(),
-            dead: Mutex::default(),
-            max_dead_letters: bounds.max_dead_letters,
-            leaving: Mutex::default(),
+            letters: Letters::new(bounds.max_dead_letters),
             company: Company::default(),
             retries: AtomicU64::new(0),
             timer: Timer::new(),
@@ -122,7 +112,7 @@ impl State {
 
     /// Tells of a dead letter. A reason that a handler gave is its own affair.
     pub(crate) fn tell_of_dead_letter(&self, queue: &Queue, id: u64, attempts: u32, reason: &str) {
-        let reason = if ENGINE_REASONS.contains(&reason) { reason } else { "rejected" };
+        let reason = reason::told(reason);
         let (queue, attempts) = (&*queue.name, u64::from(attempts));
         event!(
             self.events,
@@ -313,30 +303,6 @@ impl State {
         self.retries.load(Ordering::Acquire)
     }
 
-    pub(crate) fn dead_letter(&self, id: u64) -> Option<Arc<DeadLetterEntry>> {
-        lock(&self.dead).get(&id).cloned()
-    }
-
-    /// Up to `limit` dead letters with ids above `after`, in order.
-    pub(crate) fn dead_letters(
-        &self,
-        queue: Option<&str>,
-        limit: usize,
-        after: u64,
-    ) -> Vec<Arc<DeadLetterEntry>> {
-        let dead = lock(&self.dead);
-        let above = dead.range(after.saturating_add(1)..).map(|(_, letter)| letter);
-        above
-            .filter(|letter| queue.is_none_or(|queue| letter.queue == queue))
-            .take(limit)
-            .cloned()
-            .collect()
-    }
-
-    pub(crate) fn dead_count(&self) -> usize {
-        lock(&self.dead).len()
-    }
-
     /// A slot for a new message, and room for it.
     ///
     /// # Errors
@@ -514,37 +480,14 @@ impl State {
     /// Adds a dead letter; answers whether it is parked, and needs a place.
     pub(crate) fn bury(&self, letter: DeadLetterEntry) -> bool {
         let Ok(queue) = self.queues.named(&letter.queue) else { return false };
-        let mut dead = lock(&self.dead);
-        if dead.insert(letter.id, Arc::new(letter)).is_some() {
-            return false;
-        }
+        let Some(is_parked) = self.letters.add(letter) else { return false };
         queue.figures.dead.up();
-        dead.len() > self.max_dead_letters
-    }
-
-    /// Whether the next dead letter that goes gives a place back, beside those that are leaving already.
-    pub(crate) fn is_one_parked(&self, leaving: &BTreeSet<u64>) -> bool {
-        lock(&self.dead).len().saturating_sub(leaving.len()) > self.max_dead_letters
-    }
-
-    /// Whose turn it is to decide about dead letters, and which of them are decided to be gone.
-    pub(crate) fn dead_turn(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        lock(&self.leaving)
-    }
-
-    /// Notes that a dead letter's content is elsewhere now.
-    pub(crate) fn replace_dead_letter(&self, letter: DeadLetterEntry) {
-        lock(&self.dead).insert(letter.id, Arc::new(letter));
+        is_parked
     }
 
     /// Removes a dead letter.
     pub(crate) fn unbury(&self, id: u64) {
-        let mut leaving = lock(&self.leaving);
-        let mut dead = lock(&self.dead);
-        leaving.remove(&id);
-        let was_one_parked = dead.len() > self.max_dead_letters;
-        let Some(letter) = dead.remove(&id) else { return };
-        drop((dead, leaving));
+        let Some(Gone { letter, was_one_parked }) = self.letters.remove(id) else { return };
         if was_one_parked {
             self.room.free(1);
         }
@@ -561,7 +504,7 @@ pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Mom
 
 impl Show for State {
     fn live(&self) -> u64 {
-        self.room.taken() as u64 + self.dead_count() as u64
+        self.room.taken() as u64 + self.letters.count() as u64
     }
 
     type Effect = Effect;

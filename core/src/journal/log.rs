@@ -63,7 +63,7 @@ pub(crate) struct Marks {
 }
 
 /// How a journal is laid out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct JournalOptions {
     pub(crate) segment_bytes: u64,
     pub(crate) cache_bytes: u64,
@@ -731,12 +731,7 @@ mod tests {
             previous_end: None,
         };
         let segment = Segment::create(&*storage, header).unwrap();
-        let options = JournalOptions {
-            segment_bytes: 1 << 20,
-            cache_bytes: 0,
-            bytes_max: None,
-            snapshot_size: Size::default(),
-        };
+        let options = JournalOptions { segment_bytes: 1 << 20, ..JournalOptions::default() };
         Journal::begin(storage, show, options, Vec::new(), segment)
     }
 

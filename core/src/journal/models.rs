@@ -3,8 +3,9 @@
 
 use loom::thread;
 
+use super::allowance::Need;
 use super::effects::{Level, Pending, Show};
-use super::log::{Appended, Journal, JournalOptions, Need};
+use super::log::{Appended, Journal, JournalOptions};
 use super::record::{self, Header, Record};
 use super::segment::{Segment, SegmentHeader};
 use crate::error::Error;
@@ -56,12 +57,7 @@ fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
     let segment = Segment::create(&*storage, header).unwrap();
     let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
     let show = Arc::new(witness);
-    let options = JournalOptions {
-        segment_bytes: 16 << 10,
-        cache_bytes: 0,
-        bytes_max: None,
-        snapshot_size: super::snapshot::Size::default(),
-    };
+    let options = JournalOptions { segment_bytes: 16 << 10, ..JournalOptions::default() };
     let journal = Journal::begin(storage, Arc::clone(&show), options, Vec::new(), segment);
     (Arc::new(journal), show)
 }

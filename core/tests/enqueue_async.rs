@@ -119,6 +119,24 @@ fn who_waits_for_room_is_not_overtaken() {
     assert!(ids.is_sorted());
 }
 
+/// The time of each began when its turn had come: the last of fifty would have heard after half an hour that it was full.
+#[test]
+fn the_time_to_wait_for_room_runs_from_the_call() {
+    let time = Duration::from_millis(200);
+    let options = Options::new().capacity(1).on_full(OnFull::Block).block_timeout(time);
+    let broker = memory(options);
+    block_on(broker.enqueue_async(Message::new("q", "0"))).unwrap();
+    let began = Instant::now();
+    let mut futures: Vec<_> =
+        (0..200).map(|_| broker.enqueue_async(Message::new("q", ""))).collect();
+    assert!(futures.iter_mut().all(|future| poll(future).is_pending()));
+    for future in futures {
+        assert_eq!(kind(block_on(future)), ErrorKind::Full);
+    }
+    // Of 40 seconds, in their turns.
+    assert!(began.elapsed() < LONG);
+}
+
 #[test]
 fn in_a_handler_nobody_waits_for_room() {
     let broker = memory(Options::new().capacity(1).on_full(OnFull::Block));

@@ -487,8 +487,9 @@ export class Broker<S = unknown> implements AsyncDisposable {
   /**
    * Enqueues a message; resolves when it has reached its durability. Bytes (`Buffer`, `Uint8Array`) travel as they are,
    * anything else as `JSON.stringify` writes it. What has no form in JSON is a `TypeError`: a function, a symbol,
-   * `undefined`, a `bigint`, a `Map` or a promise, also within it, where `undefined` and functions are left out. What JSON cannot say of the rest is `INVALID`: a body that contains
-   * itself or is nested too deeply, NaN, Infinity, a lone surrogate.
+   * `undefined`, a `bigint`, a `Map` or a promise, also within it, where `undefined`, functions and symbols are left out. What
+   * JSON cannot say of the rest is `INVALID`: a body that contains itself or is nested too deeply, NaN, Infinity, a lone
+   * surrogate. One that comes while others of this thread wait for room (`onFull`) waits behind them, as long as they do at most.
    *
    * Rejects with `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`: not enqueued; `POISONED`:
    * unknown.

@@ -52,9 +52,11 @@ class Fields {
   }
 }
 
+// As what was thrown may be anything, only what is plain is written as it is.
 function inJson(value) {
   if (typeof value === 'bigint') return String(value);
-  return value instanceof Error ? describe(value) : value;
+  const isPlain = value === null || ['string', 'number', 'boolean'].includes(typeof value);
+  return isPlain ? value : describe(value);
 }
 
 // Tells the events of a native list.

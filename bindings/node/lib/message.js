@@ -6,6 +6,9 @@ const { JSON_TYPE, encode } = require('./body.js');
 const { LibmqError, ofPart } = require('./errors.js');
 const { optionsOf, tables } = require('./options.js');
 
+// What the core takes at most.
+const BATCH_MAX = 10_000;
+
 // A body with options of its own.
 class Message {
   constructor(body, options) {
@@ -60,6 +63,8 @@ function partsOf(body, options) {
 function partsOfItems(items) {
   const parts = [];
   for (const item of items) {
+    // An iterable may have no end.
+    if (parts.length === BATCH_MAX) throw new LibmqError('INVALID', `a batch has more than ${BATCH_MAX} messages`);
     try {
       parts.push(partsOfItem(item));
     } catch (error) {

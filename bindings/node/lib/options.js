@@ -55,7 +55,7 @@ const kinds = {
   },
   backoff(name, value) {
     if (typeof value === 'number') return { steps: [kinds.time(name, value)] };
-    if (Array.isArray(value)) return { steps: value.map((step) => kinds.time(name, step)) };
+    if (Array.isArray(value)) return { steps: Array.from(value, (step) => kinds.time(name, step)) };
     if (typeof value !== 'object') throw wrongType(name, 'a number, a list of numbers, or an object');
     const { base, factor, cap, jitter } = checked(`${name}.`, backoff, value);
     return { base, factor, cap, jitter };

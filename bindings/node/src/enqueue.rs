@@ -1,6 +1,6 @@
 //! Enqueues: begun on the loop, brought to their durability by the loop where that is a write, else by the clerk.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libmq::{Begun, Dedup, Message, ReceiptStatus};
 use napi::bindgen_prelude::{Array, Either, Uint8ArraySlice};
@@ -131,10 +131,10 @@ impl NativeBroker {
     }
 
     fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {
-        let in_handler = self.desk.borrow_mut().is_in_handler();
+        let (in_handler, asked) = (self.desk.borrow_mut().is_in_handler(), Instant::now());
         let enqueue = move |broker: &libmq::Broker, interrupt: &libmq::Interrupt| {
             let messages: Vec<Message<'_>> = owned.iter().map(Owned::message).collect();
-            let enqueue = || broker.enqueue_batch_until(&messages, interrupt);
+            let enqueue = || broker.enqueue_batch_asked(&messages, asked, interrupt);
             let receipts = if in_handler { broker.as_handler(enqueue) } else { enqueue() };
             receipts.map(Value::Receipts)
         };

@@ -192,6 +192,29 @@ test('a full broker says FULL, or lets enqueues wait in their order', async (t) 
   await assert.rejects(short.enqueue('q', 2), { code: 'FULL' });
 });
 
+/** The time of each began when its turn had come: the last of fifty heard after half an hour that it was full. */
+test('the time to wait for room runs from the call', async (t) => {
+  const queue = await broker(t, { capacity: 1, onFull: 'block', blockTimeout: 200 });
+  await queue.enqueue('q', 0);
+  const began = performance.now();
+  const waiting = Array.from({ length: 200 }, (_, i) => queue.enqueue('q', i));
+  for (const { reason } of await Promise.allSettled(waiting)) assert.equal(reason.code, 'FULL');
+  // Of 40 seconds, in their turns.
+  assert.ok(performance.now() - began < 20_000);
+});
+
+/** All of it was taken, and only then looked at. */
+test('a batch without an end is refused', async (t) => {
+  const queue = await broker(t);
+  let taken = 0;
+  const endless = (function* () {
+    for (;;) yield taken++;
+  })();
+  await assert.rejects(queue.enqueueMany('q', endless), { code: 'INVALID', message: /more than 10000 messages/ });
+  assert.ok(taken <= 10_001);
+  assert.equal((await queue.enqueueMany('q', Array(10_000).fill(1))).length, 10_000);
+});
+
 test('enqueues of all levels are in the order in which they were asked for', async (t) => {
   const queue = await broker(t, { segmentBytes: 64 << 10 }, directory());
   const asked = [];

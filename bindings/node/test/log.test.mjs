@@ -39,6 +39,39 @@ test('a hook hears what the broker and its handlers tell, from open to close', a
   assert.ok(!JSON.stringify(heard).includes('canary'));
 });
 
+/** A circular object that a handler had thrown made the fields unwritable, so that a hook which writes them lost the event. */
+test('what a handler throws can always be written', async (t) => {
+  const circular = {};
+  circular.self = circular;
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const thrown = [
+    circular,
+    { a: 10n },
+    { toJSON: () => thrown.missing.missing },
+    revoked.proxy,
+    Symbol('s'),
+    undefined,
+  ];
+  const written = [];
+  const log = (_, event, fields) => event === 'handler_error' && written.push(JSON.parse(JSON.stringify(fields)));
+  const queue = await broker(t, { log });
+  queue.handle(
+    'q',
+    (index) => {
+      throw thrown[index];
+    },
+    { maxRetries: 0 },
+  );
+  await queue.enqueueMany('q', [...thrown.keys()]);
+  await queue.start();
+  await queue.waitIdle({ timeout: 10_000 });
+  assert.deepEqual(
+    written.map(({ error }) => typeof error),
+    thrown.map(() => 'string'),
+  );
+});
+
 test('what a hook throws, or rejects with, is its own affair', async (t) => {
   const throws = () => {
     throw new Error('in the hook');

@@ -166,6 +166,7 @@ const CALLS = {
         { maxParallelism: '4' },
         { leaseExtensionEnabled: 1 },
         { backoff: [1, 'x'] },
+        { backoff: [1, , 2] },
         { scope: {} },
         { schema: 5 },
         { schema: {} },

@@ -79,7 +79,8 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `IO`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued.
     /// `POISONED`: unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), &Interrupt::new())?;
+        let messages = std::slice::from_ref(&message);
+        let enqueued = self.shared.enqueue(messages, None, &Interrupt::new())?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -89,7 +90,7 @@ impl Broker {
     /// As [`Broker::enqueue`]; `FULL` when it was ended.
     #[doc(hidden)]
     pub fn enqueue_until(&self, message: Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
-        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), interrupt)?;
+        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), None, interrupt)?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -112,7 +113,23 @@ impl Broker {
         messages: &[Message<'_>],
         interrupt: &Interrupt,
     ) -> Result<Vec<Receipt>> {
-        let enqueued = self.shared.enqueue(messages, interrupt)?;
+        let enqueued = self.shared.enqueue(messages, None, interrupt)?;
+        Ok(enqueued.into_iter().map(Receipt::from).collect())
+    }
+
+    /// As [`Broker::enqueue_batch_until`], for a call that came to its turn after it was `asked` for: the time in which it may
+    /// wait for room runs from then on.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue_batch_until`].
+    #[doc(hidden)]
+    pub fn enqueue_batch_asked(
+        &self,
+        messages: &[Message<'_>],
+        asked: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Receipt>> {
+        let enqueued = self.shared.enqueue(messages, Some(asked), interrupt)?;
         Ok(enqueued.into_iter().map(Receipt::from).collect())
     }
 

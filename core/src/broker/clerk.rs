@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use super::begun::Begun;
 use super::handlers::is_in_handler;
@@ -39,8 +40,15 @@ pub(crate) struct Clerk {
 
 enum Task {
     Reach(Begun, Done),
+    Enqueue(Box<Unbegun>, Done),
+}
+
+/// An enqueue that has not begun.
+struct Unbegun {
+    message: Message<'static>,
+    asked: Instant,
     /// What ends its wait for room: at once for one of a handler, whose ack may be what would make some.
-    Enqueue(Message<'static>, Interrupt, Done),
+    interrupt: Interrupt,
 }
 
 impl Clerk {
@@ -52,8 +60,9 @@ impl Clerk {
     /// Has a message enqueued, and `done` told.
     pub(super) fn enqueue(&self, shared: &Arc<Shared>, message: Message<'static>, done: Done) {
         let interrupt = if is_in_handler() { Interrupt::at_once() } else { Interrupt::new() };
+        let unbegun = Unbegun { message, asked: Instant::now(), interrupt };
         self.unbegun.fetch_add(1, Ordering::AcqRel);
-        self.add(shared, Task::Enqueue(message, interrupt, done));
+        self.add(shared, Task::Enqueue(Box::new(unbegun), done));
     }
 
     /// Whether an enqueue waits that has not begun: what begins now would overtake it.
@@ -106,9 +115,10 @@ impl Task {
             Self::Reach(begun, done) => {
                 (caught(shared, || begun.reach().map(|()| begun.receipts().next())), done)
             }
-            Self::Enqueue(message, interrupt, done) => {
-                let messages = std::slice::from_ref(&message);
-                let enqueue = || shared.enqueue(messages, &interrupt);
+            Self::Enqueue(unbegun, done) => {
+                let Unbegun { message, asked, interrupt } = &*unbegun;
+                let messages = std::slice::from_ref(message);
+                let enqueue = || shared.enqueue(messages, Some(*asked), interrupt);
                 (caught(shared, || Ok(enqueue()?.first().copied().map(Receipt::from))), done)
             }
         };

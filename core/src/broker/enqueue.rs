@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::begun::Begun;
 use super::broker::Broker;
@@ -134,10 +134,12 @@ pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginn
 }
 
 impl Shared {
-    /// Enqueues messages: all or none, answered when all have reached their durability.
+    /// Enqueues messages: all or none, answered when all have reached their durability. The time in which they may wait for
+    /// room runs from now on, or since it was asked for them.
     pub(super) fn enqueue(
         &self,
         messages: &[Message<'_>],
+        asked: Option<Instant>,
         interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
         self.check_batch(messages)?;
@@ -145,7 +147,8 @@ impl Shared {
             return Ok(Few::new());
         }
         let wait = if self.waits_for_room() && !interrupt.is_set() {
-            self.options.block_timeout
+            let waited = asked.map_or(Duration::ZERO, |asked| asked.elapsed());
+            self.options.block_timeout.saturating_sub(waited)
         } else {
             Duration::ZERO
         };

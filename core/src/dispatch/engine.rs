@@ -103,6 +103,10 @@ impl Engine {
         let content = self.buffer.content(&taken).inspect_err(|damage| {
             // A message whose bytes are gone can be neither handed out nor dropped.
             self.buffer.journal.poison(damage.clone().with_kind(ErrorKind::Poisoned));
+            if self.is_closed() {
+                // It was closed meanwhile, and let go of its files; maybe before this was marked.
+                self.buffer.state.holds.unmark(taken.hold);
+            }
         })?;
         let station = match taker {
             Taker::Handler(station) => Some(Arc::clone(station)),

@@ -27,6 +27,7 @@ mod error;
 mod held;
 mod hiring;
 mod inbox;
+mod interpreter;
 mod interrupt;
 mod items;
 mod leaving;
@@ -65,6 +66,8 @@ mod _native {
     use super::hiring::Foreman;
     #[pymodule_export]
     use super::inbox::{Attempt, Inbox};
+    #[pymodule_export]
+    use super::interpreter::is_main_interpreter;
     #[pymodule_export]
     use super::interrupt::Interrupt;
     #[pymodule_export]

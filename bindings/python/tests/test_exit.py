@@ -237,3 +237,22 @@ def test_thirty_ends_in_the_middle_of_things(program: Program) -> None:
             """,
             str(ended / 3000),
         )
+
+
+def test_a_subinterpreter_is_refused(program: Program) -> None:
+    """It had broken the brokers of the main one when it ended, or the process."""
+    program("""
+    import libmq
+    broker = libmq.open(":memory:")
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        import _interpreters as interpreters
+    inner = interpreters.create()
+    text = "try:\\n import libmq\\nexcept ImportError: pass\\nelse: raise SystemError"
+    said = interpreters.run_string(inner, text)
+    assert said is None, said
+    interpreters.destroy(inner)
+    broker.enqueue("q", 1)
+    broker.close()
+    """)

@@ -441,3 +441,23 @@ def test_a_decorated_function_is_what_it_was(broker: libmq.Broker) -> None:
     assert broker.handler("q")(handle) is handle
     assert broker.handler("r", handle) is handle
     assert handle(1) == 2
+
+
+def test_what_was_cancelled_is_no_error_of_its_handler(broker: libmq.Broker) -> None:
+    """Each restart of a program had looked like a burst of them."""
+    entered = threading.Event()
+
+    @broker.handler("q", max_retries=0)
+    def handle(body: object, ctx: libmq.Context) -> None:
+        entered.set()
+        while True:
+            ctx.raise_if_cancelled()
+            time.sleep(0.001)
+
+    broker.start()
+    broker.enqueue("q", 1)
+    assert entered.wait(LONG)
+    with pytest.raises(libmq.TimeoutError):
+        broker.stop(0)
+    figures = broker.metrics()
+    assert (figures.released, figures.handler_errors) == (1, 0)

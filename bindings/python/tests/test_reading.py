@@ -231,6 +231,18 @@ def test_what_no_body_can_be_read_as(broker: libmq.Broker, annotation: Any) -> N
         broker.handler("q", annotated(annotation, []))
 
 
+@dataclasses.dataclass
+class Raw:
+    body: bytes
+
+
+@pytest.mark.parametrize("annotation", [Raw, list[bytes], dict[str, bytes], tuple[int, bytes], tuple[bytes, ...]])
+def test_what_has_bytes_in_it(broker: libmq.Broker, annotation: Any) -> None:
+    """It was taken, and no body fitted."""
+    with pytest.raises(TypeError, match="has bytes in it"):
+        broker.handler("q", annotated(annotation, []))
+
+
 def test_names_that_only_type_checkers_know(broker: libmq.Broker) -> None:
     """One of them took the others' annotations away."""
     seen: list[Any] = []

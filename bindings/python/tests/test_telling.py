@@ -208,3 +208,34 @@ def test_what_a_slow_handler_of_logging_misses_is_counted(records: Records) -> N
     finally:
         free.set()
         logging.getLogger("libmq").removeHandler(hangs)
+
+
+def test_a_close_does_not_wait_without_a_bound_for_who_logs(records: Records) -> None:
+    """A handler of logging that did not come back, as one that writes to a full disk, kept a close for ever."""
+    inside, free = threading.Event(), threading.Event()
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if getattr(record, "event", None) is None:
+                inside.set()
+                free.wait(2 * LONG)
+
+    slow = Slow()
+    logging.getLogger("libmq").addHandler(slow)
+    try:
+        broker = libmq.open(":memory:", default_max_retries=0)
+
+        @broker.handler("q")
+        def handle(body: object) -> None:
+            raise ValueError("no")
+
+        broker.start()
+        broker.enqueue("q", 1)
+        assert inside.wait(LONG)
+        began = time.monotonic()
+        with pytest.raises(libmq.TimeoutError):
+            broker.close(0)
+        assert time.monotonic() - began < LONG
+    finally:
+        free.set()
+        logging.getLogger("libmq").removeHandler(slow)

@@ -247,9 +247,7 @@ impl Delivery {
     /// As [`Delivery::ack`].
     #[doc(hidden)]
     pub fn fail(self, error: &str) -> Result<()> {
-        self.flight.queue.figures.handler_errors.up();
-        let end = self.finish_failed(None, error)?;
-        self.shared.engine.buffer.journal.commit(Level::Os, end)
+        self.settle(Err(HandlerError::failed(error)))
     }
 
     /// To the dead letters, for this reason, of which 4 KiB are kept.
@@ -269,9 +267,19 @@ impl Delivery {
     pub fn settle(&self, result: std::result::Result<(), HandlerError>) -> Result<()> {
         if let Err(HandlerError(failure)) = &result {
             check_delay(failure.delay().unwrap_or_default())?;
+            self.count_error(failure);
         }
         let end = self.finish_with(&result)?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
+    }
+
+    /// The handler has failed by itself: counted before anybody can see that its attempt has ended. Of one that was cancelled
+    /// that is the cause.
+    fn count_error(&self, failure: &Failure) {
+        let is_its_own = matches!(failure, Failure::Failed { asked: false, .. });
+        if is_its_own && self.cancel_reason().is_none() {
+            self.flight.queue.figures.handler_errors.up();
+        }
     }
 
     /// Ends the attempt as its handler says; answers what has still to be written. None where the disk has no room for
@@ -280,6 +288,9 @@ impl Delivery {
         &self,
         result: std::result::Result<(), HandlerError>,
     ) -> Result<Option<u64>> {
+        if let Err(HandlerError(failure)) = &result {
+            self.count_error(failure);
+        }
         match self.finish_with(&result) {
             Err(error) if error.has_logged_nothing() => {
                 let held = self.successor();
@@ -298,13 +309,7 @@ impl Delivery {
             Err(HandlerError(failure)) => failure,
         };
         match failure {
-            Failure::Failed { delay, error, asked } => {
-                let end = self.finish_failed(*delay, error);
-                if !asked && !end.as_ref().is_err_and(Error::has_logged_nothing) {
-                    self.flight.queue.figures.handler_errors.up();
-                }
-                end
-            }
+            Failure::Failed { delay, error, .. } => self.finish_failed(*delay, error),
             Failure::Rejected { reason, error } => self.finish_rejected(reason, error),
             Failure::Released { delay } => self.finish_release(*delay),
         }

@@ -20,6 +20,9 @@ use crate::sync::{Arc, MutexGuard, lock};
 /// How long a stop waits for an end that was decided to be noted by whoever decided it.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// How long a stop waits at least for workers that have nothing more to do.
+const LEAVING_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// For what a registration waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience<'a> {
@@ -196,13 +199,15 @@ fn stop_in_turn(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) ->
     let is_over = || interrupt.is_set() || is_hurried(shared);
     let is_quiet =
         || engine.handler_flights().is_empty() && stations.iter().all(|station| station.is_quiet());
-    let in_time = wait_until(shared, end, is_over, is_quiet);
-    if in_time {
-        stations.iter().for_each(|station| station.join());
-    } else {
+    if !wait_until(shared, end, is_over, is_quiet) {
         cut_off(shared, &stations, true, interrupt);
+        return false;
     }
-    in_time
+    // They have only to leave. One whose thread still does something else, as a log does, is not waited for without a bound.
+    let least = Instant::now().checked_add(LEAVING_TIME_MAX);
+    let end = end.and_then(|end| Some(end.max(least?)));
+    let have_left = || stations.iter().all(|station| station.has_left());
+    wait_until(shared, end, || interrupt.is_urgent(), have_left)
 }
 
 /// Cancels what handlers run, and takes what they still hold when their grace is over. With `all` that of those, too, that

@@ -137,23 +137,13 @@ impl Station {
     }
 
     /// Whether every worker has left, but for those that are stuck. Each rings the broker's rest when it has.
-    pub(crate) fn has_left(&self) -> bool {
-        self.is_left(&lock(&self.crew))
-    }
-
+    ///
     /// One on a loop that runs no handler has left as well: it does nothing until the loop asks, and that may be never.
-    fn is_left(&self, crew: &Crew) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
+        let crew = lock(&self.crew);
         // SeqCst: see `worker_looks`.
         let idle = if self.doorbell.is_some() { self.looking.load(Ordering::SeqCst) } else { 0 };
         crew.workers <= crew.stuck + idle
-    }
-
-    /// Waits until that is so.
-    pub(crate) fn join(&self) {
-        let mut crew = lock(&self.crew);
-        while !self.is_left(&crew) {
-            crew = self.changed.wait(crew, None);
-        }
     }
 
     /// Whether no handler's code runs, but for those that are stuck. Where it seems to run though it does not, its worker

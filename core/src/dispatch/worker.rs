@@ -307,7 +307,7 @@ mod tests {
             until(&|| engine.buffer.journal.poisoned().is_some());
             drop(guard);
         });
-        station.join();
+        until(&|| station.has_left());
         std::thread::sleep(Duration::from_millis(1100));
         let (told, done) = mpsc::channel();
         std::thread::spawn(move || {

@@ -17,6 +17,7 @@ libmq calls, retries, times out and runs in parallel.
 
 # What the native part asks for when it is needed, perhaps on a thread that must not run code of Python then.
 from libmq import json_body as _json_body  # noqa: F401
+from libmq import main_only as _main_only  # noqa: F401
 from libmq._native import Backoff, Context, DeadLetter, DeadLetters, Delivery, Message, Receipt
 from libmq.broker import Broker
 from libmq.depends import Depends, Override

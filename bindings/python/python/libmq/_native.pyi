@@ -31,6 +31,7 @@ __all__ = [
     "Worker",
     "check_duration",
     "handles",
+    "is_main_interpreter",
     "leave",
     "serve",
     "verify",
@@ -716,6 +717,9 @@ class Worker:
 
     def undecodable(self, error: str) -> None:
         """The body is not what it says it is."""
+
+def is_main_interpreter() -> bool:
+    """Whether this is the main interpreter of the process, and not one within it."""
 
 def leave(brokers: Sequence[Broker], grace_max: float) -> None:
     """The program ends: waits end at once, and handlers within their grace, at most this one."""

@@ -90,6 +90,13 @@ class _Readers:
             return self._class(annotation)
         return self._special(annotation, typing.get_origin(annotation), typing.get_args(annotation))
 
+    def _inner(self, annotation: Any) -> Read:
+        """The reader for what is within a body, which is JSON then."""
+        read = self.of(annotation)
+        if read is _bytes:
+            raise TypeError("a body cannot be made into what has bytes in it: JSON has none")
+        return read
+
     def _special(self, annotation: Any, origin: Any, arguments: tuple[Any, ...]) -> Read:
         if origin in _MARKS:
             return self.of(arguments[0])
@@ -98,13 +105,13 @@ class _Readers:
         if origin in (Union, types.UnionType):
             return self._union(annotation, [self.of(argument) for argument in arguments])
         if origin in _LISTS:
-            return self._list(list, self.of(arguments[0]))
+            return self._list(list, self._inner(arguments[0]))
         if origin in _DICTS and arguments[0] in (str, Any):
-            return _dict(self.of(arguments[1]))
+            return _dict(self._inner(arguments[1]))
         if origin is tuple:
             if len(arguments) == 2 and arguments[1] is Ellipsis:
-                return self._list(tuple, self.of(arguments[0]))
-            return _tuple([self.of(argument) for argument in arguments])
+                return self._list(tuple, self._inner(arguments[0]))
+            return _tuple([self._inner(argument) for argument in arguments])
         raise TypeError(f"a body cannot be made into {_shown(annotation)}: it takes {SUPPORTED}")
 
     def _class(self, kind: type) -> Read:
@@ -127,8 +134,8 @@ class _Readers:
         fields = {field.name: field for field in dataclasses.fields(kind)}
         # What only its __init__ takes has no field.
         only = {name: hint.type for name, hint in hints.items() if isinstance(hint, dataclasses.InitVar)}
-        given = {name: self.of(hints[name]) for name, field in fields.items() if field.init}
-        given |= {name: self.of(hint) for name, hint in only.items()}
+        given = {name: self._inner(hints[name]) for name, field in fields.items() if field.init}
+        given |= {name: self._inner(hint) for name, hint in only.items()}
         # They are written with the others, and computed again.
         computed = {name for name, field in fields.items() if not field.init}
         required = _required(kind)
@@ -154,7 +161,7 @@ class _Readers:
 
     def _typed_dict(self, kind: Any) -> Read:
         hints = _hints(kind)
-        given = {name: self.of(hint) for name, hint in hints.items()}
+        given = {name: self._inner(hint) for name, hint in hints.items()}
         # What the class itself says does not see marks in annotations that are texts.
         marks = {name: typing.get_origin(hint) for name, hint in hints.items()}
         required = {name for name, mark in marks.items() if mark is Required or name in kind.__required_keys__} - {

@@ -262,6 +262,8 @@ pub(crate) enum Entry {
         attempts: u32,
         due: Moment,
         at: Moment,
+        /// Why it has failed, if it expires: then that may be what is said of it. Empty where it has not.
+        error: String,
     },
     Dead {
         id: u64,
@@ -311,8 +313,9 @@ impl Entry {
                 put(held);
             }
             Self::Gone { id, version, next, at } => put(&[*id, *version, *next, at.0]),
-            Self::Wait { id, version, attempts, due, at } => {
+            Self::Wait { id, version, attempts, due, at, error } => {
                 put(&[*id, *version, u64::from(*attempts), due.0, at.0]);
+                put_text(out, error);
             }
             Self::Dead { id, version, next, attempts, at, reason, error } => {
                 put(&[*id, *version, *next, u64::from(*attempts), at.0]);
@@ -344,6 +347,7 @@ impl Entry {
                 attempts: r.u64()?.try_into().ok()?,
                 due: Moment(r.u64()?),
                 at: Moment(r.u64()?),
+                error: r.short_text()?.to_owned(),
             },
             kind::DEAD => Self::Dead {
                 id: r.u64()?,
@@ -381,6 +385,8 @@ pub(crate) struct Kept<'a> {
     /// Its group's number, or 0.
     pub(crate) group: u64,
     pub(crate) expires: Option<Moment>,
+    /// The text of its last failure, if it expires.
+    pub(crate) error: &'a str,
     pub(crate) queue: &'a str,
     pub(crate) key: Option<&'a str>,
 }
@@ -397,6 +403,7 @@ impl<'a> Kept<'a> {
         out.extend_from_slice(&[self.crashes, flags.0, self.priority]);
         if let Some(expires) = self.expires {
             out.extend_from_slice(&expires.0.to_le_bytes());
+            put_text(out, self.error);
         }
         put_text(out, self.queue);
         put_text(out, self.key.unwrap_or_default());
@@ -406,9 +413,9 @@ impl<'a> Kept<'a> {
         let (id, version, due) = (reader.u64()?, reader.u64()?, Moment(reader.u64()?));
         let (group, attempts, crashes) = (reader.u64()?, reader.u32()?, reader.u8()?);
         let (flags, priority) = (Flags(reader.u8()?), reader.u8()?);
-        let expires = match flags.has(Flag::Expires) {
-            true => Some(Moment(reader.u64()?)),
-            false => None,
+        let (expires, error) = match flags.has(Flag::Expires) {
+            true => (Some(Moment(reader.u64()?)), reader.short_text()?),
+            false => (None, ""),
         };
         let (queue, key) = (reader.short_text()?, reader.short_text()?);
         let key = Some(key).filter(|key| !key.is_empty());
@@ -422,6 +429,7 @@ impl<'a> Kept<'a> {
             priority,
             group,
             expires,
+            error,
             queue,
             key,
         })
@@ -531,7 +539,7 @@ mod tests {
         vec![
             Entry::Open { opens: 3, at, held: vec![5, 6] },
             Entry::Gone { id: 1, version: 2, next: 9, at },
-            Entry::Wait { id: 1, version: 2, attempts: 3, due: Moment(99), at },
+            Entry::Wait { id: 1, version: 2, attempts: 3, due: Moment(99), at, error: "no".into() },
             Entry::Dead {
                 id: 1,
                 version: 2,
@@ -613,6 +621,7 @@ mod tests {
             priority: 6,
             group: 7,
             expires: Some(Moment(8)),
+            error: "no",
             queue: "orders",
             key: Some("k"),
         };

@@ -1,4 +1,4 @@
-//! Expiries: until when messages that expire may wait.
+//! Expiries: until when messages that expire may wait, and what is said of those that have failed if they do.
 //!
 //! Locked last, and locks nothing itself.
 
@@ -13,34 +13,54 @@ pub(crate) struct Expiries(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    of: HashMap<u32, Moment>,
+    of: HashMap<u32, Expiry>,
     /// Those that the timekeeper looks at, by moment and id.
     armed: BTreeMap<(Moment, u64), u32>,
 }
 
+/// How a message expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expiry {
+    pub(crate) moment: Moment,
+    /// The text of its last failure; empty where there was none.
+    pub(crate) error: Box<str>,
+}
+
 impl Expiries {
-    /// The message in this slot expires at `moment`.
-    pub(crate) fn set(&self, slot: u32, moment: Moment) {
-        lock(&self.0).of.insert(slot, moment);
+    /// The message in this slot expires so.
+    pub(crate) fn set(&self, slot: u32, expiry: Expiry) {
+        lock(&self.0).of.insert(slot, expiry);
+    }
+
+    /// The message in this slot has failed, if it expires.
+    pub(crate) fn failed(&self, slot: u32, error: &str) {
+        if let Some(expiry) = lock(&self.0).of.get_mut(&slot) {
+            expiry.error = error.into();
+        }
     }
 
     /// The message in this slot expires no more.
     pub(crate) fn remove(&self, slot: u32, id: u64) {
         let mut entries = lock(&self.0);
-        if let Some(moment) = entries.of.remove(&slot) {
-            entries.armed.remove(&(moment, id));
+        if let Some(expiry) = entries.of.remove(&slot) {
+            entries.armed.remove(&(expiry.moment, id));
         }
     }
 
     /// When the message in this slot expires.
-    pub(crate) fn of(&self, slot: u32) -> Option<Moment> {
-        lock(&self.0).of.get(&slot).copied()
+    pub(crate) fn moment_of(&self, slot: u32) -> Option<Moment> {
+        lock(&self.0).of.get(&slot).map(|expiry| expiry.moment)
+    }
+
+    /// How the message in this slot expires.
+    pub(crate) fn of(&self, slot: u32) -> Option<Expiry> {
+        lock(&self.0).of.get(&slot).cloned()
     }
 
     /// The message in this slot waits: it is found by [`Expiries::pop_due`] when its moment has come, which is answered.
     pub(crate) fn arm(&self, slot: u32, id: u64) -> Option<Moment> {
         let mut entries = lock(&self.0);
-        let moment = *entries.of.get(&slot)?;
+        let moment = entries.of.get(&slot)?.moment;
         entries.armed.insert((moment, id), slot);
         Some(moment)
     }
@@ -66,15 +86,16 @@ mod tests {
     #[test]
     fn what_waits_is_found_when_its_moment_has_come() {
         let expiries = Expiries::default();
-        expiries.set(1, Moment(10));
-        expiries.set(2, Moment(5));
+        let at = |moment| Expiry { moment: Moment(moment), error: "".into() };
+        expiries.set(1, at(10));
+        expiries.set(2, at(5));
         assert_eq!(expiries.pop_due(Moment(99)), Err(None), "nothing waits");
         assert_eq!(expiries.arm(1, 100), Some(Moment(10)));
         assert_eq!(expiries.arm(2, 200), Some(Moment(5)));
         assert_eq!(expiries.arm(3, 300), None);
         assert_eq!(expiries.pop_due(Moment(4)), Err(Some(Moment(5))));
         assert_eq!(expiries.pop_due(Moment(5)), Ok((200, 2)));
-        assert_eq!(expiries.of(2), Some(Moment(5)), "it may wait again");
+        assert_eq!(expiries.of(2), Some(at(5)), "it may wait again");
         expiries.remove(1, 100);
         assert_eq!(expiries.pop_due(Moment(99)), Err(None));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::entry::{HeadBytes, MessageHead, kind};
+use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders, LockedKeys};
 use super::queue::Queue;
@@ -96,7 +97,7 @@ impl NewMessage<'_> {
             state.expiries.remove(slot, guard.id());
         }
         if let Some(moment) = self.expires {
-            state.expiries.set(slot, moment);
+            state.expiries.set(slot, Expiry { moment, error: "".into() });
         }
         guard.queue = u16::try_from(self.queue.number).unwrap_or(u16::MAX);
         guard.version = position;

@@ -149,7 +149,8 @@ impl Buffer {
             plan.leave(key, slot);
         }
         let entry = if expired && guard.was_attempted() {
-            let (reason, error) = (String::from(reason::EXPIRED), String::new());
+            let error = state.expiries.of(slot).map(|expiry| String::from(expiry.error));
+            let (reason, error) = (String::from(reason::EXPIRED), error.unwrap_or_default());
             Entry::Dead { id, version, next: 0, attempts, at: now, reason, error }
         } else {
             Entry::Gone { id, version, next: 0, at: now }

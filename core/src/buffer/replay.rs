@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
+use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders};
 use super::slot::{Linked, NONE, State as SlotState};
@@ -34,6 +35,8 @@ struct Message {
     /// Its group's number, or 0.
     group: u64,
     expires: Option<Moment>,
+    /// The text of its last failure, if it expires.
+    error: Box<str>,
     /// It was being handled when the last opening ended.
     crashed: bool,
 }
@@ -197,7 +200,7 @@ impl Replayed {
                 guard.group = message.group;
                 guard.linked = Linked::Nowhere;
                 if let Some(moment) = message.expires {
-                    state.expiries.set(slot, moment);
+                    state.expiries.set(slot, Expiry { moment, error: message.error });
                 }
                 guard.set(SlotState::Pending);
             }
@@ -243,6 +246,8 @@ impl Replayed {
         if let (0, Some(key)) = (head.id, entry.key) {
             self.guarded.remove(&(queue, key.into()));
         }
+        // What was written again is what it was.
+        let before = self.messages.remove(&id).filter(|_| head.id != 0);
         self.messages.insert(
             id,
             Message {
@@ -256,6 +261,7 @@ impl Replayed {
                 priority: head.priority,
                 group: entry.group.map_or(0, group_number),
                 expires: head.expires,
+                error: before.map_or_else(Box::default, |before| before.error),
                 crashed: false,
             },
         );
@@ -269,12 +275,15 @@ impl Replayed {
                 self.opens = opens;
                 self.reopen(&held);
             }
-            Entry::Wait { id, version, attempts, due, at } => {
+            Entry::Wait { id, version, attempts, due, at, error } => {
                 self.see(at);
                 if let Some(message) = self.version(id, version) {
                     message.attempts = attempts;
                     message.due = due;
                     message.flags.set(Flag::Holds, true);
+                    if !error.is_empty() {
+                        message.error = error.into();
+                    }
                 }
             }
             Entry::Gone { id, version, next, at } => {
@@ -347,6 +356,7 @@ impl Replay for Replayed {
                         priority: kept.priority,
                         group: kept.group,
                         expires: kept.expires,
+                        error: kept.error.into(),
                         crashed: false,
                     },
                 );

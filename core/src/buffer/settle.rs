@@ -94,14 +94,15 @@ impl Buffer {
         let (id, version, attempts) = (guard.id(), guard.version, guard.attempts);
         let counted = attempts + 1;
         let waits = match outcome {
-            Outcome::Fail { due, max_retries, .. } if !superseded && counted <= max_retries => {
-                Some((counted, due))
+            Outcome::Fail { due, max_retries, error } if !superseded && counted <= max_retries => {
+                Some((counted, due, error))
             }
-            Outcome::Release { due } if !superseded => Some((attempts, due)),
+            Outcome::Release { due } if !superseded => Some((attempts, due, "")),
             _ => None,
         };
-        let entry = if let Some((attempts, due)) = waits {
-            Entry::Wait { id, version, attempts, due, at: now }
+        let entry = if let Some((attempts, due, error)) = waits {
+            let error = if guard.flags.has(Flag::Expires) { error } else { "" };
+            Entry::Wait { id, version, attempts, due, at: now, error: error.into() }
         } else {
             let next = match taken.key {
                 NONE => 0,
@@ -151,7 +152,10 @@ impl Buffer {
         let slot = taken.slot;
         let appended = self.journal.append(Need::Settle, all, |position, pending| {
             let effect = match &entry {
-                Entry::Wait { attempts, due, .. } => {
+                Entry::Wait { attempts, due, error, .. } => {
+                    if !error.is_empty() {
+                        state.expiries.failed(slot, error);
+                    }
                     guard.attempts = *attempts;
                     guard.due = *due;
                     guard.flags.set(Flag::Holds, true);

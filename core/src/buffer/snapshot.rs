@@ -10,9 +10,9 @@
 
 use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, Guarded, Kept, MessageEntry, SnapshotEntry, kind};
+use super::expiries::Expiry;
 use super::flags::Flag;
 use super::slot::{Data, NONE, State as SlotState};
-use crate::clock::Moment;
 use crate::error::Result;
 use crate::journal::{
     Bytes, Need, Record, Segment, Show, SnapshotHeader, SnapshotWriter, record_space,
@@ -99,7 +99,8 @@ impl Buffer {
                 flags: data.flags,
                 priority: data.priority,
                 group: data.group,
-                expires,
+                expires: expires.as_ref().map(|expiry| expiry.moment),
+                error: expires.as_ref().map_or("", |expiry| &expiry.error),
                 queue,
                 key: key.as_deref(),
             };
@@ -121,14 +122,14 @@ impl Buffer {
         self.journal.snapshot_end()
     }
 
-    fn copy_slot(&self, slot: u32) -> Option<(u64, Data, Option<Moment>)> {
+    fn copy_slot(&self, slot: u32) -> Option<(u64, Data, Option<Expiry>)> {
         let guard = self.state.slots.find(slot)?.lock();
         let is_used = guard.state() != SlotState::Free;
         is_used.then(|| (guard.id(), *guard, self.expires(slot, &guard)))
     }
 
-    /// When the message in a slot expires, if it does.
-    fn expires(&self, slot: u32, data: &Data) -> Option<Moment> {
+    /// How the message in a slot expires, if it does.
+    fn expires(&self, slot: u32, data: &Data) -> Option<Expiry> {
         data.flags.has(Flag::Expires).then(|| self.state.expiries.of(slot)).flatten()
     }
 

@@ -210,7 +210,7 @@ impl State {
 
     /// Whether the moment of a message that expires has come.
     pub(crate) fn has_expired(&self, index: u32) -> bool {
-        self.expiries.of(index).is_some_and(|moment| moment <= self.clock.now())
+        self.expiries.moment_of(index).is_some_and(|moment| moment <= self.clock.now())
     }
 
     /// The slot of a live message, by the time of the answer perhaps not any more.

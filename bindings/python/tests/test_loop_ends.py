@@ -292,11 +292,12 @@ def test_a_thread_that_waits_on_a_loop_does_not_hold_up_the_end(program: Program
         try:
             await broker.areceive("q")
         except libmq.ClosedError as error:
-            print(error.code)
+            sys.stdout.write(f"{error.code}\\n")
 
+    # Two threads write, and a print is two writes.
     async def run():
         await broker.arun(install_signal_handlers=False)
-        print("ran")
+        sys.stdout.write("ran\\n")
 
     threads = [threading.Thread(target=lambda main=main: asyncio.run(main())) for main in (wait, run)]
     for thread in threads:

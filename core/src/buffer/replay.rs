@@ -247,7 +247,7 @@ impl Replayed {
             self.guarded.remove(&(queue, key.into()));
         }
         // What was written again is what it was.
-        let before = self.messages.remove(&id).filter(|_| head.id != 0);
+        let before = (head.id != 0).then(|| self.messages.remove(&id)).flatten();
         self.messages.insert(
             id,
             Message {

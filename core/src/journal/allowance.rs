@@ -17,7 +17,7 @@ use super::snapshot::Size;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SEGMENT_BYTES_MIN;
 use crate::storage::Storage;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// Kept free for snapshots, and for the marks, however little lives.
 const SNAPSHOTS_BYTES_MIN: u64 = 64 << 10;
@@ -76,7 +76,7 @@ impl Allowance {
     /// # Errors
     /// `STORAGE_FULL`; what `make` answers.
     pub(crate) fn segment<T>(&self, wanted: Wanted, make: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _turn = lock(&self.turn);
+        let _turn = self.turn();
         let Wanted { need, bytes, ordinary, live } = wanted;
         let kept = match need {
             Need::Settle => ordinary + self.snapshot_of(live).max(SNAPSHOTS_BYTES_MIN),
@@ -100,12 +100,17 @@ impl Allowance {
         bytes: u64,
         write: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let _turn = lock(&self.turn);
+        let _turn = self.turn();
         // What was kept for it is its own, also in a directory that is beyond a limit it was given later.
         if written.bytes + bytes > self.snapshot_of(written.entries).max(SNAPSHOTS_BYTES_MIN) {
             self.check(bytes, 0)?;
         }
         write()
+    }
+
+    /// Only where the directory is measured: a disk has others on it, too, and nobody waits for what they write.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.bytes_max.map(|_| lock(&self.turn))
     }
 
     /// There is a newer snapshot.

@@ -13,7 +13,7 @@
 //!
 //! It does not know what records mean; it gives up segments and takes snapshots only when told to.
 
-use super::allowance::{self, Allowance, Need, Wanted};
+use super::allowance::{Allowance, Need};
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
@@ -21,7 +21,7 @@ use super::files::{Files, is_snapshot};
 use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
-use super::segment::{BrokerId, HEADER_BYTES, Segment, SegmentHeader};
+use super::segment::{BrokerId, Segment};
 use super::snapshot::{Size, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
@@ -35,10 +35,10 @@ const COPY_INSIDE_MAX: usize = 2 << 10;
 const COPY_INSIDE_RECORDS_MAX: usize = 4;
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
-const BACKLOG_MAX: u64 = 8 << 20;
+pub(super) const BACKLOG_MAX: u64 = 8 << 20;
 
 /// Kept free at a segment's end for the record that ends it, or those that close the log, which take more.
-const FOOTER_BYTES: u64 = record::CLOSING_BYTES as u64;
+pub(super) const FOOTER_BYTES: u64 = record::CLOSING_BYTES as u64;
 
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer. A model checks every
 /// value that each look may see, and one look shows all of them.
@@ -76,17 +76,17 @@ pub(crate) struct JournalOptions {
 /// An open journal.
 #[derive(Debug)]
 pub(crate) struct Journal<S: Show> {
-    storage: Arc<dyn Storage>,
-    options: JournalOptions,
-    allowance: Allowance,
-    show: Arc<S>,
-    tail: Mutex<Tail<S::Effect>>,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) options: JournalOptions,
+    pub(super) allowance: Allowance,
+    pub(super) show: Arc<S>,
+    pub(super) tail: Mutex<Tail<S::Effect>>,
     /// The tail's position, for those who only look. Stored under the tail's lock; release, so that who sees it and
     /// then takes the lock sees what was appended.
     reserved: AtomicU64,
     /// Held by who makes the next spare.
-    making: Mutex<()>,
-    written: Gate,
+    pub(super) making: Mutex<()>,
+    pub(super) written: Gate,
     durable: Gate,
     /// Held by who leads a round of the gate of this level.
     showing_os: Mutex<Showing<S::Effect>>,
@@ -338,95 +338,6 @@ impl<S: Show> Journal<S> {
         })
     }
 
-    /// Makes the spare segment, if there is none, with room for a group of this many bytes, and sees to it that what grows
-    /// may do so; a spare that was made for what settles is for that as well then.
-    ///
-    /// # Errors
-    /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
-    pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
-        // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
-        let _turn = lock(&self.making);
-        let (last, is_there) = {
-            let tail = lock(&self.tail);
-            tail.check()?;
-            let is_there = tail.spare.is_some();
-            if is_there && (need == Need::Settle || tail.may_grow()) {
-                return Ok(());
-            }
-            (tail.segment.header, is_there)
-        };
-        let wanted = (HEADER_BYTES + group_bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES);
-        let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
-        let make = |capacity: u64| {
-            let header = SegmentHeader {
-                salt: crate::random::u32(),
-                number: last.number + 1,
-                start: last.start + last.capacity,
-                capacity,
-                previous: last.number,
-                previous_end: None,
-                ..last
-            };
-            let bytes = if is_there { 0 } else { capacity };
-            self.allowance.segment(Wanted { need, bytes, ordinary, live }, || match is_there {
-                true => Ok(None),
-                false => Segment::create(&*self.storage, header).map(Some),
-            })
-        };
-        let small = allowance::settles(live).max(wanted);
-        let made = match make(ordinary.max(wanted)) {
-            Err(full)
-                if need == Need::Settle
-                    && full.kind() == ErrorKind::StorageFull
-                    && small < ordinary =>
-            {
-                make(small).map_err(|_| full)
-            }
-            made => made,
-        };
-        let mut tail = lock(&self.tail);
-        match made {
-            Ok(segment) => {
-                tail.spare = segment.or_else(|| tail.spare.take());
-                if need == Need::Grow {
-                    tail.growth_refused = false;
-                    tail.growth = allowance::growth(live, ordinary);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                tail.growth_refused = error.kind() == ErrorKind::StorageFull;
-                Err(error)
-            }
-        }
-    }
-
-    /// Whether an append of so many bytes need not wait for the disk: it has room in the segment, or in one that was made
-    /// ahead, and little is unwritten before it. A hint: somebody else may take that room meanwhile.
-    pub(crate) fn has_room_at_hand(&self, bytes: u64) -> bool {
-        let tail = lock(&self.tail);
-        let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
-        let at_hand = match &tail.spare {
-            Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
-            None => fits && !tail.is_nearly_full(bytes),
-        };
-        at_hand
-            && tail.may_grow()
-            && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
-    }
-
-    /// Whether there is no spare for what grows.
-    pub(crate) fn lacks_spare(&self) -> bool {
-        let tail = lock(&self.tail);
-        (tail.spare.is_none() || !tail.may_grow()) && !tail.closed && tail.poison.is_none()
-    }
-
-    /// Whether there was no room to grow when that was last asked.
-    pub(crate) fn lacks_room(&self) -> bool {
-        let tail = lock(&self.tail);
-        tail.growth_refused && !tail.closed && tail.poison.is_none()
-    }
-
     /// Refuses everything from now on.
     pub(crate) fn poison(&self, cause: Error) {
         let (is_first, cause) = {
@@ -574,6 +485,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::journal::SegmentHeader;
     use crate::storage::{Marks, MemoryStorage, StorageFile};
 
     /// Panics when it is to show something.

@@ -15,6 +15,7 @@ mod recovery;
 mod segment;
 mod snapshot;
 mod space;
+mod spare;
 mod tail;
 
 pub(crate) use allowance::Need;

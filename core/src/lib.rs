@@ -40,9 +40,9 @@ mod tasks;
 
 pub use broker::{
     Backoff, Begun, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery,
-    Durability, Enqueueing, HandlerError, HandlerOptions, Inbox, IntoBody, Lsn, Message, Metrics,
-    Next, OnCorruption, OnFull, Options, Problem, QueueMetrics, Receipt, ReceiptStatus, Recovery,
-    VerifyReport, Watch, Worker, verify, verify_on,
+    Durability, Enqueueing, HandlerError, HandlerOptions, Inbox, IntoBody, Left, Lsn, Message,
+    Metrics, OnCorruption, OnFull, Options, Problem, QueueMetrics, Receipt, ReceiptStatus,
+    Recovery, VerifyReport, Watch, Worker, verify, verify_on,
 };
 pub use dispatch::CancelReason;
 pub use error::{Error, ErrorKind, LockOwner, Result};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libmq::{
     Backoff, Broker, CancelReason, Delivery, Durability, ErrorKind, HandlerError, HandlerOptions,
-    Inbox, Interrupt, Message, Next, OnFull, Options,
+    Inbox, Interrupt, Left, Message, OnFull, Options,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -30,11 +30,11 @@ fn inbox(broker: &Broker, options: HandlerOptions) -> (Inbox, Receiver<()>) {
 }
 
 fn taken(inbox: &Inbox) -> Option<Delivery> {
-    match inbox.take() {
-        Next::Delivery(delivery) => Some(delivery),
-        Next::Nothing => None,
-        Next::After(_) => panic!("there is room on this disk"),
-    }
+    let mut taken = Vec::new();
+    let left = inbox.take(1, &mut taken);
+    let expected = if taken.is_empty() { Left::Nothing } else { Left::Perhaps };
+    assert_eq!(left, expected);
+    taken.pop()
 }
 
 /// What a loop does: waits for the bell, and takes.
@@ -122,6 +122,44 @@ fn as_many_run_at_once_as_max_parallelism_and_the_bell_rings_for_the_next() {
     }
     assert!(taken(&inbox).is_none());
     assert!(broker.wait_idle(LONG).unwrap());
+    drop(inbox);
+    broker.close(LONG).unwrap();
+}
+
+/// A loop takes what there is at once, in order, never more than may run; and acks at once what has ended, of which one that
+/// was lost meanwhile does not keep the others.
+#[test]
+fn what_is_taken_together_is_acked_together() {
+    let broker = open();
+    let (inbox, rings) = inbox(&broker, HandlerOptions::new().max_parallelism(12));
+    broker.start().unwrap();
+    for number in 0..30 {
+        broker.enqueue(Message::new("q", number.to_string())).unwrap();
+    }
+    rings.recv_timeout(LONG).unwrap();
+    let mut taken = vec![];
+    assert_eq!(inbox.take(5, &mut taken), Left::Perhaps);
+    assert_eq!(taken.len(), 5);
+    assert_eq!(inbox.take(20, &mut taken), Left::Nothing);
+    assert_eq!(taken.len(), 12, "as many as may run");
+    for (number, delivery) in taken.iter().enumerate() {
+        assert_eq!(delivery.body(), number.to_string().as_bytes());
+    }
+
+    inbox.finish(&taken[3], Err(HandlerError::release(LONG))).unwrap();
+    let mut failed = vec![];
+    inbox.ack_all(&taken, |error| failed.push(error.kind()));
+    assert_eq!(failed, [ErrorKind::StaleLease]);
+    taken.clear();
+    assert_eq!(inbox.take(100, &mut taken), Left::Nothing);
+    assert_eq!((taken.len(), taken[0].body()), (12, &b"12"[..]), "all workers are back");
+    inbox.ack_all(&taken, |error| panic!("{error}"));
+    taken.clear();
+    assert_eq!(inbox.take(100, &mut taken), Left::Nothing);
+    assert_eq!(taken.len(), 6);
+    inbox.ack_all(&taken, |error| panic!("{error}"));
+    let figures = broker.metrics().unwrap().queues.remove("q").unwrap();
+    assert_eq!((figures.acked, figures.released, figures.in_flight), (29, 1, 0));
     drop(inbox);
     broker.close(LONG).unwrap();
 }

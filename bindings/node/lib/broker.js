@@ -53,6 +53,7 @@ const forsaken = new FinalizationRegistry(({ number, ears, log }) => {
 
 class Broker {
   #native;
+  #enqueue;
   #recovery;
   #deadLetters;
   // What is to be given up when nobody has this any more: its number, what rings for each queue's handler, and the number
@@ -73,6 +74,7 @@ class Broker {
   constructor(made, native, log, scope) {
     onlyMade(made, 'a broker is opened with open()');
     this.#native = native;
+    this.#enqueue = native.enqueuer();
     this.#log = log;
     this.#scope = scope;
     const check = () => this.#check();
@@ -102,7 +104,7 @@ class Broker {
     const promise = nextPromise();
     let state;
     try {
-      state = this.#native.enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
+      state = this.#enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
     } catch (error) {
       throw translated(error);
     }

@@ -37,6 +37,7 @@ const desk = {
 };
 
 const environment = native.connect(wake, desk.numbers, desk.ids);
+const take = environment.taker();
 
 function settle(number, error, value) {
   const promise = promises.get(number);
@@ -108,6 +109,7 @@ module.exports = {
   listen,
   nextPromise,
   promised,
+  take,
   waitFor,
   TAKE_MAX,
   TIMER_MAX,

@@ -38,7 +38,7 @@ pub(crate) struct Opened {
 
 /// A broker, as JavaScript holds it.
 #[napi]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NativeBroker {
     pub(crate) desk: Rc<RefCell<Desk>>,
     pub(crate) environment: Arc<Inner>,

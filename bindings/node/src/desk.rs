@@ -60,8 +60,8 @@ impl Desk {
     }
 
     /// How many acks came too late, and whether one failed.
-    pub(crate) fn ended(&mut self, stale: u32, failed: bool) {
-        self.put(STALE, f64::from(stale));
+    pub(crate) fn ended(&mut self, stale: usize, failed: bool) {
+        self.put(STALE, stale as f64);
         self.put(FAILED, f64::from(u8::from(failed)));
     }
 

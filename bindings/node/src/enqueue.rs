@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libmq::{Begun, Dedup, Message, ReceiptStatus};
-use napi::bindgen_prelude::{Array, Either, Uint8ArraySlice};
+use napi::bindgen_prelude::{Array, Either, ToNapiValue, Uint8ArraySlice, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
 
@@ -50,28 +50,16 @@ struct Owned {
 
 #[napi]
 impl NativeBroker {
-    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies
-    /// there, and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will
-    /// bring the receipt.
+    /// The function `enqueue(promise, queue, body, contentType, extra)`, see [`NativeBroker::enqueue`]. A function of its
+    /// own, as [`Environment::taker`](crate::environment::Environment::taker)'s.
     #[napi(catch_unwind)]
-    pub fn enqueue(
-        &self,
-        promise: f64,
-        queue: String,
-        body: Body<'_>,
-        content_type: Option<String>,
-        extra: Option<Extra>,
-    ) -> Result<u32> {
-        let begun =
-            self.begin(&[message(&queue, &body, content_type.as_deref(), extra.as_ref())])?;
-        let Some(begun) = begun else {
-            self.hand_to_clerk(vec![Owned::new(queue, &body, content_type, extra)], promise);
-            return Ok(HANDED_ON);
-        };
-        if let Some(receipt) = begun.receipts().next() {
-            self.desk.borrow_mut().receipt(receipt.id, status_number(receipt.status));
-        }
-        Ok(if self.reach(begun, promise)? { REACHED } else { BEGUN })
+    pub fn enqueuer<'env>(&self, env: &'env Env) -> Result<Unknown<'env>> {
+        let broker = self.clone();
+        let enqueue = env.create_function_from_closure::<(), _, _>("enqueue", move |call| {
+            let body: Body<'_> = call.get(2)?;
+            broker.enqueue(call.get(0)?, call.get(1)?, &body, call.get(3)?, call.get(4)?)
+        });
+        enqueue?.into_unknown(env)
     }
 
     /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and
@@ -106,6 +94,29 @@ impl NativeBroker {
 }
 
 impl NativeBroker {
+    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies
+    /// there, and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will
+    /// bring the receipt.
+    fn enqueue(
+        &self,
+        promise: f64,
+        queue: String,
+        body: &Body<'_>,
+        content_type: Option<String>,
+        extra: Option<Extra>,
+    ) -> Result<u32> {
+        let begun =
+            self.begin(&[message(&queue, body, content_type.as_deref(), extra.as_ref())])?;
+        let Some(begun) = begun else {
+            self.hand_to_clerk(vec![Owned::new(queue, body, content_type, extra)], promise);
+            return Ok(HANDED_ON);
+        };
+        if let Some(receipt) = begun.receipts().next() {
+            self.desk.borrow_mut().receipt(receipt.id, status_number(receipt.status));
+        }
+        Ok(if self.reach(begun, promise)? { REACHED } else { BEGUN })
+    }
+
     /// Gives messages their places, unless that has to wait, for room or for others that do. A handler waits for neither:
     /// its ack may be what would make room.
     fn begin(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {

@@ -29,16 +29,15 @@ use crate::runs::Runs;
 /// Says "have a look". Weak: it keeps no loop alive.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 
-/// An event loop's native state, as JavaScript holds it.
+/// An event loop's native state, as JavaScript holds it. All but what threads know of it is this thread's alone.
 #[napi]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Environment {
     pub(crate) inner: Arc<Inner>,
-    /// This thread's alone.
     pub(crate) desk: Rc<RefCell<Desk>>,
-    pub(crate) together: RefCell<Together>,
+    pub(crate) together: Rc<RefCell<Together>>,
     /// What the first ack failed with that the last take could not do.
-    pub(crate) failed_ack: RefCell<Option<Error>>,
+    pub(crate) failed_ack: Rc<RefCell<Option<Error>>>,
 }
 
 /// What threads know of an event loop.
@@ -96,8 +95,7 @@ pub fn connect(
     // Registered after the threadsafe function, so it runs before that is taken down.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
     let desk = Rc::new(RefCell::new(desk));
-    let together = RefCell::default();
-    Ok(Environment { inner, desk, failed_ack: RefCell::default(), together })
+    Ok(Environment { inner, desk, together: Rc::default(), failed_ack: Rc::default() })
 }
 
 #[napi]

@@ -1,6 +1,6 @@
 //! What JavaScript does with a delivery: looks at it, extends it, enqueues with it, ends it.
 
-use libmq::{ErrorKind, HandlerError, Inbox};
+use libmq::{ErrorKind, HandlerError};
 use napi::bindgen_prelude::{Array, BigInt, BufferSlice, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -8,7 +8,6 @@ use napi_derive::napi;
 use crate::boundary::{duration, epoch_ms, thrown};
 use crate::enqueue::{Body, Extra, message};
 use crate::environment::{Environment, lock};
-use crate::runs::Run;
 
 #[napi]
 impl Environment {
@@ -123,36 +122,27 @@ impl Environment {
     ) -> libmq::Result<bool> {
         let Ok(run) = lock(&self.inner.runs).take(number) else { return Ok(false) };
         let inbox = run.inbox.and_then(|ear| lock(&self.inner.ears).inbox(ear));
-        self.end_run(&run, inbox.as_ref().map(|(inbox, _)| &**inbox), result)
-    }
-
-    /// As [`Environment::end`], of a run from this inbox; of none where its handler was replaced, or its broker closed.
-    pub(crate) fn end_run(
-        &self,
-        run: &Run,
-        inbox: Option<&Inbox>,
-        result: std::result::Result<(), HandlerError>,
-    ) -> libmq::Result<bool> {
         let ended = self.guard(run.broker, || match inbox {
-            Some(inbox) => inbox.finish(&run.delivery, result),
+            Some((inbox, _)) => inbox.finish(&run.delivery, result),
+            // Its handler was replaced, or its broker closed.
             None => run.delivery.settle(result),
         });
         match ended {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::StaleLease | ErrorKind::Closed) => {
-                Ok(false)
-            }
+            Err(error) if is_too_late(error.kind()) => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
+/// Whether a delivery had left who ended it, as far as they know: its lease was lost, or its broker closed.
+pub(crate) fn is_too_late(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StaleLease | ErrorKind::Closed)
+}
+
 /// Whether a delivery whose settling failed so is in nobody's hands any more; else it is held as before.
 fn is_over(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::StaleLease | ErrorKind::Closed | ErrorKind::Poisoned | ErrorKind::Panic
-    )
+    is_too_late(kind) || matches!(kind, ErrorKind::Poisoned | ErrorKind::Panic)
 }
 
 /// Names and values as a flat list.

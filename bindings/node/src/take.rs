@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use libmq::{CancelReason, HandlerError, Inbox, Next};
+use libmq::{CancelReason, HandlerError, Inbox, Left};
 use napi::bindgen_prelude::{Array, ToNapiValue, Unknown};
-use napi::{Env, Result};
+use napi::{Env, JsValue, Result};
 use napi_derive::napi;
 
 use crate::bodies::body_of;
@@ -13,75 +13,29 @@ use crate::desk::Desk;
 use crate::environment::{Environment, lock};
 use crate::limits;
 use crate::runs::Run;
+use crate::settle::is_too_late;
 
 /// When the loop is to ask again that could not be given what there was, in milliseconds.
 const PAUSE_MS: f64 = 1_000.0;
 
 #[napi]
 impl Environment {
-    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
-    /// desk, but for the bodies: the answer is one body, or several in a text or in a list. Where there is no more, it says
-    /// so, and whether something was cancelled. An ack that fails is told by [`Environment::failed_ack`].
+    /// The function `take(ear, max, acked)`, see [`Environment::take`]. A function of its own, since a call of a class's
+    /// method costs several times as much.
     #[napi(catch_unwind)]
-    pub fn take<'env>(
-        &self,
-        env: &'env Env,
-        ear: u32,
-        max: u32,
-        acked: u32,
-    ) -> Result<Unknown<'env>> {
-        let mut desk = self.desk.borrow_mut();
-        let inbox = lock(&self.inner.ears).inbox(ear);
-        self.ack_all(&mut desk, acked, inbox.as_ref().map(|(inbox, _)| &**inbox));
-        let Some((inbox, broker)) = inbox else {
-            desk.taken(0, None, true, false);
-            return ().into_unknown(env);
-        };
-        let (mut count, mut again, mut over) = (0, None, false);
-        let mut together = self.together.borrow_mut();
-        together.begin();
-        while count < max.min(limits::TAKE_MAX) {
-            let delivery = match self.guard(broker, || Ok(inbox.take())).map_err(thrown)? {
-                Next::Delivery(delivery) => delivery,
-                Next::Nothing => {
-                    over = true;
-                    break;
-                }
-                Next::After(time) => {
-                    again = Some(ms(time));
-                    break;
-                }
-            };
-            let (id, attempt) = (delivery.id(), delivery.attempt());
-            together.add(&delivery);
-            let run = Run { delivery, broker, inbox: Some(ear), told: false };
-            match lock(&self.inner.runs).add(run) {
-                Ok(number) => desk.delivery(count as usize, number, id, attempt),
-                Err(run) => {
-                    // There are too many of them.
-                    let why = HandlerError::release(Duration::ZERO);
-                    let _ = inbox.finish(&run.delivery, Err(why));
-                    again = Some(PAUSE_MS);
-                    break;
-                }
-            }
-            count += 1;
-        }
-        desk.taken(count as usize, again, over, over && inbox.hear_cancelled());
-        match count {
-            0 => ().into_unknown(env),
-            1 => self.body(env, desk.taken_number(0)),
-            _ => match together.text(env) {
-                Some(text) => Ok(text),
-                None => self.bodies_of(env, &desk, count).and_then(|list| list.into_unknown(env)),
-            },
-        }
+    pub fn taker<'env>(&self, env: &'env Env) -> Result<Unknown<'env>> {
+        let here = self.clone();
+        let take = env.create_function_from_closure::<(), _, _>("take", move |call| {
+            let (ear, max, acked) = (call.get(0)?, call.get(1)?, call.get(2)?);
+            here.take(call.env, ear, max, acked).map(|found| found.raw())
+        });
+        take?.into_unknown(env)
     }
 
     /// The bodies of the deliveries that the last [`Environment::take`] found so many of, each for itself.
     #[napi(catch_unwind)]
     pub fn bodies<'env>(&self, env: &'env Env, count: u32) -> Result<Array<'env>> {
-        self.bodies_of(env, &self.desk.borrow(), count)
+        self.bodies_of(env, &self.desk.borrow(), count as usize)
     }
 
     /// What the first ack failed with that the last [`Environment::take`] could not do, as text.
@@ -125,15 +79,86 @@ impl Environment {
 }
 
 impl Environment {
+    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
+    /// desk, but for the bodies: the answer is one body, or several in a text or in a list. Where there is no more, it says
+    /// so, and whether something was cancelled. An ack that fails is told by [`Environment::failed_ack`].
+    fn take<'env>(&self, env: &'env Env, ear: u32, max: u32, acked: u32) -> Result<Unknown<'env>> {
+        let mut desk = self.desk.borrow_mut();
+        let inbox = lock(&self.inner.ears).inbox(ear);
+        self.ack_all(&mut desk, acked, inbox.as_ref().map(|(inbox, _)| &**inbox));
+        let Some((inbox, broker)) = inbox else {
+            desk.taken(0, None, true, false);
+            return ().into_unknown(env);
+        };
+        let mut taken = Vec::new();
+        let most = max.min(limits::TAKE_MAX) as usize;
+        let left = self.guard(broker, || Ok(inbox.take(most, &mut taken))).map_err(thrown)?;
+        let mut again = match left {
+            Left::NoRoom(time) => Some(ms(time)),
+            Left::Perhaps | Left::Nothing => None,
+        };
+        let mut together = self.together.borrow_mut();
+        together.begin();
+        let mut count = 0;
+        let mut runs = lock(&self.inner.runs);
+        for delivery in taken {
+            let (id, attempt) = (delivery.id(), delivery.attempt());
+            together.add(&delivery);
+            let run = Run { delivery, broker, inbox: Some(ear), told: false };
+            match runs.add(run) {
+                Ok(number) => {
+                    desk.delivery(count, number, id, attempt);
+                    count += 1;
+                }
+                Err(run) => {
+                    // There are too many of them.
+                    let why = HandlerError::release(Duration::ZERO);
+                    let _ = inbox.finish(&run.delivery, Err(why));
+                    again = Some(PAUSE_MS);
+                }
+            }
+        }
+        drop(runs);
+        let over = left == Left::Nothing;
+        desk.taken(count, again, over, over && inbox.hear_cancelled());
+        match count {
+            0 => ().into_unknown(env),
+            1 => self.body(env, desk.taken_number(0)),
+            _ => match together.text(env) {
+                Some(text) => Ok(text),
+                None => self.bodies_of(env, &desk, count).and_then(|list| list.into_unknown(env)),
+            },
+        }
+    }
+
     /// Acks as many deliveries of the desk, all of this inbox.
     fn ack_all(&self, desk: &mut Desk, count: u32, inbox: Option<&Inbox>) {
-        let (mut stale, mut failed) = (0, None);
-        for index in 0..count as usize {
-            let run = desk.acked(index).and_then(|number| lock(&self.inner.runs).take(number).ok());
-            match run.map_or(Ok(false), |run| self.end_run(&run, inbox, Ok(()))) {
-                Ok(in_time) => stale += u32::from(!in_time),
-                Err(error) => failed = failed.or(Some(error)),
-            }
+        let ended: Vec<Run> = {
+            let mut runs = lock(&self.inner.runs);
+            let numbers = (0..count as usize).filter_map(|index| desk.acked(index));
+            numbers.filter_map(|number| runs.take(number).ok()).collect()
+        };
+        // What was given back meanwhile is nobody's any more.
+        let (mut stale, mut failed) = (count as usize - ended.len(), None);
+        let mut told = |error: libmq::Error| match error.kind() {
+            kind if is_too_late(kind) => stale += 1,
+            _ => failed = failed.take().or(Some(error)),
+        };
+        let deliveries = ended.iter().map(|run| &run.delivery);
+        let done = ended.first().map_or(Ok(()), |first| {
+            self.guard(first.broker, || {
+                match inbox {
+                    Some(inbox) => inbox.ack_all(deliveries, &mut told),
+                    // Its handler was replaced, or its broker closed.
+                    None => deliveries.for_each(|delivery| {
+                        let _ = delivery.settle(Ok(())).map_err(&mut told);
+                    }),
+                }
+                Ok(())
+            })
+        });
+        if let Err(error) = done {
+            told(error);
         }
         desk.ended(stale, failed.is_some());
         if failed.is_some() {
@@ -141,9 +166,9 @@ impl Environment {
         }
     }
 
-    fn bodies_of<'env>(&self, env: &'env Env, desk: &Desk, count: u32) -> Result<Array<'env>> {
+    fn bodies_of<'env>(&self, env: &'env Env, desk: &Desk, count: usize) -> Result<Array<'env>> {
         let mut list = env.create_array(0)?;
-        for index in 0..count as usize {
+        for index in 0..count {
             list.insert(self.body(env, desk.taken_number(index))?)?;
         }
         Ok(list)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use libmq::{Delivery, HandlerError, Next};
+use libmq::{Delivery, HandlerError, Left};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
@@ -34,15 +34,17 @@ impl Inbox {
     /// The next message; None without one, and the seconds to ask again in while the disk has no room.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(inbox) = self.inner().clone() else { return Ok(None) };
-        match entered(py, &*inbox, || Ok(inbox.take()))? {
-            Next::Delivery(delivery) => {
-                let delivery = Arc::new(delivery);
-                let context = Context::new(py, Arc::clone(&delivery))?.unbind();
-                let held = Mutex::new(Some((inbox, delivery)));
-                Attempt { held, context, forks: self.forks }.into_bound_py_any(py).map(Some)
-            }
-            Next::Nothing => Ok(None),
-            Next::After(time) => time.as_secs_f64().into_bound_py_any(py).map(Some),
+        let mut taken = Vec::new();
+        let left = entered(py, &*inbox, || Ok(inbox.take(1, &mut taken)))?;
+        if let Some(delivery) = taken.pop() {
+            let delivery = Arc::new(delivery);
+            let context = Context::new(py, Arc::clone(&delivery))?.unbind();
+            let held = Mutex::new(Some((inbox, delivery)));
+            return Attempt { held, context, forks: self.forks }.into_bound_py_any(py).map(Some);
+        }
+        match left {
+            Left::NoRoom(time) => time.as_secs_f64().into_bound_py_any(py).map(Some),
+            Left::Perhaps | Left::Nothing => Ok(None),
         }
     }
 

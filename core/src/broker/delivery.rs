@@ -57,7 +57,7 @@ impl Delivery {
     /// The queue it came from.
     #[must_use]
     pub fn queue(&self) -> &str {
-        &self.flight.queue.name
+        &self.flight.queue().name
     }
 
     /// The body, as it was enqueued.
@@ -98,7 +98,7 @@ impl Delivery {
     /// Retries after the first attempt.
     #[must_use]
     pub fn max_retries(&self) -> u32 {
-        self.flight.retries.max
+        self.flight.retries().max
     }
 
     /// A number that is larger for every later lease, for fencing outside effects.
@@ -278,7 +278,7 @@ impl Delivery {
     fn count_error(&self, failure: &Failure) {
         let is_its_own = matches!(failure, Failure::Failed { asked: false, .. });
         if is_its_own && self.cancel_reason().is_none() {
-            self.flight.queue.figures.handler_errors.up();
+            self.flight.queue().figures.handler_errors.up();
         }
     }
 
@@ -369,7 +369,7 @@ impl Delivery {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
             None if lock(&self.children).refused => {
-                let backoff = &self.flight.retries.backoff;
+                let backoff = &self.flight.retries().backoff;
                 let delay = delay.unwrap_or_else(|| backoff.delay(self.attempt(), random::unit()));
                 return self.finish_release(delay);
             }

@@ -8,14 +8,19 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::delivery::Delivery;
 use super::handler::HandlerError;
 use super::shared::Shared;
 use crate::buffer::Doorbell;
 use crate::dispatch::{Now, Station, Worker};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::forks;
 use crate::sync::{Arc, Mutex, Weak, lock};
+
+/// As many workers as mostly take messages, or come back, together; more need an allocation.
+const TOGETHER: usize = 8;
 
 /// What an event loop takes a queue's messages from. Dropped, it gives the handler up: nothing more is taken for it.
 /// Deliveries that were not finished are whoever's that has them.
@@ -28,16 +33,16 @@ pub struct Inbox {
     forks: u32,
 }
 
-/// What an inbox answers.
+/// What an inbox has left when it was taken from.
 #[doc(hidden)]
-#[derive(Debug)]
-pub enum Next {
-    /// A message whose attempt has begun.
-    Delivery(Delivery),
-    /// None now; the inbox rings when that may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// As much was taken as was asked for: to be asked again.
+    Perhaps,
+    /// Nothing now; the inbox rings when that may have changed.
     Nothing,
-    /// None as long as the disk has no room; to be asked again after this time.
-    After(Duration),
+    /// Nothing as long as the disk has no room; to be asked again after this time.
+    NoRoom(Duration),
 }
 
 /// The workers of an inbox.
@@ -47,19 +52,21 @@ pub(super) struct Crew {
     hands: Mutex<Hands>,
 }
 
+#[expect(clippy::vec_box, reason = "a worker is moved twice a message")]
 #[derive(Debug, Default)]
 struct Hands {
-    idle: Vec<Worker>,
+    idle: Vec<Box<Worker>>,
     busy: Busy,
     gone: bool,
 }
 
 /// Workers, each under the token of what it runs the handler for. Mostly few, so that looking through all tokens, which lie
 /// side by side, costs less than a hash.
+#[expect(clippy::vec_box, reason = "a worker is moved twice a message")]
 #[derive(Debug, Default)]
 struct Busy {
     tokens: Vec<u64>,
-    workers: Vec<Worker>,
+    workers: Vec<Box<Worker>>,
 }
 
 impl Inbox {
@@ -67,15 +74,17 @@ impl Inbox {
         Self { shared, station, crew, forks: forks() }
     }
 
-    /// The next message, never waiting for one. It is to be asked until it answers that there is none.
+    /// Takes messages whose attempts begin with that, up to `most`, never waiting for one. It is to be asked until it answers
+    /// that nothing is left.
     #[must_use]
-    pub fn take(&self) -> Next {
-        match self.look() {
-            Next::Nothing => {
+    pub fn take(&self, most: usize, taken: &mut Vec<Delivery>) -> Left {
+        let most = taken.len().saturating_add(most);
+        match self.look(most, taken) {
+            Left::Nothing => {
                 self.crew.doorbell.listen();
-                self.look()
+                self.look(most, taken)
             }
-            next => next,
+            left => left,
         }
     }
 
@@ -96,12 +105,23 @@ impl Inbox {
         result: std::result::Result<(), HandlerError>,
     ) -> Result<()> {
         let end = delivery.conclude(result);
-        let worker = lock(&self.crew.hands).busy.remove(delivery.token());
-        if let Some(mut worker) = worker {
-            worker.came_back(end.as_ref().ok().copied().flatten());
-            self.crew.add(worker);
-        }
+        let ended = [(delivery.token(), end.as_ref().ok().copied().flatten())];
+        self.crew.came_back(&ended);
         end.map(drop)
+    }
+
+    /// Acks deliveries, each as [`Inbox::finish`] does, and tells `told` of those that could not be.
+    pub fn ack_all<'a>(
+        &self,
+        deliveries: impl IntoIterator<Item = &'a Delivery>,
+        mut told: impl FnMut(Error),
+    ) {
+        let end = |delivery: &Delivery| {
+            let end = delivery.conclude(Ok(())).map_err(&mut told);
+            (delivery.token(), end.ok().flatten())
+        };
+        let ended: SmallVec<[_; TOGETHER]> = deliveries.into_iter().map(end).collect();
+        self.crew.came_back(&ended);
     }
 
     /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.
@@ -127,31 +147,42 @@ impl Inbox {
         Arc::clone(&self.station)
     }
 
-    fn look(&self) -> Next {
+    /// Has every idle worker take a message, until there are `most` of them or there is nothing more to take.
+    fn look(&self, most: usize, taken: &mut Vec<Delivery>) -> Left {
         if forks() != self.forks {
-            return Next::Nothing;
+            return Left::Nothing;
         }
-        loop {
-            let worker = lock(&self.crew.hands).idle.pop();
-            let Some(mut worker) = worker else { return Next::Nothing };
-            match worker.next_now() {
-                // Without a broker the message is found again by the next open.
-                Now::Flight(flight) => {
-                    let Some(shared) = self.shared.upgrade() else { continue };
-                    lock(&self.crew.hands).busy.add(flight.taken.token, worker);
-                    return Next::Delivery(Delivery::new(shared, flight));
-                }
-                Now::Nothing => {
-                    self.crew.add(worker);
-                    return Next::Nothing;
-                }
-                Now::NoRoom(time) => {
-                    self.crew.add(worker);
-                    return Next::After(time);
-                }
-                Now::Leave => drop(worker),
+        while taken.len() < most {
+            let mut idle = self.crew.idle(most - taken.len());
+            if idle.is_empty() {
+                return Left::Nothing;
+            }
+            let mut busy = SmallVec::<[_; TOGETHER]>::new();
+            let mut left = None;
+            while left.is_none()
+                && let Some(mut worker) = idle.pop()
+            {
+                left = match worker.next_now() {
+                    Now::Flight(flight) => {
+                        // Without a broker the message is found again by the next open.
+                        if let Some(shared) = self.shared.upgrade() {
+                            busy.push((flight.taken.token, worker));
+                            taken.push(Delivery::new(shared, flight));
+                        }
+                        continue;
+                    }
+                    Now::Leave => continue,
+                    Now::Nothing => Some(Left::Nothing),
+                    Now::NoRoom(time) => Some(Left::NoRoom(time)),
+                };
+                idle.push(worker);
+            }
+            self.crew.put(idle, busy);
+            if let Some(left) = left {
+                return left;
             }
         }
+        Left::Perhaps
     }
 }
 
@@ -172,12 +203,12 @@ impl Drop for Inbox {
 }
 
 impl Busy {
-    fn add(&mut self, token: u64, worker: Worker) {
+    fn add(&mut self, token: u64, worker: Box<Worker>) {
         self.tokens.push(token);
         self.workers.push(worker);
     }
 
-    fn remove(&mut self, token: u64) -> Option<Worker> {
+    fn remove(&mut self, token: u64) -> Option<Box<Worker>> {
         let place = self.tokens.iter().position(|found| *found == token)?;
         self.tokens.swap_remove(place);
         Some(self.workers.swap_remove(place))
@@ -193,17 +224,41 @@ impl Crew {
         Arc::clone(&self.doorbell)
     }
 
-    /// One more worker, that has come back or was hired.
-    pub(super) fn add(&self, worker: Worker) {
-        let mut hands = lock(&self.hands);
-        if !hands.gone {
-            hands.idle.push(worker);
-        }
-    }
-
     /// A worker was hired.
     pub(super) fn hired(&self, worker: Worker) {
-        self.add(worker);
+        self.put([Box::new(worker)], []);
         self.doorbell.ring();
+    }
+
+    /// Up to so many workers that run no handler.
+    fn idle(&self, most: usize) -> SmallVec<[Box<Worker>; TOGETHER]> {
+        let mut hands = lock(&self.hands);
+        let stay = hands.idle.len().saturating_sub(most);
+        hands.idle.drain(stay..).collect()
+    }
+
+    /// The handlers that run under these tokens have returned, and so much is still to be written of what they did.
+    fn came_back(&self, ended: &[(u64, Option<u64>)]) {
+        let mut workers = {
+            let mut hands = lock(&self.hands);
+            let workers =
+                ended.iter().filter_map(|(token, end)| Some((hands.busy.remove(*token)?, *end)));
+            workers.collect::<SmallVec<[_; TOGETHER]>>()
+        };
+        workers.iter_mut().for_each(|(worker, end)| worker.came_back(*end));
+        self.put(workers.into_iter().map(|(worker, _)| worker), []);
+    }
+
+    /// Workers that run no handler, and such that do.
+    fn put(
+        &self,
+        idle: impl IntoIterator<Item = Box<Worker>>,
+        busy: impl IntoIterator<Item = (u64, Box<Worker>)>,
+    ) {
+        let mut hands = lock(&self.hands);
+        if !hands.gone {
+            hands.idle.extend(idle);
+            busy.into_iter().for_each(|(token, worker)| hands.busy.add(token, worker));
+        }
     }
 }

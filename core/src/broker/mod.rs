@@ -36,7 +36,7 @@ pub use enqueue::Enqueueing;
 pub use handler::{HandlerError, HandlerOptions};
 #[cfg(feature = "tokio")]
 pub(crate) use handlers::in_handler;
-pub use inbox::{Inbox, Next};
+pub use inbox::{Inbox, Left};
 pub use message::{Dedup, IntoBody, Message, Receipt, ReceiptStatus};
 pub use metrics::{Lsn, Metrics, QueueMetrics};
 pub use options::{ClockMode, Durability, OnCorruption, OnFull, Options};

@@ -220,7 +220,7 @@ fn cut_off(shared: &Shared, stations: &[Arc<Station>], all: bool, interrupt: &In
         let mut flights = engine.handler_flights();
         flights.retain(|flight| {
             let of_these = |station| stations.iter().any(|these| Arc::ptr_eq(these, station));
-            all || flight.station.as_ref().is_some_and(of_these)
+            all || flight.station().is_some_and(of_these)
         });
         flights
     };
@@ -233,7 +233,7 @@ fn cut_off(shared: &Shared, stations: &[Arc<Station>], all: bool, interrupt: &In
     engine.settle_owed();
     for flight in flights() {
         let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
-        if let (true, Some(station)) = (lost, &flight.station) {
+        if let (true, Some(station)) = (lost, flight.station()) {
             station.overrun(engine, &flight);
         }
     }

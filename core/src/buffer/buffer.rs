@@ -59,6 +59,8 @@ impl Owed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
     pub(crate) slot: u32,
+    /// Where its content was then.
+    version: u64,
     pub(crate) lease: u64,
     pub(crate) token: u64,
     pub(crate) key: u32,
@@ -212,7 +214,8 @@ impl Buffer {
                 },
             };
             guard.set_taken(lease);
-            let taken = Taken { slot, lease, token, key: guard.key, id, attempt, hold };
+            let (version, key) = (guard.version, guard.key);
+            let taken = Taken { slot, version, lease, token, key, id, attempt, hold };
             drop(guard);
             queue.figures.in_flight.up();
             queue.figures.ready.down();
@@ -249,17 +252,19 @@ impl Buffer {
     /// # Errors
     /// `CORRUPT`, `IO`: what is on disk cannot be read any more; `STALE_LEASE`.
     pub(crate) fn content(&self, taken: &Taken) -> Result<Bytes> {
-        let version =
-            || self.state.slots.at(taken.slot).lock_lease(taken.lease).map(|slot| slot.version);
-        let mut place = version().ok_or_else(|| stale(taken))?;
+        let mut place = taken.version;
         loop {
             match self.journal.read(place) {
                 Ok((_, content)) => return Ok(content),
-                // Between the look and the read it may have been written again, and its old segment removed.
-                Err(error) => match version() {
-                    Some(moved) if moved != place => place = moved,
-                    _ => return Err(error),
-                },
+                // Since it was taken it may have been written again, and its old segment removed.
+                Err(error) => {
+                    let slot = self.state.slots.at(taken.slot);
+                    let now = slot.lock_lease(taken.lease).map(|slot| slot.version);
+                    match now.ok_or_else(|| stale(taken))? {
+                        moved if moved != place => place = moved,
+                        _ => return Err(error),
+                    }
+                }
             }
         }
     }

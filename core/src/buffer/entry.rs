@@ -312,7 +312,9 @@ impl Entry {
                 put(&[*opens, at.0]);
                 put(held);
             }
-            Self::Gone { id, version, next, at } => put(&[*id, *version, *next, at.0]),
+            Self::Gone { id, version, next, at } => {
+                out.extend_from_slice(gone(*id, *version, *next, *at).as_flattened());
+            }
             Self::Wait { id, version, attempts, due, at, error } => {
                 put(&[*id, *version, u64::from(*attempts), due.0, at.0]);
                 put_text(out, error);
@@ -370,6 +372,11 @@ impl Entry {
         };
         reader.is_empty().then_some(entry)
     }
+}
+
+/// The body of an [`Entry::Gone`]: an ack, which is logged so often that it goes without a [`Vec`].
+pub(crate) fn gone(id: u64, version: u64, next: u64, at: Moment) -> [[u8; 8]; 4] {
+    [id, version, next, at.0].map(u64::to_le_bytes)
 }
 
 /// What a snapshot says of a message: where its content is, and what it is doing.

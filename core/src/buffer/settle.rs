@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::buffer::{Buffer, Taken};
-use super::entry::{DeadLetterEntry, Entry};
+use super::entry::{DeadLetterEntry, Entry, gone, kind};
 use super::flags::Flag;
 use super::keys::Guarding;
 use super::plan::{NewMessage, Plan, records};
@@ -207,11 +207,9 @@ impl Buffer {
             return Err(stale(taken));
         };
         let (id, version, at) = (guard.id(), guard.version, state.clock.recent());
-        let entry = Entry::Gone { id, version, next: 0, at };
-        let mut body = Vec::with_capacity(64);
-        entry.encode(&mut body);
-        let body = [&body[..]];
-        let record = Record::new(entry.kind(), &body);
+        let body = gone(id, version, 0, at);
+        let body = [body.as_flattened()];
+        let record = Record::new(kind::GONE, &body);
         let slot = taken.slot;
         let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
             guard.set(SlotState::Settled);
@@ -219,6 +217,7 @@ impl Buffer {
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);
+        let entry = Entry::Gone { id, version, next: 0, at };
         self.landed(queue, ack, &entry, false, was_suspect);
         Ok(Settled { end: appended.end, awaits_sync: false })
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::flight::Flight;
+use super::flight::{Flight, Holder};
 use super::flights::Flights;
 use super::lease::{CancelReason, Lease};
 use super::owed::{End, Owed};
@@ -91,14 +91,17 @@ impl Engine {
 
     /// Takes the next message of a queue, if there is one.
     pub(crate) fn take(&self, queue: &Arc<Queue>, taker: &Taker) -> Result<Option<Arc<Flight>>> {
-        let (retries, time, may_extend) = match taker {
+        let (holder, time) = match taker {
             Taker::Handler(station) => {
-                let settings = &station.settings;
-                (Arc::clone(&settings.retries), settings.timeout, settings.may_extend)
+                (Holder::Handler(Arc::clone(station)), station.settings.timeout)
             }
-            Taker::Pull(lease) => (self.retries_of(queue), *lease, true),
+            Taker::Pull(lease) => {
+                let (queue, retries) = (Arc::clone(queue), self.retries_of(queue));
+                (Holder::Puller { queue, retries }, *lease)
+            }
         };
-        let limits = Limits { max_retries: retries.max, max_crashes: self.options.max_crashes };
+        let max_retries = holder.retries().max;
+        let limits = Limits { max_retries, max_crashes: self.options.max_crashes };
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
         let content = self.buffer.content(&taken).inspect_err(|damage| {
             // A message whose bytes are gone can be neither handed out nor dropped.
@@ -108,22 +111,9 @@ impl Engine {
                 self.buffer.state.holds.unmark(taken.hold);
             }
         })?;
-        let station = match taker {
-            Taker::Handler(station) => Some(Arc::clone(station)),
-            Taker::Pull(_) => None,
-        };
         let deadline = self.now().after(time);
-        let lease = Lease::until(deadline, station.is_some());
-        let flight = Flight {
-            taken,
-            queue: Arc::clone(queue),
-            station,
-            retries,
-            may_extend,
-            content,
-            lease,
-        };
-        let flight = Arc::new(flight);
+        let lease = Lease::until(deadline, matches!(holder, Holder::Handler(_)));
+        let flight = Arc::new(Flight { taken, lease, holder, content });
         detail!(
             "deliver",
             queue = &*queue.name,
@@ -189,15 +179,15 @@ impl Engine {
     /// # Errors
     /// `STALE_LEASE`.
     pub(crate) fn settle(&self, flight: &Flight, outcome: Outcome<'_>) -> Result<Settled> {
-        let settled = self.buffer.settle(&flight.queue, &flight.taken, outcome);
+        let settled = self.buffer.settle(flight.queue(), &flight.taken, outcome);
         let settled = settled.inspect_err(|error| {
             if error.kind() == ErrorKind::StaleLease {
-                flight.queue.figures.stale_settles.up();
+                flight.queue().figures.stale_settles.up();
             }
         })?;
         detail!(
             "settle",
-            queue = &*flight.queue.name,
+            queue = &*flight.queue().name,
             id = flight.taken.id,
             attempt = flight.taken.attempt,
             outcome = outcome.name()
@@ -246,10 +236,10 @@ impl Engine {
         error: &'a str,
     ) -> Outcome<'a> {
         let failures = flight.taken.attempt;
-        let delay =
-            delay.unwrap_or_else(|| flight.retries.backoff.delay(failures, crate::random::unit()));
+        let delay = delay
+            .unwrap_or_else(|| flight.retries().backoff.delay(failures, crate::random::unit()));
         let due = self.due_after(delay);
-        Outcome::Fail { due, max_retries: flight.retries.max, error }
+        Outcome::Fail { due, max_retries: flight.retries().max, error }
     }
 
     /// When something is due that is to wait this long.
@@ -265,7 +255,7 @@ impl Engine {
         if time > crate::limits::EXTEND_MAX {
             return Err(Error::invalid("extend takes at most 24 hours"));
         }
-        if !flight.may_extend {
+        if !flight.may_extend() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "lease_extension_enabled is off for this handler",
@@ -303,7 +293,7 @@ impl Engine {
     /// Flights of handlers that are under way.
     pub(crate) fn handler_flights(&self) -> Vec<Arc<Flight>> {
         let mut flights = self.all_flights();
-        flights.retain(|flight| flight.station.is_some());
+        flights.retain(|flight| flight.station().is_some());
         flights
     }
 
@@ -314,7 +304,7 @@ impl Engine {
 
     /// Cancels a flight and sets the end of its grace.
     pub(crate) fn cancel(&self, flight: &Arc<Flight>, reason: CancelReason) {
-        let grace_ends = match &flight.station {
+        let grace_ends = match flight.station() {
             Some(station) => self.now().after(station.settings.cancel_grace),
             // Whoever pulled it is not told, and may ack as long as the lease was given for.
             None if reason == CancelReason::Cancelled => flight.lease.term().deadline,
@@ -322,7 +312,7 @@ impl Engine {
         };
         if flight.lease.cancel(reason, grace_ends) {
             self.buffer.state.timer.due_at(grace_ends);
-            if let Some(station) = &flight.station {
+            if let Some(station) = flight.station() {
                 station.flight_cancelled();
             }
         }
@@ -365,7 +355,7 @@ impl Engine {
     /// Takes a flight's lease away: given back uncounted, or failed. Answers whether it did; not if the message was
     /// settled first.
     pub(crate) fn lose(&self, flight: &Flight, outcome: Outcome<'_>) -> bool {
-        let lost = self.buffer.settle(&flight.queue, &flight.taken, outcome);
+        let lost = self.buffer.settle(flight.queue(), &flight.taken, outcome);
         match lost {
             Ok(settled) => {
                 self.ended(flight, Some(CancelReason::LeaseLost));
@@ -414,7 +404,7 @@ impl Engine {
         self.flights.remove(flight);
         self.buffer.state.holds.give(flight.taken.hold);
         flight.lease.end(reason);
-        if let Some(station) = &flight.station {
+        if let Some(station) = flight.station() {
             station.flight_ended();
             if reason.is_some() {
                 station.flight_cancelled();
@@ -428,13 +418,13 @@ impl Engine {
 
     fn flight_due(self: &Arc<Self>, flight: &Flight, now: Moment) {
         let reason = flight.lease.term().reason;
-        match &flight.station {
+        match flight.station() {
             Some(station) if reason.is_none() => {
                 let grace_ends = now.after(station.settings.cancel_grace);
                 if flight.lease.time_out(now, grace_ends) {
-                    flight.queue.figures.timeouts.up();
+                    flight.queue().figures.timeouts.up();
                     let (id, attempt) = (flight.taken.id, u64::from(flight.taken.attempt));
-                    let (events, queue) = (&self.buffer.state.events, &*flight.queue.name);
+                    let (events, queue) = (&self.buffer.state.events, &*flight.queue().name);
                     event!(events, Warn, "timeout", queue = queue, id = id, attempt = attempt);
                     station.flight_cancelled();
                 }

@@ -15,16 +15,55 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) taken: Taken,
-    pub(crate) queue: Arc<Queue>,
-    /// Its handler; none if it was pulled.
-    pub(crate) station: Option<Arc<Station>>,
-    pub(crate) retries: Arc<Retries>,
-    pub(crate) may_extend: bool,
     pub(crate) lease: Lease,
+    pub(super) holder: Holder,
     pub(super) content: Bytes,
 }
 
+/// Who holds a message, and so where it came from and how it is tried again.
+#[derive(Debug)]
+pub(super) enum Holder {
+    Handler(Arc<Station>),
+    /// Somebody who received it.
+    Puller {
+        queue: Arc<Queue>,
+        retries: Arc<Retries>,
+    },
+}
+
+impl Holder {
+    pub(super) fn retries(&self) -> &Retries {
+        match self {
+            Self::Handler(station) => &station.settings.retries,
+            Self::Puller { retries, .. } => retries,
+        }
+    }
+}
+
 impl Flight {
+    pub(crate) fn queue(&self) -> &Queue {
+        match &self.holder {
+            Holder::Handler(station) => &station.queue,
+            Holder::Puller { queue, .. } => queue,
+        }
+    }
+
+    /// Its handler; none if it was pulled.
+    pub(crate) fn station(&self) -> Option<&Arc<Station>> {
+        match &self.holder {
+            Holder::Handler(station) => Some(station),
+            Holder::Puller { .. } => None,
+        }
+    }
+
+    pub(crate) fn retries(&self) -> &Retries {
+        self.holder.retries()
+    }
+
+    pub(crate) fn may_extend(&self) -> bool {
+        self.station().is_none_or(|station| station.settings.may_extend)
+    }
+
     /// How long its key is guarded when it is done.
     pub(crate) fn dedup_window(&self) -> Duration {
         if self.taken.has_key() { MessageEntry::window(&self.content) } else { Duration::ZERO }

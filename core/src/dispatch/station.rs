@@ -40,7 +40,7 @@ pub(crate) struct Station {
     doorbell: Option<Arc<Doorbell>>,
     crew: Mutex<Crew>,
     changed: Bell,
-    /// It takes no more messages, and somebody may wait for its workers.
+    /// It takes no messages, or no more, and then somebody may wait for its workers.
     shut: AtomicBool,
     /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
     /// it zero starts another worker under the crew's lock, and one too many does no harm.
@@ -89,7 +89,7 @@ impl Station {
             doorbell,
             crew: Mutex::new(crew),
             changed: Bell::new(),
-            shut: AtomicBool::new(false),
+            shut: AtomicBool::new(true),
             looking: AtomicU32::new(0),
         }
     }
@@ -283,9 +283,9 @@ impl Station {
         }
     }
 
-    /// Whether messages are taken.
+    /// Whether messages are taken. Whoever shuts it says so before it looks for what was taken before.
     pub(super) fn is_open(&self) -> bool {
-        lock(&self.crew).open
+        !self.shut.load(Ordering::SeqCst)
     }
 
     /// A worker that was stuck is back; answers whether there is work for it beside its substitute.

@@ -148,11 +148,11 @@ impl Worker {
     /// The handler has returned, and `end` has still to be written, if anything.
     pub(crate) fn came_back(&mut self, end: Option<u64>) {
         let Some(flight) = self.flight.take() else { return };
-        if let Some(end) = end {
-            self.owed.add(&self.engine, end);
-        }
-        if flight.lease.leave() {
-            self.serving = self.station.is_needed_after_all();
+        match end {
+            // It has ended its flight itself, so nobody has taken the lease away meanwhile.
+            Some(end) => self.owed.add(&self.engine, end),
+            None if flight.lease.leave() => self.serving = self.station.is_needed_after_all(),
+            None => {}
         }
         if self.station.worker_looks() {
             self.engine.buffer.state.rest.ring_if_heard();

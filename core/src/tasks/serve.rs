@@ -14,8 +14,11 @@ use super::attempt::Attempt;
 use super::handler::AsyncHandler;
 use super::states::States;
 use crate::Delivery;
-use crate::broker::{Broker, HandlerOptions, Inbox, Next};
+use crate::broker::{Broker, HandlerOptions, Inbox, Left};
 use crate::error::{Error, Result};
+
+/// Messages that are taken before the first of them is given to a task.
+const TAKE_MAX: usize = 16;
 
 /// Attempts under way, under their tokens.
 type Attempts = Mutex<HashMap<u64, Weak<Attempt>>>;
@@ -88,14 +91,14 @@ impl Drop for Over {
 
 impl Served {
     async fn run<A: 'static>(self, handler: Arc<impl AsyncHandler<A>>) {
+        let mut taken = Vec::new();
         loop {
-            let pause = match self.inbox.take() {
-                Next::Delivery(delivery) => {
-                    self.spawn(delivery, Arc::clone(&handler));
-                    continue;
-                }
-                Next::Nothing => None,
-                Next::After(pause) => Some(pause),
+            let left = self.inbox.take(TAKE_MAX, &mut taken);
+            taken.drain(..).for_each(|delivery| self.spawn(delivery, Arc::clone(&handler)));
+            let pause = match left {
+                Left::Perhaps => continue,
+                Left::Nothing => None,
+                Left::NoRoom(pause) => Some(pause),
             };
             if self.inbox.hear_cancelled() {
                 let attempts = lock(&self.attempts);

@@ -44,7 +44,7 @@ pub unsafe extern "C" fn libmq_broker_open(
         };
         let out = out?;
         let path = c.required_text("path", path, PATH_BYTES_MAX)?;
-        let broker = Broker::open(path, settings.to_options())?;
+        let broker = Broker::open(path, settings.to_options()?)?;
         out.write(libmq_broker::give(OpenBroker::new(broker, settings.backoff))?);
         Ok(())
     })

@@ -10,6 +10,7 @@ use crate::callback::{Running, refuse_in_drop, run};
 use crate::from_c::{Extensible, FromC, from_c, invalid};
 use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
 use crate::message::time;
+use crate::options::FACTOR_PERMILLE_MAX;
 use crate::status::{LIBMQ_NONE, libmq_status};
 
 /// A handler's answer: done.
@@ -182,8 +183,9 @@ impl libmq_handler {
             return Err(invalid(format!("timeout_ms is {}, but goes from 1", self.timeout_ms)));
         }
         if self.backoff_factor_permille < 0 {
-            let given = self.backoff_factor_permille;
-            return Err(invalid(format!("backoff_factor_permille is {given}, but goes from 1000")));
+            let (given, most) = (self.backoff_factor_permille, FACTOR_PERMILLE_MAX);
+            let text = format!("backoff_factor_permille is {given}, but goes from 1000 to {most}");
+            return Err(invalid(text));
         }
         if self.timeout_ms != 0 {
             options = options.timeout(time("timeout_ms", self.timeout_ms)?.unwrap_or_default());
@@ -201,7 +203,7 @@ impl libmq_handler {
         backoff.cap_ms = cap.unwrap_or(backoff.cap_ms);
         backoff.factor_permille = factor.unwrap_or(backoff.factor_permille);
         backoff.jitter_permille = jitter.unwrap_or(backoff.jitter_permille);
-        Ok(options.backoff(backoff.to_backoff()))
+        Ok(options.backoff(backoff.to_backoff("backoff")?))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::status::{LIBMQ_NONE, libmq_status};
 const TEXT_BYTES_MAX: usize = 256;
 
 /// The largest factor of a backoff, in thousandths.
-const FACTOR_PERMILLE_MAX: u32 = 1_000_000;
+pub(crate) const FACTOR_PERMILLE_MAX: u32 = 1_000_000;
 /// The whole of a wait, in thousandths.
 const JITTER_PERMILLE_MAX: u32 = 1_000;
 
@@ -194,8 +194,11 @@ pub(crate) struct BackoffParts {
 
 impl Settings {
     /// The options for an open.
-    pub(crate) fn to_options(&self) -> Options {
-        self.options.clone().default_backoff(self.backoff.to_backoff())
+    ///
+    /// # Errors
+    /// `INVALID`, as [`BackoffParts::to_backoff`].
+    pub(crate) fn to_options(&self) -> Result<Options> {
+        Ok(self.options.clone().default_backoff(self.backoff.to_backoff("default_backoff")?))
     }
 
     fn set_int(&mut self, name: &str, value: i64) -> Result<()> {
@@ -289,13 +292,28 @@ impl Default for BackoffParts {
 }
 
 impl BackoffParts {
-    pub(crate) fn to_backoff(self) -> Backoff {
-        Backoff::exponential(
+    /// The backoff whose parts C names with this word in front.
+    ///
+    /// # Errors
+    /// `INVALID` for what Rust would name otherwise.
+    pub(crate) fn to_backoff(self, name: &str) -> Result<Backoff> {
+        let parts = [
+            ("factor", self.factor_permille, 1_000, FACTOR_PERMILLE_MAX),
+            ("jitter", self.jitter_permille, 0, JITTER_PERMILLE_MAX),
+        ];
+        for (part, value, least, most) in parts {
+            if !(least..=most).contains(&value) {
+                let text =
+                    format!("{name}_{part}_permille is {value}, but goes from {least} to {most}");
+                return Err(invalid(text));
+            }
+        }
+        Ok(Backoff::exponential(
             Duration::from_millis(self.base_ms),
             f64::from(self.factor_permille) / 1000.0,
             Duration::from_millis(self.cap_ms),
             f64::from(self.jitter_permille) / 1000.0,
-        )
+        ))
     }
 }
 
@@ -325,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_backoff_in_numbers_is_the_default_one() {
-        assert_eq!(BackoffParts::default().to_backoff(), Backoff::default());
+        assert_eq!(BackoffParts::default().to_backoff("backoff").unwrap(), Backoff::default());
     }
 
     #[test]

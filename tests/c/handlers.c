@@ -356,6 +356,20 @@ static void a_context_is_dropped_at_once_when_registering_fails(void) {
   CHECK_ERROR(libmq_handle(broker, "q", &handler, &error), LIBMQ_E_INVALID, "max_parallelism is -7");
   CHECK_NUMBER(atomic_load(&counted.drops), ++drops);
   handler.max_parallelism = 1;
+  handler.backoff_factor_permille = 999;
+  CHECK_ERROR(libmq_handle(broker, "q", &handler, &error), LIBMQ_E_INVALID,
+              "backoff_factor_permille is 999, but goes from 1000 to 1000000");
+  CHECK_NUMBER(atomic_load(&counted.drops), ++drops);
+  handler.backoff_factor_permille = -5;
+  CHECK_ERROR(libmq_handle(broker, "q", &handler, &error), LIBMQ_E_INVALID,
+              "backoff_factor_permille is -5, but goes from 1000 to 1000000");
+  CHECK_NUMBER(atomic_load(&counted.drops), ++drops);
+  handler.backoff_factor_permille = 0;
+  handler.backoff_jitter_permille = 1001;
+  CHECK_ERROR(libmq_handle(broker, "q", &handler, &error), LIBMQ_E_INVALID,
+              "backoff_jitter_permille is 1001, but goes from 0 to 1000");
+  CHECK_NUMBER(atomic_load(&counted.drops), ++drops);
+  handler.backoff_jitter_permille = 0;
   handler.handle = NULL;
   CHECK_ERROR(libmq_handle(broker, "q", &handler, &error), LIBMQ_E_INVALID, "handle is NULL");
   CHECK_NUMBER(atomic_load(&counted.drops), ++drops);

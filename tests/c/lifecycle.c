@@ -163,7 +163,8 @@ static void options_are_named_when_they_are_wrong(void) {
   CHECK_OK(libmq_broker_open(":memory:", options, &broker, NULL));
   close_and_free(broker);
   CHECK_OK(libmq_options_set_int(options, "default_backoff_factor_permille", 1, NULL));
-  CHECK_ERROR(libmq_broker_open(":memory:", options, &broker, &error), LIBMQ_E_INVALID, "default_backoff factor");
+  CHECK_ERROR(libmq_broker_open(":memory:", options, &broker, &error), LIBMQ_E_INVALID,
+              "default_backoff_factor_permille is");
   libmq_options_free(options);
 }
 

@@ -3,6 +3,7 @@
 // Receivers: those who wait for a queue's messages, first come first served. While somebody waits, the queue has a
 // watch, which rings when there may be something; then they are served in order.
 
+const { whenAborted } = require('./aborted.js');
 const { deliveriesOf } = require('./delivery.js');
 const { environment, forget, hold, letGo, listen, TIMER_MAX } = require('./environment.js');
 const { calling } = require('./errors.js');
@@ -36,9 +37,7 @@ class Receivers {
         receiver.timer = after(timeout, () => leave(() => resolve([])));
       }
       if (signal !== undefined) {
-        const abort = () => leave(() => reject(signal.reason));
-        signal.addEventListener('abort', abort, { once: true });
-        receiver.stop = () => signal.removeEventListener('abort', abort);
+        receiver.stop = whenAborted(signal, () => leave(() => reject(signal.reason)));
       }
       hold();
       this.#join(queue, receiver);

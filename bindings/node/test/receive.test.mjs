@@ -113,6 +113,30 @@ test('an iteration releases what was not settled when the next one is asked for,
   assert.equal(queue.metrics().released, 2);
 });
 
+// Each had a listener of its own, and Node warned of a leak: of a program that is stopped by one signal, at every receive.
+test('a signal ends as many waits as there are, without a warning', async (t) => {
+  const queue = await broker(t);
+  const warnings = [];
+  const warned = (warning) => warnings.push(String(warning));
+  process.on('warning', warned);
+  t.after(() => process.off('warning', warned));
+  const controller = new AbortController();
+  const { signal } = controller;
+  const waits = Array.from({ length: 30 }, () => queue.receive('q', { signal }));
+  await queue.enqueueMany('q', [1, 2]);
+  for (const wait of waits.splice(0, 2)) await (await wait).ack();
+  // One whose time has run out leaves the others' listener in place.
+  assert.equal(await queue.receive('other', { signal, timeout: 1 }), null);
+  waits.push(queue.receive('third', { signal }));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(warnings, []);
+  const reason = new Error('enough');
+  controller.abort(reason);
+  const ends = await Promise.allSettled(waits);
+  assert.equal(ends.length, 29);
+  assert.ok(ends.every((end) => end.reason === reason));
+});
+
 test('an iteration ends with its signal', async (t) => {
   const queue = await broker(t);
   const controller = new AbortController();

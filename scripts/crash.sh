@@ -1,13 +1,14 @@
 #!/bin/sh
-# The crash and kill tests in full: every image of every boundary, and as many kill rounds as asked for, in every language
-# that is built.
+# The crash, model and kill tests in full: every image of every boundary, tens of thousands of sequences of calls, and as
+# many kill rounds as asked for, in every language that is built.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
 export LIBMQ_CRASH="${LIBMQ_CRASH:-full}"
 export LIBMQ_KILL_ROUNDS="${LIBMQ_KILL_ROUNDS:-1000}"
-say "crash images: $LIBMQ_CRASH, kill rounds: $LIBMQ_KILL_ROUNDS"
-cargo test --release --package libmq-suite --test crash --test kill -- --nocapture --test-threads 1
+export LIBMQ_MODEL_CASES="${LIBMQ_MODEL_CASES:-20000}"
+say "crash images: $LIBMQ_CRASH, sequences: $LIBMQ_MODEL_CASES, kill rounds: $LIBMQ_KILL_ROUNDS"
+cargo test --release --package libmq-suite --test crash --test model --test kill -- --nocapture --test-threads 1
 
 if .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	driven Python kill LIBMQ_KILL_WORKER "Python .venv/bin/python tests/kill/worker.py" --release

@@ -233,3 +233,23 @@ fn a_worker_that_is_lost_is_replaced_a_second_later() {
     drop((delivery, worker, workers));
     broker.close(LONG).unwrap();
 }
+
+/// Between being shut and giving no permit any more, a station had its workers take messages and give them back, again and
+/// again: hundreds of records for one stop, each of them written.
+#[test]
+fn a_stop_gives_back_no_more_than_may_run() {
+    let broker = open();
+    let options = HandlerOptions::new().max_parallelism(4).min_parallelism(4);
+    broker.handle("q", options, |_| Ok(())).unwrap();
+    let figures = || broker.metrics().unwrap().queues["q"];
+    for _ in 0..400 {
+        while figures().ready < 2_000 {
+            broker.enqueue_batch(&vec![Message::new("q", ""); 2_000]).unwrap();
+        }
+        let before = figures().released;
+        broker.start().unwrap();
+        thread::sleep(Duration::from_micros(500));
+        broker.stop(LONG).unwrap();
+        assert!(figures().released - before <= 4);
+    }
+}

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use libmq::Durability::{Os, Sync};
 use libmq::{Broker, Delivery, Durability, Error, ErrorKind, Receipt, ReceiptStatus};
-use libmq_suite::{Call, Faulted, SimDisk, Tearing, Times};
+use libmq_suite::model::Model;
+use libmq_suite::{Call, Faulted, New, SimDisk, Tearing, Times, new};
 
-use crate::model::{Model, New};
 use crate::power::subsets;
-use crate::run::{new, options};
+use crate::run::options;
 use crate::verdict;
 use crate::view::View;
 
@@ -192,7 +192,7 @@ impl Faulty {
     fn receive(&mut self, queue: &str) -> Option<u64> {
         let broker = self.broker.as_ref()?;
         let mut taken = self.model.clone();
-        let expected = taken.receive(queue);
+        let expected = taken.receive(queue, 3_600_000_000);
         match broker.receive(queue, Duration::ZERO, Duration::from_secs(3600)) {
             Ok(Some(delivery)) => {
                 let id = delivery.id();

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use libmq::storage::{Marks, Storage, StorageFile};
 use libmq::{Broker, Delivery, Durability, ErrorKind, HandlerOptions, Message};
+use libmq_suite::model::MAX_CRASHES;
 use libmq_suite::{Op, SimDisk, Times};
 
-use crate::model::MAX_CRASHES;
 use crate::run::options;
 use crate::waiting::{comes, wait_until};
 
@@ -294,7 +294,8 @@ fn a_full_disk_keeps_room_for_settles() {
     let message = || Message::new("jobs", vec![1; 500]).durability(Durability::Os);
     let enqueued = (0..1000).take_while(|_| broker.enqueue(message()).is_ok()).count();
     assert_eq!(broker.enqueue(message()).unwrap_err().kind(), ErrorKind::StorageFull);
-    assert!(enqueued > 100, "{enqueued}");
+    // Three quarters of a segment at least, and another one where it was made in time.
+    assert!(enqueued > 80, "{enqueued}");
     for _ in 0..enqueued {
         broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
     }

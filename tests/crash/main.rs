@@ -1,7 +1,7 @@
 //! Crash tests on a simulated disk: the power fails at every boundary of every write, bits flip, calls fail.
 //!
 //! - [`power`]: three workloads, every moment of theirs, everything the disk may hold then; what is found has to be a
-//!   state that the [`model`] says is legal, and recovery is cut as well.
+//!   state that the [`model`](libmq_suite::model) says is legal, and recovery is cut as well.
 //! - [`copies`]: a copy made after every call of the workloads is what the model says, and its power fails too.
 //! - [`damage`]: bits, lengths and sectors of small directories, and whole files.
 //! - [`missing`]: segments that others name.
@@ -15,7 +15,6 @@ mod damage;
 mod errors;
 mod full_disk;
 mod missing;
-mod model;
 mod order;
 mod power;
 mod regressions;

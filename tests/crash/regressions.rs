@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use libmq::{Broker, Dedup, Durability, ErrorKind, Message, OnFull};
+use libmq_suite::model::MAX_CRASHES;
 use libmq_suite::{Call, Op, Platter, SimDisk, Times};
 
-use crate::model::MAX_CRASHES;
 use crate::run::options;
 use crate::waiting::{comes, wait_until};
 

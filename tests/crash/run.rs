@@ -8,13 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use libmq::{
-    Backoff, Broker, ClockMode, Dedup, Delivery, Durability, Message, Options, Receipt,
-    ReceiptStatus,
-};
-use libmq_suite::{Op, SimDisk};
-
-use crate::model::{BACKOFF_US, MAX_CRASHES, MAX_RETRIES, Model, New};
+use libmq::{Backoff, Broker, ClockMode, Delivery, Durability, Options, Receipt, ReceiptStatus};
+use libmq_suite::model::{BACKOFF_US, MAX_CRASHES, MAX_RETRIES, Model};
+use libmq_suite::{New, Op, SimDisk};
 
 /// Longer than any test: what is due then never is.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -107,75 +103,6 @@ pub(crate) struct Run {
     order: Vec<u64>,
     /// Where a message was enqueued last: the number of the state.
     enqueued: BTreeMap<u64, usize>,
-}
-
-/// A message for the workloads: a queue, a body, and what is set below.
-pub(crate) fn new(queue: &str, body: &str) -> New {
-    New { queue: queue.into(), body: body.into(), ..New::default() }
-}
-
-impl New {
-    pub(crate) fn key(mut self, key: &str) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    pub(crate) fn keep(mut self) -> Self {
-        self.keep = true;
-        self
-    }
-
-    pub(crate) fn delay(mut self, seconds: u64) -> Self {
-        self.delay_us = seconds * 1_000_000;
-        self
-    }
-
-    pub(crate) fn priority(mut self, priority: u8) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    pub(crate) fn group(mut self, group: &str) -> Self {
-        self.group = Some(group.into());
-        self
-    }
-
-    pub(crate) fn expires(mut self, seconds: u64) -> Self {
-        self.expires_us = Some(seconds * 1_000_000);
-        self
-    }
-
-    pub(crate) fn window(mut self, seconds: u64) -> Self {
-        self.window_us = seconds * 1_000_000;
-        self
-    }
-
-    fn brief(&self) -> String {
-        let brief = Self { body: self.body.chars().take(16).collect(), ..self.clone() };
-        format!("{brief:?}")
-    }
-
-    pub(crate) fn message(&self, durability: Durability) -> Message<'static> {
-        let mut message = Message::new(self.queue.clone(), self.body.clone());
-        message = message.durability(durability);
-        if let Some(key) = &self.key {
-            message = message.dedup_key(key.clone());
-        }
-        if self.keep {
-            message = message.dedup(Dedup::Keep);
-        }
-        if self.delay_us > 0 {
-            message = message.delay(Duration::from_micros(self.delay_us));
-        }
-        if let Some(group) = &self.group {
-            message = message.group(group.clone());
-        }
-        if let Some(time) = self.expires_us {
-            message = message.expires_in(Duration::from_micros(time));
-        }
-        let window = Duration::from_micros(self.window_us);
-        message.priority(self.priority).dedup_window(window)
-    }
 }
 
 impl Run {
@@ -282,7 +209,7 @@ impl Run {
         while self.model.bury_next(queue) {
             self.state();
         }
-        let expected = self.model.receive(queue);
+        let expected = self.model.receive(queue, LEASE.as_micros() as u64);
         let delivery = self.broker().receive(queue, Duration::ZERO, LEASE).unwrap();
         assert_eq!(delivery.as_ref().map(Delivery::id), expected);
         if expected.is_some() {
@@ -404,7 +331,7 @@ impl Run {
             assert!(self.model.cancel(*id));
             self.state();
         }
-        assert_eq!(self.model.first_waiting(queue), None);
+        assert!(self.model.waiting(queue).is_empty());
         self.end(0, Shown::Nothing);
     }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use libmq::{Broker, Dedup, Durability, Message, Receipt, ReceiptStatus};
-
-use crate::model::{Model, New};
+use libmq_suite::New;
+use libmq_suite::model::Model;
 
 /// The queues of all workloads.
 const QUEUES: [&str; 3] = ["jobs", "mail", "slow"];
@@ -19,6 +19,8 @@ const KEYS: [(&str, &str); 2] = [("jobs", "k"), ("mail", "k")];
 const STEP: Duration = Duration::from_secs(10);
 /// No delay in a workload is longer than so many steps.
 const STEPS_MAX: u32 = 12;
+/// As long is held what nobody says more of; no time passes in it here.
+const LEASE_US: u64 = 30_000_000;
 const PROBE: &str = "probe";
 const SEEN: &str = "seen";
 
@@ -126,7 +128,7 @@ impl View {
             for (number, queue) in QUEUES.iter().enumerate() {
                 loop {
                     while model.bury_next(queue) {}
-                    let Some(id) = model.receive(queue) else { break };
+                    let Some(id) = model.receive(queue, LEASE_US) else { break };
                     let live = &model.live[&id];
                     let (body, attempt) = (live.body.clone(), live.attempts + 1);
                     view.arrivals.push((step, number, id_of(id, &body), attempt, brief(&body)));

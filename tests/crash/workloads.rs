@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use libmq::Durability::Sync;
-use libmq_suite::Op;
+use libmq_suite::{Op, new};
 
-use crate::run::{Run, new};
+use crate::run::Run;
 
 /// A body of this name and size.
 fn large(name: &str, bytes: usize) -> String {

@@ -1,12 +1,15 @@
 //! What the tests, benchmarks and examples of the workspace share.
 
 mod images;
+pub mod model;
+mod new;
 mod platter;
 mod rng;
 mod sim_disk;
 mod trace;
 
 pub use images::{Image, Tearing};
+pub use new::{New, new};
 pub use platter::Platter;
 pub use rng::Rng;
 pub use sim_disk::{Faulted, SimDisk, Times};

@@ -37,10 +37,14 @@ impl Lanes {
     /// Links a slot at its place, if it is not there already.
     pub(crate) fn link(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
         if data.linked != Linked::Nowhere {
-            if data.linked != Linked::Turn && data.lane == data.priority {
+            let is_among_suspects = data.linked == Linked::Suspects;
+            if data.linked != Linked::Turn
+                && data.lane == data.priority
+                && is_among_suspects == data.is_suspect()
+            {
                 return;
             }
-            // It was replaced by a message of another priority.
+            // It was replaced, by a message of another priority or by one that is no suspect.
             self.unlink(slots, index, id, data);
         }
         if let Some(lane) = self.lanes.get_mut(usize::from(data.priority)) {

@@ -130,8 +130,11 @@ impl Station {
 
     /// Takes no more messages. Handlers that run, run on.
     pub(crate) fn shut(&self) {
+        let mut crew = lock(&self.crew);
+        crew.open = false;
+        // Under the lock: whoever finds it shut is given no permit any more.
         self.shut.store(true, Ordering::SeqCst);
-        lock(&self.crew).open = false;
+        drop(crew);
         self.changed.ring();
         self.queue.ring_all();
     }

@@ -1,5 +1,5 @@
-//! What a broker should hold: messages, keys and dead letters, as the documented rules say it, with nothing of how it
-//! is done.
+//! The reference queue: what a broker holds, messages, keys and dead letters, as the documented rules say it, with nothing
+//! of how it is done.
 //!
 //! Time is counted in microseconds from where the broker's manual clock began. A call of the model either does what
 //! the rules say or panics, because the real broker answered something that the rules do not allow.
@@ -8,73 +8,67 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libmq::{Receipt, ReceiptStatus};
 
+use crate::new::New;
+
 /// Retries that the broker under test allows.
-pub(crate) const MAX_RETRIES: u32 = 2;
+pub const MAX_RETRIES: u32 = 2;
 /// Crashes that the broker under test allows.
-pub(crate) const MAX_CRASHES: u32 = 2;
+pub const MAX_CRASHES: u32 = 2;
 /// The wait before a retry.
-pub(crate) const BACKOFF_US: u64 = 20_000_000;
+pub const BACKOFF_US: u64 = 20_000_000;
 
 /// A live message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Live {
-    pub(crate) queue: String,
-    pub(crate) body: String,
-    pub(crate) key: Option<String>,
-    pub(crate) due: u64,
-    pub(crate) attempts: u32,
-    pub(crate) crashes: u32,
-    pub(crate) taken: bool,
+pub struct Live {
+    pub queue: String,
+    pub body: String,
+    pub key: Option<String>,
+    pub due: u64,
+    pub attempts: u32,
+    pub crashes: u32,
+    pub taken: bool,
+    /// When the lease of who has taken it ends.
+    pub deadline: u64,
+    /// Cancelled while somebody has it: whatever ends it but an ack drops it.
+    pub cancelled: bool,
     /// Waits behind the message in flight with its key.
-    pub(crate) behind: bool,
-    pub(crate) priority: u8,
-    pub(crate) group: Option<String>,
+    pub behind: bool,
+    pub priority: u8,
+    pub group: Option<String>,
     /// Came back, and so its group waits for it.
-    pub(crate) holds: bool,
-    pub(crate) expires: Option<u64>,
-    pub(crate) window_us: u64,
+    pub holds: bool,
+    pub expires: Option<u64>,
+    pub window_us: u64,
 }
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dead {
-    pub(crate) queue: String,
-    pub(crate) body: String,
-    pub(crate) key: Option<String>,
-    pub(crate) reason: String,
-    pub(crate) attempts: u32,
-    pub(crate) priority: u8,
-    pub(crate) group: Option<String>,
-    pub(crate) window_us: u64,
-}
-
-/// A message to enqueue.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct New {
-    pub(crate) queue: String,
-    pub(crate) body: String,
-    pub(crate) key: Option<String>,
-    pub(crate) keep: bool,
-    pub(crate) delay_us: u64,
-    pub(crate) priority: u8,
-    pub(crate) group: Option<String>,
-    pub(crate) expires_us: Option<u64>,
-    pub(crate) window_us: u64,
+pub struct Dead {
+    pub queue: String,
+    pub body: String,
+    pub key: Option<String>,
+    pub reason: String,
+    pub attempts: u32,
+    pub priority: u8,
+    pub group: Option<String>,
+    pub window_us: u64,
 }
 
 /// Everything a broker holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Model {
-    pub(crate) now: u64,
-    pub(crate) live: BTreeMap<u64, Live>,
-    pub(crate) dead: BTreeMap<u64, Dead>,
+pub struct Model {
+    pub now: u64,
+    pub live: BTreeMap<u64, Live>,
+    pub dead: BTreeMap<u64, Dead>,
+    /// A suspect waits for what is in flight to end.
+    pub awaited: bool,
     /// Keys that messages guard which are done, by queue and key: the id, and until when.
-    pub(crate) guarded: BTreeMap<(String, String), (u64, u64)>,
+    pub guarded: BTreeMap<(String, String), (u64, u64)>,
 }
 
 impl Model {
     /// What the rules answer to an enqueue: the status, and the id where it is not a new one.
-    pub(crate) fn predict(&self, new: &New) -> (ReceiptStatus, Option<u64>) {
+    pub fn predict(&self, new: &New) -> (ReceiptStatus, Option<u64>) {
         let Some((id, newest)) = self.newest(&new.queue, new.key.as_deref()) else {
             return match self.guard(new) {
                 Some((id, until)) if new.keep && until > self.now => {
@@ -91,7 +85,7 @@ impl Model {
     }
 
     /// A message was enqueued, and this was answered.
-    pub(crate) fn enqueue(&mut self, new: &New, receipt: Receipt) {
+    pub fn enqueue(&mut self, new: &New, receipt: Receipt) {
         let (status, id) = self.predict(new);
         assert_eq!(receipt.status, status, "{new:?}");
         assert_eq!(id.unwrap_or(receipt.id), receipt.id, "{new:?}");
@@ -111,6 +105,8 @@ impl Model {
             attempts: 0,
             crashes: 0,
             taken: false,
+            deadline: 0,
+            cancelled: false,
             behind,
             priority: new.priority,
             group: new.group.clone(),
@@ -123,7 +119,7 @@ impl Model {
     }
 
     /// Whether the next message of a queue is a dead letter instead because its crashes are used up; it is one then.
-    pub(crate) fn bury_next(&mut self, queue: &str) -> bool {
+    pub fn bury_next(&mut self, queue: &str) -> bool {
         let Some(id) = self.next(queue).filter(|id| self.live[id].crashes >= MAX_CRASHES) else {
             return false;
         };
@@ -131,14 +127,23 @@ impl Model {
         true
     }
 
-    /// Takes the next message of a queue: its id.
-    pub(crate) fn receive(&mut self, queue: &str) -> Option<u64> {
+    /// Takes the next message of a queue, for as long: its id.
+    pub fn receive(&mut self, queue: &str, lease_us: u64) -> Option<u64> {
         let id = self.next(queue)?;
-        self.live.get_mut(&id)?.taken = true;
+        let deadline = self.now + lease_us;
+        let message = self.live.get_mut(&id)?;
+        (message.taken, message.deadline) = (true, deadline);
         Some(id)
     }
 
-    pub(crate) fn ack(&mut self, id: u64) {
+    /// Moves the end of a lease out.
+    pub fn extend(&mut self, id: u64, time_us: u64) {
+        let moved = self.now + time_us;
+        let message = self.live.get_mut(&id).unwrap();
+        message.deadline = message.deadline.max(moved);
+    }
+
+    pub fn ack(&mut self, id: u64) {
         let superseded = self.superseded(id);
         let Live { queue, key, window_us, .. } = self.live[&id].clone();
         self.remove(id);
@@ -147,23 +152,25 @@ impl Model {
         }
     }
 
-    /// A message that waits is gone; whether there was one.
-    pub(crate) fn cancel(&mut self, id: u64) -> bool {
-        let there = self.live.contains_key(&id);
-        if there {
+    /// A message that waits is gone, one that somebody has is cancelled; whether there was one.
+    pub fn cancel(&mut self, id: u64) -> bool {
+        let Some(message) = self.live.get_mut(&id) else { return false };
+        if message.taken {
+            message.cancelled = true;
+        } else {
             self.remove(id);
         }
-        there
+        true
     }
 
-    /// A message of a queue that nobody holds, if there is one: the first in the order of ids.
-    pub(crate) fn first_waiting(&self, queue: &str) -> Option<u64> {
+    /// The messages of a queue that nobody has.
+    pub fn waiting(&self, queue: &str) -> Vec<u64> {
         let waits = |(_, message): &(&u64, &Live)| message.queue == queue && !message.taken;
-        self.live.iter().find(waits).map(|(id, _)| *id)
+        self.live.iter().filter(waits).map(|(id, _)| *id).collect()
     }
 
     /// Ends the message that has expired first, if one has; whether one had.
-    pub(crate) fn expire_next(&mut self) -> bool {
+    pub fn expire_next(&mut self) -> bool {
         let expired = |(id, message): (&u64, &Live)| {
             let moment = message.expires.filter(|moment| *moment <= self.now && !message.taken);
             moment.map(|moment| (moment, *id))
@@ -177,9 +184,20 @@ impl Model {
         true
     }
 
+    /// The first lease that has ended is taken away, which is a failed attempt; whether there was one.
+    pub fn lapse_next(&mut self) -> bool {
+        let lapsed = |message: &Live| message.taken && message.deadline <= self.now;
+        let Some(id) = self.live.iter().find_map(|(id, message)| lapsed(message).then_some(*id))
+        else {
+            return false;
+        };
+        self.retry(id, Some(0));
+        true
+    }
+
     /// A failed attempt; `delay_us` absent is the backoff.
-    pub(crate) fn retry(&mut self, id: u64, delay_us: Option<u64>) {
-        if self.superseded(id) {
+    pub fn retry(&mut self, id: u64, delay_us: Option<u64>) {
+        if self.superseded(id) || self.live[&id].cancelled {
             self.remove(id);
             return;
         }
@@ -188,30 +206,28 @@ impl Model {
             self.kill(id, "max_retries", 1);
         } else {
             message.attempts += 1;
-            message.due = self.now + delay_us.unwrap_or(BACKOFF_US);
-            message.taken = false;
-            message.holds = true;
+            self.give_back(id, delay_us.unwrap_or(BACKOFF_US));
         }
     }
 
-    pub(crate) fn reject(&mut self, id: u64, reason: &str) {
-        self.kill(id, reason, 1);
-    }
-
-    pub(crate) fn release(&mut self, id: u64, delay_us: u64) {
-        if self.superseded(id) {
+    pub fn reject(&mut self, id: u64, reason: &str) {
+        if self.live[&id].cancelled {
             self.remove(id);
-            return;
+        } else {
+            self.kill(id, reason, 1);
         }
-        let now = self.now;
-        let message = self.live.get_mut(&id).unwrap();
-        message.due = now + delay_us;
-        message.taken = false;
-        message.holds = true;
+    }
+
+    pub fn release(&mut self, id: u64, delay_us: u64) {
+        if self.superseded(id) || self.live[&id].cancelled {
+            self.remove(id);
+        } else {
+            self.give_back(id, delay_us);
+        }
     }
 
     /// A dead letter was replayed, and this was answered.
-    pub(crate) fn replay(&mut self, id: u64, receipt: Receipt) {
+    pub fn replay(&mut self, id: u64, receipt: Receipt) {
         let letter = self.dead[&id].clone();
         let Dead { queue, body, key, priority, group, window_us, .. } = letter;
         let (keep, delay_us, expires_us) = (true, 0, None);
@@ -223,24 +239,25 @@ impl Model {
     }
 
     /// Removes the dead letters of a queue; how many.
-    pub(crate) fn purge(&mut self, queue: &str) -> u64 {
+    pub fn purge(&mut self, queue: &str) -> u64 {
         let before = self.dead.len();
         self.dead.retain(|_, letter| letter.queue != queue);
         (before - self.dead.len()) as u64
     }
 
     /// The messages in flight.
-    pub(crate) fn taken(&self) -> BTreeSet<u64> {
+    pub fn taken(&self) -> BTreeSet<u64> {
         self.live.iter().filter(|(_, message)| message.taken).map(|(id, _)| *id).collect()
     }
 
     /// The process died, with these messages being handled as far as the next one knows.
-    pub(crate) fn crash(&mut self, held: &BTreeSet<u64>) {
+    pub fn crash(&mut self, held: &BTreeSet<u64>) {
+        self.awaited = false;
         let superseded: Vec<u64> =
             self.live.keys().copied().filter(|id| self.superseded(*id)).collect();
         superseded.into_iter().for_each(|id| self.remove(id));
         for (id, message) in &mut self.live {
-            message.taken = false;
+            (message.taken, message.cancelled) = (false, false);
             message.crashes += u32::from(held.contains(id));
             message.holds |= held.contains(id);
         }
@@ -254,25 +271,26 @@ impl Model {
     }
 
     /// Messages of a queue that are not due yet.
-    pub(crate) fn delayed(&self, queue: &str) -> u64 {
+    pub fn delayed(&self, queue: &str) -> u64 {
         let waits = |m: &&Live| m.queue == queue && !m.taken && !m.behind && m.due > self.now;
         self.live.values().filter(waits).count() as u64
     }
 
-    /// The next message of a queue. A message that was in flight when the process died runs alone.
-    fn next(&self, queue: &str) -> Option<u64> {
-        let mut taken = self.live.values().filter(|message| message.taken).peekable();
+    /// The next message of a queue, if it may run beside what is in flight. A suspect runs alone, and where it has to wait for
+    /// that, nothing else begins until it may.
+    fn next(&mut self, queue: &str) -> Option<u64> {
         let ready = self.live.iter().filter(|(id, message)| {
             message.queue == queue && self.is_due(message) && self.has_turn(**id, message)
         });
         let (id, next) = ready.min_by_key(|(id, message)| (9 - message.priority, **id))?;
-        let in_company = taken.peek().is_some();
-        let beside_suspect = taken.any(|message| message.crashes > 0);
-        assert!(
-            beside_suspect || next.crashes == 0 || !in_company,
-            "no workload waits for a suspect"
-        );
-        (!beside_suspect).then_some(*id)
+        let (id, is_suspect) = (*id, next.crashes > 0);
+        self.awaited &= self.live.values().any(|message| message.crashes > 0);
+        let in_flight =
+            |suspect: bool| self.live.values().any(|it| it.taken && (it.crashes > 0) == suspect);
+        let alone = in_flight(true);
+        let waits = if is_suspect { in_flight(false) } else { self.awaited };
+        self.awaited = if is_suspect { !alone && waits } else { self.awaited };
+        (!alone && !waits).then_some(id)
     }
 
     fn is_due(&self, message: &Live) -> bool {
@@ -312,9 +330,24 @@ impl Model {
                 .is_some_and(|(newest, _)| newest != id)
     }
 
+    /// Nobody has a message any more, and it waits for so long.
+    fn give_back(&mut self, id: u64, delay_us: u64) {
+        let due = self.now + delay_us;
+        let message = self.live.get_mut(&id).unwrap();
+        (message.taken, message.holds, message.due) = (false, true, due);
+        self.landed();
+    }
+
+    /// Something is in flight no more. Nothing is awaited any more once nothing but suspects is, nor where there are none.
+    fn landed(&mut self) {
+        let waits = self.live.values().any(|message| message.taken && message.crashes == 0);
+        self.awaited &= waits;
+    }
+
     /// Takes a message out; the one behind it is behind nobody any more.
     fn remove(&mut self, id: u64) {
         let gone = self.live.remove(&id).unwrap();
+        self.landed();
         if gone.key.is_some() {
             let same = |message: &&mut Live| message.queue == gone.queue && message.key == gone.key;
             self.live.values_mut().filter(same).for_each(|message| message.behind = false);

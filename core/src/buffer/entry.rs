@@ -136,7 +136,7 @@ impl MessageHead {
             due: Moment(reader.u64()?),
             attempts: reader.u32()?,
             crashes: reader.u8()?,
-            flags: Flags(reader.u8()?),
+            flags: Flags::read(reader.u8()?)?,
             priority: reader.u8()?,
             queue_len: reader.u8()?,
             key_len: reader.u16()?,
@@ -419,7 +419,7 @@ impl<'a> Kept<'a> {
     fn decode(reader: &mut Reader<'a>) -> Option<Self> {
         let (id, version, due) = (reader.u64()?, reader.u64()?, Moment(reader.u64()?));
         let (group, attempts, crashes) = (reader.u64()?, reader.u32()?, reader.u8()?);
-        let (flags, priority) = (Flags(reader.u8()?), reader.u8()?);
+        let (flags, priority) = (Flags::read(reader.u8()?)?, reader.u8()?);
         let (expires, error) = match flags.has(Flag::Expires) {
             true => (Some(Moment(reader.u64()?)), reader.short_text()?),
             false => (None, ""),

@@ -23,6 +23,12 @@ pub(crate) enum Flag {
 pub(crate) struct Flags(pub(crate) u8);
 
 impl Flags {
+    /// Flags as they are on disk; none where one is set that there is not.
+    pub(crate) fn read(bits: u8) -> Option<Self> {
+        const STORED: u8 = 31;
+        (bits & !STORED == 0).then_some(Self(bits))
+    }
+
     pub(crate) fn has(self, flag: Flag) -> bool {
         self.0 & flag as u8 != 0
     }
@@ -53,5 +59,12 @@ mod tests {
         flags.set(Flag::Behind, false);
         assert_eq!(flags, Flags(8));
         assert!(flags.has(Flag::Expires) && !flags.has(Flag::Window));
+    }
+
+    /// A later format's flags would be misread by a library that takes any.
+    #[test]
+    fn a_flag_that_there_is_not_is_refused() {
+        assert_eq!(Flags::read(31), Some(Flags(31)));
+        assert!((5..8).all(|bit| Flags::read(1 << bit).is_none()));
     }
 }

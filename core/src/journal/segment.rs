@@ -35,6 +35,9 @@ pub(crate) const HEADER_BYTES: u64 = 4096;
 const MAGIC: [u8; 8] = *b"libmq\0sg";
 const FIELDS_BYTES: usize = 84;
 
+/// No position lies beyond, nor is any number as large: so sums of a few of them have no overflow.
+pub(super) const POSITION_MAX: u64 = 1 << 62;
+
 /// Identifies a broker's directory.
 pub(crate) type BrokerId = [u8; 16];
 
@@ -104,6 +107,9 @@ impl Segment {
             HeaderProblem::Damaged => {
                 Error::corrupt(&path, 0, "the segment's header does not match its checksum")
             }
+            HeaderProblem::Impossible => {
+                Error::corrupt(&path, 0, "the segment's header says what cannot be")
+            }
             HeaderProblem::Version(version) => Error::other_version(&path, version),
         })?;
         if file_name(header.number) != name {
@@ -145,6 +151,8 @@ pub(crate) fn file_name(number: u64) -> String {
 #[derive(Debug, PartialEq, Eq)]
 enum HeaderProblem {
     Damaged,
+    /// Its checksum is right, and no broker writes such a one.
+    Impossible,
     Version(u32),
 }
 
@@ -163,6 +171,18 @@ impl SegmentHeader {
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         bytes
+    }
+
+    /// Whether a broker may have written it. A checksum is no secret, and what follows counts with these numbers.
+    fn is_possible(&self) -> bool {
+        let Self { number, start, capacity, opens, previous, previous_end, .. } = *self;
+        let is_number = |number| (1..=POSITION_MAX).contains(&number);
+        is_number(number)
+            && is_number(opens)
+            && previous < number
+            && capacity > HEADER_BYTES
+            && start.checked_add(capacity).is_some_and(|end| end <= POSITION_MAX)
+            && previous_end.is_none_or(|end| end <= start)
     }
 
     fn decode(bytes: &[u8]) -> std::result::Result<Self, HeaderProblem> {
@@ -192,8 +212,8 @@ impl SegmentHeader {
             Some((version, header))
         };
         match read().ok_or_else(damaged)? {
-            (FORMAT_VERSION, header) if header.capacity > HEADER_BYTES => Ok(header),
-            (FORMAT_VERSION, _) => Err(damaged()),
+            (FORMAT_VERSION, header) if header.is_possible() => Ok(header),
+            (FORMAT_VERSION, _) => Err(HeaderProblem::Impossible),
             (version, _) => Err(HeaderProblem::Version(version)),
         }
     }
@@ -238,5 +258,38 @@ mod tests {
         let crc = crc32fast::hash(&bytes[..80]).to_le_bytes();
         bytes[80..].copy_from_slice(&crc);
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderProblem::Version(9)));
+    }
+
+    /// A number of 2^64 − 1 made an open look at the same segment for ever, and a segment whose end has no number had ids
+    /// begin anew.
+    #[test]
+    fn what_no_broker_writes_is_refused_though_its_checksum_is_right() {
+        let change = |change: &dyn Fn(&mut SegmentHeader)| {
+            let mut header = header();
+            change(&mut header);
+            SegmentHeader::decode(&header.encode())
+        };
+        for large in [u64::MAX, u64::MAX - 1, POSITION_MAX + 1] {
+            for result in [
+                change(&|header| header.number = large),
+                change(&|header| header.start = large),
+                change(&|header| header.capacity = large),
+                change(&|header| header.opens = large),
+                change(&|header| header.previous = large),
+                change(&|header| header.previous_end = Some(large)),
+                change(&|header| header.start = POSITION_MAX - header.capacity + 1),
+            ] {
+                assert_eq!(result, Err(HeaderProblem::Impossible));
+            }
+        }
+        for result in [
+            change(&|header| header.number = 0),
+            change(&|header| header.opens = 0),
+            change(&|header| header.capacity = HEADER_BYTES),
+            change(&|header| header.previous = header.number),
+            change(&|header| header.previous_end = Some(header.start + 1)),
+        ] {
+            assert_eq!(result, Err(HeaderProblem::Impossible));
+        }
     }
 }

@@ -22,7 +22,7 @@ use std::io;
 
 use super::allowance::Allowance;
 use super::files::{create_temporary, is_snapshot};
-use super::segment::BrokerId;
+use super::segment::{BrokerId, POSITION_MAX};
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
@@ -253,7 +253,10 @@ impl SnapshotHeader {
             let broker = reader.bytes(16)?.try_into().ok()?;
             let header =
                 Self { broker, begin: reader.u64()?, end: reader.u64()?, opens: reader.u64()? };
-            (magic == MAGIC && header.begin <= header.end).then_some((version, header))
+            (magic == MAGIC
+                && header.begin <= header.end
+                && header.end.max(header.opens) <= POSITION_MAX)
+                .then_some((version, header))
         };
         match read().filter(|_| sound).ok_or_else(damaged)? {
             (FORMAT_VERSION, header) => Ok(header),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libmq::{Broker, ErrorKind, Message};
-use libmq_suite::{Op, SimDisk, Tearing, Times};
+use libmq_suite::{Op, Platter, SimDisk, Tearing, Times};
 
 use crate::run::options;
 
@@ -68,6 +68,33 @@ fn a_segment_that_is_missing_behind_a_crash_is_damage() {
     let names: Vec<String> = disk.contents().into_iter().map(|(name, _)| name).collect();
     assert!(names.contains(&"00000004.segment".to_owned()), "{names:?}");
     is_missed(&disk, "00000003.segment");
+}
+
+/// A segment under another one's name, or from another broker's directory, is none of this log.
+#[test]
+fn a_segment_that_is_another_one_is_damage() {
+    let made = || {
+        let disk = SimDisk::default();
+        opened(&disk, 1).close(Duration::ZERO).unwrap();
+        drop(opened(&disk, 1));
+        disk.platter()
+    };
+    let (ours, theirs) = (made(), made());
+    let segments = |platter: &Platter| {
+        let mut contents = platter.contents();
+        contents.retain(|(name, _)| name.ends_with(".segment"));
+        contents
+    };
+    assert_eq!(segments(&ours).len(), 3);
+    for (name, _) in segments(&ours) {
+        let others = segments(&ours).into_iter().filter(|(other, _)| *other != name);
+        for (other, bytes) in others.chain(segments(&theirs)) {
+            let disk = SimDisk::new(ours.damaged(&name, |there| *there = bytes));
+            let error = Broker::open_on(disk.storage(), options()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{other} as {name}: {error}");
+            assert_eq!(disk.position(), 0, "what is refused is left alone");
+        }
+    }
 }
 
 /// An opening that fails takes its segments back, the newest first. The power failed meanwhile, and what came back of the

@@ -62,6 +62,9 @@ fn inspect(disk: &SimDisk) -> Result<(View, usize), String> {
     disk.note_marks();
     disk.ignore_marks();
     let opened_at = disk.position();
+    if let Some((name, _)) = disk.contents().iter().find(|(name, _)| name.ends_with(".tmp")) {
+        return Err(format!("{name} is left over"));
+    }
     let view = View::of(&broker).map_err(failed("look"))?;
     works(&broker).map_err(failed("go on working"))?;
     broker.close(Duration::ZERO).map_err(failed("close"))?;

@@ -237,3 +237,61 @@ fn every_error_has_the_same_code_in_rust_c_and_the_documentation() {
     }
     hold("one table of errors", &complaints);
 }
+
+/// Where the tests lie of which a row of `docs/reliability.md` says `file: name`.
+fn tests_of(file: &str) -> String {
+    match file.split_once('/').unwrap_or((file, "")) {
+        ("crash", name) => format!("tests/crash/{name}.rs"),
+        ("kill", name) => format!("tests/kill/{name}.rs"),
+        ("suite", name) => format!("tests/{name}.rs"),
+        ("core", name) => format!("core/tests/{name}.rs"),
+        ("src", name) => format!("core/src/{name}.rs"),
+        ("ffi", name) => format!("ffi/src/{name}.rs"),
+        ("c", name) => format!("tests/c/{name}.c"),
+        ("python", name) => format!("bindings/python/tests/test_{name}.py"),
+        ("node", name) => format!("bindings/node/test/{name}.test.mjs"),
+        _ => panic!("{file} is no place of tests"),
+    }
+}
+
+/// What is said to hold a fault is there, under that name.
+#[test]
+fn every_test_that_holds_a_fault_is_there() {
+    let text = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let mut missing = String::new();
+    let (mut rows, mut tests) = (0, 0);
+    for row in text.lines() {
+        let [_, number, _, _, held, _] = row.split('|').collect::<Vec<_>>()[..] else { continue };
+        if number.trim().parse::<u32>().is_err() {
+            continue;
+        }
+        rows += 1;
+        let mut file = None;
+        // What is said behind that is of what no test holds.
+        let held = held.split("`NO TEST`").next().unwrap_or_default();
+        for span in held.split('`').skip(1).step_by(2) {
+            let (place, name) = match span.split_once(": ") {
+                Some((place, name)) => (Some(place), name),
+                None => (file, span),
+            };
+            // A word alone before any file, or in capitals, is none.
+            let Some(place) = place.filter(|_| name.len() > 10 && name.contains(['_', '-', ' ']))
+            else {
+                continue;
+            };
+            file = Some(place);
+            tests += 1;
+            let is_there = match place {
+                "conformance" => root().join(format!("tests/conformance/{name}.toml")).is_file(),
+                _ => fs::read_to_string(root().join(tests_of(place)))
+                    .is_ok_and(|text| text.contains(name)),
+            };
+            if !is_there {
+                writeln!(missing, "row {}: {place}: {name}", number.trim()).unwrap();
+            }
+        }
+    }
+    assert_eq!(rows, 44);
+    assert!(tests > 100, "{tests}");
+    hold("what holds a fault is there", &missing);
+}

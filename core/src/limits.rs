@@ -62,3 +62,18 @@ pub const RECEIVE_MAX: usize = 10_000;
 pub const LOCKS_MAX: usize = 1024;
 /// Problems that a `verify` reports; it looks no further when it has found so many.
 pub const PROBLEMS_MAX: usize = 1000;
+
+/// Whether a queue may be called so.
+pub(crate) fn is_queue_name(name: &str) -> bool {
+    is_name(name, QUEUE_NAME_BYTES_MAX)
+}
+
+/// Whether it is a name of at most so many bytes.
+pub(crate) fn is_name(name: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&name.len()) && name.bytes().all(|byte| is_name_char(byte.into()))
+}
+
+/// Whether names may have it.
+pub(crate) fn is_name_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')
+}

@@ -304,10 +304,10 @@ impl fmt::Debug for Message<'_> {
 
 /// Refuses a name that is not `[A-Za-z0-9._-]{1,128}`.
 pub(crate) fn check_queue_name(name: &str) -> Result<()> {
-    if is_token(name, limits::QUEUE_NAME_BYTES_MAX) {
+    if limits::is_queue_name(name) {
         Ok(())
     } else {
-        let wrong = match name.chars().find(|char| !is_token_char(*char)) {
+        let wrong = match name.chars().find(|char| !limits::is_name_char(*char)) {
             Some(char) => format!("has {char:?} in it"),
             None if name.is_empty() => "is empty".into(),
             None => format!("is {} bytes long", name.len()),
@@ -335,7 +335,7 @@ fn check_text(name: &str, text: Option<&str>) -> Result<()> {
 }
 
 fn check_header(name: &str, value: &str) -> Result<()> {
-    if !is_token(name, limits::HEADER_NAME_BYTES_MAX) {
+    if !limits::is_name(name, limits::HEADER_NAME_BYTES_MAX) {
         return Err(Error::invalid("headers have a name that is not 1 to 64 of A-Z a-z 0-9 . _ -"));
     }
     if value.len() > limits::HEADER_VALUE_BYTES_MAX {
@@ -349,12 +349,4 @@ fn check_header(name: &str, value: &str) -> Result<()> {
         return Err(Error::invalid(format!("header {name} has NUL, CR or LF in its value")));
     }
     Ok(())
-}
-
-fn is_token(name: &str, bytes_max: usize) -> bool {
-    (1..=bytes_max).contains(&name.len()) && name.bytes().all(|byte| is_token_char(byte.into()))
-}
-
-fn is_token_char(char: char) -> bool {
-    char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')
 }

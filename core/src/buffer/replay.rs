@@ -18,6 +18,7 @@ use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
 use crate::journal::Replay;
+use crate::limits;
 use crate::storage::{Mark, Marks};
 use crate::sync::Arc;
 
@@ -225,21 +226,26 @@ impl Replayed {
         Ok((state, found))
     }
 
-    fn queue(&mut self, name: &str) -> u32 {
+    /// The number of a queue; none for what is no name of one. A checksum is no secret, and names come to logs, to metrics
+    /// and to handlers, who rely on what is in them.
+    fn queue(&mut self, name: &str) -> Option<u32> {
         if let Some(number) = self.queue_numbers.get(name) {
-            return *number;
+            return Some(*number);
         }
-        let number = u32::try_from(self.queues.len()).unwrap_or(NONE);
+        if !limits::is_queue_name(name) {
+            return None;
+        }
+        let number = u32::try_from(self.queues.len()).ok()?;
         self.queues.push(name.into());
         self.queue_numbers.insert(name.into(), number);
-        number
+        Some(number)
     }
 
     fn message(&mut self, position: u64, body: &[u8]) -> Option<()> {
         let entry = MessageEntry::decode(body)?;
         let head = entry.head;
         let id = if head.id == 0 { position } else { head.id };
-        let queue = self.queue(entry.queue);
+        let queue = self.queue(entry.queue).filter(|_| head.priority <= limits::PRIORITY_MAX)?;
         self.see(head.enqueued_at);
         self.dead.remove(&id);
         // A new one; what was written again may be on its way back to the dead letters.
@@ -342,7 +348,8 @@ impl Replay for Replayed {
         match SnapshotEntry::decode(entry)? {
             SnapshotEntry::Time(at) => self.see(at),
             SnapshotEntry::Kept(kept) => {
-                let queue = self.queue(kept.queue);
+                let is_priority = kept.priority <= limits::PRIORITY_MAX;
+                let queue = self.queue(kept.queue).filter(|_| is_priority)?;
                 self.messages.insert(
                     kept.id,
                     Message {
@@ -362,10 +369,11 @@ impl Replay for Replayed {
                 );
             }
             SnapshotEntry::Guarded(guarded) => {
-                let queue = self.queue(guarded.queue);
+                let queue = self.queue(guarded.queue)?;
                 self.guarded.insert((queue, guarded.key.into()), (guarded.id, guarded.until));
             }
             SnapshotEntry::Dead(letter) => {
+                limits::is_queue_name(&letter.queue).then_some(())?;
                 self.dead.insert(letter.id, letter);
             }
         }
@@ -380,5 +388,29 @@ impl Replay for Replayed {
                 Some(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::MessageHead;
+    use super::*;
+
+    fn message(queue: &str, priority: u8) -> Vec<u8> {
+        let queue_len = queue.len().try_into().unwrap();
+        let head = MessageHead { queue_len, priority, ..MessageHead::default() };
+        [&head.encode()[..], queue.as_bytes()].concat()
+    }
+
+    /// A queue's name with a line break in it wrote a line of its own among the metrics, and a message of priority 255 was
+    /// ready for ever.
+    #[test]
+    fn what_no_broker_logs_makes_no_sense() {
+        let record = |body: &[u8]| Replayed::default().record(4096, kind::MESSAGE, body);
+        assert_eq!(record(&message("orders", 9)), Some(()));
+        for name in ["", "x\"} 1\nevil{a=\"", "a b", &"q".repeat(129)] {
+            assert_eq!(record(&message(name, 0)), None, "{name:?}");
+        }
+        assert_eq!(record(&message("orders", 10)), None);
     }
 }

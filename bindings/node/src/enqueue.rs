@@ -50,8 +50,11 @@ struct Owned {
 
 #[napi]
 impl NativeBroker {
-    /// The function `enqueue(promise, queue, body, contentType, extra)`, see [`NativeBroker::enqueue`]. A function of its
-    /// own, as [`Environment::taker`](crate::environment::Environment::taker)'s.
+    /// The function `enqueue(promise, queue, body, contentType, extra)`. It enqueues a message. [`REACHED`]: its receipt lies on
+    /// the desk, and that is all. [`BEGUN`]: the receipt lies there, and the promise is kept when the message has reached its
+    /// durability. [`HANDED_ON`]: the promise will bring the receipt.
+    ///
+    /// A function of its own, as [`Environment::taker`](crate::environment::Environment::taker)'s.
     #[napi(catch_unwind)]
     pub fn enqueuer<'env>(&self, env: &'env Env) -> Result<Unknown<'env>> {
         let broker = self.clone();
@@ -94,9 +97,7 @@ impl NativeBroker {
 }
 
 impl NativeBroker {
-    /// Enqueues a message. [`REACHED`]: its receipt lies on the desk, and that is all. [`BEGUN`]: the receipt lies
-    /// there, and the promise is kept when the message has reached its durability. [`HANDED_ON`]: the promise will
-    /// bring the receipt.
+    /// As [`NativeBroker::enqueuer`] says.
     fn enqueue(
         &self,
         promise: f64,

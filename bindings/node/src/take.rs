@@ -20,8 +20,12 @@ const PAUSE_MS: f64 = 1_000.0;
 
 #[napi]
 impl Environment {
-    /// The function `take(ear, max, acked)`, see [`Environment::take`]. A function of its own, since a call of a class's
-    /// method costs several times as much.
+    /// The function `take(ear, max, acked)`. It acks as many deliveries of the desk as said, and takes what an inbox has, up to
+    /// `max`. What it found lies on the desk, but for the bodies: the answer is one body, or several in a text or in a list.
+    /// Where there is no more, it says so, and whether something was cancelled. An ack that fails is told by
+    /// [`Environment::failed_ack`].
+    ///
+    /// A function of its own, since a call of a class's method costs several times as much.
     #[napi(catch_unwind)]
     pub fn taker<'env>(&self, env: &'env Env) -> Result<Unknown<'env>> {
         let here = self.clone();
@@ -32,13 +36,13 @@ impl Environment {
         take?.into_unknown(env)
     }
 
-    /// The bodies of the deliveries that the last [`Environment::take`] found so many of, each for itself.
+    /// The bodies of the deliveries that the last take found so many of, each for itself.
     #[napi(catch_unwind)]
     pub fn bodies<'env>(&self, env: &'env Env, count: u32) -> Result<Array<'env>> {
         self.bodies_of(env, &self.desk.borrow(), count as usize)
     }
 
-    /// What the first ack failed with that the last [`Environment::take`] could not do, as text.
+    /// What the first ack failed with that the last take could not do, as text.
     #[napi(catch_unwind)]
     pub fn failed_ack(&self) -> Option<String> {
         self.failed_ack.take().as_ref().map(text_of)
@@ -79,9 +83,7 @@ impl Environment {
 }
 
 impl Environment {
-    /// Acks as many deliveries of the desk as said, and takes what an inbox has, up to `max`. What it found lies on the
-    /// desk, but for the bodies: the answer is one body, or several in a text or in a list. Where there is no more, it says
-    /// so, and whether something was cancelled. An ack that fails is told by [`Environment::failed_ack`].
+    /// As [`Environment::taker`] says.
     fn take<'env>(&self, env: &'env Env, ear: u32, max: u32, acked: u32) -> Result<Unknown<'env>> {
         let mut desk = self.desk.borrow_mut();
         let inbox = lock(&self.inner.ears).inbox(ear);

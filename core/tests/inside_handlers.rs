@@ -264,3 +264,37 @@ fn substitutes_are_held_to_their_limit_over_restarts() {
     }
     broker.close(LONG).unwrap();
 }
+
+/// A panic of any payload is a failed attempt, whose text is kept, and the worker goes on.
+#[test]
+fn a_handler_that_panics_has_failed_an_attempt() {
+    let broker = open();
+    let calls = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&calls);
+    let options = HandlerOptions::new().max_retries(0);
+    broker
+        .handle("q", options, move |context| {
+            *count.lock().unwrap() += 1;
+            match context.body() {
+                b"text" => panic!("a text"),
+                b"made" => panic!("made of {}", "parts"),
+                b"other" => std::panic::panic_any(7),
+                _ => Ok(()),
+            }
+        })
+        .unwrap();
+    for body in ["text", "made", "other", "none"] {
+        broker.enqueue(Message::new("q", body)).unwrap();
+    }
+    broker.start().unwrap();
+    assert!(broker.wait_idle(LONG).unwrap());
+    assert_eq!(*calls.lock().unwrap(), 4);
+    let letters = broker.dead_letters().list(None, 10, None).unwrap();
+    let errors: Vec<&str> = letters.iter().map(|letter| letter.error()).collect();
+    assert!(errors[0].contains("a text") && errors[1].contains("made of parts"), "{errors:?}");
+    assert_eq!(errors.len(), 3);
+    assert!(letters.iter().all(|letter| letter.reason() == "max_retries"));
+    let figures = broker.metrics().unwrap().broker;
+    assert_eq!((figures.handler_errors, figures.acked), (3, 1));
+    broker.close(LONG).unwrap();
+}

@@ -32,16 +32,18 @@ fn all(directory: &Path) -> Vec<(PathBuf, SystemTime, Vec<u8>)> {
 }
 
 /// A directory of some segments, closed: one dead letter and so many messages, whose bodies begin with `body` and a number,
-/// all from before the snapshot.
-fn closed(path: &Path, messages: usize) {
+/// all from before the snapshot. Answers the first one's id.
+fn closed(path: &Path, messages: usize) -> u64 {
     let broker = Broker::open(path, options()).unwrap();
     broker.enqueue(Message::new("jobs", "the body of a dead letter")).unwrap();
     broker.receive("jobs", None, None).unwrap().unwrap().reject("no").unwrap();
-    for number in 0..messages {
-        broker.enqueue(Message::new("jobs", format!("body {number};{:700}", ""))).unwrap();
-    }
+    let enqueued = (0..messages).map(|number| {
+        broker.enqueue(Message::new("jobs", format!("body {number};{:700}", ""))).unwrap().id
+    });
+    let first = enqueued.min().unwrap();
     broker.snapshot().unwrap();
     broker.close(LONG).unwrap();
+    first
 }
 
 /// Changes one byte of what is found in one of the segments.
@@ -124,6 +126,37 @@ fn every_damaged_body_is_found_that_an_open_does_not_read() {
     }
     assert_eq!(all(dir.path()), before);
     Broker::open(dir.path(), options()).unwrap();
+}
+
+/// A body from before the snapshot that does not check is handed to nobody; it can be given up unread.
+#[test]
+fn a_damaged_body_poisons_when_its_turn_comes_and_can_be_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = closed(dir.path(), 3);
+    damage(dir.path(), "body 0;");
+    damage(dir.path(), "the body of a dead letter");
+    let broker = Broker::open(dir.path(), options()).unwrap();
+    let letter = broker.dead_letters().list(None, 10, None).unwrap_err();
+    assert_eq!(letter.kind(), ErrorKind::Corrupt);
+    let error = broker.receive("jobs", Duration::ZERO, None).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Poisoned), "{error}");
+    let error = broker.receive("jobs", Duration::ZERO, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    let error = broker.enqueue(Message::new("jobs", "more")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    drop(broker);
+
+    let broker = Broker::open(dir.path(), options()).unwrap();
+    assert_eq!(broker.recovery().messages, 3, "nothing was lost by that");
+    assert!(broker.cancel(first).unwrap());
+    assert_eq!(broker.dead_letters().purge(None).unwrap(), 1);
+    for number in [1, 2] {
+        let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
+        assert!(delivery.body().starts_with(format!("body {number};").as_bytes()));
+        delivery.ack().unwrap();
+    }
+    broker.close(LONG).unwrap();
+    assert!(verify(dir.path()).unwrap().sound());
 }
 
 #[test]

@@ -294,8 +294,9 @@ fn a_full_disk_keeps_room_for_settles() {
     let message = || Message::new("jobs", vec![1; 500]).durability(Durability::Os);
     let enqueued = (0..1000).take_while(|_| broker.enqueue(message()).is_ok()).count();
     assert_eq!(broker.enqueue(message()).unwrap_err().kind(), ErrorKind::StorageFull);
-    // Three quarters of a segment at least, and another one where it was made in time.
-    assert!(enqueued > 80, "{enqueued}");
+    // What the first segment holds, at least: the broker's own thread may find right behind its end that there is no room
+    // for the next spare, and from then on nothing grows.
+    assert!(enqueued >= 99, "{enqueued}");
     for _ in 0..enqueued {
         broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
     }

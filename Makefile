@@ -21,7 +21,7 @@ check: ## formatting, lints, documentation, and the header against the code
 bench: ## libmq, the bare disk and SQLite side by side, against the figures promised
 	@scripts/bench.sh
 
-crash: build ## whole crash enumerations and a thousand kill rounds: hours, not minutes
+crash: build ## whole crash enumerations, sequences of calls and a thousand kill rounds: hours, not minutes
 	@scripts/crash.sh
 
 clean: ## remove everything that was built or fetched

@@ -8,12 +8,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use libmq::{Backoff, Broker, ClockMode, Delivery, Durability, Options, Receipt, ReceiptStatus};
-use libmq_suite::model::{BACKOFF_US, MAX_CRASHES, MAX_RETRIES, Model};
+use libmq::{Broker, Delivery, Durability, Options, Receipt, ReceiptStatus};
+use libmq_suite::model::{self, Model};
 use libmq_suite::{New, Op, SimDisk};
 
-/// Longer than any test: what is due then never is.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long a held message is held; no workload moves its clock as far.
 const LEASE: Duration = Duration::from_secs(3600);
 /// How long the broker's own threads are waited for where something must come.
@@ -21,19 +19,9 @@ const MUST_COME: Duration = Duration::from_secs(20);
 /// How long they are waited for where something may come.
 const MAY_COME: Duration = Duration::from_millis(10);
 
-/// The options of every broker under test: small files, and nothing that happens by itself.
+/// The options of every broker under test: those of the model, and small files.
 pub(crate) fn options() -> Options {
-    Options::new()
-        .segment_bytes(64 << 10)
-        .cache_bytes(1)
-        .capacity(1000)
-        .sync_interval(NEVER)
-        .snapshot_interval(NEVER)
-        .snapshot_threshold(u64::MAX)
-        .default_max_retries(MAX_RETRIES)
-        .max_crashes(MAX_CRASHES)
-        .default_backoff(Backoff::fixed(Duration::from_micros(BACKOFF_US)))
-        .clock(ClockMode::Manual)
+    model::options().segment_bytes(64 << 10).capacity(1000)
 }
 
 /// A call that was made.

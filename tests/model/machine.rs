@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use libmq::{
-    Backoff, Broker, ClockMode, Delivery, Durability, ErrorKind, Message, Options, Receipt,
-    ReceiptStatus,
-};
-use libmq_suite::model::{BACKOFF_US, Dead, Live, MAX_CRASHES, MAX_RETRIES, Model};
+use libmq::{Broker, Delivery, Durability, ErrorKind, Message, Options, Receipt, ReceiptStatus};
+use libmq_suite::model::{self, Dead, Live, Model};
 use libmq_suite::{New, SimDisk};
 use proptest::sample::Index;
 
@@ -18,8 +15,6 @@ const CAPACITY: usize = 12;
 const DEAD_LETTERS_MAX: usize = 2;
 const REASON: &str = "no";
 
-/// Longer than any test: what is due then never is.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How long the broker's own threads are waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// An ack's record, and that of a dead letter that is none any more: what comes with them stands behind.
@@ -56,18 +51,7 @@ struct Gauges {
 }
 
 fn options() -> Options {
-    Options::new()
-        .segment_bytes(256 << 10)
-        .cache_bytes(1)
-        .capacity(CAPACITY)
-        .max_dead_letters(DEAD_LETTERS_MAX)
-        .sync_interval(NEVER)
-        .snapshot_interval(NEVER)
-        .snapshot_threshold(u64::MAX)
-        .default_max_retries(MAX_RETRIES)
-        .max_crashes(MAX_CRASHES)
-        .default_backoff(Backoff::fixed(Duration::from_micros(BACKOFF_US)))
-        .clock(ClockMode::Manual)
+    model::options().segment_bytes(256 << 10).capacity(CAPACITY).max_dead_letters(DEAD_LETTERS_MAX)
 }
 
 fn time(steps: u64) -> Duration {

@@ -5,8 +5,9 @@
 //! the rules say or panics, because the real broker answered something that the rules do not allow.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use libmq::{Receipt, ReceiptStatus};
+use libmq::{Backoff, ClockMode, Options, Receipt, ReceiptStatus};
 
 use crate::new::New;
 
@@ -16,6 +17,21 @@ pub const MAX_RETRIES: u32 = 2;
 pub const MAX_CRASHES: u32 = 2;
 /// The wait before a retry.
 pub const BACKOFF_US: u64 = 20_000_000;
+
+/// The options of a broker that is held against it: nothing happens by itself, and time stands still.
+pub fn options() -> Options {
+    /// Longer than any test: what is due then never is.
+    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+    Options::new()
+        .cache_bytes(1)
+        .sync_interval(NEVER)
+        .snapshot_interval(NEVER)
+        .snapshot_threshold(u64::MAX)
+        .default_max_retries(MAX_RETRIES)
+        .max_crashes(MAX_CRASHES)
+        .default_backoff(Backoff::fixed(Duration::from_micros(BACKOFF_US)))
+        .clock(ClockMode::Manual)
+}
 
 /// A live message.
 #[derive(Clone, Debug, PartialEq, Eq)]

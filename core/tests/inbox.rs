@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libmq::{
-    Backoff, Broker, CancelReason, Delivery, Durability, ErrorKind, HandlerError, HandlerOptions,
-    Inbox, Interrupt, Left, Message, OnFull, Options,
+    Backoff, Broker, CancelReason, ClockMode, Delivery, Durability, ErrorKind, HandlerError,
+    HandlerOptions, Inbox, Interrupt, Left, Message, OnFull, Options,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -512,4 +512,36 @@ fn a_stop_and_a_close_do_not_wait_for_a_loop_that_never_looks() {
         });
         broker.close(LONG).unwrap();
     });
+}
+
+/// A loop heard that the lease was lost while the handler was not yet counted among the stuck: it went on with the next one,
+/// and a reader of the metrics found none.
+#[test]
+fn a_loop_that_hears_of_a_lost_lease_finds_its_handler_counted() {
+    let broker = Broker::open(":memory:", Options::new().clock(ClockMode::Manual)).unwrap();
+    let (sender, rings) = channel();
+    // Slow enough that whoever is woken looks before the caller goes on.
+    let ring = move || {
+        let _ = sender.send(());
+        thread::sleep(SHORT);
+    };
+    let options = HandlerOptions::new().timeout(SHORT).cancel_grace(SHORT).max_retries(0);
+    let inbox = broker.handle_on_loop("q", options, ring).unwrap().unwrap();
+    broker.start().unwrap();
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let delivery = next(&inbox, &rings);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            broker.advance(SHORT).unwrap();
+            broker.advance(SHORT).unwrap();
+        });
+        while delivery.cancel_reason() != Some(CancelReason::LeaseLost) {
+            assert!(taken(&inbox).is_none());
+            rings.recv_timeout(LONG).unwrap();
+        }
+        assert_eq!(broker.metrics().unwrap().broker.stuck, 1);
+    });
+    inbox.finish(&delivery, Ok(())).unwrap_err();
+    drop(inbox);
+    broker.close(LONG).unwrap();
 }

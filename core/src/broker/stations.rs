@@ -232,10 +232,7 @@ fn cut_off(shared: &Shared, stations: &[Arc<Station>], all: bool, interrupt: &In
     wait_until(shared, grace_ends, || interrupt.is_urgent(), || flights().is_empty());
     engine.settle_owed();
     for flight in flights() {
-        let lost = engine.lose(&flight, Outcome::Release { due: engine.now() });
-        if let (true, Some(station)) = (lost, flight.station()) {
-            station.overrun(engine, &flight);
-        }
+        engine.lose(&flight, Outcome::Release { due: engine.now() });
     }
     // What somebody else was ending at the same moment has ended when this returns, too.
     if engine.buffer.journal.write().is_ok() {

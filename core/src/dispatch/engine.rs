@@ -135,7 +135,7 @@ impl Engine {
 
     /// Takes up to `max` messages, waiting for the first one at most until `end`.
     pub(crate) fn receive(
-        &self,
+        self: &Arc<Self>,
         queue: &Arc<Queue>,
         max: usize,
         end: Option<Instant>,
@@ -178,7 +178,11 @@ impl Engine {
     ///
     /// # Errors
     /// `STALE_LEASE`.
-    pub(crate) fn settle(&self, flight: &Flight, outcome: Outcome<'_>) -> Result<Settled> {
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        flight: &Flight,
+        outcome: Outcome<'_>,
+    ) -> Result<Settled> {
         let settled = self.buffer.settle(flight.queue(), &flight.taken, outcome);
         let settled = settled.inspect_err(|error| {
             if error.kind() == ErrorKind::StaleLease {
@@ -192,7 +196,7 @@ impl Engine {
             attempt = flight.taken.attempt,
             outcome = outcome.name()
         );
-        self.ended(flight, None);
+        self.ended(flight, false);
         if settled.awaits_sync {
             self.buffer.state.disk.ring();
         }
@@ -319,7 +323,7 @@ impl Engine {
     }
 
     /// Gives a message back, uncounted, that was taken and never handed out.
-    pub(crate) fn take_back(&self, flight: &Arc<Flight>) {
+    pub(crate) fn take_back(self: &Arc<Self>, flight: &Arc<Flight>) {
         flight.lease.leave();
         // Should that not succeed at once, its end is due, and is none that counts.
         self.cancel(flight, CancelReason::Shutdown);
@@ -354,18 +358,18 @@ impl Engine {
 
     /// Takes a flight's lease away: given back uncounted, or failed. Answers whether it did; not if the message was
     /// settled first.
-    pub(crate) fn lose(&self, flight: &Flight, outcome: Outcome<'_>) -> bool {
+    pub(crate) fn lose(self: &Arc<Self>, flight: &Flight, outcome: Outcome<'_>) -> bool {
         let lost = self.buffer.settle(flight.queue(), &flight.taken, outcome);
         match lost {
             Ok(settled) => {
-                self.ended(flight, Some(CancelReason::LeaseLost));
+                self.ended(flight, true);
                 // A failure poisons the journal, and everybody hears of it from there.
                 let _ = self.buffer.journal.commit(Level::Os, settled.end);
                 true
             }
             Err(error) => {
                 match error.kind() {
-                    ErrorKind::StaleLease => flight.lease.end(None),
+                    ErrorKind::StaleLease => flight.lease.end(),
                     _ => {
                         let again = self.now().after(TRY_AGAIN);
                         flight.lease.postpone(again);
@@ -400,15 +404,23 @@ impl Engine {
         }
     }
 
-    fn ended(&self, flight: &Flight, reason: Option<CancelReason>) {
+    /// A flight is over; `lost` if its lease was taken away.
+    fn ended(self: &Arc<Self>, flight: &Flight, lost: bool) {
         self.flights.remove(flight);
         self.buffer.state.holds.give(flight.taken.hold);
-        flight.lease.end(reason);
-        if let Some(station) = flight.station() {
-            station.flight_ended();
-            if reason.is_some() {
+        match flight.station() {
+            // Who hears that the lease is lost finds its handler counted, should it run on.
+            Some(station) if lost => {
+                station.flight_lost(self, flight);
+                station.flight_ended();
                 station.flight_cancelled();
             }
+            Some(station) => {
+                flight.lease.end();
+                station.flight_ended();
+            }
+            None if lost => _ = flight.lease.lose(|| ()),
+            None => flight.lease.end(),
         }
         if !self.running.load(Ordering::Acquire) {
             // Who stops the broker waits for its handlers.
@@ -431,15 +443,13 @@ impl Engine {
             }
             // Extended or settled between the look and now.
             _ if !flight.lease.expire(now) => {}
-            Some(station) => {
+            Some(_) => {
                 let text = "the handler ran beyond its timeout and its grace";
                 let outcome = match reason {
                     Some(CancelReason::Shutdown) => Outcome::Release { due: now },
                     _ => self.failure(flight, None, text),
                 };
-                if self.lose(flight, outcome) {
-                    station.overrun(self, flight);
-                }
+                self.lose(flight, outcome);
             }
             None => {
                 let outcome = self.failure(flight, Some(Duration::ZERO), "the lease ran out");

@@ -136,25 +136,30 @@ impl Lease {
         lock(&self.term).concluded = true;
     }
 
-    /// Notes that the message is held no more, and why if it was taken away; whoever still sleeps in it wakes.
-    pub(crate) fn end(&self, reason: Option<CancelReason>) {
+    /// Notes that the message is held no more; whoever still sleeps in it wakes.
+    pub(crate) fn end(&self) {
+        lock(&self.term).over = true;
+        self.cancelled.ring();
+    }
+
+    /// Notes that the message was taken away; answers whether its handler's code runs on. If so, `count` is called before
+    /// anybody can hear of it, and before that code can have ended.
+    pub(crate) fn lose(&self, count: impl FnOnce()) -> bool {
         let mut term = lock(&self.term);
         term.over = true;
-        term.reason = reason.or(term.reason);
+        term.reason = Some(CancelReason::LeaseLost);
+        term.overrun = term.running;
+        if term.overrun {
+            count();
+        }
         self.cancelled.ring();
+        term.overrun
     }
 
     /// Its handler's code has ended; answers whether it was noted to run on after the lease was taken away.
     pub(crate) fn leave(&self) -> bool {
         let mut term = lock(&self.term);
         term.running = false;
-        term.overrun
-    }
-
-    /// Notes that its handler's code runs on though the lease was taken away, if it does.
-    pub(crate) fn note_overrun(&self) -> bool {
-        let mut term = lock(&self.term);
-        term.overrun = term.over && term.running;
         term.overrun
     }
 
@@ -240,10 +245,10 @@ mod tests {
 
     #[test]
     fn who_sleeps_in_a_lease_wakes_when_it_is_cancelled_or_over() {
-        let lost = |lease: &Lease| lease.end(Some(CancelReason::LeaseLost));
+        let lost = |lease: &Lease| _ = lease.lose(|| ());
         let cancelled = |lease: &Lease| _ = lease.cancel(CancelReason::Cancelled, at(20));
         // Who slept in one that was settled slept on.
-        let settled = |lease: &Lease| lease.end(None);
+        let settled = |lease: &Lease| lease.end();
         let ends = [(&lost as &dyn Fn(&Lease), true), (&cancelled, true), (&settled, false)];
         for (end, is_cancelled) in ends {
             let lease = Lease::until(at(10), false);
@@ -262,12 +267,10 @@ mod tests {
     fn a_handler_that_runs_on_is_noticed_from_both_sides() {
         let lease = Lease::until(at(10), true);
         assert!(lease.expire(at(10)));
-        lease.end(Some(CancelReason::LeaseLost));
-        assert!(lease.note_overrun());
+        assert!(lease.lose(|| ()));
         assert!(lease.leave());
         let lease = Lease::until(at(10), true);
-        lease.end(None);
         assert!(!lease.leave());
-        assert!(!lease.note_overrun(), "it has left already");
+        assert!(!lease.lose(|| ()), "it has left already");
     }
 }

@@ -177,14 +177,16 @@ impl Station {
         self.return_permit();
     }
 
-    /// A flight's lease was taken away: if its handler runs on, its worker gets a substitute.
-    pub(crate) fn overrun(self: &Arc<Self>, engine: &Arc<Engine>, flight: &Flight) {
+    /// Takes a flight's lease away: if its handler runs on, its worker gets a substitute.
+    pub(super) fn flight_lost(self: &Arc<Self>, engine: &Arc<Engine>, flight: &Flight) {
         let mut crew = lock(&self.crew);
-        if !flight.lease.note_overrun() {
+        let count = || {
+            crew.stuck += 1;
+            self.queue.figures.stuck.up();
+        };
+        if !flight.lease.lose(count) {
             return;
         }
-        crew.stuck += 1;
-        self.queue.figures.stuck.up();
         let (stuck, all) = (crew.stuck, crew.stuck == crew.limit());
         self.hire_if_allowed(crew, engine);
         self.changed.ring();

@@ -116,7 +116,11 @@ fn removed_when_useless(trace: &[Op]) {
                     "call {at}: {name} was removed while it was needed"
                 );
             }
-            Op::Truncate { .. } | Op::Sync { .. } | Op::Marks(_) => {}
+            Op::Truncate { .. }
+            | Op::Sync { .. }
+            | Op::Forget { .. }
+            | Op::Drop { .. }
+            | Op::Marks(_) => {}
         }
     }
 }

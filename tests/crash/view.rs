@@ -66,6 +66,12 @@ fn brief(body: &str) -> String {
 }
 
 impl View {
+    /// What there was, whatever has happened to it: id, queue and body, each once.
+    pub(crate) fn messages(&self) -> BTreeSet<(u64, &str, &str)> {
+        let letters = self.letters.iter();
+        letters.map(|(id, queue, body, ..)| (*id, &**queue, &**body)).collect()
+    }
+
     /// Takes everything out of a broker.
     pub(crate) fn of(broker: &Broker) -> libmq::Result<Self> {
         let mut view = Self::default();

@@ -12,5 +12,5 @@ pub use images::{Image, Tearing};
 pub use new::{New, new};
 pub use platter::Platter;
 pub use rng::Rng;
-pub use sim_disk::{Faulted, SimDisk, Times};
+pub use sim_disk::{Faulted, Pages, SimDisk, Times};
 pub use trace::{Call, Inode, Op};

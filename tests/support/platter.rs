@@ -111,12 +111,22 @@ pub(crate) type Names = BTreeMap<String, Inode>;
 pub(crate) struct Stored {
     pub(crate) durable: Arc<Content>,
     pub(crate) pending: Vec<Change>,
+    /// What is read in place of the durable contents: a sync has failed, and the kernel keeps what it could not write, calls
+    /// it clean, and will never write it.
+    pub(crate) kept: Option<Arc<Content>>,
 }
 
 impl Stored {
-    /// The contents with all changes.
+    pub(crate) fn new(durable: Arc<Content>, pending: Vec<Change>) -> Self {
+        Self { durable, pending, kept: None }
+    }
+
+    /// The contents with all changes, as they are read.
     pub(crate) fn all(&self) -> Arc<Content> {
-        self.with(&self.pending)
+        let Some(kept) = &self.kept else { return self.with(&self.pending) };
+        let mut content = Content::clone(kept);
+        self.pending.iter().for_each(|change| change.apply(&mut content));
+        Arc::new(content)
     }
 
     /// The durable contents with these changes.
@@ -150,7 +160,7 @@ impl Platter {
     ) -> Self {
         let mut files: BTreeMap<_, _> = files
             .into_iter()
-            .map(|(inode, durable)| (inode, Stored { durable, pending: Vec::new() }))
+            .map(|(inode, durable)| (inode, Stored::new(durable, Vec::new())))
             .collect();
         // A file without a name is gone.
         files.retain(|inode, _| names.values().any(|named| named == inode));
@@ -162,7 +172,7 @@ impl Platter {
         match op {
             Op::Create { name, inode, bytes } => {
                 let pending = vec![Change::Extend(*bytes)];
-                self.files.insert(*inode, Stored { durable: Arc::default(), pending });
+                self.files.insert(*inode, Stored::new(Arc::default(), pending));
                 self.pending_names.push(NameChange::Add(name.clone(), *inode));
             }
             Op::Write { inode, offset, bytes } => {
@@ -171,8 +181,21 @@ impl Platter {
             Op::Truncate { inode, bytes } => self.change(*inode, Change::Truncate(*bytes)),
             Op::Sync { inode } => {
                 if let Some(file) = self.files.get_mut(inode) {
-                    file.durable = file.all();
+                    let all = file.all();
+                    file.durable = file.with(&file.pending);
                     file.pending.clear();
+                    file.kept = file.kept.take().map(|_| all);
+                }
+            }
+            Op::Forget { inode } => {
+                if let Some(file) = self.files.get_mut(inode) {
+                    file.kept = Some(file.all());
+                    file.pending.clear();
+                }
+            }
+            Op::Drop { inode } => {
+                if let Some(file) = self.files.get_mut(inode) {
+                    file.kept = None;
                 }
             }
             Op::Rename { from, to, inode } => {

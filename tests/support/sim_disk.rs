@@ -4,7 +4,7 @@
 //! the [`Platter`] it began with, tells what of that was durable at any moment, and so what a power failure there would
 //! have left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,18 @@ pub enum Times {
     Once,
     /// From that call on, all fail that fail so on a real disk, until it is mended.
     ForEver,
+}
+
+/// What a kernel does with the pages that a sync could not write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// They wait for the next sync.
+    #[default]
+    Wait,
+    /// It keeps them and calls them clean: they can be read, and are never written. So do ext4 and XFS.
+    Keep,
+    /// It drops them: what the disk holds is read. So does btrfs.
+    Drop,
 }
 
 /// A call that failed because it was told to.
@@ -70,6 +82,10 @@ struct Disk {
     calls: u64,
     fault: Option<Fault>,
     faulted: Vec<Faulted>,
+    /// What becomes of pages that a sync has failed for.
+    pages: Pages,
+    /// Files that are read otherwise than the disk has them.
+    kept: BTreeSet<Inode>,
     /// Calls of this kind, on a name with this end, take until somebody says otherwise.
     holds: Option<(Call, &'static str)>,
     held: usize,
@@ -95,7 +111,9 @@ impl SimDisk {
         let files: BTreeMap<Inode, Content> =
             began.files.iter().map(|(inode, file)| (*inode, Content::clone(&file.all()))).collect();
         let next = files.keys().next_back().map_or(0, |last| last + 1);
-        let disk = Disk { names: began.all_names(), files, next, began, ..Disk::default() };
+        let kept = began.files.iter().filter(|(_, file)| file.kept.is_some());
+        let kept = kept.map(|(inode, _)| *inode).collect();
+        let disk = Disk { names: began.all_names(), files, next, kept, began, ..Disk::default() };
         Self { shared: Arc::new(Shared { disk: Mutex::new(disk), ..Shared::default() }) }
     }
 
@@ -114,10 +132,7 @@ impl SimDisk {
     /// The disk as it is, with what is durable of it.
     #[must_use]
     pub fn platter(&self) -> Platter {
-        let disk = self.disk();
-        let mut platter = disk.began.clone();
-        disk.trace.iter().for_each(|op| platter.apply(op));
-        platter
+        self.disk().platter()
     }
 
     /// The files there are: name and contents, up to the last byte that is not zero.
@@ -160,6 +175,11 @@ impl SimDisk {
     /// Makes the call of this number fail with this error of the operating system.
     pub fn fail_at(&self, call: u64, code: i32, times: Times) {
         self.disk().fault = Some(Fault { at: call, code, times });
+    }
+
+    /// Says what becomes of what a failing sync does not write.
+    pub fn set_pages(&self, pages: Pages) {
+        self.disk().pages = pages;
     }
 
     /// Ends all faults.
@@ -241,6 +261,33 @@ impl Disk {
             noted.clone_from(&now);
             self.trace.push(Op::Marks(now));
         }
+    }
+
+    fn platter(&self) -> Platter {
+        let mut platter = self.began.clone();
+        self.trace.iter().for_each(|op| platter.apply(op));
+        platter
+    }
+
+    /// A sync of this file has failed.
+    fn sync_failed(&mut self, inode: Inode) {
+        if self.pages != Pages::Wait {
+            self.push(Op::Forget { inode });
+            self.kept.insert(inode);
+        }
+        if self.pages == Pages::Drop {
+            self.drop_kept(inode);
+        }
+    }
+
+    /// Has the file read as the disk has it.
+    fn drop_kept(&mut self, inode: Inode) {
+        if !self.kept.remove(&inode) {
+            return;
+        }
+        self.push(Op::Drop { inode });
+        let content = self.platter().files.get(&inode).map(|file| Content::clone(&file.all()));
+        self.files.insert(inode, content.unwrap_or_default());
     }
 
     fn named(&self, inode: Inode) -> Option<String> {
@@ -417,9 +464,20 @@ impl StorageFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.call(Call::Sync, 0)?;
-        disk.push(Op::Sync { inode: self.inode });
-        Ok(())
+        match self.call(Call::Sync, 0) {
+            Ok(mut disk) => {
+                disk.push(Op::Sync { inode: self.inode });
+                Ok(())
+            }
+            Err(error) => {
+                self.disk.disk().sync_failed(self.inode);
+                Err(error)
+            }
+        }
+    }
+
+    fn drop_cached(&self) {
+        self.disk.disk().drop_kept(self.inode);
     }
 }
 

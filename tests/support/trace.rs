@@ -19,6 +19,10 @@ pub enum Op {
     Truncate { inode: Inode, bytes: u64 },
     /// The file's contents became durable.
     Sync { inode: Inode },
+    /// What was changed since the last sync will never become durable, and is read all the same.
+    Forget { inode: Inode },
+    /// What is read of the file is what is durable, but for what can still become so.
+    Drop { inode: Inode },
     /// A file got another name.
     Rename { from: String, to: String, inode: Inode },
     /// A name was removed.
@@ -38,6 +42,8 @@ impl fmt::Debug for Op {
             }
             Self::Truncate { inode, bytes } => write!(f, "truncate #{inode} to {bytes}"),
             Self::Sync { inode } => write!(f, "sync #{inode}"),
+            Self::Forget { inode } => write!(f, "forget #{inode}"),
+            Self::Drop { inode } => write!(f, "drop what is kept of #{inode}"),
             Self::Rename { from, to, inode } => write!(f, "rename {from} #{inode} to {to}"),
             Self::Remove { name } => write!(f, "remove {name}"),
             Self::SyncDir => write!(f, "sync the directory"),

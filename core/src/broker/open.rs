@@ -29,7 +29,9 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let started = Instant::now();
 
     let mut replayed = Replayed::default();
-    let recovered = recover(&*storage, &mut replayed)?;
+    // What is served from must not vanish in a power failure after somebody has seen it.
+    let served = options.durability != Durability::Memory;
+    let recovered = recover(&*storage, served, &mut replayed)?;
     missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
     // What is there keeps its slot, whatever the capacity is now.
     let slots = options.capacity.max(replayed.len());
@@ -214,16 +216,10 @@ fn begin_segment(
     options: &Options,
     recovered: &Recovered,
 ) -> Result<Arc<Segment>> {
-    let io_failed = |doing: &str, cause: &std::io::Error| Error::io(doing, storage.path(), cause);
-    let begin = recovered.snapshot.map_or(0, |snapshot| snapshot.begin);
     if options.durability != Durability::Memory {
-        // What recovery served from must not vanish in a power failure after somebody has seen it.
-        for segment in recovered.segments.iter().filter(|segment| segment.end() > begin) {
-            segment.file.sync().map_err(|cause| io_failed("sync the journal in", &cause))?;
-        }
-        // Nor may its name, which a process that was killed may not have lived to sync: the segment that is made next
-        // says that the log before it ends in that file.
-        storage.sync_dir().map_err(|cause| io_failed("sync", &cause))?;
+        // A process that was killed may not have lived to sync the last segment's name, and the one that is made next says that
+        // the log before it ends there.
+        storage.sync_dir().map_err(|cause| Error::io("sync", storage.path(), &cause))?;
     }
     let header =
         crate::journal::SegmentHeader { capacity: options.segment_size(), ..recovered.next };

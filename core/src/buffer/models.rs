@@ -28,7 +28,7 @@ const LIMITS: Limits = Limits { max_retries: 5, max_crashes: 3 };
 
 fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let mut replayed = Replayed::default();
-    let recovered = recover(&**storage, &mut replayed).unwrap();
+    let recovered = recover(&**storage, false, &mut replayed).unwrap();
     let marks = storage.marks(PLACES).unwrap();
     marks.clear_all();
     replayed.reopen(&[]);

@@ -69,12 +69,17 @@ impl Recovered {
     }
 }
 
-/// Reads a directory.
+/// Reads a directory. Where it is `served` from, what is found of the log is durable first.
 ///
 /// # Errors
 /// `INVALID` for a directory of somebody else, `CORRUPT` for damage, `UNSUPPORTED` for another version, `IO`.
-pub(crate) fn recover(storage: &dyn Storage, replay: &mut dyn Replay) -> Result<Recovered> {
-    recover_what_is_sound(storage, replay, &mut Err)
+pub(crate) fn recover(
+    storage: &dyn Storage,
+    served: bool,
+    replay: &mut dyn Replay,
+) -> Result<Recovered> {
+    let settle = |segment: &Segment| if served { settle(storage, segment) } else { Ok(()) };
+    read(storage, replay, &mut Err, &settle)
 }
 
 /// Reads a directory, and hands every problem to `problem`, which answers whether to go on with what is sound. Behind a
@@ -86,6 +91,25 @@ pub(crate) fn recover_what_is_sound(
     storage: &dyn Storage,
     replay: &mut dyn Replay,
     problem: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<Recovered> {
+    read(storage, replay, problem, &|_| Ok(()))
+}
+
+/// Has a segment read as the disk holds it: what a killed owner has written becomes durable, and what an owner could not
+/// write, whose sync has failed, is not taken for the log although the kernel may have it in memory and call it clean.
+fn settle(storage: &dyn Storage, segment: &Segment) -> Result<()> {
+    let path = || storage.path().join(segment.name());
+    segment.file.sync().map_err(|cause| Error::io("sync", path(), &cause))?;
+    segment.file.drop_cached();
+    Ok(())
+}
+
+/// As [`recover_what_is_sound`]. Every segment is given to `settle` that may hold what no snapshot knows to be durable.
+fn read(
+    storage: &dyn Storage,
+    replay: &mut dyn Replay,
+    problem: &mut dyn FnMut(Error) -> Result<()>,
+    settle: &dyn Fn(&Segment) -> Result<()>,
 ) -> Result<Recovered> {
     let names = storage.list().map_err(|cause| Error::io("list", storage.path(), &cause))?;
     let files = Files::sort(storage, names)?;
@@ -112,6 +136,8 @@ pub(crate) fn recover_what_is_sound(
         }
     }
     let broker = one_broker(storage, &segments, snapshot.as_ref(), &mut unsound)?;
+    let durable = snapshot.map_or(0, |snapshot| snapshot.end);
+    segments.values().filter(|segment| segment.end() > durable).try_for_each(|s| settle(s))?;
     let mut walk = Walk {
         storage,
         segments: &segments,

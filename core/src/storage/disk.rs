@@ -160,6 +160,10 @@ impl StorageFile for DiskFile {
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn drop_cached(&self) {
+        sys::drop_cached(&self.file);
+    }
 }
 
 fn empty() -> Error {

@@ -85,4 +85,8 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
 
     /// Makes all bytes written so far durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// After a sync: has later reads ask the disk. Where an earlier sync has failed, perhaps another process's, a kernel may
+    /// keep in memory what it could not write, and call it clean.
+    fn drop_cached(&self) {}
 }

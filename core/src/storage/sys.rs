@@ -118,6 +118,18 @@ pub(super) fn data_from(_: &File, offset: u64) -> Option<u64> {
     Some(offset)
 }
 
+/// Has the kernel forget what it has of a file in memory and need not write. Only advice: what it does not forget, as where
+/// all the file is in memory, is read from there as before.
+#[cfg(target_os = "linux")]
+pub(super) fn drop_cached(file: &File) {
+    // SAFETY: posix_fadvise(2) takes no pointer; the descriptor is open because `file` is borrowed.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
+/// There is no way to say that.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn drop_cached(_: &File) {}
+
 fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
@@ -232,6 +244,50 @@ mod tests {
         write_zeros(&file, bytes).unwrap();
         assert_eq!(file.metadata().unwrap().len(), bytes);
         assert!(file.metadata().unwrap().blocks() * 512 >= bytes);
+    }
+
+    /// Bytes of the file that are in memory.
+    #[cfg(target_os = "linux")]
+    fn resident(file: &File, bytes: usize) -> usize {
+        let page = 4096;
+        let mut pages = vec![0_u8; bytes / page];
+        // SAFETY: a new mapping of as many bytes as the file has; nobody reads through it, and it is unmapped here; `pages`
+        // has a byte for each of its pages.
+        let told = unsafe {
+            let (none, fd) = (std::ptr::null_mut(), file.as_raw_fd());
+            let map = libc::mmap(none, bytes, libc::PROT_READ, libc::MAP_SHARED, fd, 0);
+            assert_ne!(map, libc::MAP_FAILED);
+            let told = libc::mincore(map, bytes, pages.as_mut_ptr());
+            libc::munmap(map, bytes);
+            told
+        };
+        assert_eq!(told, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count() * page
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_dropped_from_memory_is_not_there() {
+        const TMPFS: i64 = 0x0102_1994;
+
+        let file = tempfile::tempfile().unwrap();
+        let bytes = 1 << 20;
+        file.write_all_at(&vec![7; bytes], 0).unwrap();
+        file.sync_data().unwrap();
+        assert!(resident(&file, bytes) >= bytes / 2);
+        drop_cached(&file);
+        // SAFETY: as in `free_bytes`, with a descriptor that is open.
+        let kind = unsafe {
+            let mut about = std::mem::zeroed::<libc::statfs>();
+            libc::fstatfs(file.as_raw_fd(), &raw mut about);
+            about.f_type
+        };
+        if kind != TMPFS {
+            assert_eq!(resident(&file, bytes), 0);
+        }
+        let mut read = vec![0; bytes];
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert!(read.iter().all(|byte| *byte == 7));
     }
 
     #[test]

@@ -12,7 +12,9 @@ use crate::clock::{BrokerClock, ManualClock, Moment, SystemClock};
 use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, event};
-use crate::journal::{Journal, JournalOptions, Need, Recovered, Segment, recover, refuse_foreign};
+use crate::journal::{
+    Journal, JournalOptions, Need, Recovered, Segment, SegmentHeader, recover, refuse_foreign,
+};
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
 
@@ -36,8 +38,9 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     // What is there keeps its slot, whatever the capacity is now.
     let slots = options.capacity.max(replayed.len());
     let marks = storage.marks(slots)?;
-    let held = replayed.held(&marks.all(), recovered.snapshot.map_or(0, |snapshot| snapshot.opens));
+    let held = replayed.held(&marks.all());
     replayed.reopen(&held);
+    let opening = replayed.next_opening(recovered.next.opening);
     let (clock, manual_clock) = clock(&options, replayed.last_seen());
     let bounds =
         Bounds { slots, capacity: options.capacity, max_dead_letters: options.max_dead_letters };
@@ -52,7 +55,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         bytes_max: options.max_bytes,
         snapshot_size: recovered.snapshot_size,
     };
-    let first = begin_segment(&storage, &options, &recovered)?;
+    let first = begin_segment(&storage, &options, &recovered, opening)?;
     // As if what was replayed had been written by this opening.
     let since_snapshot = first.first().saturating_sub(recovered.replayed_bytes);
     let journal =
@@ -215,14 +218,15 @@ fn begin_segment(
     storage: &Arc<dyn Storage>,
     options: &Options,
     recovered: &Recovered,
+    opening: u64,
 ) -> Result<Arc<Segment>> {
     if options.durability != Durability::Memory {
         // A process that was killed may not have lived to sync the last segment's name, and the one that is made next says that
         // the log before it ends there.
         storage.sync_dir().map_err(|cause| Error::io("sync", storage.path(), &cause))?;
     }
-    let header =
-        crate::journal::SegmentHeader { capacity: options.segment_size(), ..recovered.next };
+    let capacity = options.segment_size();
+    let header = SegmentHeader { capacity, opening, ..recovered.next };
     let first = Segment::create(&**storage, header)?;
     // Whatever was being made is nobody's; whoever works here from now on uses these names.
     for name in recovered.leftovers.iter().filter(|name| name.ends_with(TEMPORARY)) {

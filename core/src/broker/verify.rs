@@ -119,10 +119,9 @@ fn look(storage: &dyn Storage, report: &mut VerifyReport) -> Result<()> {
         let all = missing(storage, &recovered, &replayed);
         all.take(limits::PROBLEMS_MAX).try_for_each(|problem| report.note(problem))?;
     }
-    let opens = recovered.snapshot.map_or(0, |snapshot| snapshot.opens);
     let mut held = Vec::new();
     match storage.marks(replayed.len()) {
-        Ok(marks) => held = replayed.held(&marks.all(), opens),
+        Ok(marks) => held = replayed.held(&marks.all()),
         Err(problem) => report.note(problem)?,
     }
     replayed.reopen(&held);

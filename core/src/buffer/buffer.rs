@@ -14,13 +14,12 @@ use super::reason;
 use super::settle::{Outcome, stale};
 use super::slot::{NONE, State as SlotState};
 use super::state::State;
-use super::token::token;
+use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::journal::{Bytes, Journal, Level, Need, Record};
 use crate::storage::Mark;
-use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, lock};
 
 /// What became of an enqueued message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,31 +88,44 @@ pub(crate) struct Limits {
 pub(crate) struct Buffer {
     pub(crate) state: Arc<State>,
     pub(crate) journal: Journal<State>,
-    leases: AtomicU64,
+    pub(super) tokens: Tokens,
 }
 
 impl Buffer {
     pub(crate) fn new(state: Arc<State>, journal: Journal<State>) -> Self {
-        Self { state, journal, leases: AtomicU64::new(1) }
+        let tokens = Tokens::new(journal.opening());
+        Self { state, journal, tokens }
     }
 
     /// Logs that the broker was opened, and what was being handled when its last owner died.
     pub(crate) fn log_open(&self, held: Vec<u64>) -> Result<()> {
-        self.log(&Entry::Open { opens: self.journal.opens(), at: self.state.clock.now(), held })
+        let (opening, at) = (self.journal.opening(), self.state.clock.now());
+        self.log(&Entry::Open { opening, at, held }, Level::Os)
     }
 
     /// Logs the time, which a manual clock would else forget.
     pub(crate) fn log_time(&self) -> Result<()> {
-        self.log(&Entry::Time { at: self.state.clock.now() })
+        self.log(&Entry::Time { at: self.state.clock.now() }, Level::Os)
     }
 
-    fn log(&self, entry: &Entry) -> Result<()> {
+    /// Reserves more tokens, if nobody else has meanwhile.
+    fn reserve_tokens(&self) -> Result<()> {
+        let _turn = lock(&self.tokens.reserving);
+        if self.tokens.run_low() {
+            let end = self.tokens.next_end();
+            self.log(&Entry::Tokens { end }, Level::Sync)?;
+            self.tokens.reserved(end);
+        }
+        Ok(())
+    }
+
+    fn log(&self, entry: &Entry, level: Level) -> Result<()> {
         let mut body = Vec::new();
         entry.encode(&mut body);
         let body = [&body[..]];
         let record = Record::new(entry.kind(), &body);
         let appended = self.journal.append(Need::Settle, &[record], |_, _| {})?;
-        self.journal.commit(Level::Os, appended.end)
+        self.journal.commit(level, appended.end)
     }
 
     /// Enqueues messages of one call: all or none, answered when all have reached their level. `wait` is how long to
@@ -192,15 +204,18 @@ impl Buffer {
         // Its end could not be logged, so it would be handled once more after the next open.
         self.journal.check()?;
         let state = &*self.state;
-        while let Some((slot, mut guard)) = state.pop(queue) {
+        loop {
+            if self.tokens.run_low() {
+                self.reserve_tokens()?;
+            }
+            let Some((slot, mut guard)) = state.pop(queue) else { return Ok(None) };
             if guard.flags.has(Flag::Expires) && state.has_expired(slot) {
                 let id = guard.id();
                 state.unpop(slot, guard);
                 self.expire(slot, id)?;
                 continue;
             }
-            let lease = self.leases.fetch_add(1, Ordering::Relaxed);
-            let token = token(self.journal.opens(), lease);
+            let (lease, token) = self.tokens.next();
             let (id, attempt) = (guard.id(), guard.attempts + 1);
             let spent = spent(guard.attempts, guard.crashes, limits);
             let hold = match spent {
@@ -234,7 +249,6 @@ impl Buffer {
                 }
             }
         }
-        Ok(None)
     }
 
     /// Makes a message ready again whose end could not be logged.

@@ -31,6 +31,8 @@ pub(crate) mod kind {
     pub(crate) const TIME: u8 = KIND_USER_MIN + 6;
     /// A message was acked, and guards its key for a while.
     pub(crate) const DONE: u8 = KIND_USER_MIN + 7;
+    /// More tokens may be given.
+    pub(crate) const TOKENS: u8 = KIND_USER_MIN + 8;
 }
 
 /// The fixed part of a [`kind::MESSAGE`] record.
@@ -245,7 +247,8 @@ pub(crate) fn put_header(out: &mut Vec<u8>, name: &str, value: &str) {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Entry {
     Open {
-        opens: u64,
+        /// The opening, by its first token.
+        opening: u64,
         at: Moment,
         /// Ids of the messages that were being handled.
         held: Vec<u64>,
@@ -280,6 +283,10 @@ pub(crate) enum Entry {
     Time {
         at: Moment,
     },
+    Tokens {
+        /// Everything below may be given.
+        end: u64,
+    },
     Done {
         id: u64,
         version: u64,
@@ -298,6 +305,7 @@ impl Entry {
             Self::Dead { .. } => kind::DEAD,
             Self::Undead { .. } => kind::UNDEAD,
             Self::Time { .. } => kind::TIME,
+            Self::Tokens { .. } => kind::TOKENS,
             Self::Done { .. } => kind::DONE,
         }
     }
@@ -308,8 +316,8 @@ impl Entry {
             fields.iter().for_each(|field| out.extend_from_slice(&field.to_le_bytes()));
         };
         match self {
-            Self::Open { opens, at, held } => {
-                put(&[*opens, at.0]);
+            Self::Open { opening, at, held } => {
+                put(&[*opening, at.0]);
                 put(held);
             }
             Self::Gone { id, version, next, at } => {
@@ -326,6 +334,7 @@ impl Entry {
             }
             Self::Undead { id } => put(&[*id]),
             Self::Time { at } => put(&[at.0]),
+            Self::Tokens { end } => put(&[*end]),
             Self::Done { id, version, until, at } => put(&[*id, *version, until.0, at.0]),
         }
     }
@@ -336,7 +345,7 @@ impl Entry {
         let r = &mut reader;
         let entry = match kind {
             kind::OPEN => Self::Open {
-                opens: r.u64()?,
+                opening: r.u64()?,
                 at: Moment(r.u64()?),
                 held: std::iter::from_fn(|| r.u64()).collect(),
             },
@@ -362,6 +371,7 @@ impl Entry {
             },
             kind::UNDEAD => Self::Undead { id: r.u64()? },
             kind::TIME => Self::Time { at: Moment(r.u64()?) },
+            kind::TOKENS => Self::Tokens { end: r.u64()? },
             kind::DONE => Self::Done {
                 id: r.u64()?,
                 version: r.u64()?,
@@ -507,6 +517,7 @@ const TAG_TIME: u8 = 0;
 const TAG_KEPT: u8 = 1;
 const TAG_DEAD: u8 = 2;
 const TAG_GUARDED: u8 = 3;
+const TAG_TOKENS: u8 = 4;
 
 /// An entry of a snapshot.
 #[derive(Debug)]
@@ -515,6 +526,7 @@ pub(crate) enum SnapshotEntry<'a> {
     Kept(Kept<'a>),
     Dead(DeadLetterEntry),
     Guarded(Guarded<'a>),
+    Tokens { opening: u64, end: u64 },
 }
 
 impl<'a> SnapshotEntry<'a> {
@@ -524,6 +536,13 @@ impl<'a> SnapshotEntry<'a> {
         out.extend_from_slice(&at.0.to_le_bytes());
     }
 
+    /// Appends the opening that takes the snapshot, and where the tokens end that are reserved.
+    pub(crate) fn encode_tokens(opening: u64, end: u64, out: &mut Vec<u8>) {
+        out.push(TAG_TOKENS);
+        out.extend_from_slice(&opening.to_le_bytes());
+        out.extend_from_slice(&end.to_le_bytes());
+    }
+
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let entry = match reader.u8()? {
@@ -531,6 +550,7 @@ impl<'a> SnapshotEntry<'a> {
             TAG_KEPT => Self::Kept(Kept::decode(&mut reader)?),
             TAG_DEAD => Self::Dead(DeadLetterEntry::decode(&mut reader)?),
             TAG_GUARDED => Self::Guarded(Guarded::decode(&mut reader)?),
+            TAG_TOKENS => Self::Tokens { opening: reader.u64()?, end: reader.u64()? },
             _ => return None,
         };
         reader.is_empty().then_some(entry)
@@ -544,7 +564,8 @@ mod tests {
     fn entries() -> Vec<Entry> {
         let at = Moment(77);
         vec![
-            Entry::Open { opens: 3, at, held: vec![5, 6] },
+            Entry::Tokens { end: 99 },
+            Entry::Open { opening: 3, at, held: vec![5, 6] },
             Entry::Gone { id: 1, version: 2, next: 9, at },
             Entry::Wait { id: 1, version: 2, attempts: 3, due: Moment(99), at, error: "no".into() },
             Entry::Dead {

@@ -5,6 +5,7 @@
 //! [`Replayed::reopen`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::SystemTime;
 
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
 use super::expiries::Expiry;
@@ -12,7 +13,7 @@ use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders};
 use super::slot::{Linked, NONE, State as SlotState};
 use super::state::{Bounds, State};
-use super::token::opening_of;
+use super::token;
 use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,8 +54,10 @@ pub(crate) struct Replayed {
     queue_numbers: HashMap<Box<str>, u32>,
     /// The latest moment seen.
     last_seen: Moment,
-    /// The number of the last opening that was logged.
-    opens: u64,
+    /// The last opening that was logged, by its first token.
+    opening: u64,
+    /// The end of the tokens that may have been given.
+    tokens_end: u64,
     /// The queues of the messages that the last opening found superseded, and whether each was being handled.
     superseded: Vec<(u32, bool)>,
 }
@@ -73,6 +76,11 @@ impl Replayed {
         self.last_seen
     }
 
+    /// The opening that comes after all that is known, whose last is this.
+    pub(crate) fn next_opening(&self, last: u64) -> u64 {
+        token::next_opening(last.max(self.opening), self.tokens_end, SystemTime::now())
+    }
+
     /// Live messages.
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
@@ -86,10 +94,9 @@ impl Replayed {
 
     /// The ids of the messages that were being handled when the last owner died, as its marks say. Marks of an opening
     /// before the last one that is known of are old news, and an attempt that has ended since is over.
-    pub(crate) fn held(&self, marks: &[Mark], snapshot_opens: u64) -> Vec<u64> {
-        let opens = self.opens.max(snapshot_opens);
+    pub(crate) fn held(&self, marks: &[Mark]) -> Vec<u64> {
         let is_held = |mark: &&Mark| {
-            opening_of(mark.token) >= opens
+            mark.token >= self.opening
                 && self
                     .messages
                     .get(&mark.id)
@@ -274,11 +281,16 @@ impl Replayed {
         Some(())
     }
 
+    fn opened(&mut self, opening: u64, tokens_end: u64) {
+        self.opening = self.opening.max(opening);
+        self.tokens_end = self.tokens_end.max(tokens_end);
+    }
+
     fn entry(&mut self, entry: Entry) {
         match entry {
-            Entry::Open { opens, at, held } => {
+            Entry::Open { opening, at, held } => {
                 self.see(at);
-                self.opens = opens;
+                self.opened(opening, token::end_of_first_block(opening));
                 self.reopen(&held);
             }
             Entry::Wait { id, version, attempts, due, at, error } => {
@@ -317,6 +329,7 @@ impl Replayed {
                 self.dead.remove(&id);
             }
             Entry::Time { at } => self.see(at),
+            Entry::Tokens { end } => self.tokens_end = self.tokens_end.max(end),
             Entry::Done { id, version, until, at } => {
                 self.see(at);
                 if self.version(id, version).is_some()
@@ -347,6 +360,7 @@ impl Replay for Replayed {
     fn entry(&mut self, entry: &[u8]) -> Option<()> {
         match SnapshotEntry::decode(entry)? {
             SnapshotEntry::Time(at) => self.see(at),
+            SnapshotEntry::Tokens { opening, end } => self.opened(opening, end),
             SnapshotEntry::Kept(kept) => {
                 let is_priority = kept.priority <= limits::PRIORITY_MAX;
                 let queue = self.queue(kept.queue).filter(|_| is_priority)?;

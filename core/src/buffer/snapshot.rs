@@ -14,9 +14,7 @@ use super::expiries::Expiry;
 use super::flags::Flag;
 use super::slot::{Data, NONE, State as SlotState};
 use crate::error::Result;
-use crate::journal::{
-    Bytes, Need, Record, Segment, Show, SnapshotHeader, SnapshotWriter, record_space,
-};
+use crate::journal::{Bytes, Need, Record, Segment, Show, SnapshotWriter, record_space};
 use crate::sync::Arc;
 
 /// A segment is written again when less than this share of a segment's size lives in it.
@@ -48,11 +46,7 @@ impl Buffer {
         let mut live = Live::new();
         let mut writer = self.journal.begin_snapshot()?;
         let (bytes, end) = match self.copy_state(&mut writer, begin, &mut live) {
-            Ok(end) => {
-                let broker = self.journal.broker_id();
-                let opens = self.journal.opens();
-                (writer.finish(SnapshotHeader { broker, begin, end, opens })?, end)
-            }
+            Ok(end) => (self.journal.finish_snapshot(writer, begin, end)?, end),
             Err(error) => {
                 writer.abandon();
                 return Err(error);
@@ -83,6 +77,8 @@ impl Buffer {
         let state = &*self.state;
         let now = state.clock.now();
         writer.entry(|out| SnapshotEntry::encode_time(now, out))?;
+        let (opening, tokens_end) = (self.journal.opening(), self.tokens.end());
+        writer.entry(|out| SnapshotEntry::encode_tokens(opening, tokens_end, out))?;
         for slot in state.slots.claimed() {
             let Some((id, data, expires)) = self.copy_slot(slot) else { continue };
             if data.version < begin {

@@ -22,7 +22,7 @@ use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
 use super::segment::{BrokerId, Segment};
-use super::snapshot::{Size, SnapshotWriter};
+use super::snapshot::{Size, SnapshotHeader, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
@@ -98,7 +98,7 @@ pub(crate) struct Journal<S: Show> {
     /// Whether the tail is poisoned, for those who only look. Release on store, acquire on load.
     is_poisoned: AtomicBool,
     broker: BrokerId,
-    opens: u64,
+    opening: u64,
 }
 
 impl<S: Show> Journal<S> {
@@ -135,17 +135,13 @@ impl<S: Show> Journal<S> {
             syncs: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
             broker: header.broker,
-            opens: header.opens,
+            opening: header.opening,
         }
     }
 
-    /// Which opening of the broker this is, counted from 1.
-    pub(crate) fn opens(&self) -> u64 {
-        self.opens
-    }
-
-    pub(crate) fn broker_id(&self) -> BrokerId {
-        self.broker
+    /// Which opening of the broker this is.
+    pub(crate) fn opening(&self) -> u64 {
+        self.opening
     }
 
     /// Bytes of an ordinary segment.
@@ -171,6 +167,19 @@ impl<S: Show> Journal<S> {
     /// Begins a snapshot.
     pub(crate) fn begin_snapshot(&self) -> Result<SnapshotWriter<'_>> {
         SnapshotWriter::create(&self.storage, &self.allowance)
+    }
+
+    /// Completes a snapshot of what was shown from `begin` on; the log is synced to `end`. Answers its bytes.
+    pub(crate) fn finish_snapshot(
+        &self,
+        mut snapshot: SnapshotWriter<'_>,
+        begin: u64,
+        end: u64,
+    ) -> Result<u64> {
+        for segment in self.space.below(end) {
+            snapshot.segment(&segment.header)?;
+        }
+        snapshot.finish(SnapshotHeader { broker: self.broker, begin, end })
     }
 
     pub(crate) fn syncs(&self) -> u64 {
@@ -407,7 +416,7 @@ impl<S: Show> Journal<S> {
     /// Removes the segments of this opening, of which nobody was told: the directory is as it was found. It was poisoned, and
     /// nobody writes any more.
     pub(crate) fn take_back(&self) {
-        let Some(first) = self.space.made_in(self.opens).into_iter().next() else { return };
+        let Some(first) = self.space.made_in(self.opening).into_iter().next() else { return };
         let first = first.name();
         let names = self.storage.list().unwrap_or_default();
         let files = Files::sort(&*self.storage, names).unwrap_or_default();
@@ -638,9 +647,10 @@ mod tests {
             number: 1,
             start: 0,
             capacity: 1 << 20,
-            opens: 1,
+            opening: 1,
             previous: 0,
             previous_end: None,
+            previous_salt: 0,
         };
         let segment = Segment::create(&*storage, header).unwrap();
         let options = JournalOptions { segment_bytes: 1 << 20, ..JournalOptions::default() };

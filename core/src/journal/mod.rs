@@ -27,5 +27,5 @@ pub(crate) use log::{Journal, JournalOptions};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
 pub(crate) use segment::{Segment, SegmentHeader};
-pub(crate) use snapshot::{SnapshotHeader, SnapshotWriter};
+pub(crate) use snapshot::SnapshotWriter;
 pub(crate) use space::read_record;

@@ -50,9 +50,10 @@ fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
         number: 1,
         start: 0,
         capacity: 16 << 10,
-        opens: 1,
+        opening: 1,
         previous: 0,
         previous_end: None,
+        previous_salt: 0,
     };
     let segment = Segment::create(&*storage, header).unwrap();
     let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use super::files::Files;
 use super::record::{self, ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
 use super::segment::{self, BrokerId, Segment, SegmentHeader};
-use super::snapshot::{self, Size, SnapshotHeader};
+use super::snapshot::{self, Size, Snapshot, SnapshotHeader};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 use crate::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) struct Recovered {
     pub(crate) dropped_bytes: u64,
     /// Whether the log ends in a close record.
     pub(crate) closed: bool,
-    /// The header of the segment to go on in, but for its capacity.
+    /// The header of the segment to go on in, but for its capacity; the opening it names is the last one.
     pub(crate) next: SegmentHeader,
 }
 
@@ -128,14 +128,18 @@ fn read(
             Err(error) => unsound(error)?,
         }
     }
-    let (mut snapshot, mut snapshot_size) = (None, Size::default());
+    let mut snapshot = None;
     if let Some(name) = files.snapshots.last() {
         match snapshot::read(storage, name, |entry| replay.entry(entry)) {
-            Ok((header, size)) => (snapshot, snapshot_size) = (Some(header), size),
+            Ok(read) => snapshot = Some(read),
             Err(error) => unsound(error)?,
         }
     }
-    let broker = one_broker(storage, &segments, snapshot.as_ref(), &mut unsound)?;
+    let broker = one_log(storage, &segments, snapshot.as_ref(), &mut unsound)?;
+    let (snapshot, snapshot_size) = match snapshot {
+        Some(read) => (Some(read.header), read.size),
+        None => (None, Size::default()),
+    };
     let durable = snapshot.map_or(0, |snapshot| snapshot.end);
     segments.values().filter(|segment| segment.end() > durable).try_for_each(|s| settle(s))?;
     let mut walk = Walk {
@@ -159,20 +163,17 @@ fn read(
     let Walk { records, replayed_bytes, dropped_bytes, closed, .. } = walk;
 
     let last = segments.last_key_value().map(|(_, segment)| segment.header);
-    let opens = segments
-        .values()
-        .map(|segment| segment.header.opens)
-        .chain(snapshot.map(|s| s.opens))
-        .max();
+    let opening = segments.values().map(|segment| segment.header.opening).max();
     let next = SegmentHeader {
         salt: crate::random::u32(),
         broker: broker.unwrap_or_else(new_broker_id),
         number: last.map_or(1, |last| last.number + 1),
         start: last.map_or(0, |last| last.start + last.capacity),
         capacity: 0,
-        opens: opens.unwrap_or(0) + 1,
+        opening: opening.unwrap_or(0),
         previous: end.as_ref().map_or(0, |(segment, _)| segment.header.number),
         previous_end: end.as_ref().map(|(_, position)| *position),
+        previous_salt: end.as_ref().map_or(0, |(segment, _)| segment.header.salt),
     };
     let mut leftovers = files.leftovers;
     leftovers.extend(files.snapshots.iter().rev().skip(1).cloned());
@@ -204,17 +205,29 @@ fn new_broker_id() -> BrokerId {
     ((high << 64) | low).to_le_bytes()
 }
 
-fn one_broker(
+/// Sees that all files are of one log: of one broker, and each the one that those beside it name. Of a directory that was
+/// copied, both may go on, and give other segments the same numbers. Answers whose log it is.
+fn one_log(
     storage: &dyn Storage,
     segments: &BTreeMap<u64, Arc<Segment>>,
-    snapshot: Option<&SnapshotHeader>,
+    snapshot: Option<&Snapshot>,
     unsound: &mut dyn FnMut(Error) -> Result<()>,
 ) -> Result<Option<BrokerId>> {
-    let mut broker = snapshot.map(|snapshot| snapshot.broker);
+    let mut broker = snapshot.map(|snapshot| snapshot.header.broker);
     for segment in segments.values() {
         if *broker.get_or_insert(segment.header.broker) != segment.header.broker {
             let path = storage.path().join(segment.name());
             unsound(Error::corrupt(path, 16, "it belongs to another broker"))?;
+        }
+    }
+    let by_segments = segments.values().map(|segment| segment.header);
+    let by_segments = by_segments.map(|header| (header.previous, header.previous_salt));
+    let by_snapshot = snapshot.into_iter().flat_map(|snapshot| snapshot.segments.iter().copied());
+    for (number, salt) in by_segments.chain(by_snapshot) {
+        if let Some(segment) = segments.get(&number).filter(|found| found.header.salt != salt) {
+            let path = storage.path().join(segment.name());
+            let what = "it is not the one that was there: another copy of the directory made it";
+            unsound(Error::corrupt(path, 12, what))?;
         }
     }
     Ok(broker)

@@ -9,21 +9,25 @@
 //!     32      8  number, counted from 1
 //!     40      8  start: the position of the file's first byte
 //!     48      8  capacity: bytes of the file
-//!     56      8  opens: which opening of the broker made it, counted from 1
+//!     56      8  opening: which opening of the broker made it, a number that grows from one to the next
 //!     64      8  previous: the number of the segment the log before this one ends in, 0 = none
 //!     72      8  previous end: the position it ends at; 0 = at its roll record
-//!     80      4  CRC-32 of bytes 0..80
-//!     84         zeros up to 4096; then records
+//!     80      4  CRC-32 of bytes 0..80; up to here the same in every version
+//!     84      4  previous salt: that of the previous segment, 0 = none
+//!     88      4  CRC-32 of bytes 0..88
+//!     92         zeros up to 4096; then records
 //! ```
 //!
 //! A segment has its final name only when its header and its space are durable, so a file with that name and an
 //! unreadable header is damage, never a beginning. *Previous end* is what makes a cut durable: once the first segment
 //! of an opening exists, nothing behind the end it names is ever read again, and its positions, which lie beyond
-//! those of every segment there was, are new.
+//! those of every segment there was, are new. *Previous salt* tells the segment that was there from one of the same number
+//! that a copy of the directory has made.
 
 use std::io;
 
 use super::files::create_temporary;
+use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
@@ -33,7 +37,9 @@ use crate::sync::Arc;
 pub(crate) const HEADER_BYTES: u64 = 4096;
 
 const MAGIC: [u8; 8] = *b"libmq\0sg";
-const FIELDS_BYTES: usize = 84;
+/// Bytes that say what all versions say, and all bytes, each without the checksum behind them.
+const COMMON_BYTES: usize = 80;
+const FIELDS_BYTES: usize = 88;
 
 /// No position lies beyond, nor is any number as large: so sums of a few of them have no overflow.
 pub(super) const POSITION_MAX: u64 = 1 << 62;
@@ -49,9 +55,10 @@ pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
     pub(crate) start: u64,
     pub(crate) capacity: u64,
-    pub(crate) opens: u64,
+    pub(crate) opening: u64,
     pub(crate) previous: u64,
     pub(crate) previous_end: Option<u64>,
+    pub(crate) previous_salt: u32,
 }
 
 /// A segment: its header and its open file.
@@ -65,9 +72,13 @@ impl Segment {
     /// Makes a segment durable under its final name.
     ///
     /// # Errors
-    /// `STORAGE_FULL` where there is no room; `IO` else. Nothing is left behind but a temporary file at worst.
+    /// `STORAGE_FULL` where there is no room; `CORRUPT` where a header cannot say such numbers; `IO` else. Nothing is left behind but a temporary file at worst.
     pub(crate) fn create(storage: &dyn Storage, header: SegmentHeader) -> Result<Arc<Self>> {
         let name = file_name(header.number);
+        if !header.is_possible() {
+            let what = "the log behind which it is to begin has numbers that none comes to";
+            return Err(Error::corrupt(storage.path().join(name), 0, what));
+        }
         let temporary = format!("{name}.tmp");
         let mut named = false;
         let mut made = || -> io::Result<Arc<dyn StorageFile>> {
@@ -97,7 +108,7 @@ impl Segment {
         let path = storage.path().join(name);
         let read = || -> io::Result<(Arc<dyn StorageFile>, Vec<u8>)> {
             let file = storage.open(name)?;
-            let mut bytes = vec![0; FIELDS_BYTES];
+            let mut bytes = vec![0; FIELDS_BYTES + 4];
             let got = file.read_at(&mut bytes, 0)?;
             bytes.truncate(got);
             Ok((file, bytes))
@@ -158,27 +169,29 @@ enum HeaderProblem {
 
 impl SegmentHeader {
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(FIELDS_BYTES);
+        let mut bytes = Vec::with_capacity(FIELDS_BYTES + 4);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.salt.to_le_bytes());
         bytes.extend_from_slice(&self.broker);
         let previous_end = self.previous_end.unwrap_or(0);
         for field in
-            [self.number, self.start, self.capacity, self.opens, self.previous, previous_end]
+            [self.number, self.start, self.capacity, self.opening, self.previous, previous_end]
         {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&self.previous_salt.to_le_bytes());
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         bytes
     }
 
     /// Whether a broker may have written it. A checksum is no secret, and what follows counts with these numbers.
     fn is_possible(&self) -> bool {
-        let Self { number, start, capacity, opens, previous, previous_end, .. } = *self;
+        let Self { number, start, capacity, opening, previous, previous_end, .. } = *self;
         let is_number = |number| (1..=POSITION_MAX).contains(&number);
         is_number(number)
-            && is_number(opens)
+            && is_number(opening)
             && previous < number
             && capacity > HEADER_BYTES
             && start.checked_add(capacity).is_some_and(|end| end <= POSITION_MAX)
@@ -187,35 +200,44 @@ impl SegmentHeader {
 
     fn decode(bytes: &[u8]) -> std::result::Result<Self, HeaderProblem> {
         let damaged = || HeaderProblem::Damaged;
-        let (fields, crc) = bytes.split_at_checked(FIELDS_BYTES - 4).ok_or_else(damaged)?;
-        if crc != crc32fast::hash(fields).to_le_bytes() {
+        let sound = |fields: usize| {
+            let (fields, rest) = bytes.split_at_checked(fields).ok_or_else(damaged)?;
+            let crc = crc32fast::hash(fields).to_le_bytes();
+            if rest.starts_with(&crc) { Ok(Reader::new(fields)) } else { Err(damaged()) }
+        };
+        let mut common = sound(COMMON_BYTES)?;
+        if common.bytes(8) != Some(&MAGIC) {
             return Err(damaged());
         }
-        let mut reader = crate::codec::Reader::new(fields);
-        let mut read = || -> Option<(u32, Self)> {
-            if reader.bytes(8)? != MAGIC {
-                return None;
-            }
-            let version = reader.u32()?;
+        match common.u32().ok_or_else(damaged)? {
+            FORMAT_VERSION => {}
+            version => return Err(HeaderProblem::Version(version)),
+        }
+        let mut reader = sound(FIELDS_BYTES)?;
+        let mut read = || -> Option<Self> {
+            reader.bytes(12)?;
             let salt = reader.u32()?;
             let broker = reader.bytes(16)?.try_into().ok()?;
-            let header = Self {
+            let (number, start, capacity) = (reader.u64()?, reader.u64()?, reader.u64()?);
+            let (opening, previous) = (reader.u64()?, reader.u64()?);
+            let previous_end = Some(reader.u64()?).filter(|end| *end != 0);
+            reader.bytes(4)?;
+            let previous_salt = reader.u32()?;
+            Some(Self {
                 salt,
                 broker,
-                number: reader.u64()?,
-                start: reader.u64()?,
-                capacity: reader.u64()?,
-                opens: reader.u64()?,
-                previous: reader.u64()?,
-                previous_end: Some(reader.u64()?).filter(|end| *end != 0),
-            };
-            Some((version, header))
+                number,
+                start,
+                capacity,
+                opening,
+                previous,
+                previous_end,
+                previous_salt,
+            })
         };
-        match read().ok_or_else(damaged)? {
-            (FORMAT_VERSION, header) if header.is_possible() => Ok(header),
-            (FORMAT_VERSION, _) => Err(HeaderProblem::Impossible),
-            (version, _) => Err(HeaderProblem::Version(version)),
-        }
+        read().ok_or_else(damaged).and_then(|header| {
+            if header.is_possible() { Ok(header) } else { Err(HeaderProblem::Impossible) }
+        })
     }
 }
 
@@ -230,9 +252,10 @@ mod tests {
             number: 3,
             start: 1 << 20,
             capacity: 65_536,
-            opens: 2,
+            opening: 2,
             previous: 1,
             previous_end: Some(77_777),
+            previous_salt: 5,
         }
     }
 
@@ -256,7 +279,7 @@ mod tests {
         let mut bytes = header().encode();
         bytes[8] = 9;
         let crc = crc32fast::hash(&bytes[..80]).to_le_bytes();
-        bytes[80..].copy_from_slice(&crc);
+        bytes[80..84].copy_from_slice(&crc);
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderProblem::Version(9)));
     }
 
@@ -274,7 +297,7 @@ mod tests {
                 change(&|header| header.number = large),
                 change(&|header| header.start = large),
                 change(&|header| header.capacity = large),
-                change(&|header| header.opens = large),
+                change(&|header| header.opening = large),
                 change(&|header| header.previous = large),
                 change(&|header| header.previous_end = Some(large)),
                 change(&|header| header.start = POSITION_MAX - header.capacity + 1),
@@ -284,7 +307,7 @@ mod tests {
         }
         for result in [
             change(&|header| header.number = 0),
-            change(&|header| header.opens = 0),
+            change(&|header| header.opening = 0),
             change(&|header| header.capacity = HEADER_BYTES),
             change(&|header| header.previous = header.number),
             change(&|header| header.previous_end = Some(header.start + 1)),

@@ -8,21 +8,22 @@
 //!     16     16  broker id
 //!     32      8  begin: replay starts at the record at this position
 //!     40      8  end: the journal was synced up to here before the snapshot got its name
-//!     48      8  opens: which opening of the broker took it
-//!     56      4  CRC-32 of bytes 0..56
+//!     48      8  zero
+//!     56      4  CRC-32 of bytes 0..56; up to here the same in every version
 //!     60      4  zero
 //!     64         blocks: length (4), CRC-32 of number and content (4), number (8), content
 //!                a block of length 0 ends the file; its number is the count of the blocks before it
 //! ```
 //!
-//! A content is a run of entries, each behind its length (4). A snapshot is written under a temporary name, synced,
+//! A content is a run of entries, each behind its length (4). One that begins with 255 is the journal's: it names a segment
+//! there was, by its number (8) and its salt (4). A snapshot is written under a temporary name, synced,
 //! read again and checked, and only then given its name; so a snapshot with its name that does not check is damage.
 
 use std::io;
 
 use super::allowance::Allowance;
 use super::files::{create_temporary, is_snapshot};
-use super::segment::{BrokerId, POSITION_MAX};
+use super::segment::{BrokerId, POSITION_MAX, SegmentHeader};
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
@@ -31,6 +32,9 @@ use crate::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"libmq\0sn";
 const HEADER_BYTES: usize = 64;
+const FIELDS_BYTES: usize = 56;
+/// What an entry of the journal's own begins with.
+const TAG_SEGMENT: u8 = 255;
 const BLOCK_HEADER_BYTES: usize = 16;
 /// A block is written when its content has grown to this.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -43,7 +47,15 @@ pub(crate) struct SnapshotHeader {
     pub(crate) broker: BrokerId,
     pub(crate) begin: u64,
     pub(crate) end: u64,
-    pub(crate) opens: u64,
+}
+
+/// What was read of a snapshot, beside its entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) header: SnapshotHeader,
+    pub(crate) size: Size,
+    /// Numbers and salts of the segments that there were.
+    pub(crate) segments: Vec<(u64, u32)>,
 }
 
 /// A snapshot's name: by its end, which no other snapshot has.
@@ -101,9 +113,18 @@ impl<'a> SnapshotWriter<'a> {
         if self.content.len() >= BLOCK_BYTES { self.write_block() } else { Ok(()) }
     }
 
+    /// Names a segment that the log is in.
+    pub(super) fn segment(&mut self, segment: &SegmentHeader) -> Result<()> {
+        self.entry(|out| {
+            out.push(TAG_SEGMENT);
+            out.extend_from_slice(&segment.number.to_le_bytes());
+            out.extend_from_slice(&segment.salt.to_le_bytes());
+        })
+    }
+
     /// Completes the file, makes it durable, reads it again, and gives it its name. Answers the file's bytes. The
     /// journal must be synced to `header.end`.
-    pub(crate) fn finish(mut self, header: SnapshotHeader) -> Result<u64> {
+    pub(super) fn finish(mut self, header: SnapshotHeader) -> Result<u64> {
         if !self.content.is_empty() {
             self.write_block()?;
         }
@@ -113,8 +134,8 @@ impl<'a> SnapshotWriter<'a> {
         self.file.write_at(&header.encode(), 0).map_err(io_failed)?;
         self.file.sync().map_err(io_failed)?;
         let path = storage.path().join(TEMPORARY);
-        let (read, _) = read_file(&path, &*self.file, |_| Some(()))?;
-        if read != header {
+        let read = read_file(&path, &*self.file, |_| Some(()))?;
+        if read.header != header {
             return Err(Error::corrupt(path, 0, "it does not read as it was written"));
         }
         storage.rename(TEMPORARY, &file_name(header.end)).map_err(io_failed)?;
@@ -148,7 +169,7 @@ impl<'a> SnapshotWriter<'a> {
     }
 }
 
-/// Reads a snapshot and hands every entry to `entry`, which answers none where it makes no sense. Answers its size, too.
+/// Reads a snapshot and hands every entry that is not the journal's to `entry`, which answers none where it makes no sense.
 ///
 /// # Errors
 /// `CORRUPT` wherever a byte is not as it was written; `UNSUPPORTED` for another version.
@@ -156,21 +177,22 @@ pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<(SnapshotHeader, Size)> {
+) -> Result<Snapshot> {
     let path = storage.path().join(name);
     let file = storage.open(name).map_err(|cause| Error::io("open", &path, &cause))?;
-    let (header, size) = read_file(&path, &*file, entry)?;
-    if file_name(header.end) != name {
-        return Err(Error::corrupt(path, 40, format!("it ends at position {}", header.end)));
+    let read = read_file(&path, &*file, entry)?;
+    let end = read.header.end;
+    if file_name(end) != name {
+        return Err(Error::corrupt(path, 40, format!("it ends at position {end}")));
     }
-    Ok((header, size))
+    Ok(read)
 }
 
 fn read_file(
     path: &std::path::Path,
     file: &dyn StorageFile,
     mut entry: impl FnMut(&[u8]) -> Option<()>,
-) -> Result<(SnapshotHeader, Size)> {
+) -> Result<Snapshot> {
     let fill = |bytes: &mut [u8], offset: u64| match file.read_at(bytes, offset) {
         Ok(got) if got == bytes.len() => Ok(()),
         Ok(_) => Err(Error::corrupt(path, offset, "the snapshot ends early")),
@@ -180,6 +202,15 @@ fn read_file(
     fill(&mut header, 0)?;
     let header = SnapshotHeader::decode(path, &header)?;
     let (mut offset, mut count) = (HEADER_BYTES as u64, 0);
+    let mut segments = Vec::new();
+    let mut entry = |bytes: &[u8]| match bytes.split_first() {
+        Some((&TAG_SEGMENT, segment)) => {
+            let mut reader = Reader::new(segment);
+            segments.push((reader.u64()?, reader.u32()?));
+            reader.is_empty().then_some(())
+        }
+        _ => entry(bytes),
+    };
     for number in 0_u64.. {
         let damaged = |what: &str| Error::corrupt(path, offset, what);
         let mut block = [0; BLOCK_HEADER_BYTES];
@@ -211,7 +242,8 @@ fn read_file(
         }
         offset += (BLOCK_HEADER_BYTES + content.len()) as u64;
     }
-    Ok((header, Size { bytes: offset + BLOCK_HEADER_BYTES as u64, entries: count }))
+    let size = Size { bytes: offset + BLOCK_HEADER_BYTES as u64, entries: count };
+    Ok(Snapshot { header, size, segments })
 }
 
 fn block_crc(number: &[u8; 8], content: &[u8]) -> u32 {
@@ -232,7 +264,7 @@ impl SnapshotHeader {
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.broker);
-        for field in [self.begin, self.end, self.opens] {
+        for field in [self.begin, self.end, 0] {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
@@ -241,24 +273,23 @@ impl SnapshotHeader {
     }
 
     fn decode(path: &std::path::Path, bytes: &[u8; HEADER_BYTES]) -> Result<Self> {
-        let damaged =
-            || Error::corrupt(path, 0, "the snapshot's header does not match its checksum");
-        let (fields, crc) = bytes.split_at(56);
-        let sound = crc == [&crc32fast::hash(fields).to_le_bytes()[..], &[0; 4]].concat();
+        let corrupt = |what| Error::corrupt(path, 0, what);
+        let damaged = || corrupt("the snapshot's header does not match its checksum");
+        let (fields, rest) = bytes.split_at(FIELDS_BYTES);
+        let sound = rest == [&crc32fast::hash(fields).to_le_bytes()[..], &[0; 4]].concat();
         let mut reader = Reader::new(fields);
         let mut read = || {
             let magic = reader.bytes(8)?;
             let version = reader.u32()?;
             reader.u32()?;
             let broker = reader.bytes(16)?.try_into().ok()?;
-            let header =
-                Self { broker, begin: reader.u64()?, end: reader.u64()?, opens: reader.u64()? };
-            (magic == MAGIC
-                && header.begin <= header.end
-                && header.end.max(header.opens) <= POSITION_MAX)
-                .then_some((version, header))
+            let header = Self { broker, begin: reader.u64()?, end: reader.u64()? };
+            (magic == MAGIC).then_some((version, header))
         };
         match read().filter(|_| sound).ok_or_else(damaged)? {
+            (FORMAT_VERSION, Self { begin, end, .. }) if begin > end || end > POSITION_MAX => {
+                Err(corrupt("the snapshot's header says what cannot be"))
+            }
             (FORMAT_VERSION, header) => Ok(header),
             (version, _) => Err(Error::other_version(path, version)),
         }

@@ -103,9 +103,9 @@ impl Space {
     }
 
     /// The segments that this opening has made, oldest first.
-    pub(crate) fn made_in(&self, opens: u64) -> Vec<Arc<Segment>> {
+    pub(crate) fn made_in(&self, opening: u64) -> Vec<Arc<Segment>> {
         let segments = lock(&self.segments);
-        segments.iter().filter(|segment| segment.header.opens == opens).cloned().collect()
+        segments.iter().filter(|segment| segment.header.opening == opening).cloned().collect()
     }
 
     /// Removes a segment that nothing refers to any more. A reader that has it open keeps its bytes; the cache must not, or

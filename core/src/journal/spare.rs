@@ -38,6 +38,7 @@ impl<S: Show> Journal<S> {
                 capacity,
                 previous: last.number,
                 previous_end: None,
+                previous_salt: last.salt,
                 ..last
             };
             let bytes = if is_there { 0 } else { capacity };

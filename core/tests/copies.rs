@@ -1,0 +1,91 @@
+//! A directory that was copied aside and put back, and one whose copy went on.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use libmq::{Broker, ErrorKind, Message, Options};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Opens a directory, and closes it in order; answers the token of a message that was taken meanwhile.
+fn go_on(path: &Path) -> u64 {
+    let broker = Broker::open(path, Options::new().segment_bytes(64 << 10)).unwrap();
+    broker.enqueue(Message::new("jobs", "x")).unwrap();
+    let delivery = broker.receive("jobs", None, None).unwrap().unwrap();
+    let token = delivery.token();
+    delivery.ack().unwrap();
+    broker.enqueue(Message::new("jobs", "stays")).unwrap();
+    broker.receive("jobs", None, None).unwrap().unwrap().release(LONG).unwrap();
+    broker.close(LONG).unwrap();
+    token
+}
+
+/// A copy knows nothing of what was done after it was made, and gave its tokens once more.
+#[test]
+fn a_directory_that_was_put_back_gives_larger_tokens_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("queue"), dir.path().join("aside"));
+    go_on(&path);
+    copy(&path, &aside);
+    let last = (0..5).map(|_| go_on(&path)).max().unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    let next = go_on(&path);
+    assert!(next > last, "{next} after {last}");
+}
+
+/// A segment that a copy had made in the place of another was taken for it, and its messages for those that were there.
+#[test]
+fn a_segment_that_another_copy_made_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join("queue"), dir.path().join("other"));
+    go_on(&path);
+    copy(&path, &other);
+    for round in 0..2 {
+        go_on(&path);
+        go_on(&other);
+        let names = |path: &Path| {
+            let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> =
+                names.filter(|name| name.to_string_lossy().ends_with(".segment")).collect();
+            names.sort();
+            names
+        };
+        let (these, others) = (names(&path), names(&other));
+        // The last one is named by none.
+        let (_, named) = these.split_last().unwrap();
+        for name in named.iter().filter(|name| others.contains(name)) {
+            let (segment, right) = (path.join(name), dir.path().join("right"));
+            let bytes = fs::read(other.join(name)).unwrap();
+            if bytes == fs::read(&segment).unwrap() {
+                continue;
+            }
+            fs::rename(&segment, &right).unwrap();
+            fs::write(&segment, bytes).unwrap();
+            let error = Broker::open(&path, Options::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "round {round}: {error}");
+            assert_eq!(error.path(), Some(segment.as_path()), "{error}");
+            fs::rename(&right, &segment).unwrap();
+        }
+        if round == 0 {
+            // From here on a snapshot names them, too.
+            for path in [&path, &other] {
+                let broker = Broker::open(path, Options::new()).unwrap();
+                broker.snapshot().unwrap();
+                broker.close(LONG).unwrap();
+            }
+        }
+    }
+    go_on(&path);
+}

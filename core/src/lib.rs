@@ -28,6 +28,7 @@ mod events;
 mod interrupt;
 mod journal;
 pub mod limits;
+mod memory;
 #[doc(hidden)]
 pub mod pile;
 mod random;

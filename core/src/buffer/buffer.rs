@@ -243,12 +243,15 @@ impl Buffer {
                         .inspect_err(|_| self.give_back(queue, &taken))?;
                     self.journal.commit(Level::Os, settled.end)?;
                 }
-                None => {
-                    queue.figures.delivered.up();
-                    return Ok(Some(taken));
-                }
+                None => return Ok(Some(taken)),
             }
         }
+    }
+
+    /// Makes a message ready again that was taken and not handed out, as if nobody had taken it.
+    pub(crate) fn put_back(&self, queue: &Queue, taken: &Taken) {
+        self.give_back(queue, taken);
+        self.state.holds.give(taken.hold);
     }
 
     /// Makes a message ready again whose end could not be logged.

@@ -103,14 +103,19 @@ impl Engine {
         let max_retries = holder.retries().max;
         let limits = Limits { max_retries, max_crashes: self.options.max_crashes };
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
-        let content = self.buffer.content(&taken).inspect_err(|damage| {
+        let content = self.buffer.content(&taken).inspect_err(|error| {
+            if error.kind() == ErrorKind::NoMemory {
+                self.buffer.put_back(queue, &taken);
+                return;
+            }
             // A message whose bytes are gone can be neither handed out nor dropped.
-            self.buffer.journal.poison(damage.clone().with_kind(ErrorKind::Poisoned));
+            self.buffer.journal.poison(error.clone().with_kind(ErrorKind::Poisoned));
             if self.is_closed() {
                 // It was closed meanwhile, and let go of its files; maybe before this was marked.
                 self.buffer.state.holds.unmark(taken.hold);
             }
         })?;
+        queue.figures.delivered.up();
         let deadline = self.now().after(time);
         let lease = Lease::until(deadline, matches!(holder, Holder::Handler(_)));
         let flight = Arc::new(Flight { taken, lease, holder, content });

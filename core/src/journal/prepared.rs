@@ -1,7 +1,8 @@
 //! Large or many records on their way into the journal: made ready outside the tail's lock.
 
 use super::record::{Record, write_group};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::memory;
 
 /// Records, copied and checksummed before the tail is locked for them; only their headers are still missing.
 #[derive(Debug)]
@@ -16,12 +17,7 @@ impl Prepared {
     /// # Errors
     /// `NO_MEMORY`: it is the one piece of memory that is as large as a caller likes.
     pub(super) fn new(records: &[Record<'_>], space: usize) -> Result<Self> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(space).map_err(|_| {
-            let text = format!("there is no memory for {space} bytes of the journal");
-            Error::new(ErrorKind::NoMemory, text)
-        })?;
-        bytes.resize(space, 0);
+        let mut bytes = memory::zeros(space)?;
         let mut rest = bytes.as_mut_slice();
         let mut body_crcs = Vec::with_capacity(records.len());
         for record in records {
@@ -46,18 +42,5 @@ impl Prepared {
             body_crcs.next().unwrap_or_default()
         });
         self.bytes
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    /// An allocation that fails ends the process, unless it is asked for in a way that can be refused.
-    #[test]
-    fn without_memory_for_it_nothing_is_prepared() {
-        let refused = Prepared::new(&[], usize::MAX / 2).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::NoMemory);
-        assert!(refused.is_retryable());
     }
 }

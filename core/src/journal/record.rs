@@ -27,6 +27,9 @@ static HASHER: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 /// Bytes before a record's body.
 pub(crate) const HEADER_BYTES: usize = 32;
 
+/// No body is larger: a message's is the largest there is, and what is said of it beside that is far less than this.
+pub(super) const BODY_BYTES_MAX: usize = crate::limits::MESSAGE_BYTES_MAX + (1 << 20);
+
 /// Records start at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 

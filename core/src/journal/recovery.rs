@@ -15,10 +15,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::files::Files;
-use super::record::{self, ALIGNMENT, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
+use super::record::{
+    self, ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN,
+};
 use super::segment::{self, BrokerId, Segment, SegmentHeader};
 use super::snapshot::{self, Size, Snapshot, SnapshotHeader};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::storage::Storage;
 use crate::sync::Arc;
 
@@ -378,7 +381,8 @@ impl Walk<'_> {
             ));
         }
         let limit = until.unwrap_or(segment.end());
-        let mut group: Vec<(u64, u8, Vec<u8>)> = Vec::new();
+        // Read once more when it is complete: together its bodies may be as large as the segment.
+        let mut group: Vec<Header> = Vec::new();
         let mut group_start = position;
         loop {
             if until == Some(position) && group.is_empty() {
@@ -398,11 +402,12 @@ impl Walk<'_> {
                         "the record's kind makes no sense there",
                     ));
                 }
-                kind if header.more || !group.is_empty() => {
-                    group.push((header.position, kind, body.to_vec()));
+                _ if header.more || !group.is_empty() => {
+                    group.push(header);
                     if !header.more {
-                        for (at, kind, body) in group.drain(..) {
-                            self.replay_record(segment, at, kind, &body)?;
+                        for header in group.drain(..) {
+                            let body = window.body(&header)?.unwrap_or_default();
+                            self.replay_record(segment, header.position, header.kind, body)?;
                         }
                         group_start = position;
                     }
@@ -487,8 +492,18 @@ impl<'a> Window<'a> {
         let Some(header) = header.filter(|header| position + header.space() <= limit) else {
             return Ok(None);
         };
-        let body = self.bytes(position + HEADER_BYTES as u64, header.body_len as usize)?;
+        if header.body_len as usize > BODY_BYTES_MAX {
+            let offset = self.segment.offset(position);
+            let what = format!("a record says that it has {} bytes", header.body_len);
+            return Err(Error::corrupt(self.path(), offset, what));
+        }
+        let body = self.body(&header)?;
         Ok(body.filter(|body| crc32fast::hash(body) == header.body_crc).map(|body| (header, body)))
+    }
+
+    /// The body of a record that is there.
+    fn body(&mut self, header: &Header) -> Result<Option<&[u8]>> {
+        self.bytes(header.position + HEADER_BYTES as u64, header.body_len as usize)
     }
 
     /// The bytes at `position`; none where the file ends before them.
@@ -500,7 +515,7 @@ impl<'a> Window<'a> {
         };
         if held(self).is_none() {
             self.start = position;
-            self.buffer.resize(count.max(READ_BYTES), 0);
+            memory::lengthen(&mut self.buffer, count.max(READ_BYTES))?;
             let offset = self.segment.offset(position);
             let got = self.segment.file.read_at(&mut self.buffer, offset);
             let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;

@@ -8,9 +8,10 @@ use std::io;
 
 use super::chunk::{Bytes, Chunk};
 use super::log::JournalOptions;
-use super::record::{HEADER_BYTES, Header};
+use super::record::{BODY_BYTES_MAX, HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -188,10 +189,11 @@ pub(crate) fn read_record(
     fill(&mut header, offset)?;
     let header = Header::decode(&header, position, segment.header.salt)
         .filter(|header| offset + header.space() <= segment.header.capacity)
+        .filter(|header| header.body_len as usize <= BODY_BYTES_MAX)
         .ok_or_else(|| {
             Error::corrupt(path(), offset, "a record's header does not match its checksum")
         })?;
-    let mut body = vec![0; header.body_len as usize];
+    let mut body = memory::zeros(header.body_len as usize)?;
     fill(&mut body, offset + HEADER_BYTES as u64)?;
     if crc32fast::hash(&body) != header.body_crc {
         return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! offset  bytes
-//!      0      8  token of the lease; its upper bits number the opening of the broker
+//!      0      8  token of the lease
 //!      8      8  id of the message
 //!     16      4  number of the attempt
 //!     20      4  zero
@@ -59,29 +59,30 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// A table of at most `count` marks, which `grow` gives memory, chunk by chunk; the first `there` chunks are made at
-    /// once. `path` is what errors name.
+    /// A table of at most `count` marks, which `grow` gives memory, chunk by chunk; the chunks that are `there` are made at
+    /// once, and count on top. `path` is what errors name.
     pub(super) fn new(
         path: impl Into<PathBuf>,
         count: usize,
-        there: usize,
+        there: &[usize],
         grow: impl Fn(usize) -> io::Result<MarkMemory> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let chunks = count.div_ceil(CHUNK_MARKS).max(there);
+        let last = there.iter().max().map_or(0, |last| last + 1);
+        let chunks = count.div_ceil(CHUNK_MARKS).max(last);
         let marks = Self {
             path: path.into(),
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             grow: Box::new(grow),
         };
-        for number in 0..there {
-            marks.chunk(number)?;
+        for number in there {
+            marks.chunk(*number)?;
         }
         Ok(marks)
     }
 
     /// A table of at most `count` marks in plain memory.
     pub fn in_memory(count: usize) -> io::Result<Self> {
-        Self::new(":memory:", count, 0, |_| {
+        Self::new(":memory:", count, &[], |_| {
             let words: Vec<AtomicU64> =
                 (0..CHUNK_MARKS * MARK_WORDS).map(|_| AtomicU64::new(0)).collect();
             Ok(Box::new(words))

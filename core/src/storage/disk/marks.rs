@@ -16,8 +16,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::{open_file, open_regular, sync_directory};
 use crate::error::{Error, Result};
-use crate::limits::FORMAT_VERSION;
-use crate::storage::marks::{CHUNK_BYTES, Marks};
+use crate::limits::{CAPACITY_MAX, FORMAT_VERSION};
+use crate::storage::marks::{CHUNK_BYTES, CHUNK_MARKS, Marks};
 use crate::storage::sys::{self, Mapping};
 
 const FILE_NAME: &str = "marks";
@@ -25,6 +25,8 @@ const TEMPORARY: &str = "marks.tmp";
 const MAGIC: [u8; 8] = *b"libmq\0mk";
 const HEADER_BYTES: usize = 16;
 const CHUNK: u64 = CHUNK_BYTES as u64;
+/// With a mark for each message that there can be.
+const LENGTH_MAX: u64 = (CAPACITY_MAX.div_ceil(CHUNK_MARKS) as u64 + 1) * CHUNK;
 
 /// Opens a directory's marks, and makes the file where there is none.
 pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
@@ -37,10 +39,12 @@ pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
         other => other.map_err(refused)?,
     };
     check(&path, &file)?;
-    let there = file.metadata().map_err(refused)?.len().saturating_sub(CHUNK) / CHUNK;
     // The first of them have their room from the beginning: what is there is handed out on a full disk, too.
-    let there = usize::try_from(there).unwrap_or(usize::MAX).max(1);
-    Marks::new(&path, count, there, move |number| {
+    let mut there = written(&path, &file)?;
+    if there.first() != Some(&0) {
+        there.insert(0, 0);
+    }
+    Marks::new(&path, count, &there, move |number| {
         let offset = (number as u64 + 1) * CHUNK;
         sys::extend(&file, offset, CHUNK)?;
         Ok(Box::new(Mapping::new(&file, offset, CHUNK_BYTES)?))
@@ -59,9 +63,8 @@ pub(super) fn read(directory: &Path) -> Result<Marks> {
         other => other.map_err(unread)?,
     };
     check(&path, &file)?;
-    let there = file.metadata().map_err(unread)?.len().saturating_sub(CHUNK) / CHUNK;
-    let there = usize::try_from(there).unwrap_or(usize::MAX);
-    Marks::new(&path, 0, there, move |number| {
+    let there = written(&path, &file)?;
+    Marks::new(&path, 0, &there, move |number| {
         let mut bytes = vec![0; CHUNK_BYTES];
         file.read_exact_at(&mut bytes, (number as u64 + 1) * CHUNK)?;
         let (words, _) = bytes.as_chunks();
@@ -69,6 +72,28 @@ pub(super) fn read(directory: &Path) -> Result<Marks> {
         Ok(Box::new(words.collect::<Vec<_>>()))
     })
     .map_err(unread)
+}
+
+/// The chunks in which something was written. A file may be far longer than that, and take as little room: what it says of its
+/// length is no reason to make anything.
+fn written(path: &Path, file: &File) -> Result<Vec<usize>> {
+    let measured = file.metadata().map_err(|cause| Error::io("measure", path, &cause));
+    let length = measured?.len();
+    if length > LENGTH_MAX {
+        return Err(Error::corrupt(path, LENGTH_MAX, "no broker makes it that long"));
+    }
+    let mut chunks = Vec::new();
+    let mut next = CHUNK;
+    while next + CHUNK <= length
+        && let Some(data) = sys::data_from(file, next)
+    {
+        let number = (data / CHUNK).saturating_sub(1);
+        next = (number + 2) * CHUNK;
+        if next <= length {
+            chunks.extend(usize::try_from(number));
+        }
+    }
+    Ok(chunks)
 }
 
 fn make(directory: &Path) -> io::Result<File> {
@@ -119,7 +144,6 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::storage::Mark;
-    use crate::storage::marks::CHUNK_MARKS;
 
     const MARK: Mark = Mark { token: 1 << 40 | 1, id: 4096, attempt: 1 };
 
@@ -149,6 +173,29 @@ mod tests {
         let file = fs::metadata(dir.path().join(FILE_NAME)).unwrap();
         assert_eq!(file.len(), 2 * CHUNK);
         assert!(file.blocks() * 512 >= CHUNK, "{} blocks", file.blocks());
+    }
+
+    /// A file that somebody had only made longer was given all its space by an open, and read whole by a `verify`.
+    #[test]
+    fn what_was_never_written_is_neither_read_nor_given_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let far = u32::try_from(1000 * CHUNK_MARKS).unwrap();
+        let marks = open(dir.path(), 10_000_000).unwrap();
+        marks.set(far, MARK).unwrap();
+        drop(marks);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(LENGTH_MAX).unwrap();
+        assert_eq!(
+            written(&path, &open_file(&path, &mut OpenOptions::new()).unwrap()).unwrap(),
+            [1000]
+        );
+        assert_eq!(read(dir.path()).unwrap().all(), [MARK]);
+        assert_eq!(open(dir.path(), 1).unwrap().all(), [MARK]);
+        assert!(file.metadata().unwrap().blocks() * 512 < 10 * CHUNK);
+        file.set_len(LENGTH_MAX + 1).unwrap();
+        assert_eq!(read(dir.path()).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(open(dir.path(), 1).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

@@ -20,6 +20,7 @@ static REFUSED_FROM: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 // SAFETY: everything is the system's allocator's, or is refused, which any allocation may be.
 unsafe impl GlobalAlloc for Refusing {
+    // SAFETY: as above.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.size() >= REFUSED_FROM.load(Ordering::SeqCst) {
             return ptr::null_mut();
@@ -28,11 +29,13 @@ unsafe impl GlobalAlloc for Refusing {
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as above.
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         // SAFETY: as the caller says; it was the system's.
         unsafe { System.dealloc(memory, layout) }
     }
 
+    // SAFETY: as above.
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if size >= REFUSED_FROM.load(Ordering::SeqCst) {
             return ptr::null_mut();

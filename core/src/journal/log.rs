@@ -26,7 +26,7 @@ use super::snapshot::{Size, SnapshotHeader, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::Storage;
+use crate::storage::{LOCK, Storage};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
@@ -441,7 +441,7 @@ impl<S: Show> Journal<S> {
             // below it was done under.
             let bytes = unsafe { chunk.bytes(range.clone()) };
             if let Err(cause) = segment.file.write_at(bytes, segment.offset(range.start)) {
-                return Err(self.io_failed("write to", segment, &cause));
+                return Err(self.io_failed("write to", &segment.name(), &cause));
             }
         }
         self.show.unsynced();
@@ -458,8 +458,11 @@ impl<S: Show> Journal<S> {
         let segments = lock(&self.tail).written_and_unsynced(end);
         for segment in segments {
             if let Err(cause) = segment.file.sync() {
-                return Err(self.io_failed("sync", &segment, &cause));
+                return Err(self.io_failed("sync", &segment.name(), &cause));
             }
+        }
+        if let Err(cause) = self.storage.check_place() {
+            return Err(self.io_failed("find", LOCK, &cause));
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let mut showing = lock(&self.showing_sync);
@@ -478,8 +481,8 @@ impl<S: Show> Journal<S> {
         showing.chain(waiting).fold(tail.position, u64::min)
     }
 
-    fn io_failed(&self, doing: &str, segment: &Segment, cause: &std::io::Error) -> Error {
-        let path = self.storage.path().join(segment.name());
+    fn io_failed(&self, doing: &str, name: &str, cause: &std::io::Error) -> Error {
+        let path = self.storage.path().join(name);
         let error = Error::io(doing, path, cause).with_kind(ErrorKind::Poisoned);
         self.poison(error.clone());
         error

@@ -1,7 +1,8 @@
 //! The real storage: a directory of the operating system.
 //!
 //! Invariants:
-//! - what it makes is the owner's alone: directories 0700, files 0600;
+//! - what it makes is the owner's alone: directories 0700, files 0600; a directory that everybody may write to is refused;
+//! - nothing is made, and nothing called durable, where the directory is not in its place any more, or its lock not in it;
 //! - it opens regular files only, follows no symbolic link below the directory, and creates nothing over what is
 //!   there;
 //! - no descriptor survives an exec, and none is 0, 1 or 2;
@@ -17,9 +18,9 @@ mod reader;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{Marks, Storage, StorageFile, sys};
@@ -31,11 +32,14 @@ pub(crate) use reader::DiskReader;
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+const OTHERS_WRITE: u32 = 0o002;
 
 /// A directory on disk.
 #[derive(Debug)]
 pub struct DiskStorage {
     path: PathBuf,
+    /// The lock's file, by device and number, once it is held.
+    place: OnceLock<(u64, u64)>,
 }
 
 impl DiskStorage {
@@ -43,7 +47,8 @@ impl DiskStorage {
     #[must_use]
     pub fn new(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
-        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { path, place: OnceLock::new() }
     }
 }
 
@@ -58,14 +63,33 @@ impl Storage for DiskStorage {
             return Err(empty());
         }
         make_directory(&self.path).map_err(refused)?;
-        if !fs::metadata(&self.path).map_err(refused)?.is_dir() {
+        let found = fs::metadata(&self.path).map_err(refused)?;
+        if !found.is_dir() {
             return Err(not_a_directory(&self.path));
+        }
+        if found.mode() & OTHERS_WRITE != 0 {
+            let path = self.path.display();
+            let text = format!("{path} may be written to by every user of the machine");
+            return Err(Error::invalid(text).at(&self.path));
         }
         sys::check_access(&self.path).map_err(refused)
     }
 
     fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>> {
-        Ok(Box::new(lock::take(&self.path, timeout)?))
+        let guard = lock::take(&self.path, timeout)?;
+        self.place.get_or_init(|| guard.place);
+        Ok(Box::new(guard))
+    }
+
+    fn check_place(&self) -> io::Result<()> {
+        let Some(place) = self.place.get() else { return Ok(()) };
+        match fs::symlink_metadata(self.path.join(LOCK)) {
+            Ok(found) if (found.dev(), found.ino()) == *place => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Err(io::Error::other(
+                "the directory was moved or replaced, or its lock removed, while it was open",
+            )),
+        }
     }
 
     fn marks(&self, count: usize) -> Result<Arc<Marks>> {
@@ -93,6 +117,7 @@ impl Storage for DiskStorage {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+        self.check_place()?;
         let path = self.path.join(name);
         let file = open_file(&path, OpenOptions::new().create_new(true))?;
         if let Err(error) = sys::allocate(&file, bytes) {
@@ -158,7 +183,11 @@ impl StorageFile for DiskFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        match self.file.metadata()?.nlink() {
+            0 => Err(io::Error::other("it was removed while it was open")),
+            _ => Ok(()),
+        }
     }
 
     fn drop_cached(&self) {

@@ -23,6 +23,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// `LOCKED`, naming the owner.
     fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>>;
 
+    /// Sees that the directory is where it was when it was locked, and that the lock is still what the next owner would meet.
+    fn check_place(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The table of what is being handled, for at most `count` messages at once, with what its last owner left in it.
     fn marks(&self, count: usize) -> Result<Arc<Marks>>;
 
@@ -83,7 +88,7 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Cuts the file to `bytes`, giving back what lies beyond.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 
-    /// Makes all bytes written so far durable.
+    /// Makes all bytes written so far durable. An error, too, where nobody could find them again.
     fn sync(&self) -> io::Result<()>;
 
     /// After a sync: has later reads ask the disk. Where an earlier sync has failed, perhaps another process's, a kernel may

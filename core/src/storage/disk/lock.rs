@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -35,13 +35,17 @@ static INSTANCE: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hashe
 
 /// Holds a directory's lock.
 #[derive(Debug)]
-pub(super) struct LockGuard(Unshared);
+pub(super) struct LockGuard {
+    file: Unshared,
+    /// Which file it is: device and number.
+    pub(super) place: (u64, u64),
+}
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
         // Unlocked before it is closed: a process being forked just now may have a copy, and closing would leave the
         // lock to that. In a forked child there is no file, and the lock is the parent's.
-        if let Some(file) = self.0.file() {
+        if let Some(file) = self.file.file() {
             let _ = file.unlock();
         }
     }
@@ -56,14 +60,18 @@ pub(super) fn take(directory: &Path, timeout: Duration) -> Result<LockGuard> {
     let Some(file) = unshared.file() else {
         return Err(Error::new(ErrorKind::Forked, "the process forked while it opened a broker"));
     };
+    let about = file.metadata().map_err(refused)?;
     let start = Instant::now();
     let mut pause = RETRY_FIRST;
     loop {
         match file.try_lock() {
             Ok(()) => {
-                // Only a hint: whoever reads half of it, or none, is merely told less.
-                let _ = file.set_len(0).and_then(|()| file.write_all_at(hint().as_bytes(), 0));
-                return Ok(LockGuard(unshared));
+                // Only a hint: whoever reads half of it, or none, is merely told less. With another name the file may be
+                // something else.
+                if about.nlink() == 1 {
+                    let _ = file.set_len(0).and_then(|()| file.write_all_at(hint().as_bytes(), 0));
+                }
+                return Ok(LockGuard { place: (about.dev(), about.ino()), file: unshared });
             }
             Err(TryLockError::WouldBlock) => {
                 let left = timeout.saturating_sub(start.elapsed());
@@ -93,8 +101,9 @@ pub(super) fn share(directory: &Path) -> Result<Option<LockGuard>> {
             "the process forked while it locked a directory",
         ));
     };
+    let about = file.metadata().map_err(refused)?;
     match file.try_lock_shared() {
-        Ok(()) => Ok(Some(LockGuard(unshared))),
+        Ok(()) => Ok(Some(LockGuard { place: (about.dev(), about.ino()), file: unshared })),
         Err(TryLockError::WouldBlock) => Err(locked(directory, file)),
         Err(TryLockError::Error(cause)) => Err(refused(cause)),
     }
@@ -336,7 +345,7 @@ mod tests {
         assert!(take(dir.path(), Duration::ZERO).is_err(), "the child unlocked");
         // SAFETY: the guard is forgotten at once, so its file has one owner; dropping that closes without unlocking,
         // as a killed owner's is closed.
-        let file = unsafe { std::ptr::read(&raw const guard.0) };
+        let file = unsafe { std::ptr::read(&raw const guard.file) };
         std::mem::forget(guard);
         drop(file);
         let again = take(dir.path(), Duration::ZERO);

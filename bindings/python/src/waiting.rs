@@ -11,14 +11,14 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
 
-use libmq::{Broker, Result};
+use libmq::{Broker, Error, ErrorKind, Result};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::calling::call;
 use crate::entering::caught;
-use crate::error::OrRaise;
+use crate::error::{OrRaise, exception};
 
 /// The function of the package that says what the thread is that calls it.
 static ROLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -47,14 +47,21 @@ pub(crate) fn attended<R: Send>(
     if Thread::this(py)? != Thread::Main {
         return Ok(py.detach(call));
     }
-    let mut signals = Signals::listen(py)?;
-    let done = signals.writer.try_clone()?;
+    let Ok((reader, writer, done)) = pipes() else {
+        // There are no more files to be had. A close is not to fail for that: signals wait until the call has ended.
+        return Ok(py.detach(call));
+    };
+    let mut signals = Signals::listen(py, reader, writer)?;
     let ended = thread::scope(|scope| {
         let call = || {
             let _done = Done(done);
             call()
         };
-        let thread = thread::Builder::new().name("libmq-wait".into()).spawn_scoped(scope, call)?;
+        let thread = thread::Builder::new().name("libmq-wait".into()).spawn_scoped(scope, call);
+        let thread = thread.map_err(|cause| {
+            let text = format!("there is no thread to be had that could wait: {cause}");
+            exception(py, &Error::new(ErrorKind::Io, text))
+        })?;
         let raised = signals.until_done(py, interrupt);
         let answer = py.detach(|| thread.join());
         // What panics here is not the core, and poisons nothing.
@@ -63,6 +70,13 @@ pub(crate) fn attended<R: Send>(
     });
     signals.restore(py)?;
     ended
+}
+
+/// Both ends of a pipe, and the end to write to once more.
+fn pipes() -> std::io::Result<(PipeReader, PipeWriter, PipeWriter)> {
+    let (reader, writer) = pipe()?;
+    let done = writer.try_clone()?;
+    Ok((reader, writer, done))
 }
 
 /// Tells the main thread that the call has ended, however it did.
@@ -114,8 +128,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen(py: Python<'_>) -> PyResult<Self> {
-        let (reader, writer) = pipe()?;
+    fn listen(py: Python<'_>, reader: PipeReader, writer: PipeWriter) -> PyResult<Self> {
         // A signal's handler must never wait.
         py.import("os")?.call_method1("set_blocking", (writer.as_raw_fd(), false))?;
         let before = set_wakeup_fd(py, writer.as_raw_fd())?;

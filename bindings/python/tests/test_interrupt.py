@@ -314,3 +314,31 @@ def test_run_until_idle(program: Program) -> None:
         assert not thread.is_alive()
     """
     )
+
+
+# There is a pipe for the signals that come while a call waits. Where it could not be had, a close was an OSError, the
+# broker stayed open, and nobody else could open its directory.
+def test_without_files_to_be_had_a_close_closes(program: Program) -> None:
+    ran = program(
+        """
+    import libmq, os, resource
+    broker = libmq.open("queue")
+    broker.handler("q", lambda body: None)
+    broker.start()
+    broker.enqueue("q", 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    files = []
+    try:
+        while True:
+            files.append(os.dup(0))
+    except OSError:
+        pass
+    idle = broker.wait_idle(20)
+    broker.close()
+    for file in files:
+        os.close(file)
+    with libmq.open("queue") as broker:
+        print(idle, broker.recovery.messages)
+    """
+    )
+    assert ran.stdout == "True 0\n"

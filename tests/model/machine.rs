@@ -140,6 +140,14 @@ impl Machine {
             }
             Op::Advance(steps) => self.advance(*steps),
             Op::Snapshot => self.broker().snapshot().unwrap(),
+            Op::Copy => {
+                let copy = SimDisk::default();
+                self.broker().backup_on(&copy).unwrap();
+                // Nobody in the copy holds anything, and nobody is suspected.
+                self.model.crash(&BTreeSet::new());
+                self.disk = copy;
+                self.end();
+            }
             Op::Reopen => {
                 for delivery in &self.held {
                     self.model.release(delivery.id(), 0);

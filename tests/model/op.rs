@@ -51,6 +51,8 @@ pub(crate) enum Op {
     Resume(usize),
     Advance(u64),
     Snapshot,
+    /// A copy is made, and goes on in the place of what was copied.
+    Copy,
     Reopen,
     Die,
 }
@@ -117,6 +119,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => queue().prop_map(Op::Resume),
         5 => (1..=4_u64).prop_map(Op::Advance),
         1 => Just(Op::Snapshot),
+        1 => Just(Op::Copy),
         1 => Just(Op::Reopen),
         2 => Just(Op::Die),
     ]

@@ -39,7 +39,12 @@ fn judge(copied: &Copied, copy: &Platter) -> Option<String> {
 fn judge_copies_of(name: &str) {
     let copies = with_copies(|| workloads::named(name));
     assert!(copies.len() > 15, "only {} copies", copies.len());
-    for copied in &copies {
+    judge_all(name, &copies);
+}
+
+/// Panics where a copy is not what it should be.
+pub(crate) fn judge_all(name: &str, copies: &[Copied]) {
+    for copied in copies {
         // All of it was synced, so this is the same in every image of a power failure.
         for image in copied.copy.platter().images(1, Tearing::EveryEdge) {
             let problem = judge(copied, &image.platter);

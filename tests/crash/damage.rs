@@ -8,11 +8,12 @@
 //! `LIBMQ_CRASH=full` tries every bit, every length and every sector.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use libmq::ErrorKind;
 use libmq_suite::{Op, Platter, Rng, SimDisk};
 
-use crate::power::Extent;
+use crate::extent::Extent;
 use crate::run::Run;
 use crate::verdict;
 use crate::view::View;
@@ -31,6 +32,10 @@ enum Damage {
     Cut(usize),
     Zeros(usize),
     Garbage(usize),
+    /// Two sectors stand in each other's place.
+    Swapped(usize, usize),
+    /// The first sector stands in the second one's place too.
+    Doubled(usize, usize),
 }
 
 impl Damage {
@@ -51,25 +56,58 @@ impl Damage {
                 let garbage = Rng::new(seed ^ at as u64).bytes(range.len());
                 bytes[range].copy_from_slice(&garbage);
             }
+            Self::Swapped(first, second) => {
+                let end = bytes.len();
+                let (head, tail) = bytes.split_at_mut(second.min(end));
+                let length = tail.len().min(SECTOR_BYTES);
+                head[first..first + length].swap_with_slice(&mut tail[..length]);
+            }
+            Self::Doubled(from, to) => {
+                let length = bytes.len().saturating_sub(from.max(to)).min(SECTOR_BYTES);
+                if length > 0 {
+                    bytes.copy_within(from..from + length, to);
+                }
+            }
         }
     }
 
     /// Which bytes it concerns.
-    fn range(&self) -> std::ops::Range<usize> {
+    fn ranges(&self) -> Vec<Range<usize>> {
+        let sector = |at: usize| at..at + SECTOR_BYTES;
         match *self {
-            Self::Missing => 0..usize::MAX,
-            Self::Flip(bit) => bit / 8..bit / 8 + 1,
-            Self::Cut(length) => length..usize::MAX,
-            Self::Zeros(at) | Self::Garbage(at) => at..at + SECTOR_BYTES,
+            Self::Missing => vec![0..usize::MAX],
+            Self::Flip(bit) => vec![bit / 8..bit / 8 + 1],
+            Self::Cut(length) => vec![length..usize::MAX],
+            Self::Zeros(at) | Self::Garbage(at) | Self::Doubled(_, at) => vec![sector(at)],
+            Self::Swapped(first, second) => vec![sector(first), sector(second)],
         }
     }
+}
+
+/// Everything that can be done to a file that has so many bytes which are not zeros at its end, kind by kind.
+fn all_damage(used: usize) -> Vec<Vec<Damage>> {
+    // One sector of what was never written is enough.
+    let reach = used + SECTOR_BYTES;
+    let sectors = || (0..reach).step_by(SECTOR_BYTES);
+    let pairs = || sectors().flat_map(move |a| sectors().map(move |b| (a, b)));
+    let swapped = pairs().filter(|(a, b)| a < b).map(|(a, b)| Damage::Swapped(a, b));
+    let doubled = pairs().filter(|(a, b)| a != b).map(|(a, b)| Damage::Doubled(a, b));
+    vec![
+        vec![Damage::Missing],
+        (0..used * 8).map(Damage::Flip).collect(),
+        (0..reach).map(Damage::Cut).collect(),
+        sectors().map(Damage::Zeros).collect(),
+        sectors().map(Damage::Garbage).collect(),
+        swapped.collect(),
+        doubled.collect(),
+    ]
 }
 
 /// A place that says that the log was durable up to a position.
 #[derive(Debug)]
 struct Mark {
     file: String,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     durable: u64,
 }
 
@@ -114,10 +152,12 @@ impl Directory {
         if is_told {
             return last;
         }
-        let hit = damage.range();
-        let intact = |mark: &&Mark| {
-            mark.file != file || mark.range.end <= hit.start || hit.end <= mark.range.start
+        let hits = damage.ranges();
+        let misses = |range: &Range<usize>, hit: &Range<usize>| {
+            range.end <= hit.start || hit.end <= range.start
         };
+        let intact =
+            |mark: &&Mark| mark.file != file || hits.iter().all(|hit| misses(&mark.range, hit));
         let durable = self.marks.iter().filter(intact).map(|mark| mark.durable).max().unwrap_or(0);
         self.states.iter().rposition(|(_, end)| *end <= durable).unwrap_or(0)
     }
@@ -139,7 +179,9 @@ impl Directory {
             self.files.iter().find(|(name, _)| name == file).map(|(_, bytes)| field(bytes, 40));
         let offset = self.snapshot_begin.checked_sub(start.unwrap_or(0));
         file.ends_with(".segment")
-            && offset.is_some_and(|begin| (damage.range().start as u64) < begin)
+            && offset.is_some_and(|begin| {
+                damage.ranges().iter().any(|range| (range.start as u64) < begin)
+            })
     }
 
     /// Why the outcome of this damage is not legal, if it is not.
@@ -177,18 +219,8 @@ impl Directory {
         let mut cases = 0;
         let mut problems = Vec::new();
         for (file, bytes) in &self.files {
-            // One sector of what was never written is enough.
-            let reach = bytes.len() + SECTOR_BYTES;
-            let sectors = || (0..reach).step_by(SECTOR_BYTES);
-            let kinds: [Vec<Damage>; 5] = [
-                vec![Damage::Missing],
-                (0..bytes.len() * 8).map(Damage::Flip).collect(),
-                (0..reach).map(Damage::Cut).collect(),
-                sectors().map(Damage::Zeros).collect(),
-                sectors().map(Damage::Garbage).collect(),
-            ];
             let mut rng = Rng::new(extent.seed);
-            for kind in kinds {
+            for kind in all_damage(bytes.len()) {
                 let share = if extent.full { 1 } else { (kind.len() as u64).div_ceil(SAMPLE) };
                 for damage in kind.into_iter().filter(|_| rng.below(share) == 0) {
                     cases += 1;
@@ -289,12 +321,12 @@ fn damage_in_a_small_directory_that_was_closed_and_no_crash_left_is_harmless_or_
 
 #[test]
 fn damage_in_a_directory_of_many_openings_that_a_crash_left_loses_nothing_durable() {
-    damage("dying", &workloads::dying(), false);
+    damage("dying", &workloads::named("dying"), false);
 }
 
 #[test]
 fn damage_in_a_directory_of_many_segments_that_no_crash_left_is_harmless_or_refused() {
-    damage("rolling", &workloads::rolling(), true);
+    damage("rolling", &workloads::named("rolling"), true);
 }
 
 /// Whoever opens a directory cuts the file in which the log ended before. A power failure soon after may take that back.

@@ -12,13 +12,19 @@
 
 mod copies;
 mod damage;
+mod enumeration;
 mod errors;
+mod extent;
+mod faulty;
+mod floors;
 mod full_disk;
 mod missing;
 mod order;
 mod power;
 mod regressions;
 mod run;
+mod sequences;
+mod step;
 mod verdict;
 mod view;
 mod waiting;

@@ -1,14 +1,14 @@
 //! The order of what was done to the disk, held against what was told to callers meanwhile.
 //!
 //! - A `sync` enqueue returns only after its record was written and its file synced behind that.
-//! - A message is handed out only after its mark was set.
+//! - A message is handed out, and a handler entered with it, only after its mark was set.
 //! - A segment that was used is removed only when nobody needs it: a durable snapshot begins behind it, or a durable
 //!   later opening says that the log never reached it.
 
 use std::collections::BTreeMap;
 
 use libmq::storage::Mark;
-use libmq_suite::{Inode, Op};
+use libmq_suite::{Inode, Op, Platter};
 
 use crate::run::{Called, Run, Shown};
 
@@ -17,7 +17,11 @@ pub(crate) fn check(run: &Run) {
     let trace = run.disk.trace();
     let calls = run.calls.iter();
     calls.for_each(|call| shown_after_written(call, &trace[..call.returned.min(trace.len())]));
-    removed_when_useless(&trace);
+    for entered in &run.entered {
+        let is_marked = is_marked(&trace[..entered.at], entered.id, entered.attempt);
+        assert!(is_marked, "{entered:?}: its mark was not set");
+    }
+    removed_when_useless(&run.disk.began(), &trace);
 }
 
 fn shown_after_written(call: &Called, before: &[Op]) {
@@ -38,15 +42,20 @@ fn shown_after_written(call: &Called, before: &[Op]) {
             );
         }
         Shown::Delivered { id, attempt } => {
-            let marks = before.iter().rev().find_map(|op| match op {
-                Op::Marks(marks) => Some(marks.as_slice()),
-                _ => None,
-            });
-            let is_marked = |mark: &Mark| (mark.id, mark.attempt) == (*id, *attempt);
-            let is_marked = marks.unwrap_or_default().iter().any(is_marked);
+            let is_marked = is_marked(before, *id, *attempt);
             assert!(is_marked, "{call:?}: its mark was not set");
         }
     }
+}
+
+/// Whether an attempt was marked when no more than this had happened.
+fn is_marked(before: &[Op], id: u64, attempt: u32) -> bool {
+    let marks = before.iter().rev().find_map(|op| match op {
+        Op::Marks(marks) => Some(marks.as_slice()),
+        _ => None,
+    });
+    let is_this = |mark: &Mark| (mark.id, mark.attempt) == (id, attempt);
+    marks.unwrap_or_default().iter().any(is_this)
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> bool {
@@ -67,26 +76,43 @@ fn field(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-fn removed_when_useless(trace: &[Op]) {
+impl Segment {
+    /// What a segment's header says.
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            number: field(bytes, 32),
+            end: field(bytes, 40) + field(bytes, 48),
+            previous: field(bytes, 64),
+            begins_opening: field(bytes, 72) != 0 || field(bytes, 56) == 1 && field(bytes, 32) == 1,
+            used: false,
+        }
+    }
+}
+
+fn removed_when_useless(began: &Platter, trace: &[Op]) {
+    const SEGMENT_HEADER_BYTES: usize = 4096;
     let mut segments: BTreeMap<Inode, Segment> = BTreeMap::new();
     let mut snapshots: BTreeMap<Inode, u64> = BTreeMap::new();
-    let mut names: BTreeMap<String, Inode> = BTreeMap::new();
+    let mut names = began.all_names();
     let (mut pending, mut durable) = (Vec::new(), Vec::new());
+    for (name, bytes) in began.contents() {
+        let inode = names[&name];
+        if name.ends_with(".segment") {
+            let used = bytes.len() > SEGMENT_HEADER_BYTES;
+            segments.insert(inode, Segment { used, ..Segment::of(&bytes) });
+        } else if name.ends_with(".snapshot") {
+            snapshots.insert(inode, field(&bytes, 32));
+        }
+        // An opening makes durable what it finds, before it removes any of it.
+        durable.push(inode);
+    }
     for (at, op) in trace.iter().enumerate() {
         match op {
             Op::Create { name, inode, .. } => {
                 names.insert(name.clone(), *inode);
             }
             Op::Write { inode, offset: 0, bytes } if bytes.starts_with(b"libmq\0sg") => {
-                let segment = Segment {
-                    number: field(bytes, 32),
-                    end: field(bytes, 40) + field(bytes, 48),
-                    previous: field(bytes, 64),
-                    begins_opening: field(bytes, 72) != 0
-                        || field(bytes, 56) == 1 && field(bytes, 32) == 1,
-                    used: false,
-                };
-                segments.insert(*inode, segment);
+                segments.insert(*inode, Segment::of(bytes));
             }
             Op::Write { inode, offset: 0, bytes } if bytes.starts_with(b"libmq\0sn") => {
                 snapshots.insert(*inode, field(bytes, 32));

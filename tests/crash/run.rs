@@ -5,12 +5,18 @@
 //! before the next call, so that a workload makes the same trace each time, nearly always.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use libmq::{Broker, Delivery, Durability, Options, Receipt, ReceiptStatus};
+use libmq::{
+    Broker, Delivery, Durability, ErrorKind, HandlerOptions, Options, Receipt, ReceiptStatus,
+};
 use libmq_suite::model::{self, Model};
-use libmq_suite::{New, Op, SimDisk};
+use libmq_suite::{New, Op, SimDisk, Times};
+
+use crate::enumeration::subsets;
+use crate::step::{self, Step};
 
 /// How long a held message is held; no workload moves its clock as far.
 const LEASE: Duration = Duration::from_secs(3600);
@@ -57,6 +63,15 @@ pub(crate) enum Shown {
     },
 }
 
+/// A handler was entered with a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered {
+    pub(crate) id: u64,
+    pub(crate) attempt: u32,
+    /// Where the trace was then.
+    pub(crate) at: usize,
+}
+
 /// A copy that was made after a call.
 #[derive(Debug)]
 pub(crate) struct Copied {
@@ -85,30 +100,116 @@ pub(crate) struct Run {
     /// The legal states, in order.
     pub(crate) states: Vec<Model>,
     pub(crate) calls: Vec<Called>,
+    /// The handlers that were entered.
+    pub(crate) entered: Vec<Entered>,
+    /// The copies that were asked for.
+    pub(crate) copies: Vec<Copied>,
     broker: Option<Broker>,
     held: BTreeMap<u64, Delivery>,
     /// Held ids in the order they were taken.
     order: Vec<u64>,
     /// Where a message was enqueued last: the number of the state.
     enqueued: BTreeMap<u64, usize>,
+    /// What the next opening is told besides.
+    options: fn(Options) -> Options,
 }
 
 impl Run {
     /// An empty disk, a broker just opened on it.
     pub(crate) fn start() -> Self {
+        Self::start_on(SimDisk::default(), Model::default())
+    }
+
+    /// A disk that holds this, and a broker just opened on it.
+    pub(crate) fn start_on(disk: SimDisk, model: Model) -> Self {
         let mut run = Self {
-            disk: SimDisk::default(),
-            model: Model::default(),
-            states: vec![Model::default()],
+            disk,
+            states: vec![model.clone()],
+            model,
             calls: Vec::new(),
+            entered: Vec::new(),
+            copies: Vec::new(),
             broker: None,
             held: BTreeMap::new(),
             order: Vec::new(),
             enqueued: BTreeMap::new(),
+            options: std::convert::identity,
         };
         run.disk.note_marks();
         run.open();
         run
+    }
+
+    /// All steps of a workload, on an empty disk.
+    pub(crate) fn of(steps: &[Step]) -> Self {
+        let mut run = Self::start();
+        for step in steps {
+            assert!(run.step(step), "there is nothing to {step:?}");
+        }
+        run
+    }
+
+    /// Makes the call that a step says. False where there is nothing that it could be about.
+    pub(crate) fn step(&mut self, step: &Step) -> bool {
+        let is_open = self.broker.is_some();
+        match step {
+            Step::Open if !is_open => self.open(),
+            Step::Options(options) => self.options = *options,
+            _ if !is_open => return false,
+            Step::Enqueue(durability, new) => drop(self.enqueue(*durability, new)),
+            Step::Batch(durability, news) => self.batch(*durability, news),
+            Step::Refused(durability, new) => self.refused(*durability, new),
+            Step::Fill(queue, bytes) => self.fill(queue, *bytes),
+            Step::Drain(queue) => self.drain(queue),
+            Step::Receive(queue) => drop(self.try_receive(queue)),
+            Step::Handle(queue, child) => self.handle(queue, child.as_ref()),
+            Step::Letters => self.letters(),
+            Step::PurgeLetters(queue) => self.purge(queue),
+            Step::Purge(queue) => {
+                if self.model.waiting(queue).is_empty() {
+                    return false;
+                }
+                self.purge_queue(queue);
+            }
+            Step::Advance(seconds) => self.advance(*seconds),
+            Step::Snapshot => self.snapshot(),
+            Step::Backup => self.backup(),
+            Step::Full => self.disk.fail_at(self.disk.calls(), libc::ENOSPC, Times::ForEver),
+            Step::Room => self.disk.mend(),
+            Step::Close => self.close(),
+            Step::Die => self.die(),
+            Step::Open => return false,
+            _ => return self.step_about_one(step),
+        }
+        true
+    }
+
+    /// As [`Run::step`], of a step that is about one message.
+    fn step_about_one(&mut self, step: &Step) -> bool {
+        let id = match step {
+            Step::Cancel(body) => step::waiting(&self.model, body),
+            Step::Replay(body) => step::dead(&self.model, body),
+            Step::Ack(body)
+            | Step::AckWith(body, ..)
+            | Step::Blocked(_, body)
+            | Step::Retry(body, _)
+            | Step::Reject(body, _)
+            | Step::Release(body, _) => step::held(&self.model, body),
+            _ => None,
+        };
+        let Some(id) = id else { return false };
+        match step {
+            Step::Cancel(_) => self.cancel(id),
+            Step::Replay(_) => drop(self.replay(id)),
+            Step::Ack(_) => self.ack(id),
+            Step::AckWith(_, durability, child) => drop(self.ack_with(id, *durability, child)),
+            Step::Blocked(new, _) => self.blocked(new, id),
+            Step::Retry(_, seconds) => self.retry(id, *seconds),
+            Step::Reject(_, reason) => self.reject(id, reason),
+            Step::Release(_, seconds) => self.release(id, *seconds),
+            _ => return false,
+        }
+        true
     }
 
     pub(crate) fn broker(&self) -> Broker {
@@ -123,7 +224,7 @@ impl Run {
         let held = self.model.taken();
         self.model.crash(&held);
         self.state();
-        let broker = Broker::open_on(self.disk.storage(), options()).unwrap();
+        let broker = Broker::open_on(self.disk.storage(), (self.options)(options())).unwrap();
         let found = *broker.recovery();
         assert_eq!(found.messages, self.model.live.len() as u64);
         assert_eq!(found.dead_letters, self.model.dead.len() as u64);
@@ -184,6 +285,112 @@ impl Run {
         let all: Vec<_> = news.iter().zip(receipts).collect();
         all.iter().for_each(|(new, receipt)| self.model.enqueue(new, *receipt));
         self.enqueued_as(durability, &all);
+    }
+
+    /// Enqueues a message for which there is no room, and which is not there then.
+    pub(crate) fn refused(&mut self, durability: Durability, new: &New) {
+        self.begin(format!("no room to enqueue {durability:?} {}", new.brief()));
+        let error = self.broker().enqueue(new.message(durability)).unwrap_err();
+        let no_room = [ErrorKind::Full, ErrorKind::StorageFull];
+        assert!(no_room.contains(&error.kind()), "{error}");
+        self.end(0, Shown::Nothing);
+    }
+
+    /// Enqueues messages of so many bytes until there is no room.
+    fn fill(&mut self, queue: &str, bytes: usize) {
+        const MESSAGES_MAX: usize = 40;
+        for number in 0..MESSAGES_MAX {
+            let mut body = format!("filler {number} ");
+            body.extend(std::iter::repeat_n('f', bytes));
+            let new = libmq_suite::new(queue, &body);
+            self.begin(format!("enqueue filler {number}"));
+            match self.broker().enqueue(new.message(Durability::Sync)) {
+                Ok(receipt) => {
+                    self.model.enqueue(&new, receipt);
+                    self.enqueued_as(Durability::Sync, &[(&new, receipt)]);
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+                    assert!(number > 1, "there was no room at all");
+                    return self.end(0, Shown::Nothing);
+                }
+            }
+        }
+        panic!("{MESSAGES_MAX} messages have found room");
+    }
+
+    /// Acks all that a queue has.
+    fn drain(&mut self, queue: &str) {
+        while let Some(id) = self.try_receive(queue) {
+            self.ack(id);
+        }
+    }
+
+    /// Enqueues a message that has to wait until another one is acked.
+    pub(crate) fn blocked(&mut self, new: &New, id: u64) {
+        self.begin(format!("room from {id} for {}", new.brief()));
+        let (broker, message) = (self.broker(), new.message(Durability::Sync));
+        let waiting = std::thread::spawn(move || broker.enqueue(message));
+        // It may come too late to wait at all, which is as good.
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!waiting.is_finished(), "there was room");
+        self.take(id).ack().unwrap();
+        self.model.ack(id);
+        self.state();
+        let receipt = waiting.join().unwrap().unwrap();
+        self.model.enqueue(new, receipt);
+        self.enqueued_as(Durability::Sync, &[(new, receipt)]);
+    }
+
+    /// Has a handler take all that is ready in a queue, one after the other, each with a child if one is given.
+    pub(crate) fn handle(&mut self, queue: &'static str, child: Option<&New>) {
+        self.begin(format!("handle {queue}"));
+        let before = self.lsn().reserved;
+        let entered = self.serve(queue, child);
+        let count = entered.len();
+        assert!(count > 0, "nothing was ready in {queue}");
+        // Each child's record stands behind the record of its parent's ack, whose body is 32 bytes.
+        let each = (self.lsn().reserved - before) / count as u64;
+        for (number, one) in entered.iter().enumerate() {
+            // The ends of handlers are written later, and together; who runs meanwhile is marked.
+            for later in &entered[number..] {
+                let mut runs = self.model.clone();
+                runs.live.get_mut(&later.id).unwrap().taken = true;
+                self.states.push(runs);
+            }
+            assert_eq!(self.model.receive(queue, LEASE.as_micros() as u64), Some(one.id));
+            self.model.ack(one.id);
+            if let Some(child) = child {
+                let id = before + number as u64 * each + 64;
+                self.model.enqueue(child, Receipt { id, status: ReceiptStatus::Accepted });
+            }
+            self.state();
+        }
+        self.entered.extend(entered);
+        self.end(0, Shown::Nothing);
+    }
+
+    /// Runs a queue's handler until nothing is left for it to do; answers what it was entered with.
+    fn serve(&self, queue: &str, child: Option<&New>) -> Vec<Entered> {
+        let (disk, entered) = (self.disk.clone(), Arc::new(Mutex::new(Vec::new())));
+        let (noted, child) = (Arc::clone(&entered), child.cloned());
+        let broker = self.broker();
+        broker
+            .handle(queue, HandlerOptions::new(), move |context| {
+                disk.note_marks();
+                let (id, attempt, at) = (context.id(), context.attempt(), disk.position());
+                noted.lock().unwrap().push(Entered { id, attempt, at });
+                if let Some(child) = &child {
+                    context.enqueue(child.message(Durability::Os))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        broker.start().unwrap();
+        assert!(broker.wait_idle(MUST_COME).unwrap(), "the handler of {queue} does not end");
+        broker.stop(MUST_COME).unwrap();
+        self.wait(MUST_COME, |run| run.lsn().written == run.lsn().reserved);
+        std::mem::take(&mut entered.lock().unwrap())
     }
 
     /// Receives from a queue, which has a message; answers its id.
@@ -277,7 +484,7 @@ impl Run {
         self.state();
         let last = self.states.len() - 1;
         let durable = match receipt.status {
-            ReceiptStatus::Duplicate => self.enqueued[&receipt.id],
+            ReceiptStatus::Duplicate => self.enqueued_in(receipt.id),
             _ => last,
         };
         self.enqueued.entry(receipt.id).or_insert(last);
@@ -311,12 +518,16 @@ impl Run {
         self.end(0, Shown::Nothing);
     }
 
-    /// Removes what waits in a queue; slots are used anew, so what is removed first is not said.
-    pub(crate) fn purge_queue(&mut self, queue: &str, slots: &[u64]) {
+    /// Removes what waits in a queue, in whatever order.
+    pub(crate) fn purge_queue(&mut self, queue: &str) {
         self.begin(format!("purge {queue}"));
-        assert_eq!(self.broker().purge(queue).unwrap(), slots.len() as u64);
-        for id in slots {
-            assert!(self.model.cancel(*id));
+        let waiting: BTreeSet<u64> = self.model.waiting(queue).into_iter().collect();
+        assert_eq!(self.broker().purge(queue).unwrap(), waiting.len() as u64);
+        let before = self.model.clone();
+        // All of them come last.
+        for removed in subsets(&waiting).iter().skip(1) {
+            self.model = before.clone();
+            removed.iter().for_each(|id| assert!(self.model.cancel(*id)));
             self.state();
         }
         assert!(self.model.waiting(queue).is_empty());
@@ -328,6 +539,30 @@ impl Run {
         self.broker().snapshot().unwrap();
         // A snapshot stands on a journal that is synced to its end.
         self.end(self.states.len() - 1, Shown::Nothing);
+    }
+
+    /// Copies the broker, which takes a snapshot first.
+    pub(crate) fn backup(&mut self) {
+        self.begin("backup".into());
+        let copied = self.copied("a backup");
+        self.copies.push(copied);
+        self.end(self.states.len() - 1, Shown::Nothing);
+    }
+
+    /// Lists the dead letters, page by page.
+    pub(crate) fn letters(&mut self) {
+        self.begin("list the dead letters".into());
+        let mut found = Vec::new();
+        loop {
+            let last = found.last().copied();
+            let page = self.broker().dead_letters().list(None, 2, last).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page.iter().map(libmq::DeadLetter::id));
+        }
+        assert!(self.model.dead.keys().eq(&found), "{found:?}");
+        self.end(0, Shown::Nothing);
     }
 
     fn take(&mut self, id: u64) -> Delivery {
@@ -349,6 +584,11 @@ impl Run {
         self.end(0, Shown::Nothing);
     }
 
+    /// The state in which a message was enqueued last. What an opening has found was durable when it was open.
+    fn enqueued_in(&self, id: u64) -> usize {
+        self.enqueued.get(&id).copied().unwrap_or(0)
+    }
+
     /// Notes what the enqueues of a call came to.
     fn enqueued_as(&mut self, durability: Durability, all: &[(&New, Receipt)]) {
         self.state();
@@ -356,7 +596,7 @@ impl Run {
         for (_, receipt) in all.iter().filter(|(_, r)| r.status != ReceiptStatus::Duplicate) {
             self.enqueued.insert(receipt.id, last);
         }
-        let reached = all.iter().map(|(_, receipt)| self.enqueued[&receipt.id]).max();
+        let reached = all.iter().map(|(_, receipt)| self.enqueued_in(receipt.id)).max();
         let is_new = |(_, receipt): &&(&New, Receipt)| receipt.status != ReceiptStatus::Duplicate;
         let (durable, shown) = match (durability, all.iter().rfind(is_new)) {
             (Durability::Sync, Some((new, _))) => {
@@ -401,11 +641,14 @@ impl Run {
     fn copy(&self) {
         COPIES.with_borrow_mut(|copies| {
             let Some(copies) = copies else { return };
-            let copy = SimDisk::default();
-            self.broker().backup_on(&copy).unwrap();
-            let after = self.calls.last().unwrap().what.clone();
-            copies.push(Copied { after, model: self.model.clone(), copy });
+            copies.push(self.copied(&self.calls.last().unwrap().what));
         });
+    }
+
+    fn copied(&self, after: &str) -> Copied {
+        let copy = SimDisk::default();
+        self.broker().backup_on(&copy).unwrap();
+        Copied { after: after.to_owned(), model: self.model.clone(), copy }
     }
 
     fn lsn(&self) -> libmq::Lsn {

@@ -29,12 +29,21 @@ pub(crate) struct Opened {
     pub(crate) opened_at: usize,
 }
 
+/// How a disk is looked at in the end, once everything was taken out and the broker closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// By verifying it: what an open reads, and more, but no broker.
+    Verify,
+    /// By another open as well.
+    OpenAgain,
+}
+
 /// Opens a broker on a disk, looks at all it has, and sees that it still works. An error is why it is not sound.
-pub(crate) fn open(platter: &Platter) -> Result<Opened, String> {
+pub(crate) fn open(platter: &Platter, then: Then) -> Result<Opened, String> {
     count_panics();
     let before = PANICS.load(Ordering::SeqCst);
     let disk = SimDisk::new(platter.clone());
-    let outcome = catch_unwind(AssertUnwindSafe(|| inspect(&disk)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| inspect(&disk, then)));
     if PANICS.load(Ordering::SeqCst) != before {
         return Err(format!("a thread panicked: {}", LAST_PANIC.take()));
     }
@@ -55,7 +64,7 @@ pub(crate) fn look(disk: &SimDisk) -> Result<libmq::Result<View>, String> {
     outcome.map_err(|_| "a panic".to_owned())
 }
 
-fn inspect(disk: &SimDisk) -> Result<(View, usize), String> {
+fn inspect(disk: &SimDisk, then: Then) -> Result<(View, usize), String> {
     let failed = |doing: &'static str| move |error: libmq::Error| format!("{doing}: {error}");
     disk.note_marks();
     let broker = Broker::open_on(disk.storage(), options()).map_err(failed("open"))?;
@@ -68,12 +77,19 @@ fn inspect(disk: &SimDisk) -> Result<(View, usize), String> {
     let view = View::of(&broker).map_err(failed("look"))?;
     works(&broker).map_err(failed("go on working"))?;
     broker.close(Duration::ZERO).map_err(failed("close"))?;
-    let again = Broker::open_on(disk.storage(), options()).map_err(failed("open again"))?;
-    let found = *again.recovery();
-    if found.messages != 0 || found.dead_letters != view.letters() || found.suspects != 0 {
+    let report = libmq::verify_on(disk).map_err(failed("verify"))?;
+    let left = (report.messages, report.dead_letters, report.suspects, report.dropped_bytes);
+    if !report.sound() || !report.closed || left != (0, view.letters(), 0, 0) {
         return Err(format!(
-            "after all was rejected and closed there is {found:?}, and before it {view:?}"
+            "after all was rejected and closed there is {report:?}, and before it {view:?}"
         ));
+    }
+    if then == Then::OpenAgain {
+        let again = Broker::open_on(disk.storage(), options()).map_err(failed("open again"))?;
+        let found = *again.recovery();
+        if (found.messages, found.dead_letters, found.suspects) != (0, view.letters(), 0) {
+            return Err(format!("verified is {report:?}, and opened {found:?}"));
+        }
     }
     Ok((view, opened_at))
 }

@@ -4,7 +4,7 @@
 //! order, time moved on step by step until nothing is delayed, and every delivery rejected, so that the dead letters
 //! at the end also tell how often the process died with a message in flight.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use libmq::{Broker, Dedup, Durability, Message, Receipt, ReceiptStatus};
@@ -25,7 +25,7 @@ const PROBE: &str = "probe";
 const SEEN: &str = "seen";
 
 /// What there was to see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct View {
     /// Messages that could run at once and that could not, by queue.
     counts: Vec<(u64, u64)>,
@@ -154,6 +154,28 @@ impl View {
         }
         view.letters.sort();
         view
+    }
+
+    /// The same, with other numbers in the place of ids of which nobody was told: `number` says which, for them in order.
+    pub(crate) fn with_untold(
+        &self,
+        is_told: impl Fn(u64) -> bool,
+        number: impl Fn(u64) -> u64,
+    ) -> Self {
+        let mut view = self.clone();
+        let ids = view.ids().map(|id| *id).filter(|id| *id != 0 && !is_told(*id));
+        let untold: BTreeSet<u64> = ids.collect();
+        let numbers: BTreeMap<u64, u64> =
+            untold.into_iter().zip(0..).map(|(id, place)| (id, number(place))).collect();
+        view.ids().for_each(|id| *id = numbers.get(id).copied().unwrap_or(*id));
+        view
+    }
+
+    /// All ids in it.
+    fn ids(&mut self) -> impl Iterator<Item = &mut u64> {
+        let arrivals = self.arrivals.iter_mut().map(|(_, _, id, ..)| id);
+        let letters = self.letters.iter_mut().map(|(id, ..)| id);
+        self.keys.iter_mut().flatten().chain(arrivals).chain(letters)
     }
 
     /// How many dead letters there are after everything was rejected.

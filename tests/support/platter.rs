@@ -104,7 +104,7 @@ impl NameChange {
     }
 }
 
-pub(crate) type Names = BTreeMap<String, Inode>;
+pub type Names = BTreeMap<String, Inode>;
 
 /// A file: what is durable of it, and what came since.
 #[derive(Clone, Debug, Default)]
@@ -219,7 +219,8 @@ impl Platter {
     }
 
     /// The names with all changes.
-    pub(crate) fn all_names(&self) -> Names {
+    #[must_use]
+    pub fn all_names(&self) -> Names {
         let mut names = self.names.clone();
         self.pending_names.iter().for_each(|change| change.apply(&mut names));
         names

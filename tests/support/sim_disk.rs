@@ -305,7 +305,7 @@ impl Disk {
 /// it has space allocated, and a process that has no more files can use those that it has.
 fn lasts(call: Call, code: i32, grows: bool) -> bool {
     match code {
-        libc::ENOSPC => grows,
+        libc::ENOSPC | libc::EDQUOT | libc::EFBIG => grows,
         libc::EMFILE => matches!(call, Call::List | Call::Create | Call::Open),
         libc::EROFS => !matches!(call, Call::List | Call::Open | Call::Len | Call::Read),
         _ => true,

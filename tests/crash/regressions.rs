@@ -27,6 +27,23 @@ fn after_advance_what_is_due_is_ready() {
     }
 }
 
+/// What had expired when it was given back was ended by the timekeeper. A call of `advance` meanwhile found it in no table any
+/// more, and returned before it was gone: figures still had it, and after a death of the process it was found once more.
+#[test]
+fn after_advance_what_has_expired_is_gone() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let broker = Broker::open_on(SimDisk::default().storage(), options()).unwrap();
+    for round in 1..3000 {
+        let message = Message::new("jobs", "brief").expires_in(SECOND);
+        broker.enqueue(message.durability(Durability::Os)).unwrap();
+        let delivery = broker.receive("jobs", Duration::ZERO, 10 * SECOND).unwrap().unwrap();
+        broker.advance(SECOND).unwrap();
+        delivery.release(Duration::ZERO).unwrap();
+        broker.advance(Duration::ZERO).unwrap();
+        assert_eq!(broker.metrics().unwrap().broker.expired, round);
+    }
+}
+
 /// A process was killed between giving a segment its name and syncing the directory. The next opening made a segment
 /// that names that one as its predecessor. When the power then failed, a file system that does not keep the order of
 /// renames had the second name and not the first, and the directory was refused as `CORRUPT`.

@@ -1,15 +1,20 @@
 //! Expiries: until when messages that expire may wait, and what is said of those that have failed if they do.
 //!
-//! Locked last, and locks nothing itself.
+//! Locked last, and locks nothing itself; but for the turn, which is taken before any other lock.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::clock::Moment;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// The messages that expire, by slot and by moment.
 #[derive(Debug, Default)]
-pub(crate) struct Expiries(Mutex<Entries>);
+pub(crate) struct Expiries {
+    entries: Mutex<Entries>,
+    /// Held by who takes out what has expired until that is gone: whoever comes next finds it in no table any more, and must
+    /// not say before that all is done.
+    turn: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Entries {
@@ -29,19 +34,19 @@ pub(crate) struct Expiry {
 impl Expiries {
     /// The message in this slot expires so.
     pub(crate) fn set(&self, slot: u32, expiry: Expiry) {
-        lock(&self.0).of.insert(slot, expiry);
+        lock(&self.entries).of.insert(slot, expiry);
     }
 
     /// The message in this slot has failed, if it expires.
     pub(crate) fn failed(&self, slot: u32, error: &str) {
-        if let Some(expiry) = lock(&self.0).of.get_mut(&slot) {
+        if let Some(expiry) = lock(&self.entries).of.get_mut(&slot) {
             expiry.error = error.into();
         }
     }
 
     /// The message in this slot expires no more.
     pub(crate) fn remove(&self, slot: u32, id: u64) {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         if let Some(expiry) = entries.of.remove(&slot) {
             entries.armed.remove(&(expiry.moment, id));
         }
@@ -49,25 +54,30 @@ impl Expiries {
 
     /// When the message in this slot expires.
     pub(crate) fn moment_of(&self, slot: u32) -> Option<Moment> {
-        lock(&self.0).of.get(&slot).map(|expiry| expiry.moment)
+        lock(&self.entries).of.get(&slot).map(|expiry| expiry.moment)
     }
 
     /// How the message in this slot expires.
     pub(crate) fn of(&self, slot: u32) -> Option<Expiry> {
-        lock(&self.0).of.get(&slot).cloned()
+        lock(&self.entries).of.get(&slot).cloned()
     }
 
     /// The message in this slot waits: it is found by [`Expiries::pop_due`] when its moment has come, which is answered.
     pub(crate) fn arm(&self, slot: u32, id: u64) -> Option<Moment> {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         let moment = entries.of.get(&slot)?.moment;
         entries.armed.insert((moment, id), slot);
         Some(moment)
     }
 
+    /// The turn to end what has expired.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turn)
+    }
+
     /// Takes out the first message whose moment has come; else answers when the next one's will.
     pub(crate) fn pop_due(&self, now: Moment) -> Result<(u64, u32), Option<Moment>> {
-        let mut entries = lock(&self.0);
+        let mut entries = lock(&self.entries);
         match entries.armed.first_entry() {
             Some(first) if first.key().0 <= now => {
                 let ((_, id), slot) = first.remove_entry();

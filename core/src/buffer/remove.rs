@@ -43,6 +43,7 @@ impl Buffer {
     /// # Errors
     /// What the log answers. The message that could not be removed is found by the next call.
     pub(crate) fn run_expired(&self, now: Moment) -> Result<Option<Moment>> {
+        let _turn = self.state.expiries.turn();
         let mut end = 0;
         loop {
             let (id, slot) = match self.state.expiries.pop_due(now) {

@@ -163,7 +163,7 @@ impl Subject<'_> {
         let mut seen = HashSet::new();
         for image in faulty.disk.platter().images(extent.seed, Tearing::SomeEdges) {
             let number = (tally.cases as u64) << 20 ^ seen.len() as u64;
-            let is_drawn = image.killed || image.name.starts_with("none");
+            let is_drawn = image.killed || image.name == "none kept";
             if !seen.insert((image.platter.fingerprint(), image.killed))
                 || !(is_drawn || extent.draws(number, IMAGES_SHARE))
             {

@@ -52,7 +52,7 @@ impl Faulty {
             broker: None,
             held: BTreeMap::new(),
             order: Vec::new(),
-            told: model.live.keys().chain(model.dead.keys()).copied().collect(),
+            told: told_of(&model),
             since_durable: vec![model.clone()],
             model,
             maybe: Vec::new(),
@@ -122,13 +122,13 @@ impl Faulty {
         let options = options().log(move |_| drop(Arc::clone(&held)));
         match Broker::open_on(self.disk.storage(), options) {
             Ok(broker) => {
-                // What was found is durable, what was known of those in flight is not.
-                let found = self.model.clone();
-                self.model.crash(&found.taken());
                 if !self.maybe.is_empty() {
                     // Which of the states it was is not known; it is looked at in the end.
                     return None;
                 }
+                // What was found is durable, what was known of those in flight is not.
+                let found = self.model.clone();
+                self.model.crash(&found.taken());
                 self.since_durable = vec![found, self.model.clone()];
                 while self.model.expire_next() {
                     self.state();
@@ -231,9 +231,7 @@ impl Faulty {
             }
             Err(error) => {
                 let mut maybe = self.model.clone();
-                news.iter()
-                    .zip(0..)
-                    .for_each(|(new, number)| enqueue_untold(&mut maybe, new, number));
+                news.iter().for_each(|new| enqueue_untold(&mut maybe, new));
                 self.unknown(&error, maybe);
                 self.errors.push((what, error));
             }
@@ -311,7 +309,7 @@ impl Faulty {
         let mut settled = self.model.clone();
         settled.ack(id);
         match settled.predict(child) {
-            _ if answer.is_err() => enqueue_untold(&mut settled, child, 0),
+            _ if answer.is_err() => enqueue_untold(&mut settled, child),
             // The child's id is where its record stands: behind the ack's, whose body is 32 bytes.
             (status, known) => {
                 let id = known.unwrap_or(before + 64);
@@ -543,13 +541,20 @@ impl Faulty {
     }
 }
 
+/// The ids in a model.
+fn told_of(model: &Model) -> BTreeSet<u64> {
+    let guards = model.guarded.values().map(|(id, _)| id);
+    model.live.keys().chain(model.dead.keys()).chain(guards).copied().collect()
+}
+
 /// Stands for the id of a message of which nobody was told that it is there: above all others, and in their order.
 fn untold(number: u64) -> u64 {
     (1 << 60) + number
 }
 
 /// A message may have been enqueued, and nobody was told its id.
-fn enqueue_untold(model: &mut Model, new: &New, number: u64) {
+fn enqueue_untold(model: &mut Model, new: &New) {
     let (status, id) = model.predict(new);
-    model.enqueue(new, Receipt { id: id.unwrap_or(untold(number)), status });
+    let before = model.live.range(untold(0)..).count() as u64;
+    model.enqueue(new, Receipt { id: id.unwrap_or(untold(before)), status });
 }

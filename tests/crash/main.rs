@@ -25,6 +25,7 @@ mod regressions;
 mod run;
 mod sequences;
 mod step;
+mod syscalls;
 mod verdict;
 mod view;
 mod waiting;

@@ -578,9 +578,16 @@ impl Run {
         settle: impl FnOnce(Delivery) -> libmq::Result<()>,
     ) {
         self.begin(format!("{what} {id}"));
+        let expired = |run: &Self| run.broker().metrics().unwrap().broker.expired;
+        let before = expired(self);
         settle(self.take(id)).unwrap();
         model(&mut self.model);
         self.state();
+        let back = self.states.len();
+        self.expire();
+        // What comes back after its time is ended by the broker's own thread, at once.
+        let gone = (self.states.len() - back) as u64;
+        self.wait(MUST_COME, |run| expired(run) == before + gone);
         self.end(0, Shown::Nothing);
     }
 

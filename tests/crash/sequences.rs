@@ -41,7 +41,7 @@ fn alphabet() -> Vec<Letter> {
         letter("replace", &[os(new("jobs", "replaces").key("k"))]),
         letter("keep", &[sync(new("jobs", "stays out").key("k").keep())]),
         letter("guard", &[os(new("mail", "guarded").key("k").keep().window(20))]),
-        letter("delay", &[os(new("mail", "delayed").delay(10).priority(3).expires(10))]),
+        letter("delay", &[os(new("mail", "delayed").delay(10).priority(3).expires(20))]),
         letter("large", &[os(new("slow", &large))]),
         letter(
             "batch",

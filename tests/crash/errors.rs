@@ -4,6 +4,9 @@
 //! has failed, and what was answered with an error other than `POISONED` has changed nothing. A failed write or sync
 //! inside a segment poisons the broker; a full disk is `STORAGE_FULL` and nothing worse, and over when there is room.
 //!
+//! After a sync that failed, a kernel may keep what it could not write and call it clean, or may have dropped it. Whoever
+//! opens next finds what the disk holds, and nothing of that is lost in a power failure after it.
+//!
 //! So it is for the workloads, and for the last call of every sequence of up to three. Of short and interrupted calls the
 //! journal never hears: for them see [`syscalls`](crate::syscalls).
 
@@ -13,7 +16,7 @@ use std::fmt;
 use libmq::Durability::Sync;
 use libmq::ErrorKind;
 use libmq_suite::model::Model;
-use libmq_suite::{SimDisk, Tearing, Times, new};
+use libmq_suite::{Op, Pages, SimDisk, Tearing, Times, new};
 
 use crate::enumeration::watch;
 use crate::extent::Extent;
@@ -22,17 +25,33 @@ use crate::floors;
 use crate::sequences::{FIRST, Prepared, Sequence, sequences};
 use crate::step::Step::{self, *};
 use crate::step::steps::*;
-use crate::verdict::{self, Then};
+use crate::verdict::{self, Opened, Then};
 use crate::workloads::WORKLOADS;
 
-/// What a disk answers: it is broken, full in four ways, or must not be written; and a process that has no more files.
-const CODES: [(i32, &str); 6] = [
-    (libc::EIO, "EIO"),
-    (libc::ENOSPC, "ENOSPC"),
-    (libc::EDQUOT, "EDQUOT"),
-    (libc::EFBIG, "EFBIG"),
-    (libc::EROFS, "EROFS"),
-    (libc::EMFILE, "EMFILE"),
+/// A way to fail.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    code: i32,
+    /// Of a sync: what becomes of what it should have written.
+    pages: Pages,
+}
+
+const fn way(name: &'static str, code: i32, pages: Pages) -> Way {
+    Way { name, code, pages }
+}
+
+/// What a disk answers: it is broken, after which the kernel does one of three things; it is full in one of three ways, or must
+/// not be written; and the process has no more files.
+const WAYS: [Way; 8] = [
+    way("EIO", libc::EIO, Pages::Wait),
+    way("EIO and pages kept", libc::EIO, Pages::Keep),
+    way("EIO and pages dropped", libc::EIO, Pages::Drop),
+    way("ENOSPC", libc::ENOSPC, Pages::Wait),
+    way("EDQUOT", libc::EDQUOT, Pages::Wait),
+    way("EFBIG", libc::EFBIG, Pages::Wait),
+    way("EROFS", libc::EROFS, Pages::Wait),
+    way("EMFILE", libc::EMFILE, Pages::Wait),
 ];
 /// Those that say that there is no room.
 const FULL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
@@ -92,13 +111,13 @@ struct Subject<'a> {
 struct Fault {
     /// The number of the call.
     at: u64,
-    code: (i32, &'static str),
+    way: Way,
     times: Times,
 }
 
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call {}, {}, {:?}", self.at, self.code.1, self.times)
+        write!(f, "call {}, {}, {:?}", self.at, self.way.name, self.times)
     }
 }
 
@@ -126,8 +145,9 @@ impl Subject<'_> {
 
     /// Makes the steps with one fault, and judges what comes of it.
     fn case(&self, fault: Fault, extent: &Extent, tally: &mut Tally) -> Result<(), String> {
-        let Fault { at, code: (code, _), times } = fault;
+        let Fault { at, way: Way { code, pages, .. }, times } = fault;
         let disk = (self.disk)();
+        disk.set_pages(pages);
         disk.fail_at(at, code, times);
         let mut faulty = Faulty::new(disk.clone(), self.model.clone());
         let _ = self.before.iter().chain(self.steps).try_for_each(|step| faulty.step(step));
@@ -155,11 +175,23 @@ impl Subject<'_> {
             }
         }
         faulty.broker = None;
-        self.images(&faulty, extent, tally)
+        let forgets = |op: &Op| matches!(op, Op::Forget { .. });
+        if pages != Pages::Wait && !disk.trace().iter().any(forgets) {
+            // No sync of a file was to fail, so this is a case that there was already.
+            return Ok(());
+        }
+        tally.cases += 1;
+        self.images(&faulty, pages, extent, tally)
     }
 
     /// Opens what the disk may hold in the end.
-    fn images(&self, faulty: &Faulty, extent: &Extent, tally: &mut Tally) -> Result<(), String> {
+    fn images(
+        &self,
+        faulty: &Faulty,
+        pages: Pages,
+        extent: &Extent,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
         let mut seen = HashSet::new();
         for image in faulty.disk.platter().images(extent.seed, Tearing::SomeEdges) {
             let number = (tally.cases as u64) << 20 ^ seen.len() as u64;
@@ -172,15 +204,20 @@ impl Subject<'_> {
             tally.images += 1;
             let found = verdict::open(&image.platter, Then::Verify);
             let found = found.map_err(|error| format!("{}: {error}", image.name))?;
-            if !faulty.allows(&found.view, image.killed) {
+            let is_all_there = image.killed && pages == Pages::Wait;
+            if !faulty.allows(&found.view, is_all_there) {
                 return Err(format!(
                     "{}: found is\n{:?}\nlegal are\n{:?}\nfaults {:?}, errors {:?}",
                     image.name,
                     found.view,
-                    faulty.legal(image.killed),
+                    faulty.legal(is_all_there),
                     faulty.disk.faulted(),
                     faulty.errors
                 ));
+            }
+            if image.killed && pages != Pages::Wait {
+                served_is_durable(&found, extent.seed, tally)
+                    .map_err(|problem| format!("{}: {problem}", image.name))?;
             }
         }
         Ok(())
@@ -192,14 +229,13 @@ impl Subject<'_> {
         let mut problems = Vec::new();
         tally.calls += end - begin;
         for at in begin..end {
-            for (number, code) in (0..).zip(CODES) {
+            for (number, way) in (0..).zip(WAYS) {
                 for times in [Times::Once, Times::ForEver] {
                     let index = (at << 8 | number << 1) + u64::from(times == Times::Once);
                     if !extent.takes(index, share) {
                         continue;
                     }
-                    let fault = Fault { at, code, times };
-                    tally.cases += 1;
+                    let fault = Fault { at, way, times };
                     let label = format!("{}, {fault:?}", self.name);
                     watch(&label);
                     if let Err(problem) = self.case(fault, extent, tally) {
@@ -213,6 +249,25 @@ impl Subject<'_> {
         }
         problems
     }
+}
+
+/// What an opening has found is there after the power has failed.
+fn served_is_durable(opened: &Opened, seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let mut platter = opened.disk.began();
+    opened.disk.trace()[..opened.opened_at].iter().for_each(|op| platter.apply(op));
+    for image in platter.images(seed, Tearing::SomeEdges).iter().filter(|image| !image.killed) {
+        tally.images += 1;
+        let again = verdict::open(&image.platter, Then::Verify)
+            .map_err(|e| format!("was opened, and then {}: {e}", image.name))?;
+        if again.view.messages() != opened.view.messages() {
+            let (first, second) = (&opened.view, &again.view);
+            let name = &image.name;
+            return Err(format!(
+                "was opened, and then {name}: found was\n{first:?}, is\n{second:?}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Takes a workload through every error.

@@ -150,6 +150,13 @@ impl Faulty {
         }
     }
 
+    /// Opens the broker where the kernel may have dropped what was written last: what was known of those in flight before that.
+    pub(crate) fn open_after_forgetting(&mut self) {
+        let before = std::mem::take(&mut self.since_durable);
+        self.open();
+        self.since_durable.extend(before);
+    }
+
     /// Sees that a broker is poisoned that cannot know what is on its disk.
     pub(crate) fn check_poison(&mut self) {
         let Some(broker) = &self.broker else { return };

@@ -44,6 +44,23 @@ fn after_advance_what_has_expired_is_gone() {
     }
 }
 
+/// A replay read its dead letter before it asked whether the broker was poisoned. On a disk that could not be read either it
+/// answered `IO`, as if it was worth another try.
+#[test]
+fn a_poisoned_broker_says_so_to_whoever_replays() {
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    let id = broker.enqueue(Message::new("jobs", "one")).unwrap().id;
+    broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().reject("no").unwrap();
+    // Nothing of it is in memory any more.
+    broker.enqueue(Message::new("jobs", vec![1; 70_000])).unwrap();
+    disk.fail_at(disk.calls(), libc::EIO, Times::ForEver);
+    let error = broker.enqueue(Message::new("jobs", "two")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    let error = broker.dead_letters().replay(id).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+}
+
 /// A process was killed between giving a segment its name and syncing the directory. The next opening made a segment
 /// that names that one as its predecessor. When the power then failed, a file system that does not keep the order of
 /// renames had the second name and not the first, and the directory was refused as `CORRUPT`.

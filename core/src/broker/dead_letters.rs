@@ -63,10 +63,13 @@ impl DeadLetters<'_> {
     /// # Errors
     /// `NOT_FOUND`, and what `enqueue` answers.
     pub fn replay(&self, id: u64) -> Result<Receipt> {
+        self.shared.check_open()?;
+        let engine = &self.shared.engine;
+        // Before anything is read: of a broker that is poisoned it is no matter whether that can be.
+        engine.buffer.journal.check()?;
         let Some(letter) = self.get(id)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")));
         };
-        let engine = &self.shared.engine;
         let Some(entry) = letter.message() else {
             return Err(Error::corrupt(
                 &self.shared.path,

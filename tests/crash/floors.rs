@@ -54,6 +54,9 @@ pub(crate) fn of_sequences(part: usize) -> Floor {
     SEQUENCES[part]
 }
 
+/// Runs of the workload that is tried whole each time, in which a call to the disk fails.
+pub(crate) const ERRORS_BRIEFLY: Floor = floor("errors, briefly", 1800, 1800);
+
 /// Runs of the workloads in which a call to the disk fails.
 pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 300, 300);
 
@@ -74,4 +77,18 @@ pub(crate) fn of_errors_in_sequences(part: usize) -> Floor {
 pub(crate) fn hold(floor: Floor, tried: usize, extent: &Extent) {
     let least = if extent.full { floor.full } else { floor.share };
     assert!(tried >= least, "{}: only {tried} of {least}", floor.name);
+}
+
+/// What is promised of all of it: images of power failures, and runs on a disk that fails.
+const IMAGES_FULL: usize = 1_000_000;
+const IMAGES_SHARE: usize = 100_000;
+const ERRORS_FULL: usize = 200_000;
+
+#[test]
+fn what_is_tried_adds_up_to_what_is_promised() {
+    let images = || WORKLOADS.iter().chain(&SEQUENCES);
+    let errors = || [ERRORS_BRIEFLY, ERRORS_IN_WORKLOADS].into_iter().chain(ERRORS_IN_SEQUENCES);
+    assert!(images().map(|floor| floor.full).sum::<usize>() >= IMAGES_FULL);
+    assert!(images().map(|floor| floor.share).sum::<usize>() >= IMAGES_SHARE);
+    assert!(errors().map(|floor| floor.full).sum::<usize>() >= ERRORS_FULL);
 }

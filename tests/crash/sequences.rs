@@ -21,7 +21,7 @@ const CALLS_MAX: usize = 3;
 /// One of so many of the longest sequences is in a share.
 const SHARE: u64 = 16;
 /// Of so many images, recovery from one is cut as well where everything is tried.
-const NESTED_SHARE: u64 = 150;
+const NESTED_SHARE: u64 = 400;
 /// As many tests share the sequences, by their first calls.
 const PARTS: usize = 4;
 
@@ -130,7 +130,7 @@ pub(crate) fn sequences(extent: &Extent, part: usize, share: u64) -> Vec<Sequenc
         let is_mine = |sequence: &&Vec<usize>| sequence[0] % PARTS == part;
         for sequence in all.iter().filter(is_mine) {
             let number = sequence.iter().fold(1, |sum, letter| sum * 64 + *letter as u64);
-            if length < CALLS_MAX || extent.only.is_some() || extent.takes(number, share) {
+            if length < CALLS_MAX || extent.only.is_some() || extent.draws(number, share) {
                 let letters: Vec<Letter> =
                     sequence.iter().map(|letter| alphabet[*letter].clone()).collect();
                 let names: Vec<_> = letters.iter().map(|letter| letter.name).collect();
@@ -146,7 +146,8 @@ fn enumerate(part: usize) {
     let prepared = Prepared::new();
     let (mut tally, mut played) = (Tally::default(), 0);
     let nested_share = if extent.full { NESTED_SHARE } else { 0 };
-    for sequence in sequences(&extent, part, SHARE) {
+    let share = if extent.full { 1 } else { SHARE };
+    for sequence in sequences(&extent, part, share) {
         if !extent.has(&sequence.name) {
             continue;
         }

@@ -171,6 +171,10 @@ fn words(chunk: &MarkMemory, place: usize) -> Option<&[AtomicU64; MARK_WORDS]> {
 }
 
 fn read(words: &[AtomicU64; MARK_WORDS]) -> Option<Mark> {
+    // Nearly all are clear, and a check is never zero.
+    if words.last()?.load(Ordering::Acquire) == 0 {
+        return None;
+    }
     let [token, id, attempt, check] =
         words.each_ref().map(|word| u64::from_le(word.load(Ordering::Acquire)));
     let mark = Mark { token, id, attempt: attempt.try_into().ok()? };

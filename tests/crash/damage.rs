@@ -71,15 +71,16 @@ impl Damage {
         }
     }
 
-    /// Which bytes it concerns.
-    fn ranges(&self) -> Vec<Range<usize>> {
+    /// Which bytes it concerns: one range of them, or two.
+    fn ranges(&self) -> [Range<usize>; 2] {
         let sector = |at: usize| at..at + SECTOR_BYTES;
+        let one = |range: Range<usize>| [range.clone(), range];
         match *self {
-            Self::Missing => vec![0..usize::MAX],
-            Self::Flip(bit) => vec![bit / 8..bit / 8 + 1],
-            Self::Cut(length) => vec![length..usize::MAX],
-            Self::Zeros(at) | Self::Garbage(at) | Self::Doubled(_, at) => vec![sector(at)],
-            Self::Swapped(first, second) => vec![sector(first), sector(second)],
+            Self::Missing => one(0..usize::MAX),
+            Self::Flip(bit) => one(bit / 8..bit / 8 + 1),
+            Self::Cut(length) => one(length..usize::MAX),
+            Self::Zeros(at) | Self::Garbage(at) | Self::Doubled(_, at) => one(sector(at)),
+            Self::Swapped(first, second) => [sector(first), sector(second)],
         }
     }
 }

@@ -509,6 +509,8 @@ impl Faulty {
         for (number, (what, error)) in self.errors.iter().enumerate() {
             let kinds = match poisoned {
                 _ if *what == "open" => &[ErrorKind::Io, ErrorKind::StorageFull][..],
+                // What was written can still be read, or not.
+                Some(_) if *what == "letters" => &[ErrorKind::Poisoned, ErrorKind::Io],
                 Some(since) if number > since => &[ErrorKind::Poisoned],
                 _ => &[ErrorKind::Poisoned, ErrorKind::Io, ErrorKind::StorageFull],
             };

@@ -193,7 +193,7 @@ impl Directory {
         };
         let disk = SimDisk::new(platter.clone());
         let looked = verdict::look(&disk);
-        let says = verified(platter, &looked, disk.position() > 0);
+        let says = verified(platter, &looked, disk.is_changed());
         if says.is_some() {
             return says;
         }
@@ -202,7 +202,7 @@ impl Directory {
             Ok(Err(error)) => {
                 let refused = [ErrorKind::Corrupt, ErrorKind::Unsupported, ErrorKind::Invalid]
                     .contains(&error.kind());
-                let late = disk.position() > 0 && !self.is_read_late(file, damage);
+                let late = disk.is_changed() && !self.is_read_late(file, damage);
                 (!refused || late).then(|| format!("refused, late {late}: {error}"))
             }
             Ok(Ok(view)) => {

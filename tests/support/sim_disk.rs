@@ -166,6 +166,14 @@ impl SimDisk {
         self.disk().trace.len()
     }
 
+    /// Whether anything was changed. What was there already may have become durable, or be read as the disk has it.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        let harmless =
+            |op: &Op| matches!(op, Op::Sync { .. } | Op::SyncDir | Op::Drop { .. } | Op::Marks(_));
+        !self.disk().trace.iter().all(harmless)
+    }
+
     /// How many calls there were, those that change nothing included.
     #[must_use]
     pub fn calls(&self) -> u64 {

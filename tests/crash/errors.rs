@@ -16,7 +16,7 @@ use std::fmt;
 use libmq::Durability::Sync;
 use libmq::ErrorKind;
 use libmq_suite::model::Model;
-use libmq_suite::{Op, Pages, SimDisk, Tearing, Times, new};
+use libmq_suite::{Pages, SimDisk, Tearing, Times, new};
 
 use crate::enumeration::watch;
 use crate::extent::Extent;
@@ -171,18 +171,13 @@ impl Subject<'_> {
         let poisoned = faulty.errors.iter().any(|(_, error)| error.kind() == ErrorKind::Poisoned);
         if !poisoned && faulty.broker.is_none() {
             let before = faulty.errors.len();
-            if pages == Pages::Wait {
-                faulty.open();
-            } else {
-                faulty.open_after_forgetting();
-            }
+            faulty.open();
             if let Some((_, error)) = faulty.errors.get(before) {
                 return Err(format!("with the disk mended, opening answers {error}"));
             }
         }
         faulty.broker = None;
-        let forgets = |op: &Op| matches!(op, Op::Forget { .. });
-        if pages != Pages::Wait && !disk.trace().iter().any(forgets) {
+        if pages != Pages::Wait && !faulty.has_forgotten() {
             // No sync of a file was to fail, so this is a case that there was already.
             return Ok(());
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libmq::{Broker, Delivery, Durability, Error, ErrorKind, Receipt, ReceiptStatus};
 use libmq_suite::model::Model;
-use libmq_suite::{Call, Faulted, New, SimDisk, new};
+use libmq_suite::{Call, Faulted, New, Op, SimDisk, new};
 
 use crate::enumeration::subsets;
 use crate::run::options;
@@ -122,7 +122,7 @@ impl Faulty {
         let options = options().log(move |_| drop(Arc::clone(&held)));
         match Broker::open_on(self.disk.storage(), options) {
             Ok(broker) => {
-                if !self.maybe.is_empty() {
+                if !self.maybe.is_empty() || self.has_forgotten() {
                     // Which of the states it was is not known; it is looked at in the end.
                     return None;
                 }
@@ -150,11 +150,9 @@ impl Faulty {
         }
     }
 
-    /// Opens the broker where the kernel may have dropped what was written last: what was known of those in flight before that.
-    pub(crate) fn open_after_forgetting(&mut self) {
-        let before = std::mem::take(&mut self.since_durable);
-        self.open();
-        self.since_durable.extend(before);
+    /// Whether a sync has failed after which the kernel tries no more to write what was written before.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.disk.trace().iter().any(|op| matches!(op, Op::Forget { .. }))
     }
 
     /// Sees that a broker is poisoned that cannot know what is on its disk.

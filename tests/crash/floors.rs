@@ -19,21 +19,21 @@ const fn floor(name: &'static str, full: usize, share: usize) -> Floor {
 
 /// Images of the workloads.
 const WORKLOADS: [Floor; 15] = [
-    floor("brief", 300, 300),
-    floor("mixed", 300, 300),
-    floor("dying", 300, 300),
-    floor("unsynced", 300, 300),
-    floor("copied", 300, 300),
-    floor("handled", 300, 300),
-    floor("choosy", 300, 300),
-    floor("guarding", 300, 300),
-    floor("grouped", 300, 300),
-    floor("buried", 300, 300),
-    floor("timed", 300, 300),
-    floor("rolling", 300, 300),
-    floor("batched", 300, 300),
-    floor("crowded", 300, 300),
-    floor("full", 300, 300),
+    floor("brief", 6_400, 6_400),
+    floor("mixed", 10_000, 1_700),
+    floor("dying", 24_000, 3_700),
+    floor("unsynced", 70_000, 5_600),
+    floor("copied", 22_000, 4_700),
+    floor("handled", 9_000, 2_000),
+    floor("choosy", 35_000, 6_500),
+    floor("guarding", 26_000, 4_400),
+    floor("grouped", 24_000, 4_900),
+    floor("buried", 28_000, 5_000),
+    floor("timed", 24_000, 4_800),
+    floor("rolling", 50_000, 7_500),
+    floor("batched", 10_000, 2_100),
+    floor("crowded", 15_000, 3_200),
+    floor("full", 36_000, 7_000),
 ];
 
 /// The floor of a workload.
@@ -43,10 +43,10 @@ pub(crate) fn of_workload(name: &str) -> Floor {
 
 /// Images of the sequences, part by part.
 const SEQUENCES: [Floor; 4] = [
-    floor("part 0 of the sequences", 300, 300),
-    floor("part 1 of the sequences", 300, 300),
-    floor("part 2 of the sequences", 300, 300),
-    floor("part 3 of the sequences", 300, 300),
+    floor("part 0 of the sequences", 155_000, 7_900),
+    floor("part 1 of the sequences", 155_000, 10_500),
+    floor("part 2 of the sequences", 155_000, 8_900),
+    floor("part 3 of the sequences", 155_000, 8_500),
 ];
 
 /// The floor of a part of the sequences.
@@ -55,17 +55,17 @@ pub(crate) fn of_sequences(part: usize) -> Floor {
 }
 
 /// Runs of the workload that is tried whole each time, in which a call to the disk fails.
-pub(crate) const ERRORS_BRIEFLY: Floor = floor("errors, briefly", 1800, 1800);
+pub(crate) const ERRORS_BRIEFLY: Floor = floor("errors, briefly", 1_800, 1_800);
 
 /// Runs of the workloads in which a call to the disk fails.
-pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 300, 300);
+pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 23_500, 900);
 
 /// Runs of the sequences in which one fails, part by part.
 const ERRORS_IN_SEQUENCES: [Floor; 4] = [
-    floor("errors in part 0 of the sequences", 300, 300),
-    floor("errors in part 1 of the sequences", 300, 300),
-    floor("errors in part 2 of the sequences", 300, 300),
-    floor("errors in part 3 of the sequences", 300, 300),
+    floor("errors in part 0 of the sequences", 44_000, 150),
+    floor("errors in part 1 of the sequences", 44_000, 150),
+    floor("errors in part 2 of the sequences", 44_000, 150),
+    floor("errors in part 3 of the sequences", 44_000, 150),
 ];
 
 /// The floor of the errors in a part of the sequences.

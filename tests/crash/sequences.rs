@@ -19,9 +19,9 @@ use crate::step::steps::*;
 /// Calls of a sequence at most.
 const CALLS_MAX: usize = 3;
 /// One of so many of the longest sequences is in a share.
-const SHARE: u64 = 16;
+const SHARE: u64 = 10;
 /// Of so many images, recovery from one is cut as well where everything is tried.
-const NESTED_SHARE: u64 = 400;
+const NESTED_SHARE: u64 = 100;
 /// As many tests share the sequences, by their first calls.
 const PARTS: usize = 4;
 

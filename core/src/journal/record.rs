@@ -17,6 +17,7 @@
 //! earlier file nor bytes a producer chose can pass for a record. A *group* is a run of records that are applied
 //! together or not at all: a batch, or an ack with what its handler enqueued.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use crc32fast::Hasher;
@@ -194,6 +195,17 @@ impl Header {
             && header.durable <= position
             && header_crc(&bytes[..28], salt) == u32_at(bytes, 28);
         sound.then_some(header)
+    }
+
+    /// Reads the header of a record of these positions, wherever it stands. No other file has its salt, so what it says of the
+    /// log is true all the same.
+    pub(crate) fn decode_anywhere(
+        bytes: &[u8; HEADER_BYTES],
+        positions: Range<u64>,
+        salt: u32,
+    ) -> Option<Self> {
+        let position = Self::of_our_own(bytes).position;
+        positions.contains(&position).then(|| Self::decode(bytes, position, salt)).flatten()
     }
 
     /// Bytes the whole record takes in a segment.

@@ -527,6 +527,7 @@ impl<'a> Window<'a> {
     /// Looks at every place behind `from` where a record may begin.
     fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
         let salt = self.segment.header.salt;
+        let positions = self.segment.header.start..self.segment.end();
         let mut position = from;
         // A header may lie across two windows, so each window begins with the last places of the one before. None begins
         // in what never was written, because its first word is not zero.
@@ -547,9 +548,10 @@ impl<'a> Window<'a> {
                     let at = position + offset as u64;
                     ahead.last = ahead.last.max(at + word.len() as u64);
                     let bytes = window.get(offset..).and_then(|bytes| bytes.first_chunk());
-                    if let Some(header) = bytes.and_then(|bytes| Header::decode(bytes, at, salt)) {
-                        ahead.marked |= header.durable > ahead.gap;
-                    }
+                    // A sector that a disk has put elsewhere tells as much as one that stands in its place.
+                    let header = bytes
+                        .and_then(|bytes| Header::decode_anywhere(bytes, positions.clone(), salt));
+                    ahead.marked |= header.is_some_and(|header| header.durable > ahead.gap);
                 }
             }
             position += (places * ALIGNMENT) as u64;

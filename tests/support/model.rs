@@ -34,7 +34,7 @@ pub fn options() -> Options {
 }
 
 /// A live message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Live {
     pub queue: String,
     pub body: String,
@@ -58,7 +58,7 @@ pub struct Live {
 }
 
 /// A dead letter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Dead {
     pub queue: String,
     pub body: String,
@@ -71,7 +71,7 @@ pub struct Dead {
 }
 
 /// Everything a broker holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Model {
     pub now: u64,
     pub live: BTreeMap<u64, Live>,
@@ -192,12 +192,17 @@ impl Model {
             moment.map(|moment| (moment, *id))
         };
         let Some((_, id)) = self.live.iter().filter_map(expired).min() else { return false };
+        self.expire(id);
+        true
+    }
+
+    /// Ends a message that has expired.
+    pub fn expire(&mut self, id: u64) {
         if self.live[&id].attempts > 0 || self.live[&id].crashes > 0 {
             self.kill(id, "expired", 0);
         } else {
             self.remove(id);
         }
-        true
     }
 
     /// The first lease that has ended is taken away, which is a failed attempt; whether there was one.

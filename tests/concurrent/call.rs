@@ -22,8 +22,14 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     Enqueue(New),
-    Receive { lease_us: u64 },
-    Settle { id: u64, token: u64, end: End },
+    Receive {
+        lease_us: u64,
+    },
+    Settle {
+        id: u64,
+        token: u64,
+        end: End,
+    },
     Cancel(u64),
     Purge,
     Advance(u64),

@@ -2,16 +2,21 @@
 //!
 //! - [`linear`]: short histories of a few threads, each held against the reference queue
 //!   ([`Model`](libmq_suite::model::Model)): there has to be an order of the calls in which the rules give every answer.
+//! - [`total`]: long runs of everything at once, whose messages are counted: each that went in has exactly one end.
 //!
-//! `LIBMQ_HISTORIES` says how many histories are played; `LIBMQ_CONCURRENT_SEED` where they begin.
+//! `LIBMQ_HISTORIES` and `LIBMQ_TOTAL_MESSAGES` say how much; `LIBMQ_CONCURRENT_SEED` where it begins. Which thread comes
+//! first is the machine's affair, so a seed makes a failure likely again and not certain.
 
 mod bench;
 mod call;
+mod crew;
 mod judge;
 mod linear;
 mod player;
 mod rules;
 mod slow_disk;
+mod tally;
+mod total;
 
 /// A number from the environment.
 fn number(name: &str, default: u64) -> u64 {

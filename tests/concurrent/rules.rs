@@ -103,9 +103,8 @@ impl State {
                 vec![(state, Stage::Moved)]
             }
             Call::Purge => {
-                let waiting = |(id, message): (&u64, &Live)| {
-                    (!message.taken).then(|| (*id, message.clone()))
-                };
+                let waiting =
+                    |(id, message): (&u64, &Live)| (!message.taken).then(|| (*id, message.clone()));
                 let targets = self.model.live.iter().filter_map(waiting).collect();
                 vec![(self.clone(), Stage::Purging(targets, 0))]
             }
@@ -267,8 +266,7 @@ impl State {
 
     fn show(&self, id: u64) -> Self {
         let mut state = self.clone();
-        if let Some((hidden, message)) =
-            state.hidden.remove(&id).zip(state.model.live.get_mut(&id))
+        if let Some((hidden, message)) = state.hidden.remove(&id).zip(state.model.live.get_mut(&id))
         {
             message.due = hidden.due;
         }
@@ -295,11 +293,11 @@ impl State {
                 (false, false) => expected.ready += 1,
             }
         }
-        let dead = self.model.dead.iter().map(|(id, letter)| {
-            (*id, letter.body.clone(), letter.reason.clone(), letter.attempts)
-        });
+        let dead =
+            self.model.dead.iter().map(|(id, letter)| {
+                (*id, letter.body.clone(), letter.reason.clone(), letter.attempts)
+            });
         expected.dead = dead.collect();
         *seen == expected
     }
 }
-

@@ -1,13 +1,14 @@
 //! Piles: work for one thread, which the first who has some starts. The bindings have some, too.
 //!
 //! A pile that is closed takes nothing more. Whoever joins it then knows that all that was on it has been dealt with, whoever
-//! else joins it at the same time. It is no part of what loom looks at, so its locks are the standard library's.
+//! else joins it at the same time.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 
 /// What waits for a thread, in order.
 pub struct Pile<T> {
@@ -99,7 +100,7 @@ impl<T> Pile<T> {
     pub fn join(&self) {
         let mut inner = self.lock();
         while inner.manned {
-            inner = self.left.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = wait(&self.left, inner);
         }
         let thread = inner.thread.take();
         drop(inner);
@@ -109,7 +110,7 @@ impl<T> Pile<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
@@ -134,7 +135,7 @@ impl<T> Hand<'_, T> {
             if inner.closed {
                 return None;
             }
-            inner = self.0.more.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = wait(&self.0.more, inner);
         }
         Some(std::mem::take(&mut inner.waiting))
     }
@@ -165,7 +166,7 @@ impl<T> Drop for Hand<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
     use std::thread;
@@ -233,5 +234,48 @@ mod tests {
         let never = || Ok(thread::spawn(|| {}));
         assert!(pile.put(1, never, drop).is_ok());
         assert!(matches!(pile.put(2, never, drop), Err(Refused::Full)));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{Arc, explore};
+
+    type Threads = std::sync::Mutex<Vec<thread::JoinHandle<()>>>;
+
+    /// Two put something there, the first of them starts the thread, and it is closed and joined meanwhile: what was taken has
+    /// been dealt with then, and what was refused has not.
+    #[test]
+    fn loom_what_was_taken_is_dealt_with_before_a_join_comes_back() {
+        explore(2, || {
+            let pile = Arc::new(Pile::default());
+            let (dealt, threads) = (Arc::new(Mutex::new(0)), Arc::new(Threads::default()));
+            let put = |pile: &Arc<Pile<u32>>, dealt: &Arc<Mutex<u32>>, threads: &Arc<Threads>| {
+                let start = || {
+                    let (pile, dealt) = (Arc::clone(pile), Arc::clone(dealt));
+                    let work = move || pile.work(|all| *lock(&dealt) += all.iter().sum::<u32>());
+                    threads.lock().unwrap().push(thread::spawn(work));
+                    // The pile joins a thread of the system's, which this stands for.
+                    Ok(std::thread::spawn(|| {}))
+                };
+                u32::from(pile.put(1, start, |_| unreachable!("there are threads")).is_ok())
+            };
+            let other = {
+                let (pile, dealt) = (Arc::clone(&pile), Arc::clone(&dealt));
+                let threads = Arc::clone(&threads);
+                thread::spawn(move || put(&pile, &dealt, &threads))
+            };
+            let mine = put(&pile, &dealt, &threads);
+            pile.close();
+            pile.join();
+            let before = *lock(&dealt);
+            let taken = mine + other.join().unwrap();
+            assert_eq!((mine, before), (1, taken));
+            let started = std::mem::take(&mut *threads.lock().unwrap());
+            started.into_iter().for_each(|thread| thread.join().unwrap());
+        });
     }
 }

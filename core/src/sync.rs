@@ -96,15 +96,85 @@ impl Backoff {
 
 /// A cell that is reached by address, under rules the compiler cannot see.
 #[derive(Debug)]
-pub(crate) struct Cell<T>(std::cell::UnsafeCell<T>);
+pub(crate) struct Cell<T> {
+    value: std::cell::UnsafeCell<T>,
+    #[cfg(loom)]
+    witness: loom::cell::UnsafeCell<()>,
+}
 
 impl<T> Cell<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(std::cell::UnsafeCell::new(value))
+        Self {
+            value: std::cell::UnsafeCell::new(value),
+            #[cfg(loom)]
+            witness: loom::cell::UnsafeCell::new(()),
+        }
     }
 
     /// The value's address; never null.
     pub(crate) fn get(&self) -> *mut T {
-        self.0.get()
+        self.value.get()
+    }
+
+    /// Says that the caller has the value for itself until it leaves. Loom then finds whoever else has it meanwhile, or has
+    /// had it and may not have been seen.
+    pub(crate) fn enter(&self) -> Entered {
+        Entered {
+            #[cfg(loom)]
+            witness: Some(self.witness.get_mut()),
+        }
+    }
+}
+
+/// Somebody has a cell's value for itself. Nothing but for loom.
+pub(crate) struct Entered {
+    #[cfg(loom)]
+    witness: Option<loom::cell::MutPtr<()>>,
+}
+
+impl Entered {
+    /// From now on somebody else may have it.
+    pub(crate) fn leave(&mut self) {
+        #[cfg(loom)]
+        drop(self.witness.take());
+    }
+}
+
+/// Runs a model under every interleaving with at most that many preemptions.
+#[cfg(all(test, loom))]
+pub(crate) fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+
+    /// Who waits is woken, whether it slept before the change or comes after it.
+    #[test]
+    fn loom_who_waits_at_a_bell_is_woken() {
+        explore(3, || {
+            let shared = Arc::new((Mutex::new(false), Bell::new()));
+            let wait = |shared: Arc<(Mutex<bool>, Bell)>| {
+                let (changed, bell) = &*shared;
+                let mut guard = lock(changed);
+                while !*guard {
+                    guard = bell.wait(guard, None);
+                }
+            };
+            let waiters = [(); 2].map(|()| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || wait(shared))
+            });
+            *lock(&shared.0) = true;
+            shared.1.ring();
+            waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+            assert_eq!(shared.1.waiting.load(atomic::Ordering::Relaxed), 0);
+        });
     }
 }

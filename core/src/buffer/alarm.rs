@@ -131,3 +131,95 @@ impl Wish {
         self.0.swap(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{Arc, explore};
+
+    /// Who is about to sleep has either seen the change, or is heard and rung for.
+    #[test]
+    fn loom_who_listens_is_rung_for() {
+        explore(3, || {
+            let shared = Arc::new((Mutex::new(0), Alarm::default()));
+            let others = [(); 2].map(|()| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    *lock(&shared.0) += 1;
+                    shared.1.ring_if_heard();
+                })
+            });
+            let (changes, alarm) = &*shared;
+            let listener = alarm.listen();
+            loop {
+                let seen = alarm.count();
+                if *lock(changes) == 2 {
+                    break;
+                }
+                alarm.wait(seen, None);
+            }
+            drop(listener);
+            others.into_iter().for_each(|other| other.join().unwrap());
+        });
+    }
+
+    /// What comes to be due is found by the look of who keeps time, or wakes it: also where it last slept until a moment
+    /// before that.
+    #[test]
+    fn loom_what_is_due_sooner_wakes_the_timekeeper() {
+        explore(3, || {
+            let schedule = Arc::new((Mutex::new(Vec::new()), Timer::new()));
+            schedule.1.asleep_until(Some(Moment(10)));
+            let other = {
+                let schedule = Arc::clone(&schedule);
+                thread::spawn(move || {
+                    for due in [20, 15] {
+                        lock(&schedule.0).push(due);
+                        schedule.1.due_at(Moment(due));
+                    }
+                })
+            };
+            let (due, timer) = &*schedule;
+            loop {
+                let seen = timer.alarm.count();
+                timer.awake();
+                let next = lock(due).iter().copied().min();
+                if next == Some(15) {
+                    break;
+                }
+                timer.asleep_until(next.map(Moment));
+                timer.alarm.wait(seen, None);
+            }
+            other.join().unwrap();
+        });
+    }
+
+    /// Of many who wish for the same only the first rings, and what each of them has done before is seen.
+    #[test]
+    fn loom_no_wish_is_missed() {
+        explore(3, || {
+            let shared = Arc::new((Mutex::new(0), Wish::default(), Alarm::default()));
+            let others = [(); 2].map(|()| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    *lock(&shared.0) += 1;
+                    shared.1.ask(&shared.2);
+                })
+            });
+            let (work, wish, alarm) = &*shared;
+            let mut done = 0;
+            while done < 2 {
+                let seen = alarm.count();
+                if wish.is_asked() {
+                    wish.hear();
+                    done = *lock(work);
+                } else {
+                    alarm.wait(seen, None);
+                }
+            }
+            others.into_iter().for_each(|other| other.join().unwrap());
+        });
+    }
+}

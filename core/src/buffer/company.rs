@@ -122,3 +122,41 @@ mod tests {
         assert!(company.enter(false));
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{Arc, explore};
+
+    /// A suspect is in flight beside nobody, also while it stops being one.
+    #[test]
+    fn loom_a_suspect_is_in_flight_beside_nobody() {
+        explore(3, || {
+            let (company, flying) = (Arc::new(Company::default()), Arc::new(AtomicU64::new(0)));
+            company.suspect_found();
+            company.suspect_found();
+            let others = [true, false].map(|suspect| {
+                let (company, flying) = (Arc::clone(&company), Arc::clone(&flying));
+                thread::spawn(move || {
+                    if company.enter(suspect) {
+                        let beside = flying.fetch_add(1, Ordering::SeqCst);
+                        assert!(beside == 0, "a suspect and another one");
+                        flying.fetch_sub(1, Ordering::SeqCst);
+                        company.leave(suspect);
+                        if suspect {
+                            company.suspect_gone();
+                        }
+                    }
+                })
+            });
+            if company.enter(true) {
+                assert_eq!(flying.fetch_add(1, Ordering::SeqCst), 0);
+                flying.fetch_sub(1, Ordering::SeqCst);
+                company.leave(true);
+            }
+            others.into_iter().for_each(|other| other.join().unwrap());
+        });
+    }
+}

@@ -78,3 +78,49 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 2);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::super::alarm::Alarm;
+    use super::*;
+    use crate::sync::{Arc, Mutex, explore, lock};
+
+    /// An owner that listens and looks once more before it turns to something else misses nothing, whoever rings: neither a
+    /// change nor a cancellation.
+    #[test]
+    fn loom_an_owner_that_listens_misses_nothing() {
+        explore(3, || {
+            let loops = Arc::new(Alarm::default());
+            let called = Arc::clone(&loops);
+            let bell = Arc::new(Doorbell::new(move || called.ring()));
+            // Loom orders sequentially consistent stores alone, so what was there first has to be one.
+            [&bell.rung, &bell.cancelled].map(|flag| flag.store(false, Ordering::SeqCst));
+            let changes = Arc::new(Mutex::new(0));
+            let change = {
+                let (bell, changes) = (Arc::clone(&bell), Arc::clone(&changes));
+                thread::spawn(move || {
+                    *lock(&changes) += 1;
+                    bell.ring();
+                })
+            };
+            let cancel = {
+                let bell = Arc::clone(&bell);
+                thread::spawn(move || bell.ring_for_cancelled())
+            };
+            let mut cancelled = false;
+            loop {
+                let seen = loops.count();
+                bell.listen();
+                cancelled |= bell.hear_cancelled();
+                if cancelled && *lock(&changes) == 1 {
+                    break;
+                }
+                loops.wait(seen, None);
+            }
+            change.join().unwrap();
+            cancel.join().unwrap();
+        });
+    }
+}

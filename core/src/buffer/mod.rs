@@ -14,7 +14,7 @@ mod keys;
 mod lane;
 mod letters;
 #[cfg(all(test, loom))]
-mod models;
+pub(crate) mod models;
 mod plan;
 mod queue;
 pub(crate) mod reason;

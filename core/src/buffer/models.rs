@@ -9,24 +9,25 @@ use loom::thread;
 use super::buffer::{Buffer, Enqueued, Limits, Taken};
 use super::plan::NewMessage;
 use super::queue::Queue;
+use super::remove::Removed;
 use super::replay::Replayed;
 use super::settle::Outcome;
 use super::slot::State as SlotState;
 use super::state::Bounds;
 use crate::clock::{BrokerClock, ManualClock, Moment};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::events::Events;
 use crate::interrupt::Interrupt;
 use crate::journal::{Journal, JournalOptions, Level, Segment, SegmentHeader, recover};
 use crate::storage::{MemoryStorage, Storage};
-use crate::sync::Arc;
+use crate::sync::{Arc, explore};
 
 const SEGMENT_BYTES: u64 = 16 << 10;
 const PLACES: usize = 4;
 const NOW: Moment = Moment(1_000_000);
 const LIMITS: Limits = Limits { max_retries: 5, max_crashes: 3 };
 
-fn open(storage: &Arc<dyn Storage>) -> Buffer {
+pub(crate) fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let mut replayed = Replayed::default();
     let recovered = recover(&**storage, false, &mut replayed).unwrap();
     let marks = storage.marks(PLACES).unwrap();
@@ -47,15 +48,19 @@ fn open(storage: &Arc<dyn Storage>) -> Buffer {
     buffer
 }
 
-fn queue(buffer: &Buffer) -> &Arc<Queue> {
+pub(crate) fn queue(buffer: &Buffer) -> &Arc<Queue> {
     buffer.state.queues.named("q").unwrap()
 }
 
-fn enqueue(buffer: &Buffer, key: Option<&str>) -> Enqueued {
+pub(crate) fn enqueue(buffer: &Buffer, key: Option<&str>) -> Enqueued {
     enqueue_due(buffer, key, NOW)
 }
 
 fn enqueue_due(buffer: &Buffer, key: Option<&str>, due: Moment) -> Enqueued {
+    try_enqueue(buffer, key, due).unwrap()
+}
+
+fn try_enqueue(buffer: &Buffer, key: Option<&str>, due: Moment) -> Result<Enqueued> {
     let message = NewMessage {
         queue: queue(buffer),
         key,
@@ -72,7 +77,7 @@ fn enqueue_due(buffer: &Buffer, key: Option<&str>, due: Moment) -> Enqueued {
         due,
         level: Level::Os,
     };
-    buffer.enqueue(&[message], Duration::ZERO, &Interrupt::new()).unwrap()[0]
+    Ok(buffer.enqueue(&[message], Duration::ZERO, &Interrupt::new())?[0])
 }
 
 fn take(buffer: &Buffer) -> Taken {
@@ -110,14 +115,6 @@ fn state_of(buffer: &Buffer) -> (BTreeMap<u64, (u64, u32)>, Vec<u64>) {
 fn assert_replay_ends_in(buffer: &Buffer, storage: &Arc<dyn Storage>) {
     let live = state_of(buffer);
     assert_eq!(state_of(&open(storage)), live);
-}
-
-/// Runs a model under every interleaving with at most that many preemptions.
-fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 20_000;
-    builder.check(model);
 }
 
 /// An ack and the end of the lease, at the same time: one of them is decided, and the journal says the same.
@@ -225,5 +222,135 @@ fn loom_replace_of_a_delayed_message_by_one_that_is_due_with_it() {
         assert_eq!(buffer.state.run_due(due), None);
         let taken = take(&buffer);
         assert!(settle(&buffer, &taken, ACK));
+    });
+}
+
+/// An enqueue while the log is closed: it is refused and nowhere, or it is there when the directory is opened again.
+#[test]
+fn loom_close_against_enqueue() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || match try_enqueue(&buffer, None, NOW) {
+                Ok(_) => 1,
+                Err(refused) => {
+                    assert_eq!(refused.kind(), ErrorKind::Closed);
+                    0
+                }
+            })
+        };
+        buffer.journal.close().unwrap();
+        let enqueued = other.join().unwrap();
+        assert_eq!(state_of(&open(&storage)).0.len(), enqueued);
+    });
+}
+
+/// One message and two who want it: one gets it.
+#[test]
+fn loom_take_against_take() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, None);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || buffer.take(queue(&buffer), LIMITS).unwrap())
+        };
+        let mine = buffer.take(queue(&buffer), LIMITS).unwrap();
+        let other = other.join().unwrap();
+        assert!(mine.is_some() != other.is_some(), "one of the two");
+        let taken = mine.or(other).unwrap();
+        assert!(settle(&buffer, &taken, ACK));
+        assert_eq!(queue(&buffer).figures.ready.value(), 0);
+    });
+}
+
+/// A replace, while the message in flight is acked: the new one waits behind it and is freed, or nothing is there any more
+/// that it could wait for. It is ready in either case.
+#[test]
+fn loom_replace_against_ack() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, Some("k"));
+        let taken = take(&buffer);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || assert!(settle(&buffer, &taken, ACK)))
+        };
+        assert!(matches!(enqueue(&buffer, Some("k")), Enqueued::Accepted(_)));
+        other.join().unwrap();
+        assert_eq!(state_of(&buffer).0.len(), 1);
+        assert_replay_ends_in(&buffer, &storage);
+        let newer = take(&buffer);
+        assert!(newer.id != taken.id && settle(&buffer, &newer, ACK));
+    });
+}
+
+/// A message is cancelled while it is taken: it is gone, or it is dropped when whoever has it gives it back.
+#[test]
+fn loom_cancel_against_take() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let Enqueued::Accepted(id) = enqueue(&buffer, None) else { panic!("it is new") };
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || buffer.take(queue(&buffer), LIMITS).unwrap())
+        };
+        let removed = buffer.cancel(id).unwrap();
+        match (removed, other.join().unwrap()) {
+            (Removed::Gone(_), None) => {}
+            (Removed::InFlight, Some(taken)) => {
+                assert!(settle(&buffer, &taken, Outcome::Release { due: NOW }));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(state_of(&buffer).0.len(), 0);
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// A message becomes a dead letter while a snapshot reads the slots and then the dead letters: it is in one of the two.
+#[test]
+fn loom_snapshot_against_a_death() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, None);
+        let taken = take(&buffer);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            let reject = Outcome::Reject { reason: "no", error: "" };
+            thread::spawn(move || assert!(settle(&buffer, &taken, reject)))
+        };
+        let (_, cleaned) = buffer.snapshot().unwrap();
+        cleaned.unwrap();
+        other.join().unwrap();
+        let (live, dead) = state_of(&buffer);
+        assert_eq!((live.len(), dead.len()), (0, 1));
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// A message comes back while a snapshot begins: it has its attempt there, or the log says so behind the snapshot.
+#[test]
+fn loom_snapshot_against_a_retry() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        enqueue(&buffer, None);
+        let taken = take(&buffer);
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || assert!(settle(&buffer, &taken, EXPIRY)))
+        };
+        let (_, cleaned) = buffer.snapshot().unwrap();
+        cleaned.unwrap();
+        other.join().unwrap();
+        assert_eq!(state_of(&buffer).0.values().next().unwrap().1, 1);
+        assert_replay_ends_in(&buffer, &storage);
     });
 }

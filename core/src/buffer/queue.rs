@@ -259,3 +259,70 @@ impl Queues {
         self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::interrupt::Interrupt;
+    use crate::sync::explore;
+
+    /// Two wait for two messages, which come one by one: nobody sleeps on beside one, also where the one that was woken is
+    /// not the one that was counted.
+    #[test]
+    fn loom_nobody_sleeps_beside_a_message() {
+        explore(2, || {
+            let queue = Arc::new(Queue::new("q", 0));
+            // Changed under the lock of what is ready, as the lanes are.
+            let messages = Arc::new(AtomicU64::new(0));
+            let others = [(); 2].map(|()| {
+                let (queue, messages) = (Arc::clone(&queue), Arc::clone(&messages));
+                thread::spawn(move || {
+                    let mut ready = queue.ready();
+                    while messages.load(Ordering::Relaxed) == 0 {
+                        ready = queue.wait(ready, None);
+                    }
+                    messages.fetch_sub(1, Ordering::Relaxed);
+                })
+            });
+            for _ in 0..2 {
+                let mut ready = queue.ready();
+                messages.fetch_add(1, Ordering::Relaxed);
+                queue.ring(&mut ready);
+            }
+            others.into_iter().for_each(|other| other.join().unwrap());
+            let ready = queue.ready();
+            assert_eq!((ready.waiting, ready.rung), (0, 0));
+        });
+    }
+
+    /// A wait that is interrupted ends, whether it has begun or not; and the other one sleeps on until a message comes.
+    #[test]
+    fn loom_an_interrupt_ends_its_wait_alone() {
+        explore(2, || {
+            let queue = Arc::new(Queue::new("q", 0));
+            let messages = Arc::new(AtomicU64::new(0));
+            let interrupt = Arc::new(Interrupt::new());
+            let wait = |interrupt: Arc<Interrupt>| {
+                let (queue, messages) = (Arc::clone(&queue), Arc::clone(&messages));
+                thread::spawn(move || {
+                    let mut ready = queue.ready();
+                    while !interrupt.is_set() && messages.load(Ordering::Relaxed) == 0 {
+                        ready = queue.wait(ready, None);
+                    }
+                    interrupt.is_set()
+                })
+            };
+            let (ended, other) = (wait(Arc::clone(&interrupt)), wait(Arc::default()));
+            interrupt.set();
+            queue.ring_all();
+            assert!(ended.join().unwrap());
+            let mut ready = queue.ready();
+            messages.fetch_add(1, Ordering::Relaxed);
+            queue.ring(&mut ready);
+            drop(ready);
+            assert!(!other.join().unwrap());
+        });
+    }
+}

@@ -268,3 +268,78 @@ mod tests {
         assert!(!Room::new(2).wait(3, LONG, &Interrupt::new()));
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::explore;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// Room for one, which somebody has. Loom orders sequentially consistent stores alone, so what is there first is one.
+    fn full() -> Arc<Room> {
+        let room = Room::new(1);
+        room.waiting.store(0, Ordering::SeqCst);
+        [&room.closed, &room.dead].map(|over| over.store(false, Ordering::SeqCst));
+        assert!(room.take(1));
+        Arc::new(room)
+    }
+
+    /// A place that becomes free while somebody begins to wait for one is granted, and is nobody else's.
+    #[test]
+    fn loom_a_place_is_granted_to_who_waits() {
+        explore(3, || {
+            let room = full();
+            let waiters = [(); 2].map(|()| {
+                let room = Arc::clone(&room);
+                thread::spawn(move || {
+                    assert!(room.wait(1, LONG, &Interrupt::new()));
+                    assert_eq!(room.taken(), 1);
+                    room.free(1);
+                })
+            });
+            room.free(1);
+            waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+            assert_eq!((room.taken(), room.waiting.load(Ordering::SeqCst)), (0, 0));
+        });
+    }
+
+    /// Who stops waiting in the moment in which a place is granted has it, or it is free.
+    #[test]
+    fn loom_who_leaves_has_a_place_or_none() {
+        explore(3, || {
+            let (room, interrupt) = (full(), Arc::new(Interrupt::new()));
+            let waiter = {
+                let (room, interrupt) = (Arc::clone(&room), Arc::clone(&interrupt));
+                thread::spawn(move || room.wait(1, LONG, &interrupt))
+            };
+            let freed = {
+                let room = Arc::clone(&room);
+                thread::spawn(move || room.free(1))
+            };
+            interrupt.set();
+            room.ring();
+            freed.join().unwrap();
+            let granted = waiter.join().unwrap();
+            assert_eq!(room.taken(), usize::from(granted));
+            assert_eq!(room.waiting.load(Ordering::SeqCst), 0);
+        });
+    }
+
+    /// A close ends every wait, also one that is about to begin.
+    #[test]
+    fn loom_a_close_ends_every_wait() {
+        explore(3, || {
+            let room = full();
+            let waiters = [(); 2].map(|()| {
+                let room = Arc::clone(&room);
+                thread::spawn(move || assert!(!room.wait(1, LONG, &Interrupt::new())))
+            });
+            room.close();
+            waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+            assert_eq!(room.waiting.load(Ordering::SeqCst), 0);
+        });
+    }
+}

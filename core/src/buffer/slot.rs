@@ -26,7 +26,7 @@ use super::flags::{Flag, Flags};
 use crate::clock::Moment;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Backoff, Cell};
+use crate::sync::{Backoff, Cell, Entered};
 use crate::table::Table;
 
 /// No slot.
@@ -183,7 +183,7 @@ impl Slot {
                     .compare_exchange_weak(word, word | BUSY, Ordering::Acquire, Ordering::Relaxed)
                     .is_ok()
             {
-                return Guard { slot: self, word };
+                return Guard { slot: self, word, entered: self.data.enter() };
             }
             backoff.snooze();
         }
@@ -201,7 +201,10 @@ impl Slot {
                 Ordering::Relaxed,
             );
             match swap {
-                Ok(_) => return Some(Guard { slot: self, word: expected }),
+                Ok(_) => {
+                    let entered = self.data.enter();
+                    return Some(Guard { slot: self, word: expected, entered });
+                }
                 Err(found) if found & !BUSY != expected => return None,
                 Err(_) => backoff.snooze(),
             }
@@ -219,6 +222,7 @@ impl fmt::Debug for Slot {
 pub(crate) struct Guard<'a> {
     slot: &'a Slot,
     word: u64,
+    entered: Entered,
 }
 
 impl Guard<'_> {
@@ -267,6 +271,7 @@ impl DerefMut for Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        self.entered.leave();
         self.slot.word.store(self.word, Ordering::Release);
     }
 }
@@ -461,6 +466,74 @@ mod tests {
                     }
                 });
             }
+        });
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::{Arc, explore};
+
+    /// Of those who want a lease at the same time one gets it, and sees what was done before.
+    #[test]
+    fn loom_one_of_many_wins_a_lease() {
+        explore(3, || {
+            let slot = Arc::new(Slot::new());
+            {
+                let mut guard = slot.lock();
+                guard.set_taken(7);
+                guard.version = 1;
+            }
+            let settle = |slot: Arc<Slot>| {
+                let Some(mut guard) = slot.lock_lease(7) else { return 0 };
+                assert_eq!(guard.version, 1);
+                guard.version = 2;
+                guard.set(State::Settled);
+                1
+            };
+            let others = [(); 2].map(|()| {
+                let slot = Arc::clone(&slot);
+                thread::spawn(move || settle(slot))
+            });
+            let wins = others.map(|other| other.join().unwrap()).iter().sum::<u32>();
+            // Whoever comes later finds it gone.
+            assert_eq!((wins, settle(Arc::clone(&slot))), (1, 0));
+            assert_eq!(slot.lock().version, 2);
+        });
+    }
+
+    /// A slot that is freed and claimed at the same time by others is nobody's but one's. The heads of the free list differ
+    /// though they name the same slot, so that nobody who was slow links it to where it led before.
+    #[test]
+    fn loom_nobody_shares_a_slot() {
+        explore(3, || {
+            let slots = Arc::new(Slots::new(0));
+            let claimed = [(); 2].map(|()| slots.claim().unwrap());
+            claimed.into_iter().for_each(|slot| slots.free(slot));
+            let use_one = |slots: &Slots, thread: u64| {
+                let index = slots.claim().unwrap();
+                let entered = slots.at(index).data.enter();
+                slots.at(index).id.store(thread, Ordering::Relaxed);
+                drop(entered);
+                index
+            };
+            let other = {
+                let slots = Arc::clone(&slots);
+                thread::spawn(move || {
+                    let first = use_one(&slots, 1);
+                    let second = use_one(&slots, 1);
+                    slots.free(first);
+                    slots.free(second);
+                    let third = use_one(&slots, 1);
+                    assert_eq!(slots.at(third).linked_id(), 1);
+                })
+            };
+            let mine = use_one(&slots, 2);
+            other.join().unwrap();
+            assert_eq!(slots.at(mine).linked_id(), 2);
         });
     }
 }

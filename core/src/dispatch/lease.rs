@@ -274,3 +274,53 @@ mod tests {
         assert!(!lease.lose(|| ()), "it has left already");
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::atomic::{AtomicU32, Ordering};
+    use crate::sync::{Arc, explore};
+
+    /// A handler that returns while its lease is taken away is noted to run on by both or by neither, and counted before
+    /// anybody can hear of it. Who sleeps in the lease wakes.
+    #[test]
+    fn loom_a_handler_runs_on_for_both_or_for_neither() {
+        explore(3, || {
+            let lease = Arc::new(Lease::until(Moment(10), true));
+            let counted = Arc::new(AtomicU32::new(0));
+            let handler = {
+                let (lease, counted) = (Arc::clone(&lease), Arc::clone(&counted));
+                thread::spawn(move || {
+                    let overran = lease.leave();
+                    assert!(!overran || counted.load(Ordering::Relaxed) == 1);
+                    overran
+                })
+            };
+            let sleeper = {
+                let lease = Arc::clone(&lease);
+                thread::spawn(move || lease.wait_cancelled(Duration::from_secs(3600)))
+            };
+            let runs_on = lease.lose(|| _ = counted.fetch_add(1, Ordering::Relaxed));
+            assert_eq!(handler.join().unwrap(), runs_on);
+            assert_eq!(counted.load(Ordering::Relaxed), u32::from(runs_on));
+            assert!(sleeper.join().unwrap());
+        });
+    }
+
+    /// A lease is extended or expires, and whoever extended it in time has it until then.
+    #[test]
+    fn loom_a_lease_is_extended_or_expires() {
+        explore(3, || {
+            let lease = Arc::new(Lease::until(Moment(10), false));
+            let other = {
+                let lease = Arc::clone(&lease);
+                thread::spawn(move || lease.extend(Moment(20)))
+            };
+            let expired = lease.expire(Moment(10));
+            assert!(other.join().unwrap() != expired, "one of the two");
+            assert_eq!(lease.is_held(), !expired);
+        });
+    }
+}

@@ -5,6 +5,8 @@ mod flight;
 mod flights;
 mod keeper;
 mod lease;
+#[cfg(all(test, loom))]
+pub(crate) mod models;
 mod owed;
 mod station;
 mod worker;

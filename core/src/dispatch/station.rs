@@ -376,3 +376,150 @@ impl fmt::Debug for Station {
         write!(f, "Station({}, {:?})", self.queue.name, *lock(&self.crew))
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::super::models::engine;
+    use super::*;
+    use crate::broker::Backoff;
+    use crate::buffer::models::queue;
+    use crate::buffer::{Alarm, Doorbell};
+    use crate::sync::explore;
+
+    /// Workers that were hired, and wait for the end of the model.
+    type Hired = Arc<std::sync::Mutex<Vec<Worker>>>;
+
+    struct Model {
+        engine: Arc<Engine>,
+        station: Arc<Station>,
+        hired: Hired,
+    }
+
+    /// An open station with so many workers of its own that look, of whom no thread is known.
+    fn model(most: u32, workers: u32, doorbell: Option<Arc<Doorbell>>) -> Model {
+        let (engine, hired) = (engine(), Hired::default());
+        let long = Duration::from_secs(3600);
+        let settings = HandlerSettings {
+            max_parallelism: most,
+            min_parallelism: 1,
+            timeout: long,
+            retries: Arc::new(Retries { max: 5, backoff: Backoff::fixed(long) }),
+            cancel_grace: long,
+            may_extend: true,
+        };
+        let all = Arc::clone(&hired);
+        let hire = Box::new(move |worker| all.lock().unwrap().push(worker));
+        let queue = Arc::clone(queue(&engine.buffer));
+        let station = Arc::new(Station::new(queue, settings, hire, doorbell));
+        {
+            let mut crew = lock(&station.crew);
+            (crew.open, crew.workers, crew.serving) = (true, workers, workers);
+        }
+        station.shut.store(false, Ordering::SeqCst);
+        station.looking.store(workers, Ordering::Relaxed);
+        Model { engine, station, hired }
+    }
+
+    impl Drop for Model {
+        fn drop(&mut self) {
+            drop(std::mem::take(&mut *self.hired.lock().unwrap()));
+        }
+    }
+
+    /// No more than may run have a permit, one that is returned wakes who waits for it, and a shut ends every wait.
+    #[test]
+    fn loom_permits_are_as_many_as_may_run() {
+        explore(2, || {
+            let model = model(1, 2, None);
+            let running = Arc::new(AtomicU32::new(0));
+            let workers = [(); 2].map(|()| {
+                let (station, running) = (Arc::clone(&model.station), Arc::clone(&running));
+                thread::spawn(move || {
+                    let permitted = station.take_permit(|| ());
+                    if permitted {
+                        assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        station.return_permit();
+                    }
+                    u32::from(permitted)
+                })
+            });
+            model.station.shut();
+            let permitted: u32 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+            let crew = lock(&model.station.crew);
+            assert_eq!((crew.serving, crew.permits), (permitted, 0));
+        });
+    }
+
+    /// Of two that look one takes a message and the other has found nothing for a while: somebody looks for the next one.
+    #[test]
+    fn loom_somebody_looks_for_the_next_message() {
+        explore(3, || {
+            let model = model(2, 2, None);
+            let station = Arc::clone(&model.station);
+            let other = thread::spawn(move || {
+                if station.may_leave() {
+                    station.worker_leaves(false, false);
+                }
+            });
+            model.station.worker_took(&model.engine);
+            other.join().unwrap();
+            assert!(model.station.looking.load(Ordering::Relaxed) >= 1);
+            let crew = lock(&model.station.crew);
+            assert!(crew.serving <= 2 && crew.workers == crew.serving, "{crew:?}");
+        });
+    }
+
+    /// Whoever stops hears of a handler on a loop that returns in that moment, or counts it.
+    #[test]
+    fn loom_a_stop_does_not_miss_the_last_handler() {
+        explore(3, || {
+            let doorbell = Arc::new(Doorbell::new(|| ()));
+            let model = model(1, 1, Some(doorbell));
+            model.station.looking.store(0, Ordering::SeqCst);
+            let (station, engine) = (Arc::clone(&model.station), Arc::clone(&model.engine));
+            let worker = thread::spawn(move || {
+                if station.worker_looks() {
+                    engine.buffer.state.rest.ring_if_heard();
+                }
+            });
+            model.station.shut();
+            let rest = &model.engine.buffer.state.rest;
+            let listener = rest.listen();
+            loop {
+                let seen = rest.count();
+                if model.station.has_left() {
+                    break;
+                }
+                rest.wait(seen, None);
+            }
+            drop(listener);
+            worker.join().unwrap();
+        });
+    }
+
+    /// A worker that cannot wait finds no permit while one is returned: it has it, or its doorbell rings.
+    #[test]
+    fn loom_a_permit_that_was_missed_is_rung_for() {
+        explore(3, || {
+            let loops = Arc::new(Alarm::default());
+            let called = Arc::clone(&loops);
+            let doorbell = Arc::new(Doorbell::new(move || called.ring()));
+            let model = model(1, 1, Some(Arc::clone(&doorbell)));
+            lock(&model.station.crew).permits = 1;
+            let station = Arc::clone(&model.station);
+            let flight = thread::spawn(move || station.flight_ended());
+            loop {
+                let seen = loops.count();
+                doorbell.listen();
+                if model.station.try_permit() == Permit::Taken {
+                    break;
+                }
+                loops.wait(seen, None);
+            }
+            flight.join().unwrap();
+        });
+    }
+}

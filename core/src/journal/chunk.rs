@@ -23,6 +23,8 @@ pub(crate) struct Chunk {
     segment: Arc<Segment>,
     start: u64,
     memory: Box<[UnsafeCell<u8>]>,
+    #[cfg(loom)]
+    fills: std::sync::Mutex<Vec<(Range<u64>, loom::cell::UnsafeCell<()>)>>,
 }
 
 // SAFETY: the cells are written by `fill` alone, whose contract makes each byte written by one thread at a time and
@@ -42,7 +44,13 @@ impl Chunk {
         let memory = Box::into_raw(bytes.into_boxed_slice()) as *mut [UnsafeCell<u8>];
         // SAFETY: the pointer comes from `Box::into_raw` one line above, and `UnsafeCell<u8>` has the layout of `u8`.
         let memory = unsafe { Box::from_raw(memory) };
-        Self { segment, start, memory }
+        Self {
+            segment,
+            start,
+            memory,
+            #[cfg(loom)]
+            fills: std::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -68,6 +76,8 @@ impl Chunk {
         range: Range<u64>,
         write: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
+        #[cfg(loom)]
+        self.note_fill(range.clone());
         let cells = self.cells(range);
         let pointer = UnsafeCell::raw_get(cells.as_ptr());
         // SAFETY: the pointer and length are those of `cells`; by this function's contract nobody else reads or
@@ -80,10 +90,39 @@ impl Chunk {
     /// # Safety
     /// The `fill` of every byte of the range happened before this call.
     pub(crate) unsafe fn bytes(&self, range: Range<u64>) -> &[u8] {
+        #[cfg(loom)]
+        self.note_look(&range);
         let cells = self.cells(range);
         // SAFETY: the pointer and length are those of `cells`, which live as long as `self`; by this function's
         // contract they were filled, and nothing is filled twice.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) }
+    }
+
+    /// Has loom see that a range was written. The list of ranges orders nothing: its lock is not loom's.
+    #[cfg(loom)]
+    pub(super) fn note_fill(&self, range: Range<u64>) {
+        let mut fills = self.fills.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let overlaps =
+            |(other, _): &(Range<u64>, _)| other.start < range.end && range.start < other.end;
+        assert!(!fills.iter().any(overlaps), "{range:?} is filled twice");
+        let witness = loom::cell::UnsafeCell::new(());
+        witness.with_mut(|_| ());
+        fills.push((range, witness));
+    }
+
+    /// Has loom see that a range is read: what filled it has to have happened before.
+    #[cfg(loom)]
+    fn note_look(&self, range: &Range<u64>) {
+        let fills = self.fills.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut filled = 0;
+        for (other, witness) in fills.iter() {
+            let common = other.end.min(range.end).saturating_sub(other.start.max(range.start));
+            if common > 0 {
+                witness.with(|_| ());
+            }
+            filled += common;
+        }
+        assert_eq!(filled, range.end - range.start, "{range:?} is not filled");
     }
 
     fn cells(&self, range: Range<u64>) -> &[UnsafeCell<u8>] {

@@ -320,4 +320,33 @@ mod loom_models {
             assert_eq!(gate.reached(), 3);
         });
     }
+
+    /// Who fails the gate and then waits for it to rest finds nobody at work, and nobody begins; those who wait hear of the
+    /// failure, or were in time.
+    #[test]
+    fn loom_a_gate_that_has_failed_comes_to_rest() {
+        crate::sync::explore(3, || {
+            let gate = Arc::new(Gate::new(0, 0));
+            // At work, and whether that is over.
+            let work = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
+            let others = [1, 2].map(|target| {
+                let (gate, work) = (Arc::clone(&gate), Arc::clone(&work));
+                thread::spawn(move || {
+                    let reached = gate.reach(target, || {
+                        work.0.fetch_add(1, Ordering::SeqCst);
+                        gate.cover(target);
+                        assert_eq!(work.1.load(Ordering::SeqCst), 0, "it was at rest");
+                        work.0.fetch_sub(1, Ordering::SeqCst);
+                        Ok(target)
+                    });
+                    assert!(reached.is_err() || gate.reached() >= target);
+                })
+            });
+            gate.fail(Error::closed());
+            gate.rest();
+            assert_eq!(work.0.load(Ordering::SeqCst), 0, "somebody is at work");
+            work.1.store(1, Ordering::SeqCst);
+            others.into_iter().for_each(|other| other.join().unwrap());
+        });
+    }
 }

@@ -10,7 +10,7 @@ use super::record::{self, Header, Record};
 use super::segment::{Segment, SegmentHeader};
 use crate::error::Error;
 use crate::storage::{MemoryStorage, Storage};
-use crate::sync::Arc;
+use crate::sync::{Arc, explore};
 
 /// Remembers what was shown, and looks into the file whether it is there.
 struct Witness {
@@ -78,10 +78,7 @@ fn commit_and_look(journal: &Journal<Witness>, show: &Witness, level: Level) {
 
 #[test]
 fn loom_reserve_and_publish() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(1);
-    model.max_branches = 20_000;
-    model.check(|| {
+    explore(1, || {
         let (journal, show) = journal();
         let threads: Vec<_> = (0..2)
             .map(|_| {
@@ -103,10 +100,7 @@ fn loom_reserve_and_publish() {
 
 #[test]
 fn loom_two_levels_at_once() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
-    model.max_branches = 20_000;
-    model.check(|| {
+    explore(2, || {
         let (journal, show) = journal();
         let other = {
             let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
@@ -117,5 +111,54 @@ fn loom_two_levels_at_once() {
         let marks = journal.marks();
         assert_eq!(show.shown.lock().unwrap().len(), 2);
         assert_eq!((marks.shown, marks.written), (marks.reserved, marks.reserved));
+    });
+}
+
+/// What one thread has enqueued is read by another out of the memory that both write to: a record that was shown was filled
+/// before, whole, also while the next one is copied behind it.
+#[test]
+fn loom_what_was_shown_is_read_whole() {
+    explore(2, || {
+        let (journal, show) = journal();
+        let writer = {
+            let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
+            thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
+        };
+        append(&journal, Level::Os);
+        let shown = show.shown.lock().unwrap().clone();
+        for position in shown {
+            let (_, body) = journal.read(position).unwrap();
+            assert_eq!(&*body, b"body");
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// Two need the next segment at the same time, and the keeper of the disk makes it ahead: there is one of each number, and
+/// none is made for nothing.
+#[test]
+fn loom_a_spare_is_made_once() {
+    explore(2, || {
+        let (journal, _) = journal();
+        let grow = |journal: &Journal<Witness>| {
+            // Two of them do not fit into a segment.
+            let record = Record::new(record::KIND_USER_MIN, &[&[7; 9 << 10]]);
+            journal.append(Need::Grow, &[record], |_, _| {}).unwrap().start
+        };
+        let other = {
+            let journal = Arc::clone(&journal);
+            thread::spawn(move || grow(&journal))
+        };
+        let keeper = {
+            let journal = Arc::clone(&journal);
+            thread::spawn(move || journal.make_spare(Need::Grow, 0).unwrap())
+        };
+        let mine = grow(&journal);
+        assert_ne!(other.join().unwrap(), mine);
+        keeper.join().unwrap();
+        journal.write().unwrap();
+        let spares = usize::from(!journal.lacks_spare());
+        assert_eq!(journal.space().segment_count(), 2);
+        assert_eq!(journal.storage.list().unwrap().len(), 2 + spares);
     });
 }

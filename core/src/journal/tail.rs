@@ -108,6 +108,8 @@ impl<E> Tail<E> {
             return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
         }
         let chunk = Arc::new(Chunk::filled(Arc::clone(&self.segment), self.position, bytes));
+        #[cfg(loom)]
+        chunk.note_fill(chunk.start()..chunk.end());
         space.remember(&chunk);
         self.position = chunk.end();
         self.chunks.push_back(Filled { end: chunk.end(), chunk });

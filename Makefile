@@ -1,7 +1,7 @@
 # The doors of the house. `make` alone lists them; what a door does stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check bench crash clean
+.PHONY: help demo test build check bench crash asan clean
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ bench: ## libmq, the bare disk and SQLite side by side, against the figures prom
 
 crash: build ## whole crash enumerations, sequences of calls and a thousand kill rounds: hours, not minutes
 	@scripts/crash.sh
+
+asan: ## the core, the C library and the C programs under AddressSanitizer
+	@scripts/asan.sh
 
 clean: ## remove everything that was built or fetched
 	cargo clean

@@ -34,6 +34,8 @@ pub mod pile;
 mod random;
 #[doc(hidden)]
 pub mod storage;
+#[cfg(all(test, not(loom)))]
+mod stress;
 mod sync;
 mod table;
 #[cfg(feature = "tokio")]

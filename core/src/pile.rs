@@ -172,6 +172,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::stress::rounds;
 
     fn none() -> io::Result<JoinHandle<()>> {
         Err(io::ErrorKind::WouldBlock.into())
@@ -226,6 +227,33 @@ mod tests {
         assert!(*started.lock().unwrap());
         pile.close();
         pile.join();
+    }
+
+    /// Many put things there while it is closed and joined: what was taken has been dealt with then.
+    #[test]
+    fn stress_what_was_taken_is_dealt_with_before_a_join_comes_back() {
+        for _ in 0..rounds(600) {
+            let (pile, dealt) = (Arc::new(Pile::default()), Arc::new(Mutex::new(0)));
+            let put = || {
+                let start = || {
+                    let (pile, dealt) = (Arc::clone(&pile), Arc::clone(&dealt));
+                    Ok(thread::spawn(move || {
+                        pile.work(|all| *lock(&dealt) += all.iter().sum::<u32>());
+                    }))
+                };
+                let never = |_| unreachable!("there are threads");
+                (0..20).filter(|_| pile.put(1, start, never).is_ok()).count()
+            };
+            thread::scope(|scope| {
+                let others = [(); 2].map(|()| scope.spawn(put));
+                thread::yield_now();
+                pile.close();
+                pile.join();
+                let before = *lock(&dealt);
+                let taken: usize = others.into_iter().map(|other| other.join().unwrap()).sum();
+                assert_eq!(before as usize, taken);
+            });
+        }
     }
 
     #[test]

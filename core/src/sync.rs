@@ -149,6 +149,36 @@ pub(crate) fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'stat
     builder.check(model);
 }
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::stress::rounds;
+
+    /// Three take turns in one row, each of them waiting until it is its own.
+    #[test]
+    fn stress_who_waits_at_a_bell_is_woken() {
+        let (turn, bell) = (Mutex::new(0), Bell::new());
+        let turns = rounds(30_000);
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (turn, bell) = (&turn, &bell);
+                scope.spawn(move || {
+                    for mine in (number..turns).step_by(3) {
+                        let mut guard = lock(turn);
+                        while *guard != mine {
+                            guard = bell.wait(guard, None);
+                        }
+                        *guard += 1;
+                        drop(guard);
+                        bell.ring();
+                    }
+                });
+            }
+        });
+        assert_eq!(*lock(&turn), turns);
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_models {
     use loom::thread;

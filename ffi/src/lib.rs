@@ -17,6 +17,7 @@ mod boundary;
 mod callback;
 mod from_c;
 mod slab;
+mod sync;
 mod texts;
 
 mod admin;

@@ -14,19 +14,21 @@
 //! - brokers and deliveries belong to one process: in a forked child they are answered `FORKED` before a lock is touched
 //!   that a thread of the parent may have held. Free slots are chained without a lock for the same reason.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use libmq::storage::forks;
 use libmq::{Error, ErrorKind, Result};
+
+use crate::sync::{AtomicU32, AtomicU64, Mutex};
 
 /// Bits of a handle that number the slot.
 const SLOT_BITS: u32 = 28;
 /// Bits of a handle that number the use of the slot.
 const GENERATION_BITS: u32 = 32;
 
-/// Slots of the first page; each further page has twice as many as the one before.
-const FIRST_PAGE: u32 = 64;
+/// Slots of the first page; each further page has twice as many as the one before. Few under loom, which models each.
+const FIRST_PAGE: u32 = if cfg!(loom) { 2 } else { 64 };
 /// Pages for all slots that can be numbered.
 const PAGES: usize = (SLOT_BITS - FIRST_PAGE.ilog2()) as usize;
 /// Handles of one type that can be there at once.
@@ -277,12 +279,18 @@ fn low_bits_of(word: u64) -> u32 {
     word as u32
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::collections::HashSet;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    /// So many rounds, or as many times that as was asked for.
+    fn rounds(few: usize) -> usize {
+        let given = std::env::var("LIBMQ_STRESS").ok().and_then(|times| times.parse().ok());
+        few * given.unwrap_or(1)
+    }
 
     fn kind_of<T>(result: Result<T>) -> Option<ErrorKind> {
         result.err().map(|error| error.kind())
@@ -383,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_share_a_slab() {
+    fn stress_threads_share_a_slab() {
         let slab = Slab::new(1, "a thing");
         let shared = slab.insert(Arc::new(usize::MAX)).unwrap();
         std::thread::scope(|scope| {
@@ -391,7 +399,7 @@ mod tests {
                 let slab = &slab;
                 scope.spawn(move || {
                     let mut old = Vec::new();
-                    for i in 0..20_000 {
+                    for i in 0..rounds(20_000) {
                         let value = thread * 1_000_000 + i;
                         let handle = slab.insert(Arc::new(value)).unwrap();
                         assert_eq!(*slab.find(handle).unwrap(), value);
@@ -409,9 +417,9 @@ mod tests {
     }
 
     #[test]
-    fn of_many_takers_one_gets_it() {
+    fn stress_of_many_takers_one_gets_it() {
         let slab = Slab::new(1, "a thing");
-        for _ in 0..500 {
+        for _ in 0..rounds(500) {
             let handle = slab.insert(Arc::new(())).unwrap();
             let got = AtomicUsize::new(0);
             std::thread::scope(|scope| {
@@ -423,5 +431,60 @@ mod tests {
             });
             assert_eq!(got.into_inner(), 1);
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+
+    fn explore(model: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(model);
+    }
+
+    /// Two take a handle while a third finds it: one of them gets the value, and who finds it finds that one.
+    #[test]
+    fn loom_of_two_takers_one_gets_it() {
+        explore(|| {
+            let slab = Arc::new(Slab::new(1, "a thing"));
+            let handle = slab.insert(Arc::new(7)).unwrap();
+            let takers = [(); 2].map(|()| {
+                let slab = Arc::clone(&slab);
+                thread::spawn(move || u32::from(slab.take(handle).is_ok()))
+            });
+            assert!(slab.find(handle).is_ok_and(|value| *value == 7) || slab.find(handle).is_err());
+            let got: u32 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
+            assert_eq!(got, 1);
+            assert!(slab.find(handle).is_err());
+        });
+    }
+
+    /// Slots are freed and used again by two at once: no two things have one, and none is lost. The chain's heads differ
+    /// though they name the same slot, so that who was slow does not link what is in use.
+    #[test]
+    fn loom_no_two_things_have_one_slot() {
+        explore(|| {
+            let slab = Arc::new(Slab::new(1, "a thing"));
+            let old = [1, 2].map(|value| slab.insert(Arc::new(value)).unwrap());
+            old.into_iter().for_each(|handle| drop(slab.take(handle).unwrap()));
+            let other = {
+                let slab = Arc::clone(&slab);
+                thread::spawn(move || {
+                    let [first, second] = [3, 4].map(|value| slab.insert(Arc::new(value)).unwrap());
+                    assert_eq!(*slab.take(first).unwrap(), 3);
+                    let third = slab.insert(Arc::new(5)).unwrap();
+                    assert_eq!((*slab.find(second).unwrap(), *slab.find(third).unwrap()), (4, 5));
+                })
+            };
+            let mine = slab.insert(Arc::new(6)).unwrap();
+            assert_eq!(*slab.find(mine).unwrap(), 6);
+            other.join().unwrap();
+            assert_eq!(*slab.find(mine).unwrap(), 6);
+            assert!(old.into_iter().all(|handle| slab.find(handle).is_err()));
+        });
     }
 }

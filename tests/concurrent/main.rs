@@ -3,6 +3,7 @@
 //! - [`linear`]: short histories of a few threads, each held against the reference queue
 //!   ([`Model`](libmq_suite::model::Model)): there has to be an order of the calls in which the rules give every answer.
 //! - [`total`]: long runs of everything at once, whose messages are counted: each that went in has exactly one end.
+//! - [`stations`]: handlers that come and go.
 //!
 //! `LIBMQ_HISTORIES` and `LIBMQ_TOTAL_MESSAGES` say how much; `LIBMQ_CONCURRENT_SEED` where it begins. Which thread comes
 //! first is the machine's affair, so a seed makes a failure likely again and not certain.
@@ -15,6 +16,7 @@ mod linear;
 mod player;
 mod rules;
 mod slow_disk;
+mod stations;
 mod tally;
 mod total;
 

@@ -132,6 +132,105 @@ impl Wish {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::stress::rounds;
+
+    const THREADS: u32 = 3;
+
+    /// Has `ring` called for each of many changes, by a few threads, while `look` sleeps until it has seen all of them.
+    fn race(ring: impl Fn() + Sync, look: impl FnOnce(u32)) {
+        let all = rounds(60_000) / THREADS;
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for change in 0..all {
+                        ring();
+                        if change % 64 == 0 {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            look(all * THREADS);
+        });
+    }
+
+    #[test]
+    fn stress_who_listens_is_rung_for() {
+        let (changes, alarm) = (Mutex::new(0), Alarm::default());
+        let ring = || {
+            *lock(&changes) += 1;
+            alarm.ring_if_heard();
+        };
+        race(ring, |all| {
+            loop {
+                let listener = alarm.listen();
+                let seen = alarm.count();
+                if *lock(&changes) == all {
+                    break;
+                }
+                alarm.wait(seen, None);
+                drop(listener);
+            }
+        });
+    }
+
+    #[test]
+    fn stress_what_is_due_sooner_wakes_the_timekeeper() {
+        let (due, timer) = (Mutex::new((0_u32, Vec::new())), Timer::new());
+        let ring = || {
+            let moment = {
+                let mut due = lock(&due);
+                due.0 += 1;
+                let moment = u64::from(u32::MAX - due.0);
+                due.1.push(moment);
+                moment
+            };
+            timer.due_at(Moment(moment));
+        };
+        race(ring, |all| {
+            loop {
+                let seen = timer.alarm.count();
+                timer.awake();
+                let next = {
+                    let mut due = lock(&due);
+                    if due.0 == all {
+                        break;
+                    }
+                    let next = due.1.iter().copied().min();
+                    due.1 = next.into_iter().collect();
+                    next
+                };
+                timer.asleep_until(next.map(Moment));
+                timer.alarm.wait(seen, None);
+            }
+        });
+    }
+
+    #[test]
+    fn stress_no_wish_is_missed() {
+        let (work, wish, alarm) = (Mutex::new(0), Wish::default(), Alarm::default());
+        let ask = || {
+            *lock(&work) += 1;
+            wish.ask(&alarm);
+        };
+        race(ask, |all| {
+            let mut done = 0;
+            while done < all {
+                let seen = alarm.count();
+                if wish.is_asked() {
+                    wish.hear();
+                    done = *lock(&work);
+                } else {
+                    alarm.wait(seen, None);
+                }
+            }
+        });
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_models {
     use loom::thread;

@@ -88,6 +88,7 @@ impl Company {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::stress::rounds;
 
     #[test]
     fn a_suspect_is_alone_and_stops_others_only_while_it_may() {
@@ -110,6 +111,34 @@ mod tests {
         assert!(!company.leave(false), "nobody waited");
         assert!(company.suspect_gone());
         assert!(company.enter(false) && company.admits(true));
+    }
+
+    #[test]
+    fn stress_a_suspect_is_in_flight_beside_nobody() {
+        let (company, air) = (Company::default(), AtomicU64::new(0));
+        (0..=rounds(50_000)).for_each(|_| company.suspect_found());
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (company, air) = (&company, &air);
+                scope.spawn(move || {
+                    let suspect = number == 0;
+                    for _ in 0..rounds(50_000) {
+                        while !company.enter(suspect) {
+                            std::thread::yield_now();
+                        }
+                        // A suspect counts for more than all others can come to.
+                        let weight = if suspect { 10 } else { 1 };
+                        let sum = air.fetch_add(weight, Ordering::SeqCst) + weight;
+                        assert!(sum == 10 || sum < 10 && !suspect, "{sum}");
+                        air.fetch_sub(weight, Ordering::SeqCst);
+                        company.leave(suspect);
+                        if suspect {
+                            assert!(!company.suspect_gone());
+                        }
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl fmt::Debug for Doorbell {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::alarm::Alarm;
     use super::*;
+    use crate::stress::rounds;
     use crate::sync::Arc;
     use crate::sync::atomic::AtomicU32;
 
@@ -76,6 +78,36 @@ mod tests {
         assert!(bell.hear_cancelled() && !bell.hear_cancelled());
         bell.ring();
         assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    /// An owner that sleeps until it is rung for sees all that many change, and that somebody was cancelled last.
+    #[test]
+    fn stress_an_owner_that_listens_misses_nothing() {
+        let loops = Arc::new(Alarm::default());
+        let called = Arc::clone(&loops);
+        let bell = Doorbell::new(move || called.ring());
+        let (changes, all) = (AtomicU32::new(0), rounds(300_000));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..all {
+                        changes.fetch_add(1, Ordering::SeqCst);
+                        bell.ring();
+                    }
+                    bell.ring_for_cancelled();
+                });
+            }
+            let mut cancelled = false;
+            loop {
+                let seen = loops.count();
+                bell.listen();
+                cancelled |= bell.hear_cancelled();
+                if cancelled && changes.load(Ordering::SeqCst) == 2 * all {
+                    break;
+                }
+                loops.wait(seen, None);
+            }
+        });
     }
 }
 
@@ -96,7 +128,8 @@ mod loom_models {
             let called = Arc::clone(&loops);
             let bell = Arc::new(Doorbell::new(move || called.ring()));
             // Loom orders sequentially consistent stores alone, so what was there first has to be one.
-            [&bell.rung, &bell.cancelled].map(|flag| flag.store(false, Ordering::SeqCst));
+            bell.rung.store(false, Ordering::SeqCst);
+            bell.cancelled.store(false, Ordering::SeqCst);
             let changes = Arc::new(Mutex::new(0));
             let change = {
                 let (bell, changes) = (Arc::clone(&bell), Arc::clone(&changes));

@@ -260,6 +260,62 @@ impl Queues {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::interrupt::Interrupt;
+    use crate::stress::rounds;
+
+    /// Messages come one by one to three that wait, of whom one is interrupted again and again: all are taken, and nobody
+    /// sleeps on when there are no more.
+    #[test]
+    fn stress_nobody_sleeps_beside_a_message() {
+        let (queue, all) = (Queue::new("q", 0), rounds(50_000));
+        let (messages, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        let interrupt = Mutex::new(Arc::new(Interrupt::new()));
+        let is_over = || taken.load(Ordering::Relaxed) == u64::from(all);
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (queue, messages, taken) = (&queue, &messages, &taken);
+                let (interrupt, is_over) = (&interrupt, &is_over);
+                scope.spawn(move || {
+                    while !is_over() {
+                        let own = Arc::clone(&lock(interrupt));
+                        let mut ready = queue.ready();
+                        while messages.load(Ordering::Relaxed) == 0 && !is_over() {
+                            if number == 0 && own.is_set() {
+                                break;
+                            }
+                            ready = queue.wait(ready, None);
+                        }
+                        if messages.load(Ordering::Relaxed) > 0 {
+                            messages.fetch_sub(1, Ordering::Relaxed);
+                            taken.fetch_add(1, Ordering::Relaxed);
+                            drop(ready);
+                            if is_over() {
+                                queue.ring_all();
+                            }
+                        }
+                    }
+                });
+            }
+            for number in 0..all {
+                let mut ready = queue.ready();
+                messages.fetch_add(1, Ordering::Relaxed);
+                queue.ring(&mut ready);
+                drop(ready);
+                if number % 50 == 0 {
+                    let old = std::mem::take(&mut *lock(&interrupt));
+                    old.set();
+                    queue.ring_all();
+                    queue.pass_on();
+                }
+            }
+        });
+        assert_eq!(queue.ready().waiting, 0);
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_models {
     use loom::thread;

@@ -174,6 +174,7 @@ impl Room {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::stress::rounds;
     use crate::{Broker, Message, OnFull, Options};
 
     const LONG: Duration = Duration::from_secs(20);
@@ -263,6 +264,32 @@ mod tests {
         });
     }
 
+    /// Many want more places than there are, some with little patience: never are more given than there are, none is lost, and
+    /// nobody waits for ever.
+    #[test]
+    fn stress_places_are_given_once_and_come_back() {
+        let (room, given) = (Room::new(3), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for number in 0..6_usize {
+                let (room, given) = (&room, &given);
+                scope.spawn(move || {
+                    let places = 1 + number % 3;
+                    let time = if number == 5 { Duration::from_micros(50) } else { LONG };
+                    for _ in 0..rounds(10_000) {
+                        if !room.take(places) && !room.wait(places, time, &Interrupt::new()) {
+                            assert_eq!(number, 5, "it waited for ever");
+                            continue;
+                        }
+                        assert!(given.fetch_add(places, Ordering::SeqCst) + places <= 3);
+                        given.fetch_sub(places, Ordering::SeqCst);
+                        room.free(places);
+                    }
+                });
+            }
+        });
+        assert_eq!((room.taken(), room.waiting.load(Ordering::SeqCst)), (0, 0));
+    }
+
     #[test]
     fn more_places_than_there_ever_are_is_no_wait() {
         assert!(!Room::new(2).wait(3, LONG, &Interrupt::new()));
@@ -282,7 +309,8 @@ mod loom_models {
     fn full() -> Arc<Room> {
         let room = Room::new(1);
         room.waiting.store(0, Ordering::SeqCst);
-        [&room.closed, &room.dead].map(|over| over.store(false, Ordering::SeqCst));
+        room.closed.store(false, Ordering::SeqCst);
+        room.dead.store(false, Ordering::SeqCst);
         assert!(room.take(1));
         Arc::new(room)
     }

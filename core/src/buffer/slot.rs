@@ -405,6 +405,7 @@ fn low(head: u64) -> u32 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::stress::rounds;
 
     #[test]
     fn a_slot_is_small() {
@@ -451,13 +452,13 @@ mod tests {
     }
 
     #[test]
-    fn many_threads_never_share_a_slot() {
+    fn stress_many_threads_never_share_a_slot() {
         let slots = Slots::new(100);
         std::thread::scope(|scope| {
             for thread in 1..=4_u64 {
                 let slots = &slots;
                 scope.spawn(move || {
-                    for _ in 0..20_000 {
+                    for _ in 0..rounds(300_000) {
                         let index = slots.claim().unwrap();
                         let slot = slots.at(index);
                         slot.lock().version = thread;

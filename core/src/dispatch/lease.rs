@@ -197,6 +197,7 @@ impl Lease {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::stress::rounds;
 
     fn at(us: u64) -> Moment {
         Moment(us)
@@ -261,6 +262,21 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(20));
         }
         assert!(!Lease::until(at(10), false).wait_cancelled(Duration::ZERO));
+    }
+
+    #[test]
+    fn stress_a_handler_runs_on_for_both_or_for_neither() {
+        for _ in 0..rounds(1_000) {
+            let lease = Lease::until(at(10), true);
+            std::thread::scope(|scope| {
+                let sleeper = scope.spawn(|| lease.wait_cancelled(Duration::from_secs(60)));
+                let handler = scope.spawn(|| lease.leave());
+                let mut counted = false;
+                let runs_on = lease.lose(|| counted = true);
+                assert_eq!((handler.join().unwrap(), counted), (runs_on, runs_on));
+                assert!(sleeper.join().unwrap());
+            });
+        }
     }
 
     #[test]

@@ -214,6 +214,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::stress::rounds;
 
     #[test]
     fn whoever_comes_alone_leads() {
@@ -252,17 +253,17 @@ mod tests {
     }
 
     #[test]
-    fn many_share_a_round() {
+    fn stress_many_share_a_round() {
         let gate = Gate::new(0, 0);
         let tail = AtomicU64::new(0);
-        let rounds = AtomicUsize::new(0);
+        let (led, each) = (AtomicUsize::new(0), rounds(600));
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    for _ in 0..200 {
+                    for _ in 0..each {
                         let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
                         gate.reach(target, || {
-                            rounds.fetch_add(1, Ordering::SeqCst);
+                            led.fetch_add(1, Ordering::SeqCst);
                             let covered = tail.load(Ordering::SeqCst);
                             gate.cover(covered);
                             std::thread::sleep(std::time::Duration::from_micros(50));
@@ -274,8 +275,8 @@ mod tests {
                 });
             }
         });
-        assert_eq!(gate.reached(), 3200);
-        assert!(rounds.load(Ordering::SeqCst) < 3200);
+        assert_eq!(gate.reached(), u64::from(16 * each));
+        assert!(led.load(Ordering::SeqCst) < 16 * each as usize);
     }
 }
 

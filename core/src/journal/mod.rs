@@ -16,6 +16,8 @@ mod segment;
 mod snapshot;
 mod space;
 mod spare;
+#[cfg(all(test, not(loom)))]
+mod stress;
 mod tail;
 
 pub(crate) use allowance::Need;

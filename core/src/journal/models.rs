@@ -142,7 +142,7 @@ fn loom_a_spare_is_made_once() {
         let (journal, _) = journal();
         let grow = |journal: &Journal<Witness>| {
             // Two of them do not fit into a segment.
-            let record = Record::new(record::KIND_USER_MIN, &[&[7; 9 << 10]]);
+            let record = Record::new(record::KIND_USER_MIN, &[&[7; 6 << 10]]);
             journal.append(Need::Grow, &[record], |_, _| {}).unwrap().start
         };
         let other = {

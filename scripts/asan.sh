@@ -16,6 +16,7 @@ cargo test --no-fail-fast --target "$triple" --package libmq --package libmq-ffi
 say "C programs"
 # The library brings no runtime of its own: the program's is there before it.
 cargo build --target "$triple" --package libmq-ffi
+ln -sf libmq.so "$plain/asan/$triple/debug/libmq.so.0"
 out="$plain/asan/c"
 mkdir -p "$out"
 for source in tests/c/*.c examples/orders/orders.c; do

@@ -42,9 +42,10 @@ fn journal(options: JournalOptions) -> Journal<Nothing> {
         number: 1,
         start: 0,
         capacity: options.segment_bytes,
-        opens: 1,
+        opening: 1,
         previous: 0,
         previous_end: None,
+        previous_salt: 0,
     };
     let segment = Segment::create(&*storage, header).unwrap();
     Journal::begin(storage, Arc::new(Nothing), options, Vec::new(), segment)

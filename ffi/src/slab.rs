@@ -446,7 +446,8 @@ mod loom_models {
         builder.check(model);
     }
 
-    /// Two take a handle while a third finds it: one of them gets the value, and who finds it finds that one.
+    /// Two take a handle while a third finds it: one of them gets the value, and who finds it finds that one, though its slot is
+    /// used for another at once.
     #[test]
     fn loom_of_two_takers_one_gets_it() {
         explore(|| {
@@ -454,7 +455,12 @@ mod loom_models {
             let handle = slab.insert(Arc::new(7)).unwrap();
             let takers = [(); 2].map(|()| {
                 let slab = Arc::clone(&slab);
-                thread::spawn(move || u32::from(slab.take(handle).is_ok()))
+                thread::spawn(move || {
+                    let Ok(taken) = slab.take(handle) else { return 0 };
+                    assert_eq!(*taken, 7);
+                    slab.insert(Arc::new(8)).unwrap();
+                    1
+                })
             });
             assert!(slab.find(handle).is_ok_and(|value| *value == 7) || slab.find(handle).is_err());
             let got: u32 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();

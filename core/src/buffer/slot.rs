@@ -489,7 +489,10 @@ mod loom_models {
                 guard.version = 1;
             }
             let settle = |slot: Arc<Slot>| {
-                let Some(mut guard) = slot.lock_lease(7) else { return 0 };
+                let Some(mut guard) = slot.lock_lease(7) else {
+                    assert_eq!(slot.lock().version, 2, "it is not seen who won");
+                    return 0;
+                };
                 assert_eq!(guard.version, 1);
                 guard.version = 2;
                 guard.set(State::Settled);
@@ -516,9 +519,7 @@ mod loom_models {
             claimed.into_iter().for_each(|slot| slots.free(slot));
             let use_one = |slots: &Slots, thread: u64| {
                 let index = slots.claim().unwrap();
-                let entered = slots.at(index).data.enter();
-                slots.at(index).id.store(thread, Ordering::Relaxed);
-                drop(entered);
+                slots.at(index).lock().set_id(thread);
                 index
             };
             let other = {
@@ -527,9 +528,9 @@ mod loom_models {
                     let first = use_one(&slots, 1);
                     let second = use_one(&slots, 1);
                     slots.free(first);
-                    slots.free(second);
                     let third = use_one(&slots, 1);
-                    assert_eq!(slots.at(third).linked_id(), 1);
+                    assert_ne!(second, third);
+                    assert_eq!([second, third].map(|slot| slots.at(slot).linked_id()), [1, 1]);
                 })
             };
             let mine = use_one(&slots, 2);

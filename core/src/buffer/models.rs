@@ -33,11 +33,12 @@ pub(crate) fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let marks = storage.marks(PLACES).unwrap();
     marks.clear_all();
     replayed.reopen(&[]);
+    let opening = replayed.next_opening(recovered.next.opening);
     let source = Box::new(Arc::new(ManualClock::default()));
     let clock = BrokerClock::start_at(source, NOW);
     let bounds = Bounds { slots: PLACES, capacity: PLACES, max_dead_letters: PLACES };
     let (state, _) = replayed.into_state(clock, marks, bounds, Events::default()).unwrap();
-    let header = SegmentHeader { capacity: SEGMENT_BYTES, ..recovered.next };
+    let header = SegmentHeader { capacity: SEGMENT_BYTES, opening, ..recovered.next };
     let first = Segment::create(&**storage, header).unwrap();
     let options = JournalOptions { segment_bytes: SEGMENT_BYTES, ..JournalOptions::default() };
     let segments = recovered.segments;

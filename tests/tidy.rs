@@ -295,3 +295,30 @@ fn every_test_that_holds_a_fault_is_there() {
     assert!(tests > 100, "{tests}");
     hold("what holds a fault is there", &missing);
 }
+
+/// What is said to be handed over between threads has its model and its stress test, and every model is said to be one.
+#[test]
+fn every_model_and_stress_test_is_in_the_table_of_what_threads_hand_over() {
+    let design = fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let table = design.split("## What threads hand over").nth(1).unwrap_or_default();
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let named: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 60, "{}", named.len());
+    let sources: String =
+        files().iter().filter(|file| file.is_rust()).map(|file| file.text.as_str()).collect();
+    let mut complaints = String::new();
+    for name in named.iter().filter(|name| !sources.contains(&format!("fn {name}()"))) {
+        writeln!(complaints, "there is no {name}").unwrap();
+    }
+    let kinds = ["loom_", "stress_"].map(|kind| format!("fn {kind}"));
+    for line in sources.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("fn ").and_then(|rest| rest.strip_suffix("() {"))
+            && kinds.iter().any(|kind| line.starts_with(kind))
+            && !named.contains(&name)
+        {
+            writeln!(complaints, "{name} is not in the table").unwrap();
+        }
+    }
+    hold("every hand-over has its model and its stress test", &complaints);
+}

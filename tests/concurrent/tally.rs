@@ -67,11 +67,12 @@ impl Tally {
         self.calls += other.calls;
     }
 
-    /// Adds it all up, with the ids of the dead letters that there are at the end, when nothing lives any more.
+    /// Adds it all up, with the ids of the dead letters that there are at the end, when nothing lives any more. `was_closed`
+    /// where the broker was closed while all this was going on.
     ///
     /// # Errors
     /// What does not add up.
-    pub(crate) fn sum(&self, dead: &[u64]) -> Result<Sum, String> {
+    pub(crate) fn sum(&self, dead: &[u64], was_closed: bool) -> Result<Sum, String> {
         let mut numbers: HashMap<u64, HashSet<u64>> = HashMap::new();
         let mut keys: BTreeMap<u8, BTreeSet<u64>> = BTreeMap::new();
         let mut keyed = HashMap::new();
@@ -147,8 +148,9 @@ impl Tally {
                 sum.dead += 1;
             } else if cancelled.contains_key(id) {
                 sum.cancelled += 1;
-            } else if rejects == 0 && last.is_some() && later.is_some() {
-                // It came back, and another one was waiting behind it.
+            } else if rejects == 0 && later.is_some() && (!own.is_empty() || was_closed) {
+                // It came back, and another one was waiting behind it. A close gives back what is held, and what has not
+                // even been handed out yet.
                 sum.superseded += 1;
             } else {
                 return Err(format!("it was lost: {}", told()));
@@ -177,10 +179,13 @@ mod tests {
     #[test]
     fn what_adds_up_is_told_in_numbers() {
         let back = [delivered(1, 1, End::Back), delivered(2, 2, End::Acked)];
-        let sum = of(&back).sum(&[]).unwrap();
+        let sum = of(&back).sum(&[], false).unwrap();
         assert_eq!((sum.messages, sum.acked, sum.superseded), (2, 1, 1));
+        let closed = [delivered(1, 1, End::Stale), delivered(2, 2, End::Acked)];
+        assert_eq!(of(&closed).sum(&[], false).unwrap().superseded, 1);
+        assert_eq!(of(&closed[1..]).sum(&[], true).unwrap().superseded, 1);
         let late = [delivered(1, 1, End::Stale), delivered(1, 3, End::Acked)];
-        let sum = of(&late).sum(&[2]).unwrap();
+        let sum = of(&late).sum(&[2], false).unwrap();
         assert_eq!((sum.acked, sum.dead, sum.stale), (1, 1, 1));
     }
 
@@ -196,17 +201,17 @@ mod tests {
             (&[ack(1, 1), ack(2, 2), ack(3, 3)], &[], "nobody has enqueued it"),
         ];
         for (delivered, dead, why) in wrong {
-            let found = of(delivered).sum(dead).unwrap_err();
+            let found = of(delivered).sum(dead, false).unwrap_err();
             assert!(found.contains(why), "{found}");
         }
         let mut tally = of(&[ack(1, 1), delivered(2, 2, End::AckedWith)]);
-        assert!(tally.sum(&[]).unwrap_err().contains("came with an ack and was lost"));
+        assert!(tally.sum(&[], false).unwrap_err().contains("came with an ack and was lost"));
         tally.delivered.push(Delivered { number: 102 | CHILD, ..ack(3, 3) });
-        assert_eq!(tally.sum(&[]).unwrap().messages, 3);
+        assert_eq!(tally.sum(&[], false).unwrap().messages, 3);
         tally.cancelled.push((3, 2));
-        assert!(tally.sum(&[]).unwrap_err().contains("after it was cancelled"));
+        assert!(tally.sum(&[], false).unwrap_err().contains("after it was cancelled"));
         tally = of(&[ack(1, 1), ack(2, 2)]);
         tally.refused.push(101);
-        assert!(tally.sum(&[]).unwrap_err().contains("was refused"));
+        assert!(tally.sum(&[], false).unwrap_err().contains("was refused"));
     }
 }

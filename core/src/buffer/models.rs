@@ -248,26 +248,6 @@ fn loom_close_against_enqueue() {
     });
 }
 
-/// One message and two who want it: one gets it.
-#[test]
-fn loom_take_against_take() {
-    explore(2, || {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let buffer = Arc::new(open(&storage));
-        enqueue(&buffer, None);
-        let other = {
-            let buffer = Arc::clone(&buffer);
-            thread::spawn(move || buffer.take(queue(&buffer), LIMITS).unwrap())
-        };
-        let mine = buffer.take(queue(&buffer), LIMITS).unwrap();
-        let other = other.join().unwrap();
-        assert!(mine.is_some() != other.is_some(), "one of the two");
-        let taken = mine.or(other).unwrap();
-        assert!(settle(&buffer, &taken, ACK));
-        assert_eq!(queue(&buffer).figures.ready.value(), 0);
-    });
-}
-
 /// A replace, while the message in flight is acked: the new one waits behind it and is freed, or nothing is there any more
 /// that it could wait for. It is ready in either case.
 #[test]

@@ -87,7 +87,7 @@ impl Bench {
                 let new = libmq_suite::New { queue, ..new.clone() };
                 let number = new.body.bytes().last().unwrap_or_default();
                 let level = match self.place {
-                    Place::Mixed if number % 2 == 0 => Durability::Sync,
+                    Place::Mixed if number.is_multiple_of(2) => Durability::Sync,
                     _ => Durability::Os,
                 };
                 Answer::Enqueued(broker.enqueue(new.message(level)).unwrap())

@@ -133,7 +133,7 @@ impl Tally {
             let told = || format!("{id}, {own:?}, dead: {is_dead}, {:?}", cancelled.get(id));
             // The end is the last of its deliveries that came to something.
             let last = own.iter().rfind(|it| it.end != End::Stale);
-            if acks > 1 || acks == 1 && (is_dead || !last.as_ref().is_some_and(|it| over(it))) {
+            if acks > 1 || acks == 1 && (is_dead || !last.as_ref().is_some_and(over)) {
                 return Err(format!("it had more than one end: {}", told()));
             }
             if let Some(answered) = cancelled.get(id)

@@ -1,12 +1,7 @@
 #!/bin/sh
-<<<<<<< HEAD
 # The crash, model and kill tests in full: every image of every boundary, every error at every call, tens of thousands of
-# sequences of calls, and as many kill rounds as asked for, in every language that is built. What is random comes from the day's
-# number, unless LIBMQ_CRASH_SEED says another.
-=======
-# The crash, model and kill tests in full: every image of every boundary, tens of thousands of sequences of calls, millions of
-# calls by many threads at once, and as many kill rounds as asked for, in every language that is built.
->>>>>>> eb8b510 (Set a stress test beside each model, and let loom look at the handle slab)
+# sequences of calls, millions of calls by many threads at once, and as many kill rounds as asked for, in every language that is
+# built. What is random comes from the day's number, unless LIBMQ_CRASH_SEED says another.
 set -eu
 . "$(dirname "$0")/lib.sh"
 

@@ -1,5 +1,7 @@
 //! The journal under many threads at once, beside its models.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+
 use super::allowance::Need;
 use super::effects::{Level, Pending, Show};
 use super::log::{Journal, JournalOptions};

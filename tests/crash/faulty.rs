@@ -532,10 +532,15 @@ impl Faulty {
         } else {
             self.since_durable.iter().chain([&self.model]).collect()
         };
-        // What was in flight may or may not be known to have been.
+        // What was in flight may or may not be known to have been; and marks outlive what of the log is lost.
+        let marked: BTreeSet<u64> = states.iter().flat_map(|model| model.taken()).collect();
         let is_view = |model: &&Model| {
-            let known = subsets(&model.taken());
-            known.iter().rev().any(|held| View::expected(model, held) == view)
+            let known = if killed {
+                model.taken()
+            } else {
+                marked.iter().copied().filter(|id| model.live.contains_key(id)).collect()
+            };
+            subsets(&known).iter().rev().any(|held| View::expected(model, held) == view)
         };
         states.iter().rev().any(is_view)
     }

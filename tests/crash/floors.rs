@@ -62,10 +62,10 @@ pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 2
 
 /// Runs of the sequences in which one fails, part by part.
 const ERRORS_IN_SEQUENCES: [Floor; 4] = [
-    floor("errors in part 0 of the sequences", 44_000, 150),
-    floor("errors in part 1 of the sequences", 44_000, 150),
-    floor("errors in part 2 of the sequences", 44_000, 150),
-    floor("errors in part 3 of the sequences", 44_000, 150),
+    floor("errors in part 0 of the sequences", 44_000, 50),
+    floor("errors in part 1 of the sequences", 44_000, 50),
+    floor("errors in part 2 of the sequences", 44_000, 50),
+    floor("errors in part 3 of the sequences", 44_000, 50),
 ];
 
 /// The floor of the errors in a part of the sequences.

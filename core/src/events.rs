@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::EVENTS_MAX;
 use crate::pile::{Pile, Refused};
+use crate::thread::spawn_quiet;
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -227,7 +228,7 @@ impl Events {
                 IS_TELLER.set(true);
                 teller.pile.work(|events| teller.tell(events));
             };
-            std::thread::Builder::new().name("libmq-log".into()).spawn(work)
+            spawn_quiet("libmq-log", work)
         };
         // Where there can be no thread, nobody is told.
         if let Err(Refused::Full) = teller.pile.put(event, start, drop) {

@@ -40,6 +40,7 @@ mod sync;
 mod table;
 #[cfg(feature = "tokio")]
 mod tasks;
+mod thread;
 
 pub use broker::{
     Backoff, Begun, Broker, ClockMode, Context, DeadLetter, DeadLetters, Dedup, Delivery,

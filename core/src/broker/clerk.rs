@@ -21,6 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::pile::{Pile, Refused};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::thread::spawn_quiet;
 
 thread_local! {
     /// This thread is a clerk's: a close would wait for it.
@@ -88,7 +89,7 @@ impl Clerk {
                 IS_CLERK.set(true);
                 clerk.clerk.pile.work(|tasks| clerk.clerk.run_all(&clerk, tasks));
             };
-            std::thread::Builder::new().name("libmq-callback".into()).spawn(work)
+            spawn_quiet("libmq-callback", work)
         };
         match self.pile.put(task, start, |tasks| self.run_all(shared, tasks)) {
             // It was closed a moment ago: what has begun was synced by that.

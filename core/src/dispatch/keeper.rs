@@ -19,6 +19,7 @@ use crate::events::event;
 use crate::journal::{Image, Need};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
+use crate::thread::spawn_quiet;
 
 /// What nobody waits to see written is written within this time.
 const WRITE_DELAY: Duration = Duration::from_millis(5);
@@ -271,9 +272,7 @@ pub(crate) fn start(
     snapshots: &Arc<Snapshots>,
     options: KeeperOptions,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
-    start_by(engine, snapshots, options, |name, run| {
-        std::thread::Builder::new().name(name.into()).spawn(run)
-    })
+    start_by(engine, snapshots, options, spawn_quiet)
 }
 
 /// What a keeper does.

@@ -16,6 +16,7 @@ use super::station::{Permit, Station};
 use crate::events::event;
 use crate::journal::Level;
 use crate::sync::Arc;
+use crate::thread::Signals;
 
 /// How long a worker waits before it asks again for room on the disk.
 const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -190,12 +191,15 @@ impl Drop for Worker {
     }
 }
 
-/// Has every worker run on a thread of its own, which calls `handle`.
+/// Has every worker run on a thread of its own, which calls `handle`, and blocks the signals that this thread does.
 pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
     let name = format!("libmq-{queue:.8}");
+    let signals = Signals::of_this_thread();
     Box::new(move |mut worker| {
         let (handle, engine) = (Arc::clone(&handle), Arc::clone(&worker.engine));
         let work = move || {
+            // Who starts it may be a thread of libmq's own.
+            signals.replace();
             while let Some(flight) = worker.next() {
                 let end = handle(flight);
                 worker.came_back(end);

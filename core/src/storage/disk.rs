@@ -6,7 +6,8 @@
 //! - it opens regular files only, follows no symbolic link below the directory, and creates nothing over what is
 //!   there;
 //! - no descriptor survives an exec, and none is 0, 1 or 2;
-//! - a write is whole or an error; interrupted and short calls are carried on here, nothing else is tried again.
+//! - a write is whole or an error; interrupted and short calls are carried on here, nothing else is tried again;
+//! - no file is made or grows longer than the process may have files, so that no signal tells the host.
 //!
 //! The path is made absolute at once, so a later change of the working directory changes nothing. The directory
 //! itself may be reached through symbolic links: that is its owner's choice.
@@ -125,11 +126,13 @@ impl Storage for DiskStorage {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Arc::new(DiskFile { file }))
+        Ok(Arc::new(DiskFile { file, room: bytes }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(Arc::new(DiskFile { file: open_file(&self.path.join(name), &mut OpenOptions::new())? }))
+        let file = open_file(&self.path.join(name), &mut OpenOptions::new())?;
+        let room = file.metadata()?.len();
+        Ok(Arc::new(DiskFile { file, room }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -149,6 +152,8 @@ impl Storage for DiskStorage {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
+    /// Its length when it was made or opened.
+    room: u64,
 }
 
 impl StorageFile for DiskFile {
@@ -174,6 +179,11 @@ impl StorageFile for DiskFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        // What lies within its room was asked for when that was made.
+        if end > self.room {
+            sys::check_length(end)?;
+        }
         // Carries on after interrupted and short writes; a write of nothing is an error of kind WriteZero.
         self.file.write_all_at(bytes, offset)
     }

@@ -78,6 +78,7 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     if bytes == 0 {
         return Ok(());
     }
+    check_length(bytes)?;
     match reserve(file, 0, bytes) {
         // Some file systems (NFS before 4.2, ZFS, many in user space) cannot reserve; written zeros take space
         // everywhere.
@@ -89,6 +90,7 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 /// Makes sure that a file has `bytes` bytes from `offset` on, their space taken from the disk. What is there already
 /// stays as it is.
 pub(super) fn extend(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    check_length(offset.saturating_add(bytes))?;
     match reserve(file, offset, bytes) {
         Err(error) if cannot_reserve(&error) => {
             let end = offset + bytes;
@@ -129,6 +131,16 @@ pub(super) fn drop_cached(file: &File) {
 /// There is no way to say that.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn drop_cached(_: &File) {}
+
+/// Refuses a file of this length where the process may not have one that long. To try it all the same would send the host a
+/// signal, `SIGXFSZ`, which ends a process that does not ignore it.
+pub(super) fn check_length(bytes: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a live, writable rlimit of this frame. Where the call fails, which it has no reason to, that is
+    // still the one above: no limit.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    if bytes > limit.rlim_cur { Err(io::Error::from_raw_os_error(libc::EFBIG)) } else { Ok(()) }
+}
 
 fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{open_file, open_regular};
 use crate::error::{Error, ErrorKind, LockOwner, Result};
-use crate::storage::sys::Unshared;
+use crate::storage::sys::{self, Unshared};
 
 /// The file that the owner locks.
 pub(crate) const LOCK: &str = "lock";
@@ -69,7 +69,11 @@ pub(super) fn take(directory: &Path, timeout: Duration) -> Result<LockGuard> {
                 // Only a hint: whoever reads half of it, or none, is merely told less. With another name the file may be
                 // something else.
                 if about.nlink() == 1 {
-                    let _ = file.set_len(0).and_then(|()| file.write_all_at(hint().as_bytes(), 0));
+                    let hint = hint();
+                    let _ = file
+                        .set_len(0)
+                        .and_then(|()| sys::check_length(hint.len() as u64))
+                        .and_then(|()| file.write_all_at(hint.as_bytes(), 0));
                 }
                 return Ok(LockGuard { place: (about.dev(), about.ino()), file: unshared });
             }

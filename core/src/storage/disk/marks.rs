@@ -97,6 +97,7 @@ fn written(path: &Path, file: &File) -> Result<Vec<usize>> {
 }
 
 fn make(directory: &Path) -> io::Result<File> {
+    sys::check_length(CHUNK)?;
     let temporary = directory.join(TEMPORARY);
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -72,7 +72,8 @@ impl Storage for DiskReader {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(Arc::new(DiskFile { file: open_regular(&self.at(name), &mut OpenOptions::new())? }))
+        let file = open_regular(&self.at(name), &mut OpenOptions::new())?;
+        Ok(Arc::new(DiskFile { file, room: 0 }))
     }
 
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {

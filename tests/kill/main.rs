@@ -6,6 +6,7 @@ mod killer;
 mod ledger;
 mod message;
 mod owner;
+mod point;
 mod process;
 mod protocol;
 mod random;

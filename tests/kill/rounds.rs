@@ -7,16 +7,26 @@ use std::time::{Duration, Instant};
 use libmq::{Broker, Options};
 
 use crate::ledger::Ledger;
+use crate::point::{Lookout, Met, Point, calls_are_told};
 use crate::process::{Heard, Program, SIGKILL, SILENCE_MAX, Transcript, Worker};
 use crate::protocol::Line;
 use crate::random::Random;
 use crate::verdict::{Report, judge};
 
 /// From when a worker is busy to its death, in microseconds.
-const LIFE: std::ops::Range<u64> = 1_000..60_000;
+const LIFE: std::ops::Range<u64> = 1_000..40_000;
 
 /// From a worker's start to its death where it is killed while it opens, in microseconds.
 const YOUTH: u64 = 8_000;
+
+/// Of a hundred rounds, those that end at a named point.
+const NAMED: u64 = 40;
+
+/// How long a worker may take to come to one.
+const POINT_MAX: Duration = Duration::from_secs(3);
+
+/// With so many rounds, every point was met.
+const ROUNDS_OF_ALL_POINTS: u64 = 100;
 
 /// Starts that a run may need for each round that counts.
 const STARTS_MAX: u64 = 5;
@@ -49,23 +59,47 @@ pub fn run(program: &Program, directory: &Path, seed: u64, rounds: u64) -> Repor
     let ledger = Ledger::default();
     let mut run = Run { program, directory, seed: seed % SEEDS, starts: 0, ledger, transcript };
     let mut random = Random::new(seed);
-    let (mut counted, mut other) = (0, 0);
+    let (mut counted, mut other, mut met) = (0, 0, Met::default());
+    let mut untold = false;
     while counted < rounds {
         assert!(run.starts < rounds * STARTS_MAX + 20, "{counted} rounds of {} count", run.starts);
         if random.percent(12) {
             run.kill_young(Duration::from_micros(random.below(YOUTH)));
             other += 1;
         }
-        let life = LIFE.start + random.below(LIFE.end - LIFE.start);
-        if run.round(Duration::from_micros(life)) {
+        let counts = if random.percent(NAMED) {
+            let point = Point::any(&mut random);
+            match run.round_to(point, point.passed(&mut random)) {
+                Some(is_met) => {
+                    if is_met {
+                        met.note(point);
+                    }
+                    is_met
+                }
+                None => {
+                    untold = true;
+                    false
+                }
+            }
+        } else {
+            let life = LIFE.start + random.below(LIFE.end - LIFE.start);
+            run.round(Duration::from_micros(life))
+        };
+        if counts {
             counted += 1;
         } else {
             other += 1;
         }
     }
     run.drain();
+    let mut missing = met.missing();
+    missing.retain(|point| !(untold && *point == Point::Syncing));
+    assert!(
+        rounds < ROUNDS_OF_ALL_POINTS || missing.is_empty(),
+        "no kill fell at {missing:?}: {met}"
+    );
     match judge(&run.ledger) {
-        Ok(report) => Report { rounds: counted, uncounted: other, ..report },
+        Ok(report) => Report { rounds: counted, named: met, uncounted: other, ..report },
         Err(why) => run.fail(&why, ""),
     }
 }
@@ -96,6 +130,19 @@ impl Run<'_> {
         let end = Instant::now() + life;
         while self.next(&mut worker, end) {}
         self.kill(&mut worker)
+    }
+
+    /// A worker that is killed at a named point, as far as that can be seen here; answers whether it came there.
+    fn round_to(&mut self, point: Point, passes: u64) -> Option<bool> {
+        std::fs::create_dir_all(&self.directory).unwrap();
+        let mut lookout = Lookout::new(&self.directory);
+        let mut worker = self.start(&[]);
+        let is_told = point != Point::Syncing || calls_are_told(worker.id());
+        let is_met =
+            is_told && lookout.wait(point, passes, worker.id(), Instant::now() + POINT_MAX);
+        self.transcript.note(&format!("== at {point:?} after {passes}: {is_met}"));
+        self.kill(&mut worker);
+        is_told.then_some(is_met)
     }
 
     /// Kills a worker and hears what it had said; answers whether an enqueue and a handler were under way.

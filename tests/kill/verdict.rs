@@ -5,11 +5,14 @@ use std::fmt;
 
 use crate::ledger::{Counts, Ledger, Letter, Verdict};
 use crate::message::{End, MAX_CRASHES, Message, Place, Presence};
+use crate::point::Met;
 
 /// What the rounds came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
     pub rounds: u64,
+    /// Those of them that ended at a named point.
+    pub named: Met,
     /// Kills on top of the rounds: while the worker opened, or while nothing was under way.
     pub uncounted: u64,
     pub counts: Counts,
@@ -26,17 +29,22 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, uncounted, counts, messages, acked, children, .. } = self;
+        let Self { rounds, named, uncounted, counts, messages, acked, children, .. } = self;
         let Counts { entered, doubles, suspects, starts_with_suspects, found, .. } = counts;
         let dead = self.rejected + self.spent + self.crashed;
         write!(
             f,
-            "{rounds} rounds counted, {uncounted} other kills; {starts_with_suspects} left a suspect, {suspects} in \
+            "{rounds} rounds counted, {} of them at named points ({named}), {uncounted} other kills; {starts_with_suspects} left a suspect, {suspects} in \
              all\n{messages} messages, {children} of them children, entered {entered} times; {acked} acked, {} \
              replaced or superseded\n{doubles} handled again because the kill came before their ack was written; of \
              the enqueues that a kill left open {found} were there and {} were not\n{dead} dead letters: {} \
              rejected, {} max_retries, {} crashed\n0 lost",
-            self.replaced, self.absent, self.rejected, self.spent, self.crashed,
+            named.all(),
+            self.replaced,
+            self.absent,
+            self.rejected,
+            self.spent,
+            self.crashed,
         )
     }
 }

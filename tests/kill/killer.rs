@@ -1,24 +1,30 @@
 //! A message that kills its process is found, and those that ran beside it are not blamed.
 
+use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use libmq::{Broker, Message, Options};
 
-use crate::process::{Heard, Program, SIGABRT, SILENCE_MAX, Worker};
+use crate::process::{Heard, Program, SILENCE_MAX, Worker};
 use crate::protocol::{Line, Outcome};
 use crate::{message::MAX_CRASHES, scratch};
 
 /// Messages before and behind each killer.
 const INNOCENT: u64 = 40;
 
-const KILLERS: u64 = 2;
+/// How killers end their process: what they are told, and the signal or the status that it ends with then.
+const KILLERS: [Way; 3] = [
+    ("abort", Some(libc::SIGABRT), None),
+    ("segfault", Some(libc::SIGSEGV), None),
+    ("exit", None, Some(9)),
+];
 
 /// Runs a worker again and again over a directory in which some messages kill it.
 pub fn run(program: &Program) {
     let scratch = scratch();
     let directory = scratch.join("queue");
-    let innocent = enqueue(&directory);
+    let (innocent, ways) = enqueue(&directory);
     let mut acked = std::collections::BTreeSet::new();
     let mut dead = Vec::new();
     let (mut deaths, mut suspects) = (0, 0);
@@ -26,6 +32,7 @@ pub fn run(program: &Program) {
     'starts: for seed in 1.. {
         assert!(seed < 50, "{deaths} deaths, and the killers are not found");
         let mut worker = Worker::start(program, &directory, seed, &["drain"]);
+        let mut last = None;
         loop {
             let line = match worker.hear(Instant::now() + SILENCE_MAX) {
                 Heard::Line(line) => line,
@@ -40,7 +47,10 @@ pub fn run(program: &Program) {
                 Line::Dead { id, reason, attempts, number } => {
                     dead.push((id, reason, attempts, number));
                 }
-                Line::Aborting { id } => *killers.entry(id).or_insert(0) += 1,
+                Line::Aborting { id } => {
+                    *killers.entry(id).or_insert(0) += 1;
+                    last = Some(id);
+                }
                 Line::Error(text) => panic!("the worker says: {text}"),
                 Line::Drained => {
                     assert!(worker.end().success());
@@ -49,14 +59,16 @@ pub fn run(program: &Program) {
                 _ => {}
             }
         }
-        assert_eq!(worker.end().signal(), Some(SIGABRT), "it did not die of its message");
+        let end = worker.end();
+        let (way, signal, code) = last.and_then(|id| ways.get(&id)).expect("no message killed it");
+        assert_eq!((end.signal(), end.code()), (*signal, *code), "it did not die of its {way}");
         deaths += 1;
     }
     // Each of them as often as it may, and nobody else.
-    assert_eq!(killers.len() as u64, KILLERS, "{killers:?}");
+    assert_eq!(killers.len(), KILLERS.len(), "{killers:?}");
     assert!(killers.values().all(|times| *times == MAX_CRASHES), "{killers:?}");
-    assert_eq!(deaths, KILLERS * u64::from(MAX_CRASHES));
-    assert_eq!(dead.len() as u64, KILLERS, "{dead:?}");
+    assert_eq!(deaths, KILLERS.len() as u64 * u64::from(MAX_CRASHES));
+    assert_eq!(dead.len(), KILLERS.len(), "{dead:?}");
     for (id, reason, attempts, number) in dead {
         assert_eq!((reason.as_str(), attempts, number), ("crashed", MAX_CRASHES, None), "of {id}");
     }
@@ -64,25 +76,36 @@ pub fn run(program: &Program) {
     assert!(missing.is_empty(), "{missing:?} were not acked");
     assert!(suspects > deaths, "nothing ran beside the killers");
     println!(
-        "{}: {KILLERS} killers found in {deaths} deaths, {suspects} suspects",
-        program.language
+        "{}: {} killers, by abort, segfault and exit, found in {deaths} deaths, {suspects} suspects",
+        program.language,
+        KILLERS.len(),
     );
     std::fs::remove_dir_all(scratch).unwrap();
 }
 
-/// Fills a directory; answers the ids of those that do no harm.
-fn enqueue(directory: &std::path::Path) -> Vec<u64> {
+/// How a killer ends its process.
+type Way = (&'static str, Option<i32>, Option<i32>);
+
+/// Fills a directory; answers the ids of those that do no harm, and of the others what they do.
+fn enqueue(directory: &std::path::Path) -> (Vec<u64>, HashMap<u64, Way>) {
     let broker = Broker::open(directory, Options::new()).unwrap();
-    let mut innocent = Vec::new();
-    for number in 0..=KILLERS * INNOCENT {
-        if number % INNOCENT == INNOCENT / 2 {
-            broker.enqueue(Message::new("work", "killer")).unwrap();
+    let (mut innocent, mut ways) = (Vec::new(), HashMap::new());
+    let mut number = 0;
+    let mut more = |innocent: &mut Vec<u64>| {
+        for _ in 0..INNOCENT {
+            number += 1;
+            let body = format!("{number} innocent");
+            innocent.push(broker.enqueue(Message::new("work", body)).unwrap().id);
         }
-        let body = format!("{} innocent", number + 1);
-        innocent.push(broker.enqueue(Message::new("work", body)).unwrap().id);
+    };
+    for way in KILLERS {
+        more(&mut innocent);
+        let killer = Message::new("work", format!("killer {}", way.0));
+        ways.insert(broker.enqueue(killer).unwrap().id, way);
     }
+    more(&mut innocent);
     broker.close(Duration::from_secs(5)).unwrap();
-    innocent
+    (innocent, ways)
 }
 
 #[test]

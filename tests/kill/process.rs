@@ -14,9 +14,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// How long gdb may take to print the stacks of a worker that hangs.
 const STACKS_MAX: u32 = 60;
 
-/// The signals of a kill and of an abort.
+/// The signal of a kill.
 pub const SIGKILL: i32 = 9;
-pub const SIGABRT: i32 = 6;
 
 /// A language's worker: a program and what comes before `DIRECTORY SEED`.
 #[derive(Clone, Debug)]

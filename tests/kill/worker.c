@@ -113,6 +113,18 @@ static size_t make_body(char *body, uint64_t number, uint64_t bytes)
 	return (size_t)length + bytes;
 }
 
+/* Ends the process as a killer says: it aborts, it writes where nothing is, or it exits. */
+static _Noreturn void die(const char *body, size_t length)
+{
+	static int *volatile nothing;
+	const char *how = memchr(body, ' ', length);
+	if (how && how[1] == 's')
+		*nothing = 1;
+	if (how && how[1] == 'e')
+		exit(9);
+	abort();
+}
+
 /* The number that a body carries; 0 for the killer. */
 static uint64_t number_of(const char *body, size_t length)
 {
@@ -242,7 +254,7 @@ static uint64_t enter(const libmq_delivery *delivery)
 	if (!number) {
 		say("aborting %" PRIu64, id);
 		pause_us(3000);
-		abort();
+		die(body, length);
 	}
 	say("entered %" PRIu64 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %s %u", id, libmq_delivery_attempt(delivery),
 	    libmq_delivery_token(delivery), number, libmq_delivery_queue(delivery), lane());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use libmq::{Broker, Context, Delivery, Durability, HandlerError, HandlerOptions, Message};
 
+use crate::die::die;
 use crate::numbers::{Numbers, body, is_innocent, number};
 use crate::random::Random;
 use crate::say::say;
@@ -41,7 +42,7 @@ fn enter(delivery: &Delivery, numbers: &Numbers) -> Option<(u64, Random)> {
     let Some(number) = number(delivery.body()) else {
         say(&format!("aborting {}", delivery.id()));
         thread::sleep(Duration::from_millis(3));
-        std::process::abort();
+        die(delivery.body());
     };
     let (id, attempt, token) = (delivery.id(), delivery.attempt(), delivery.token());
     let lane = LANE.with(|lane| *lane);

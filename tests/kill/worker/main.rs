@@ -3,6 +3,7 @@
 #[path = "../random.rs"]
 mod random;
 
+mod die;
 mod handle;
 mod numbers;
 mod produce;

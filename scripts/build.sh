@@ -7,7 +7,7 @@ set -eu
 need cc gcc || die "a C compiler is needed"
 cargo build --release --package libmq-ffi
 # Programs linked with it ask for the library by the name of its interface.
-ln -sf libmq.so "$target/release/libmq.so.0"
+[ "$(readlink "$target/release/libmq.so.0" || :)" = libmq.so ] || ln -sf libmq.so "$target/release/libmq.so.0"
 ls -l "$target/release/libmq.so" "$target/release/libmq.a" | awk '{ printf "%9d bytes  %s\n", $5, $NF }'
 [ "${1:-all}" != c ] || exit 0
 scripts/build-python.sh

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::Program;
-use crate::{ROUNDS_OTHER, kill_rounds, killer, setting};
+use crate::{ROUNDS_C, kill_rounds, killer, setting};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,12 +26,14 @@ fn library() -> Result<PathBuf, String> {
 }
 
 /// Compiles the worker.
-fn compile() -> Result<Program, String> {
+pub fn compile() -> Result<Program, String> {
     let library = library()?;
     if !library.join("libmq.so").exists() {
         return Err(format!("{} has no libmq.so", library.display()));
     }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kill-worker-c");
+    // Under a name of its own first: another test may be running the one that is there.
+    let fresh = program.with_extension(std::process::id().to_string());
     let mut search = std::ffi::OsString::from("-L");
     search.push(&library);
     let mut runtime = std::ffi::OsString::from("-Wl,-rpath,");
@@ -42,12 +44,13 @@ fn compile() -> Result<Program, String> {
         .arg(root().join("include"))
         .arg(root().join("tests/kill/worker.c"))
         .arg("-o")
-        .arg(&program)
+        .arg(&fresh)
         .args([search, runtime])
         .args(["-lmq", "-pthread"])
         .status()
         .map_err(|error| format!("there is no C compiler: {error}"))?;
     assert!(compiled.success(), "worker.c does not compile");
+    std::fs::rename(fresh, &program).map_err(|error| error.to_string())?;
     Ok(Program { language: "C", program, arguments: Vec::new(), environment: Vec::new() })
 }
 
@@ -60,7 +63,7 @@ fn kill_rounds_lose_nothing_and_double_nothing_in_c_and_find_the_killer() {
     };
     kill_rounds(
         &program,
-        setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_OTHER, |rounds| rounds.div_ceil(2)),
+        setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_C, |rounds| rounds.div_ceil(2)),
     );
     killer::run(&program);
 }

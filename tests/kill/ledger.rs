@@ -72,6 +72,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A ledger that goes on from this one, when everything is drained and no dead letter is left.
+    pub fn next(&self) -> Self {
+        Self {
+            start: self.start,
+            highest_id: self.highest_id,
+            highest_token: self.highest_token,
+            returned_id: self.returned_id.max(self.highest_id),
+            ..Self::default()
+        }
+    }
+
     /// A worker is started.
     pub fn started(&mut self) {
         self.start += 1;

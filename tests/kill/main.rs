@@ -2,6 +2,7 @@
 //! `README.md` says what a worker is and what is held against it.
 
 mod c;
+mod gauge;
 mod killer;
 mod ledger;
 mod message;
@@ -11,6 +12,8 @@ mod process;
 mod protocol;
 mod random;
 mod rounds;
+mod run;
+mod soak;
 mod verdict;
 
 use std::io::Write as _;
@@ -19,10 +22,11 @@ use std::path::PathBuf;
 use process::Program;
 
 /// Rounds that count, where `LIBMQ_KILL_ROUNDS` does not say.
-const ROUNDS_RUST: u64 = 100;
+const ROUNDS_RUST: u64 = 160;
 
 /// The same for other languages; else half of what it says.
-const ROUNDS_OTHER: u64 = 50;
+const ROUNDS_C: u64 = 100;
+const ROUNDS_OTHER: u64 = 70;
 
 fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -59,7 +63,7 @@ fn skip(why: &str) {
 /// The worker of a language that Cargo does not build; the scripts that test those run this with the worker's command.
 #[test]
 fn kill_rounds_lose_nothing_and_double_nothing_in_another_language_and_find_the_killer() {
-    if let Some(program) = Program::named() {
+    for program in Program::named("LIBMQ_KILL_WORKER") {
         let rounds = setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_OTHER, |rounds| rounds.div_ceil(2));
         kill_rounds(&program, rounds);
         killer::run(&program);

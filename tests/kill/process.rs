@@ -37,16 +37,25 @@ impl Program {
         }
     }
 
-    /// The worker that `LIBMQ_KILL_WORKER` names: a language, and a command that knows nothing of spaces in its words.
-    pub fn named() -> Option<Self> {
-        let named = std::env::var("LIBMQ_KILL_WORKER").ok()?;
-        let mut words = named.split_whitespace().map(str::to_owned);
-        Some(Self {
-            language: words.next().expect("LIBMQ_KILL_WORKER is empty").leak(),
-            program: words.next().expect("LIBMQ_KILL_WORKER names no command").into(),
-            arguments: words.collect(),
-            environment: Vec::new(),
-        })
+    /// The workers that a variable names, one a line: a language, and a command that knows nothing of spaces in its words.
+    pub fn named(variable: &str) -> Vec<Self> {
+        let named = std::env::var(variable).unwrap_or_default();
+        let programs = named.lines().map(|line| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            Self {
+                language: words.next().expect("a worker without a language").leak(),
+                program: words.next().expect("a worker without a command").into(),
+                arguments: words.collect(),
+                environment: Vec::new(),
+            }
+        });
+        programs.collect()
+    }
+
+    /// The same worker, whose producers pause so many times as long.
+    pub fn paced(mut self, pace: u64) -> Self {
+        self.environment.push(("LIBMQ_KILL_PACE".into(), pace.to_string()));
+        self
     }
 }
 

@@ -27,11 +27,34 @@ pub struct Report {
     pub absent: u64,
 }
 
+impl Report {
+    /// Adds what later rounds came to.
+    pub fn add(&mut self, later: &Self) {
+        self.counts.entered += later.counts.entered;
+        self.counts.doubles += later.counts.doubles;
+        self.counts.suspects += later.counts.suspects;
+        self.counts.starts_with_suspects += later.counts.starts_with_suspects;
+        self.counts.found += later.counts.found;
+        self.messages += later.messages;
+        self.acked += later.acked;
+        self.children += later.children;
+        self.replaced += later.replaced;
+        self.rejected += later.rejected;
+        self.spent += later.spent;
+        self.crashed += later.crashed;
+        self.absent += later.absent;
+    }
+
+    pub fn dead(&self) -> u64 {
+        self.rejected + self.spent + self.crashed
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rounds, named, uncounted, counts, messages, acked, children, .. } = self;
         let Counts { entered, doubles, suspects, starts_with_suspects, found, .. } = counts;
-        let dead = self.rejected + self.spent + self.crashed;
+        let dead = self.dead();
         write!(
             f,
             "{rounds} rounds counted, {} of them at named points ({named}), {uncounted} other kills; {starts_with_suspects} left a suspect, {suspects} in \

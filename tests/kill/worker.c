@@ -26,6 +26,8 @@
 
 static libmq_broker *broker;
 static uint64_t seed;
+/* How many times as long producers pause. */
+static uint64_t pace = 1;
 static atomic_uint_fast64_t next_number = 1;
 static atomic_uint next_lane;
 static atomic_bool stop_pulling;
@@ -238,7 +240,7 @@ static void *produce(void *argument)
 		case 2: keyed(&random, bodies); break;
 		default: batch(&random, bodies); break;
 		}
-		pause_us(below(&random, producer == 1 ? 1500 : 900));
+		pause_us(below(&random, producer == 1 ? 1500 : 900) * pace);
 	}
 	return NULL;
 }
@@ -452,6 +454,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	seed = strtoull(argv[2], NULL, 10);
+	if (getenv("LIBMQ_KILL_PACE"))
+		pace = strtoull(getenv("LIBMQ_KILL_PACE"), NULL, 10);
 	open_broker(argv[1]);
 	handle("work", 3, on_work);
 	handle("children", 2, on_child);

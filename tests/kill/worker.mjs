@@ -10,6 +10,8 @@ import { RejectError, ReleaseError, RetryError, open } from '../../bindings/node
 
 const NUMBERS = 1_000_000;
 const BATCH_MAX = 6;
+// How many times as long producers pause.
+const PACE = Number(process.env.LIBMQ_KILL_PACE ?? 1);
 const KEYS = 12;
 const PULLED_MAX = 4;
 const DRAIN_MAX_MS = 300_000;
@@ -134,7 +136,8 @@ async function produce(broker, producer) {
     else if (producer === 1) await single(broker, random, 'os');
     else if (producer === 2) await keyed(broker, random);
     else await batch(broker, random);
-    if (random.percent(70)) await pause(1);
+    if (PACE > 1) await pause(random.below(PACE));
+    else if (random.percent(70)) await pause(1);
   }
 }
 

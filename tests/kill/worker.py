@@ -26,6 +26,8 @@ BATCH_MAX = 6
 KEYS = 12
 PULLED_MAX = 4
 DRAIN_MAX_S = 300
+# How many times as long producers pause.
+PACE = int(os.environ.get("LIBMQ_KILL_PACE", "1"))
 
 
 def say(*words: object) -> None:
@@ -181,7 +183,7 @@ class Worker:
                     self.keyed(dice)
                 case _:
                     self.batch(dice)
-            time.sleep(dice.randrange(1500 if producer == 1 else 900) / 1e6)
+            time.sleep(dice.randrange(1500 if producer == 1 else 900) * PACE / 1e6)
 
     # Handlers.
 

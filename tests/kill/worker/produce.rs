@@ -20,6 +20,7 @@ const BATCH: u64 = 6;
 /// The first two enqueue singly, one with `sync` and one with `os`; the third uses keys; the fourth makes batches.
 pub fn run(broker: &Broker, numbers: &Numbers, producer: u64) -> libmq::Result<()> {
     let mut random = numbers.random(producer);
+    let pace = pace();
     loop {
         match producer {
             0 => single(broker, numbers, &mut random, Durability::Sync)?,
@@ -28,8 +29,13 @@ pub fn run(broker: &Broker, numbers: &Numbers, producer: u64) -> libmq::Result<(
             _ => batch(broker, numbers, &mut random)?,
         }
         let pause = if producer == 1 { 1500 } else { 900 };
-        thread::sleep(Duration::from_micros(random.below(pause)));
+        thread::sleep(Duration::from_micros(random.below(pause) * pace));
     }
+}
+
+/// How many times as long producers pause, as `LIBMQ_KILL_PACE` says.
+pub fn pace() -> u64 {
+    std::env::var("LIBMQ_KILL_PACE").map_or(1, |pace| pace.parse().unwrap())
 }
 
 fn queue(random: &mut Random) -> &'static str {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::Program;
-use crate::{ROUNDS_C, kill_rounds, killer, setting};
+use crate::{ROUNDS_C, kill_rounds, killer, setting, share};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -61,9 +61,6 @@ fn kill_rounds_lose_nothing_and_double_nothing_in_c_and_find_the_killer() {
         Ok(program) => program,
         Err(why) => return crate::skip(&format!("kill rounds in C: {why}")),
     };
-    kill_rounds(
-        &program,
-        setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_C, |rounds| rounds.div_ceil(2)),
-    );
+    kill_rounds(&program, setting("LIBMQ_KILL_ROUNDS").map_or(ROUNDS_C, share(70)));
     killer::run(&program);
 }

@@ -34,6 +34,8 @@ pub struct Counts {
     pub starts_with_suspects: u64,
     /// Enqueues that the kill left open and that turned out to be there.
     pub found: u64,
+    /// Enqueues and settles that were refused for want of something.
+    pub refused: u64,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +156,8 @@ impl Ledger {
             Line::Child { parent, number, level } => self.child(parent, number, level),
             Line::Settling { id, outcome } => self.settling(id, outcome),
             Line::Settled { id } => self.settled(id),
+            Line::Refused { number } => self.refused(number),
+            Line::Kept { id } => self.kept(id),
             Line::Dead { id, reason, attempts, number } => {
                 let number = number.ok_or("the killer is a dead letter of these rounds")?;
                 let letter = Letter { id, reason, attempts };
@@ -299,6 +303,30 @@ impl Ledger {
             self.active.remove(&number);
         }
         Ok(())
+    }
+
+    /// The call said that it is not enqueued, so it must never be seen.
+    fn refused(&mut self, number: u64) -> Verdict {
+        let message = self.message(number)?;
+        if message.presence != Presence::Open || message.entries > 0 {
+            return Err(format!("{number}: it is there, and was refused"));
+        }
+        self.counts.refused += 1;
+        self.never(number)
+    }
+
+    /// The call said that it is not settled: it is given back, as by a release.
+    fn kept(&mut self, id: u64) -> Verdict {
+        let number = *self.by_id.get(&id).ok_or(format!("nobody has id {id}"))?;
+        self.counts.refused += 1;
+        let message = self.message(number)?;
+        match message.place {
+            Place::Settling(_) => {
+                message.place = Place::Settling(Outcome::Release);
+                Ok(())
+            }
+            place => Err(format!("{number}: its settle was refused while it was {place:?}")),
+        }
     }
 
     /// Notes who has an id.

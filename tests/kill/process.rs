@@ -81,7 +81,18 @@ pub struct Worker {
 impl Worker {
     /// Starts `PROGRAM DIRECTORY SEED MODE…`; what it says on standard error goes to a file beside the directory.
     pub fn start(program: &Program, directory: &Path, seed: u64, mode: &[&str]) -> Self {
-        let errors = directory.with_extension("errors");
+        Self::start_beside(directory, program, directory, seed, mode)
+    }
+
+    /// The same; the file lies beside another path.
+    pub fn start_beside(
+        beside: &Path,
+        program: &Program,
+        directory: &Path,
+        seed: u64,
+        mode: &[&str],
+    ) -> Self {
+        let errors = beside.with_extension("errors");
         let log = OpenOptions::new().create(true).append(true).open(&errors).unwrap();
         let mut child = Command::new(&program.program)
             .args(&program.arguments)

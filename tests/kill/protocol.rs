@@ -51,17 +51,49 @@ pub struct Entered {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    Recovered { messages: u64, dead: u64 },
+    Recovered {
+        messages: u64,
+        dead: u64,
+    },
     Suspects(u64),
     Ready,
     Enqueuing(Enqueuing),
-    Enqueued { number: u64, id: u64, level: Level, status: Status },
+    Enqueued {
+        number: u64,
+        id: u64,
+        level: Level,
+        status: Status,
+    },
     Entered(Entered),
-    Child { parent: u64, number: u64, level: Level },
-    Settling { id: u64, outcome: Outcome },
-    Settled { id: u64 },
-    Aborting { id: u64 },
-    Dead { id: u64, reason: String, attempts: u32, number: Option<u64> },
+    Child {
+        parent: u64,
+        number: u64,
+        level: Level,
+    },
+    Settling {
+        id: u64,
+        outcome: Outcome,
+    },
+    Settled {
+        id: u64,
+    },
+    Aborting {
+        id: u64,
+    },
+    /// An enqueue was answered with an error that means: not enqueued.
+    Refused {
+        number: u64,
+    },
+    /// A settle was answered so: the message is given back.
+    Kept {
+        id: u64,
+    },
+    Dead {
+        id: u64,
+        reason: String,
+        attempts: u32,
+        number: Option<u64>,
+    },
     Drained,
     Error(String),
 }
@@ -106,6 +138,14 @@ impl Line {
             "releasing" => settling(Outcome::Release),
             "rejecting" => settling(Outcome::Reject),
             "acked" => Some(Self::Settled { id: one(&words)?.parse().ok()? }),
+            "refused" => match words[..] {
+                [number, _kind] => Some(Self::Refused { number: number.parse().ok()? }),
+                _ => None,
+            },
+            "kept" => match words[..] {
+                [id, _kind] => Some(Self::Kept { id: id.parse().ok()? }),
+                _ => None,
+            },
             "aborting" => Some(Self::Aborting { id: one(&words)?.parse().ok()? }),
             "dead" => match words[..] {
                 [id, reason, attempts, number] => Some(Self::Dead {

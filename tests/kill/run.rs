@@ -26,6 +26,7 @@ const POINT_MAX: Duration = Duration::from_secs(3);
 /// A run under way.
 pub struct Run<'a> {
     program: &'a Program,
+    beside: PathBuf,
     directory: PathBuf,
     seed: u64,
     starts: u64,
@@ -36,9 +37,14 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// In a directory that does not exist yet.
     pub fn new(program: &'a Program, directory: &Path, seed: u64) -> Self {
-        let (ledger, transcript) = (Ledger::default(), Transcript::beside(directory));
-        let (directory, seed) = (directory.to_owned(), seed % SEEDS);
-        Self { program, directory, seed, starts: 0, ledger, transcript }
+        Self::beside(directory, program, directory, seed)
+    }
+
+    /// The same; what is noted lies beside another path.
+    pub fn beside(beside: &Path, program: &'a Program, directory: &Path, seed: u64) -> Self {
+        let (ledger, transcript) = (Ledger::default(), Transcript::beside(beside));
+        let (beside, directory, seed) = (beside.to_owned(), directory.to_owned(), seed % SEEDS);
+        Self { program, beside, directory, seed, starts: 0, ledger, transcript }
     }
 
     /// How many workers were started.
@@ -59,7 +65,7 @@ impl<'a> Run<'a> {
             Err(why) => self.fail(&why, ""),
         };
         self.ledger = self.ledger.next();
-        self.transcript = Transcript::beside(&self.directory);
+        self.transcript = Transcript::beside(&self.beside);
         report
     }
 
@@ -69,7 +75,7 @@ impl<'a> Run<'a> {
         self.ledger.started();
         let seed = self.seed * STARTS + self.starts;
         self.transcript.note(&format!("== start {}, seed {seed} {mode:?}", self.starts));
-        Worker::start(self.program, &self.directory, seed, mode)
+        Worker::start_beside(&self.beside, self.program, &self.directory, seed, mode)
     }
 
     /// A worker that is killed while it opens.
@@ -96,6 +102,15 @@ impl<'a> Run<'a> {
         self.kill(&mut worker);
     }
 
+    /// A worker that has trouble before it is killed: `trouble` is told its id, and how it is heard for so long. Where the
+    /// trouble kills it, that is as good.
+    pub fn troubled_life(&mut self, trouble: impl FnOnce(u32, &mut dyn FnMut(Duration))) {
+        let mut worker = self.start(&["troubled"]);
+        let id = worker.id();
+        trouble(id, &mut |time| self.live(&mut worker, time));
+        self.put_to_death(&mut worker, &[SIGKILL, libc::SIGXFSZ]);
+    }
+
     /// Hears a worker for so long.
     fn live(&mut self, worker: &mut Worker, life: Duration) {
         let end = Instant::now() + life;
@@ -117,11 +132,16 @@ impl<'a> Run<'a> {
 
     /// Kills a worker and hears what it had said; answers whether an enqueue and a handler were under way.
     fn kill(&mut self, worker: &mut Worker) -> bool {
+        self.put_to_death(worker, &[SIGKILL])
+    }
+
+    /// The same, where it may have died before, of one of these signals.
+    fn put_to_death(&mut self, worker: &mut Worker, signals: &[i32]) -> bool {
         let end = worker.kill();
         while self.next(worker, Instant::now() + SILENCE_MAX) {}
         let busy = self.ledger.busy();
         self.transcript.note(&format!("== killed, {busy:?}"));
-        if end.signal() != Some(SIGKILL) {
+        if !end.signal().is_some_and(|signal| signals.contains(&signal)) {
             let errors = worker.stacks();
             self.fail(&format!("the worker was to be killed, and ended by itself: {end}"), &errors);
         }

@@ -35,6 +35,7 @@ impl Report {
         self.counts.suspects += later.counts.suspects;
         self.counts.starts_with_suspects += later.counts.starts_with_suspects;
         self.counts.found += later.counts.found;
+        self.counts.refused += later.counts.refused;
         self.messages += later.messages;
         self.acked += later.acked;
         self.children += later.children;

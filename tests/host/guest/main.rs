@@ -49,6 +49,7 @@ fn main() {
         "copies-of-the-library" => crowd::run(directory, words),
         "copies-of-the-directory" => copies::run(directory),
         "a-stop-beyond-the-lease" => stopped::run(directory),
+        "a-small-room" => rooms::keep(directory),
         "a-race-for-the-lock" => race::run(directory),
         other => panic!("no situation is called {other:?}"),
     }

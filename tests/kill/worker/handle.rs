@@ -11,6 +11,7 @@ use crate::die::die;
 use crate::numbers::{Numbers, body, is_innocent, number};
 use crate::random::Random;
 use crate::say::say;
+use crate::trouble;
 
 /// Messages that are pulled at once, at most.
 const PULLED: usize = 4;
@@ -45,7 +46,9 @@ fn enter(delivery: &Delivery, numbers: &Numbers) -> Option<(u64, Random)> {
         die(delivery.body());
     };
     let (id, attempt, token) = (delivery.id(), delivery.attempt(), delivery.token());
-    let lane = LANE.with(|lane| *lane);
+    // In trouble, the ends of a lane are written when that is possible.
+    let lane = LANE.with(|lane| *lane).to_string();
+    let lane = if trouble::is_expected() { "-" } else { &lane };
     say(&format!("entered {id} {attempt} {token} {number} {} {lane}", delivery.queue()));
     Some((number, numbers.random(token)))
 }
@@ -109,7 +112,14 @@ pub fn pull(broker: &Broker, numbers: &Numbers, stop: Option<&AtomicBool>) -> li
     let is_stopped = || stop.is_some_and(|stop| stop.load(Ordering::Acquire));
     while !is_stopped() {
         let wait = Duration::from_millis(20);
-        let deliveries = broker.receive_batch("pulled", PULLED, wait, None)?;
+        let deliveries = match broker.receive_batch("pulled", PULLED, wait, None) {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                trouble::tolerated(error)?;
+                thread::sleep(trouble::PAUSE);
+                continue;
+            }
+        };
         let mut entered = Vec::new();
         for delivery in deliveries {
             if let Some((number, random)) = enter(&delivery, numbers) {
@@ -121,15 +131,28 @@ pub fn pull(broker: &Broker, numbers: &Numbers, stop: Option<&AtomicBool>) -> li
             let id = delivery.id();
             if number % 97 == 0 || random.percent(5) {
                 say(&format!("failing {id}"));
-                delivery.retry(None)?;
+                settled(id, delivery.retry(None))?;
             } else {
                 say(&format!("acking {id}"));
-                delivery.ack()?;
-                say(&format!("acked {id}"));
+                if settled(id, delivery.ack())? {
+                    say(&format!("acked {id}"));
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Whether a settle was written; one that was refused has given the message back.
+fn settled(id: u64, outcome: libmq::Result<()>) -> libmq::Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            let kind = trouble::tolerated(error)?;
+            say(&format!("kept {id} {kind}"));
+            Ok(false)
+        }
+    }
 }
 
 /// Handles what is there until nothing is left, lists the dead letters, and closes.

@@ -9,12 +9,13 @@ mod numbers;
 mod produce;
 mod say;
 mod steady;
+mod trouble;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use libmq::{Backoff, Broker, Options};
+use libmq::{Backoff, Options};
 
 use numbers::Numbers;
 use say::say;
@@ -26,12 +27,16 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let (directory, seed, mode) = match &arguments[..] {
         [_, directory, seed] => (directory, seed, Mode::Work),
+        [_, directory, seed, mode] if mode == "troubled" => {
+            trouble::expect();
+            (directory, seed, Mode::Work)
+        }
         [_, directory, seed, mode] if mode == "drain" => (directory, seed, Mode::Drain),
         [_, directory, seed, mode, seconds] if mode == "steady" => {
             (directory, seed, Mode::Steady(Duration::from_secs(seconds.parse().unwrap())))
         }
         _ => {
-            say("error usage: WORKER DIRECTORY SEED [drain | steady SECONDS]");
+            say("error usage: WORKER DIRECTORY SEED [drain | troubled | steady SECONDS]");
             std::process::exit(2);
         }
     };
@@ -55,15 +60,17 @@ enum Mode {
 fn work(directory: &str, seed: u64, mode: Mode) -> libmq::Result<()> {
     let backoff =
         Backoff::exponential(Duration::from_millis(1), 2.0, Duration::from_millis(20), 1.0);
-    let options = Options::new()
-        .cache_bytes(CACHE_BYTES)
-        .segment_bytes(64 << 10)
-        .snapshot_threshold(200)
-        .snapshot_interval(Duration::from_millis(50))
-        .default_max_retries(3)
-        .max_crashes(3)
-        .default_backoff(backoff);
-    let broker = Broker::open(directory, options)?;
+    let options = || {
+        Options::new()
+            .cache_bytes(CACHE_BYTES)
+            .segment_bytes(64 << 10)
+            .snapshot_threshold(200)
+            .snapshot_interval(Duration::from_millis(50))
+            .default_max_retries(3)
+            .max_crashes(3)
+            .default_backoff(backoff.clone())
+    };
+    let broker = trouble::open(directory, options)?;
     let found = broker.recovery();
     say(&format!("recovered {} {}", found.messages, found.dead_letters));
     say(&format!("suspects {}", found.suspects));

@@ -1,13 +1,15 @@
 //! Producers: threads that enqueue until the process is killed.
 
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Duration;
 
-use libmq::{Broker, Dedup, Durability, Message, Receipt};
+use libmq::{Broker, Dedup, Durability, Error, Message, Receipt};
 
 use crate::numbers::{Numbers, body};
 use crate::random::Random;
 use crate::say::say;
+use crate::trouble;
 
 pub const PRODUCERS: u64 = 4;
 
@@ -56,6 +58,13 @@ fn enqueued(number: u64, durability: Durability, receipt: Receipt) {
     say(&format!("enqueued {number} {} {level} {status}", receipt.id));
 }
 
+fn refused(numbers: RangeInclusive<u64>, error: Error) -> libmq::Result<()> {
+    let kind = trouble::tolerated(error)?;
+    numbers.for_each(|number| say(&format!("refused {number} {kind}")));
+    thread::sleep(trouble::PAUSE);
+    Ok(())
+}
+
 fn single(
     broker: &Broker,
     numbers: &Numbers,
@@ -70,7 +79,10 @@ fn single(
         options = " delayed";
     }
     say(&format!("enqueuing {number} {queue} {}{options}", level(durability)));
-    enqueued(number, durability, broker.enqueue(message)?);
+    match broker.enqueue(message) {
+        Ok(receipt) => enqueued(number, durability, receipt),
+        Err(error) => refused(number..=number, error)?,
+    }
     Ok(())
 }
 
@@ -90,7 +102,10 @@ fn keyed(broker: &Broker, numbers: &Numbers, random: &mut Random) -> libmq::Resu
         message = message.delay(Duration::from_millis(1 + random.below(20)));
     }
     say(&format!("enqueuing {number} work {} key={key}{options} delayed", level(durability)));
-    enqueued(number, durability, broker.enqueue(message)?);
+    match broker.enqueue(message) {
+        Ok(receipt) => enqueued(number, durability, receipt),
+        Err(error) => refused(number..=number, error)?,
+    }
     Ok(())
 }
 
@@ -106,7 +121,10 @@ fn batch(broker: &Broker, numbers: &Numbers, random: &mut Random) -> libmq::Resu
         messages.push(Message::new(queue, body(number, size(random))).durability(durability));
         levels.push(durability);
     }
-    let receipts = broker.enqueue_batch(&messages)?;
+    let receipts = match broker.enqueue_batch(&messages) {
+        Ok(receipts) => receipts,
+        Err(error) => return refused(first..=first + count - 1, error),
+    };
     for (number, (receipt, durability)) in (first..).zip(receipts.into_iter().zip(levels)) {
         enqueued(number, durability, receipt);
     }

@@ -111,10 +111,10 @@ impl<'a> Run<'a> {
         self.put_to_death(&mut worker, &[SIGKILL, libc::SIGXFSZ]);
     }
 
-    /// Hears a worker for so long.
+    /// Hears a worker for so long, and no longer though there be more to hear.
     fn live(&mut self, worker: &mut Worker, life: Duration) {
         let end = Instant::now() + life;
-        while self.next(worker, end) {}
+        while Instant::now() < end && self.next(worker, end) {}
     }
 
     /// A worker that is killed at a named point, as far as that can be seen here; answers whether it came there.

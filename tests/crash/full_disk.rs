@@ -236,6 +236,41 @@ fn what_a_handler_answered_is_written(no_room: (i32, ErrorKind)) {
     assert_eq!(broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().body(), b"child");
 }
 
+/// Handlers had answered, and pulled deliveries were refused their acks, on a full disk; then the process died. Whoever opened
+/// the directory next suspected all of their messages, which were in nobody's hands any more: three such deaths, and they
+/// were dead letters `crashed`.
+#[test]
+fn what_has_ended_on_a_full_disk_is_no_suspect_after_a_crash() {
+    for no_room in NO_ROOM {
+        let disk = SimDisk::default();
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
+        broker
+            .handle("jobs", HandlerOptions::new(), move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            })
+            .unwrap();
+        for queue in ["jobs", "pulled", "held"] {
+            broker.enqueue(Message::new(queue, "one")).unwrap();
+        }
+        let pulled = broker.receive("pulled", Duration::ZERO, None).unwrap().unwrap();
+        let held = broker.receive("held", Duration::ZERO, None).unwrap().unwrap();
+        fill(&broker, &disk, no_room);
+        broker.start().unwrap();
+        wait_until(|| calls.load(Ordering::SeqCst) == 1);
+        assert_eq!(pulled.ack().unwrap_err().kind(), no_room.1);
+        assert!(!broker.wait_idle(Duration::from_millis(200)).unwrap());
+        drop(broker);
+        drop(held);
+        disk.mend();
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        // What was still being handled, and nothing else.
+        assert_eq!(broker.recovery().suspects, 1);
+    }
+}
+
 /// A delivery whose ack was answered `STORAGE_FULL` was gone, and its message held by nobody until the lease ran out; that
 /// counted as an attempt.
 #[test]

@@ -211,6 +211,8 @@ impl Engine {
     /// Keeps the end of a flight that the disk has no room for, until it has.
     pub(crate) fn owe(&self, flight: &Flight, end: End) {
         flight.lease.conclude();
+        // Held, but in nobody's hands: should the process die now, it was not of this message.
+        self.buffer.state.holds.unmark(flight.taken.hold);
         self.owed.add(end);
         self.buffer.state.disk.ring();
         if self.is_closed() {

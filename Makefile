@@ -1,7 +1,7 @@
 # The doors of the house. `make` alone lists them; what a door does stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check bench crash asan clean
+.PHONY: help demo test build check bench crash chaos soak asan clean
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -21,8 +21,14 @@ check: ## formatting, lints, documentation, and the header against the code
 bench: ## libmq, the bare disk and SQLite side by side, against the figures promised
 	@scripts/bench.sh
 
-crash: build ## whole crash enumerations, sequences of calls and a thousand kill rounds: hours, not minutes
+crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: hours, not minutes
 	@scripts/crash.sh
+
+chaos: build ## full disks, limits, stops, deaths in handlers, by name: ONLY=name plays one, ONLY=list says what there is
+	@scripts/chaos.sh $(ONLY)
+
+soak: build ## a constant load, a kill every 30 seconds, and nothing lost and nothing that grows: HOURS=24
+	@scripts/soak.sh $(HOURS)
 
 asan: ## the core, the C library and the C programs under AddressSanitizer
 	@scripts/asan.sh

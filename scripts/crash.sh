@@ -6,26 +6,16 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 
 export LIBMQ_CRASH="${LIBMQ_CRASH:-full}"
-export LIBMQ_KILL_ROUNDS="${LIBMQ_KILL_ROUNDS:-1000}"
 export LIBMQ_MODEL_CASES="${LIBMQ_MODEL_CASES:-20000}"
 export LIBMQ_HISTORIES="${LIBMQ_HISTORIES:-100000}"
 export LIBMQ_TOTAL_MESSAGES="${LIBMQ_TOTAL_MESSAGES:-2500000}"
 export LIBMQ_STRESS="${LIBMQ_STRESS:-10}"
-say "crash images: $LIBMQ_CRASH, sequences: $LIBMQ_MODEL_CASES, kill rounds: $LIBMQ_KILL_ROUNDS"
+say "crash images: $LIBMQ_CRASH, sequences: $LIBMQ_MODEL_CASES"
 cargo test --release --package libmq-suite --test crash -- --nocapture --test-threads 2
-cargo test --release --package libmq-suite --test model --test kill -- --nocapture --test-threads 1
+cargo test --release --package libmq-suite --test model -- --nocapture --test-threads 1
 
 say "threads: $LIBMQ_HISTORIES histories, $LIBMQ_TOTAL_MESSAGES messages, stress times $LIBMQ_STRESS"
 cargo test --release --package libmq-suite --test concurrent -- --nocapture --test-threads 1
 cargo test --release --package libmq --package libmq-ffi --lib stress
 
-if .venv/bin/python -c 'import libmq' 2>/dev/null; then
-	driven Python kill LIBMQ_KILL_WORKER "Python .venv/bin/python tests/kill/worker.py" --release
-else
-	skip "kill rounds in Python: the package is not built"
-fi
-if [ -e bindings/node/libmq.node ]; then
-	driven Node kill LIBMQ_KILL_WORKER "Node node $PWD/tests/kill/worker.mjs" --release
-else
-	skip "kill rounds in Node: the package is not built"
-fi
+scripts/kills.sh

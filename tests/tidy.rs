@@ -242,6 +242,7 @@ fn every_error_has_the_same_code_in_rust_c_and_the_documentation() {
 fn tests_of(file: &str) -> String {
     match file.split_once('/').unwrap_or((file, "")) {
         ("crash", name) => format!("tests/crash/{name}.rs"),
+        ("host", name) => format!("tests/host/{name}.rs"),
         ("kill", name) => format!("tests/kill/{name}.rs"),
         ("suite", name) => format!("tests/{name}.rs"),
         ("core", name) => format!("core/tests/{name}.rs"),

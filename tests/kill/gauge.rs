@@ -31,7 +31,7 @@ impl Gauge {
 
     pub fn look(&mut self, value: u64) {
         self.looks += 1;
-        if self.looks % self.every != 0 {
+        if !self.looks.is_multiple_of(self.every) {
             return;
         }
         self.seen.push(value);

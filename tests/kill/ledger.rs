@@ -156,6 +156,11 @@ impl Ledger {
             Line::Child { parent, number, level } => self.child(parent, number, level),
             Line::Settling { id, outcome } => self.settling(id, outcome),
             Line::Settled { id } => self.settled(id),
+            Line::Unopened => {
+                // What could not be taken back of it is a log: it may have counted the suspects, and told nobody.
+                self.suspects_least = 0;
+                Ok(())
+            }
             Line::Refused { number } => self.refused(number),
             Line::Kept { id } => self.kept(id),
             Line::Dead { id, reason, attempts, number } => {

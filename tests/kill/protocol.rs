@@ -80,6 +80,8 @@ pub enum Line {
     Aborting {
         id: u64,
     },
+    /// An open was refused, and is tried again.
+    Unopened,
     /// An enqueue was answered with an error that means: not enqueued.
     Refused {
         number: u64,
@@ -138,6 +140,7 @@ impl Line {
             "releasing" => settling(Outcome::Release),
             "rejecting" => settling(Outcome::Reject),
             "acked" => Some(Self::Settled { id: one(&words)?.parse().ok()? }),
+            "unopened" => one(&words).map(|_| Self::Unopened),
             "refused" => match words[..] {
                 [number, _kind] => Some(Self::Refused { number: number.parse().ok()? }),
                 _ => None,

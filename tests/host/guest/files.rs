@@ -22,6 +22,13 @@ fn have() -> (usize, usize) {
     (count("/proc/self/fd"), count("/proc/self/task"))
 }
 
+fn names(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 /// With one more at a time, until it is enough.
 pub fn at_open(place: &Path) {
     let directory = place.join("queue");
@@ -30,8 +37,11 @@ pub fn at_open(place: &Path) {
     for _ in 0..200 {
         promises.enqueue(&broker, 1000).unwrap();
     }
+    // A crash while some are held: whoever opens next suspects them.
+    let held = broker.receive_batch("promised", 3, Duration::ZERO, None).unwrap();
     drop(broker);
-    let before = have();
+    drop(held);
+    let (before, names) = (have(), names(&directory));
     let lowest =
         File::open("/dev/null").map(|file| std::os::fd::AsRawFd::as_raw_fd(&file)).unwrap();
     let mut refused = 0;
@@ -42,6 +52,7 @@ pub fn at_open(place: &Path) {
         match opened {
             Ok(broker) => {
                 assert!(refused > 3, "{refused} opens were refused");
+                assert_eq!(broker.recovery().suspects, 3);
                 promises.hold(&broker);
                 broker.close(Duration::from_secs(5)).unwrap();
                 println!(
@@ -53,6 +64,7 @@ pub fn at_open(place: &Path) {
                 let is_it = (error.kind(), error.os_code()) == (ErrorKind::Io, Some(libc::EMFILE));
                 assert!(is_it, "{more} more: {error}");
                 assert_eq!(have(), before, "with {more} more");
+                assert_eq!(self::names(&directory), names, "with {more} more");
                 refused += 1;
             }
         }

@@ -30,10 +30,10 @@ pub fn run(broker: &Broker, numbers: &Numbers, time: Duration) -> libmq::Result<
     broker.handle(QUEUE, options, move |context| {
         let number = crate::numbers::number(context.body()).unwrap();
         // Every so often an attempt fails, and another message is enqueued with the ack.
-        if number % 50 == 0 && context.attempt() == 1 {
+        if number.is_multiple_of(50) && context.attempt() == 1 {
             return Err(HandlerError::failed("meant to fail"));
         }
-        if number % 20 == 0 {
+        if number.is_multiple_of(20) {
             context.enqueue(Message::new("chained", "").dedup_key("only").dedup(Dedup::Keep))?;
         }
         if !mine.lock().unwrap_or_else(PoisonError::into_inner).remove(&number) {
@@ -49,9 +49,9 @@ pub fn run(broker: &Broker, numbers: &Numbers, time: Duration) -> libmq::Result<
     while Instant::now() < end {
         number += 1;
         open.lock().unwrap().insert(number);
-        let level = if number % 8 == 0 { Durability::Sync } else { Durability::Os };
+        let level = if number.is_multiple_of(8) { Durability::Sync } else { Durability::Os };
         let mut message = Message::new(QUEUE, body(number, random.below(1500))).durability(level);
-        if number % 11 == 0 {
+        if number.is_multiple_of(11) {
             message = message.delay(Duration::from_millis(random.below(100)));
         }
         broker.enqueue(message)?;

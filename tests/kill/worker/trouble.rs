@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use libmq::{Broker, Error, ErrorKind, Options};
 
+use crate::say::say;
+
 /// Until it is tried again.
 pub const PAUSE: Duration = Duration::from_millis(3);
 
@@ -36,9 +38,11 @@ pub fn open(directory: &str, options: impl Fn() -> Options) -> libmq::Result<Bro
     let end = Instant::now() + OPEN_MAX;
     loop {
         match Broker::open(directory, options()) {
-            Err(error) if Instant::now() < end => tolerated(error)?,
+            Err(error) if Instant::now() < end => {
+                say(&format!("unopened {}", tolerated(error)?));
+            }
             other => return other,
-        };
+        }
         thread::sleep(PAUSE);
     }
 }

@@ -21,6 +21,9 @@ const LIVES_MIN: u32 = 18;
 /// Lives between two accounts.
 const LIVES: u64 = 3;
 
+/// Accounts that there are at least.
+const ACCOUNTS_MIN: u64 = 3;
+
 /// How many times as long the producers pause, so that the load is constant and leaves the machine to others.
 const PACE: u64 = 25;
 
@@ -71,7 +74,8 @@ fn killed(directory: &Path, end: Instant) -> String {
     let mut total = Report::default();
     let mut disk = Gauge::new("KiB on disk when drained", 512);
     let (mut kills, mut told_at) = (0, Instant::now());
-    while Instant::now() < end || kills == 0 {
+    // As many accounts as the gauge needs, on the slowest machine, too.
+    while Instant::now() < end || kills < ACCOUNTS_MIN * LIVES {
         for _ in 0..LIVES {
             run.go_on_in(&programs[usize::try_from(kills).unwrap() % programs.len()]);
             run.life(life);

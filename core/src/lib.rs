@@ -25,6 +25,9 @@ mod codec;
 mod dispatch;
 mod error;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod interrupt;
 mod journal;
 pub mod limits;

@@ -8,6 +8,8 @@ mod doorbell;
 mod entry;
 mod expiries;
 mod flags;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod holds;
 mod ids;
 mod keys;

@@ -5,6 +5,8 @@ mod chunk;
 mod commit;
 mod effects;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod image;
 mod log;
 #[cfg(all(test, loom))]

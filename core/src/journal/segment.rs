@@ -160,7 +160,7 @@ pub(crate) fn file_name(number: u64) -> String {
 
 /// Why bytes are not a header.
 #[derive(Debug, PartialEq, Eq)]
-enum HeaderProblem {
+pub(super) enum HeaderProblem {
     Damaged,
     /// Its checksum is right, and no broker writes such a one.
     Impossible,
@@ -168,7 +168,7 @@ enum HeaderProblem {
 }
 
 impl SegmentHeader {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(FIELDS_BYTES + 4);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -198,7 +198,14 @@ impl SegmentHeader {
             && previous_end.is_none_or(|end| end <= start)
     }
 
-    fn decode(bytes: &[u8]) -> std::result::Result<Self, HeaderProblem> {
+    /// Whether there are numbers left for what an opening makes that begins with this one. It is not to make what the next
+    /// one refuses.
+    pub(super) fn leaves_numbers(&self) -> bool {
+        const LEFT: u64 = 1 << 40;
+        [self.number, self.start, self.opening].iter().all(|number| *number <= POSITION_MAX - LEFT)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> std::result::Result<Self, HeaderProblem> {
         let damaged = || HeaderProblem::Damaged;
         let sound = |fields: usize| {
             let (fields, rest) = bytes.split_at_checked(fields).ok_or_else(damaged)?;

@@ -258,7 +258,7 @@ fn failed(storage: &dyn Storage, cause: &io::Error) -> Error {
 }
 
 impl SnapshotHeader {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -281,17 +281,17 @@ impl SnapshotHeader {
         let mut read = || {
             let magic = reader.bytes(8)?;
             let version = reader.u32()?;
-            reader.u32()?;
+            let unused = reader.u32()?;
             let broker = reader.bytes(16)?.try_into().ok()?;
             let header = Self { broker, begin: reader.u64()?, end: reader.u64()? };
-            (magic == MAGIC).then_some((version, header))
+            let is_possible = header.begin <= header.end && header.end <= POSITION_MAX;
+            let is_possible = is_possible && unused == 0 && reader.u64()? == 0;
+            (magic == MAGIC).then_some((version, header, is_possible))
         };
         match read().filter(|_| sound).ok_or_else(damaged)? {
-            (FORMAT_VERSION, Self { begin, end, .. }) if begin > end || end > POSITION_MAX => {
-                Err(corrupt("the snapshot's header says what cannot be"))
-            }
-            (FORMAT_VERSION, header) => Ok(header),
-            (version, _) => Err(Error::other_version(path, version)),
+            (FORMAT_VERSION, header, true) => Ok(header),
+            (FORMAT_VERSION, ..) => Err(corrupt("the snapshot's header says what cannot be")),
+            (version, ..) => Err(Error::other_version(path, version)),
         }
     }
 }

@@ -1,0 +1,32 @@
+//! The target `record`: a record's header, its body, and an entry of a snapshot.
+
+use libmq::fuzzing;
+use libmq_suite::forge;
+
+use crate::input::Input;
+use crate::memory;
+
+const MENDED: u8 = 1;
+
+/// Flags, salt, position, header, and then the body.
+pub(crate) fn record(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let (flags, salt, position) = (input.u8(), input.u32(), input.u64());
+    let mut record = [&input.array::<{ forge::RECORD_HEADER_BYTES }>()[..], input.rest()].concat();
+    if flags & MENDED != 0 {
+        forge::mend_record(&mut record, position, salt);
+    }
+    let (header, body) = record.split_first_chunk().expect("it begins with a header");
+    // Texts are kept as they are, and a list of ids as numbers.
+    memory::bounded(1024 + 8 * bytes.len(), || {
+        if let Some(again) = fuzzing::record_header(header, position, salt) {
+            assert_eq!(again, *header);
+        }
+        if let Some(again) = fuzzing::record_body(header[4], body) {
+            assert_eq!(again, body);
+        }
+        if let Some(again) = fuzzing::snapshot_entry(body) {
+            assert_eq!(again, body);
+        }
+    });
+}

@@ -245,6 +245,7 @@ fn tests_of(file: &str) -> String {
         ("host", name) => format!("tests/host/{name}.rs"),
         ("kill", name) => format!("tests/kill/{name}.rs"),
         ("suite", name) => format!("tests/{name}.rs"),
+        ("fuzz", name) => format!("fuzz/tests/{name}.rs"),
         ("core", name) => format!("core/tests/{name}.rs"),
         ("src", name) => format!("core/src/{name}.rs"),
         ("ffi", name) => format!("ffi/src/{name}.rs"),

@@ -5,6 +5,7 @@
 //! - [`sequences`]: the same for the last call of every sequence of up to three.
 //! - [`copies`]: a copy made after every call of the workloads is what the model says, and its power fails too.
 //! - [`damage`]: bits, lengths and sectors of small directories, and whole files.
+//! - [`hostile`]: right checksums and lying contents.
 //! - [`missing`]: segments that others name.
 //! - [`errors`]: each call to the disk fails, in the workloads and in the sequences.
 //! - [`syscalls`]: system calls are interrupted, or do half of what they were asked for.
@@ -21,6 +22,7 @@ mod extent;
 mod faulty;
 mod floors;
 mod full_disk;
+mod hostile;
 mod missing;
 mod order;
 mod power;

@@ -152,7 +152,8 @@ impl MessageHead {
             head.expires = Some(Moment(reader.u64()?));
         }
         if head.flags.has(Flag::Window) {
-            head.window = Duration::from_micros(reader.u64()?);
+            // None is said by the flag alone: so there is one way to write a message.
+            head.window = Duration::from_micros(reader.u64().filter(|window| *window != 0)?);
         }
         Some(head)
     }

@@ -1,6 +1,7 @@
 //! Letters: the dead ones, by their ids.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::entry::DeadLetterEntry;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -40,7 +41,8 @@ impl Letters {
         after: u64,
     ) -> Vec<Arc<DeadLetterEntry>> {
         let letters = lock(&self.letters);
-        let above = letters.range(after.saturating_add(1)..).map(|(_, letter)| letter);
+        let above =
+            letters.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, letter)| letter);
         above
             .filter(|letter| queue.is_none_or(|queue| letter.queue == queue))
             .take(limit)

@@ -252,6 +252,8 @@ impl Replayed {
         let entry = MessageEntry::decode(body)?;
         let head = entry.head;
         let id = if head.id == 0 { position } else { head.id };
+        // What brought it came before what was written again.
+        (id <= position).then_some(())?;
         let queue = self.queue(entry.queue).filter(|_| head.priority <= limits::PRIORITY_MAX)?;
         self.see(head.enqueued_at);
         self.dead.remove(&id);
@@ -281,16 +283,18 @@ impl Replayed {
         Some(())
     }
 
-    fn opened(&mut self, opening: u64, tokens_end: u64) {
+    /// None where there are no such tokens.
+    fn opened(&mut self, opening: u64, tokens_end: u64) -> Option<()> {
         self.opening = self.opening.max(opening);
         self.tokens_end = self.tokens_end.max(tokens_end);
+        token::is_possible(opening.max(tokens_end)).then_some(())
     }
 
-    fn entry(&mut self, entry: Entry) {
+    fn entry(&mut self, entry: Entry) -> Option<()> {
         match entry {
             Entry::Open { opening, at, held } => {
                 self.see(at);
-                self.opened(opening, token::end_of_first_block(opening));
+                self.opened(opening, token::end_of_first_block(opening))?;
                 self.reopen(&held);
             }
             Entry::Wait { id, version, attempts, due, at, error } => {
@@ -315,9 +319,9 @@ impl Replayed {
                 self.see(at);
                 self.freed(next);
                 // A dead letter that was written again follows its message in one group, and names no version.
-                let Some(message) = self.messages.get(&id) else { return };
+                let Some(message) = self.messages.get(&id) else { return Some(()) };
                 if version != 0 && message.version != version {
-                    return;
+                    return Some(());
                 }
                 let (queue, version) = (message.queue, message.version);
                 self.messages.remove(&id);
@@ -329,7 +333,7 @@ impl Replayed {
                 self.dead.remove(&id);
             }
             Entry::Time { at } => self.see(at),
-            Entry::Tokens { end } => self.tokens_end = self.tokens_end.max(end),
+            Entry::Tokens { end } => self.opened(0, end)?,
             Entry::Done { id, version, until, at } => {
                 self.see(at);
                 if self.version(id, version).is_some()
@@ -339,6 +343,7 @@ impl Replayed {
                 }
             }
         }
+        Some(())
     }
 
     fn version(&mut self, id: u64, version: u64) -> Option<&mut Message> {
@@ -360,10 +365,10 @@ impl Replay for Replayed {
     fn entry(&mut self, entry: &[u8]) -> Option<()> {
         match SnapshotEntry::decode(entry)? {
             SnapshotEntry::Time(at) => self.see(at),
-            SnapshotEntry::Tokens { opening, end } => self.opened(opening, end),
+            SnapshotEntry::Tokens { opening, end } => self.opened(opening, end)?,
             SnapshotEntry::Kept(kept) => {
-                let is_priority = kept.priority <= limits::PRIORITY_MAX;
-                let queue = self.queue(kept.queue).filter(|_| is_priority)?;
+                let is_possible = kept.priority <= limits::PRIORITY_MAX && kept.id <= kept.version;
+                let queue = self.queue(kept.queue).filter(|_| is_possible && kept.id != 0)?;
                 self.messages.insert(
                     kept.id,
                     Message {
@@ -387,7 +392,8 @@ impl Replay for Replayed {
                 self.guarded.insert((queue, guarded.key.into()), (guarded.id, guarded.until));
             }
             SnapshotEntry::Dead(letter) => {
-                limits::is_queue_name(&letter.queue).then_some(())?;
+                let is_possible = letter.id != 0 && letter.id <= letter.version;
+                (is_possible && limits::is_queue_name(&letter.queue)).then_some(())?;
                 self.dead.insert(letter.id, letter);
             }
         }
@@ -397,10 +403,7 @@ impl Replay for Replayed {
     fn record(&mut self, position: u64, kind: u8, body: &[u8]) -> Option<()> {
         match kind {
             kind::MESSAGE => self.message(position, body),
-            _ => {
-                self.entry(Entry::decode(kind, body)?);
-                Some(())
-            }
+            _ => self.entry(Entry::decode(kind, body)?),
         }
     }
 }

@@ -21,6 +21,15 @@ const CLOCK_SHIFT: u32 = 8;
 /// A wall clock is believed up to here, which is hundreds of years away: one that is wrong for once uses up no more.
 const CLOCK_MAX: u64 = 1 << 61;
 
+/// None of before an opening is larger, so that there are tokens left for it, and sums have no overflow.
+const TOKEN_MAX: u64 = (1 << 62) - (1 << 40);
+
+/// Whether an opening may begin with this token, or such be reserved. A checksum is no secret, and what follows counts with
+/// these numbers.
+pub(crate) fn is_possible(token: u64) -> bool {
+    token <= TOKEN_MAX
+}
+
 /// The first token of the next opening, by the first of the last one and by what was reserved. It numbers the opening, too.
 pub(crate) fn next_opening(last: u64, reserved: u64, wall: SystemTime) -> u64 {
     let clock = Moment::from_system(wall).0.saturating_mul(1 << CLOCK_SHIFT).min(CLOCK_MAX);

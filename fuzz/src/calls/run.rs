@@ -275,7 +275,7 @@ fn read(world: &mut World, arena: &mut Arena, input: &mut Input<'_>) {
         }
         4 | 5 => {
             let broker = world.handle(input, Kind::Broker);
-            let figures = input.u8() % 2 == 0;
+            let figures = input.u8().is_multiple_of(2);
             let mut out = ptr::without_provenance_mut(1);
             let status = match figures {
                 true => call!(world, input, libmq_metrics_text(broker, &raw mut out)),
@@ -332,7 +332,7 @@ fn read_letters(world: &mut World, arena: &mut Arena, input: &mut Input<'_>) {
         // SAFETY: the length has its place.
         let body = unsafe { libmq_dead_letter_body(letters, index, &raw mut length) };
         let is_there = index < count;
-        assert!(!body.is_null() == is_there && (is_there || length == 0));
+        assert!(body.is_null() != is_there && (is_there || length == 0));
         read_bytes(body, length);
         assert_eq!(libmq_dead_letter_id(letters, index) != 0, is_there);
         assert_eq!(text(libmq_dead_letter_queue(letters, index)).is_some(), is_there);

@@ -166,6 +166,8 @@ impl Signals {
     /// As it was before; whoever listened is told what has come.
     fn restore(self, py: Python<'_>) -> PyResult<()> {
         set_wakeup_fd(py, self.before)?;
+        // Nobody writes into it any more.
+        drop(self.writer);
         if self.before >= 0 && !self.came.is_empty() {
             py.import("os")?.call_method1("write", (self.before, PyBytes::new(py, &self.came)))?;
         }

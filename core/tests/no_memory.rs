@@ -1,6 +1,5 @@
 //! A process in which there is no memory for anything large.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 #![expect(unsafe_code, reason = "an allocator that refuses")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

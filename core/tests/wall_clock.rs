@@ -1,7 +1,5 @@
 //! The wall clock, where it is not what the log has seen.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
-
 use std::time::Duration;
 
 use libmq::{Broker, ClockMode, Message, Options};

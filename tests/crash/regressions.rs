@@ -44,6 +44,29 @@ fn after_advance_what_has_expired_is_gone() {
     }
 }
 
+/// A disk that had swapped the sectors of the two records which close a log, each 4 KiB from the other, left neither in its
+/// place. Neither was looked at elsewhere, so the log looked as if its tail were torn, and what the second sector of its last
+/// message had held was dropped.
+#[test]
+fn a_sound_header_in_the_place_of_another_tells_as_much_as_in_its_own() {
+    const SECTOR: usize = 512;
+    let disk = SimDisk::default();
+    let broker = Broker::open_on(disk.storage(), options()).unwrap();
+    broker.enqueue(Message::new("jobs", vec![b'x'; 700])).unwrap();
+    broker.close(Duration::ZERO).unwrap();
+    let name = "00000001.segment";
+    let (_, bytes) = disk.contents().into_iter().find(|(found, _)| found == name).unwrap();
+    // The last record of all: it has no body.
+    let last = (bytes.len() - 1) / SECTOR * SECTOR;
+    let first = last - 4096;
+    let swapped = disk.platter().damaged(name, |bytes| {
+        let (low, high) = bytes.split_at_mut(last);
+        low[first..first + SECTOR].swap_with_slice(&mut high[..SECTOR]);
+    });
+    let error = Broker::open_on(SimDisk::new(swapped).storage(), options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
 /// A replay read its dead letter before it asked whether the broker was poisoned. On a disk that could not be read either it
 /// answered `IO`, as if it was worth another try.
 #[test]

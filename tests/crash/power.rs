@@ -16,7 +16,7 @@ use crate::order;
 use crate::workloads::{self, SMALLEST, WORKLOADS};
 
 /// Of so many images, recovery from one is cut at every boundary too, unless all are.
-const NESTED_SHARE: u64 = 8;
+const NESTED_SHARE: u64 = 6;
 
 /// Takes a workload through every power failure.
 fn enumerate(name: &'static str) {

@@ -72,7 +72,8 @@ impl Segment {
     /// Makes a segment durable under its final name.
     ///
     /// # Errors
-    /// `STORAGE_FULL` where there is no room; `CORRUPT` where a header cannot say such numbers; `IO` else. Nothing is left behind but a temporary file at worst.
+    /// `STORAGE_FULL` where there is no room; `CORRUPT` where a header cannot say such numbers; `IO` else. Nothing is left
+    /// behind but a temporary file at worst.
     pub(crate) fn create(storage: &dyn Storage, header: SegmentHeader) -> Result<Arc<Self>> {
         let name = file_name(header.number);
         if !header.is_possible() {

@@ -490,14 +490,13 @@ impl<S: Show> Journal<S> {
 }
 
 #[cfg(all(test, not(loom)))]
-#[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 mod tests {
     use std::io;
     use std::path::Path;
     use std::time::Duration;
 
     use super::*;
-    use crate::journal::SegmentHeader;
+    use crate::journal::fresh::first_segment;
     use crate::storage::{Marks, MemoryStorage, StorageFile};
 
     /// Panics when it is to show something.
@@ -644,19 +643,8 @@ mod tests {
 
     /// A journal without a cache, in its first segment.
     fn journal<S: Show>(storage: Arc<dyn Storage>, show: Arc<S>) -> Journal<S> {
-        let header = SegmentHeader {
-            salt: 7,
-            broker: [1; 16],
-            number: 1,
-            start: 0,
-            capacity: 1 << 20,
-            opening: 1,
-            previous: 0,
-            previous_end: None,
-            previous_salt: 0,
-        };
-        let segment = Segment::create(&*storage, header).unwrap();
         let options = JournalOptions { segment_bytes: 1 << 20, ..JournalOptions::default() };
+        let segment = first_segment(&*storage, options.segment_bytes);
         Journal::begin(storage, show, options, Vec::new(), segment)
     }
 

@@ -5,6 +5,8 @@ mod chunk;
 mod commit;
 mod effects;
 mod files;
+#[cfg(test)]
+mod fresh;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod image;

@@ -5,9 +5,10 @@ use loom::thread;
 
 use super::allowance::Need;
 use super::effects::{Level, Pending, Show};
+use super::fresh::first_segment;
 use super::log::{Appended, Journal, JournalOptions};
 use super::record::{self, Header, Record};
-use super::segment::{Segment, SegmentHeader};
+use super::segment::Segment;
 use crate::error::Error;
 use crate::storage::{MemoryStorage, Storage};
 use crate::sync::{Arc, explore};
@@ -44,18 +45,7 @@ impl Show for Witness {
 
 fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let header = SegmentHeader {
-        salt: 7,
-        broker: [1; 16],
-        number: 1,
-        start: 0,
-        capacity: 16 << 10,
-        opening: 1,
-        previous: 0,
-        previous_end: None,
-        previous_salt: 0,
-    };
-    let segment = Segment::create(&*storage, header).unwrap();
+    let segment = first_segment(&*storage, 16 << 10);
     let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
     let show = Arc::new(witness);
     let options = JournalOptions { segment_bytes: 16 << 10, ..JournalOptions::default() };

@@ -1,12 +1,10 @@
 //! The journal under many threads at once, beside its models.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
-
 use super::allowance::Need;
 use super::effects::{Level, Pending, Show};
+use super::fresh::first_segment;
 use super::log::{Journal, JournalOptions};
 use super::record::{self, Record};
-use super::segment::{Segment, SegmentHeader};
 use crate::error::Error;
 use crate::storage::{MemoryStorage, Storage};
 use crate::stress::rounds;
@@ -38,18 +36,7 @@ impl Show for Nothing {
 
 fn journal(options: JournalOptions) -> Journal<Nothing> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let header = SegmentHeader {
-        salt: 7,
-        broker: [1; 16],
-        number: 1,
-        start: 0,
-        capacity: options.segment_bytes,
-        opening: 1,
-        previous: 0,
-        previous_end: None,
-        previous_salt: 0,
-    };
-    let segment = Segment::create(&*storage, header).unwrap();
+    let segment = first_segment(&*storage, options.segment_bytes);
     Journal::begin(storage, Arc::new(Nothing), options, Vec::new(), segment)
 }
 

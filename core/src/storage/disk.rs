@@ -5,7 +5,7 @@
 //! - nothing is made, and nothing called durable, where the directory is not in its place any more, or its lock not in it;
 //! - it opens regular files only, follows no symbolic link below the directory, and creates nothing over what is
 //!   there;
-//! - no descriptor survives an exec, and none is 0, 1 or 2;
+//! - no descriptor survives an exec, and none is 0, 1 or 2, not even for a moment;
 //! - a write is whole or an error; interrupted and short calls are carried on here, nothing else is tried again;
 //! - no file is made or grows longer than the process may have files, so that no signal tells the host.
 //!
@@ -233,6 +233,7 @@ fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // O_NONBLOCK means nothing to a regular file, and a pipe cannot make the open wait before it is refused.
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    sys::fill_standard();
     let file = options.read(true).mode(FILE_MODE).custom_flags(flags).open(path)?;
     let file = sys::above_standard(file)?;
     if !file.metadata()?.is_file() {

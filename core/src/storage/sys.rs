@@ -9,7 +9,7 @@ mod map;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -201,15 +201,32 @@ pub(crate) fn populate(memory: &mut [u8]) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn populate(_memory: &mut [u8]) {}
 
-/// Moves an open file off the descriptors 0 to 2. In a process started with those closed, somebody's `printf` would
-/// otherwise end up in a journal.
+/// The first descriptor that is none of a process's standard files.
+const ABOVE_STANDARD: libc::c_int = 3;
+
+/// Puts `/dev/null` in the place of standard files that the process has closed, so that no file opened after this gets
+/// their numbers: somebody's `printf` would otherwise end up in a journal. It stays there, and takes no more than was
+/// taken before, because it is open for reading only.
+pub(super) fn fill_standard() {
+    // SAFETY: F_GETFD takes no pointer and changes nothing, whether the descriptor is open or not.
+    let closed = |fd: &libc::c_int| unsafe { libc::fcntl(*fd, libc::F_GETFD) } == -1;
+    for _ in (0..ABOVE_STANDARD).filter(closed) {
+        // Where there is no such device, [`above_standard`] has to do.
+        if let Ok(nothing) = File::open("/dev/null")
+            && nothing.as_raw_fd() < ABOVE_STANDARD
+        {
+            let _ = nothing.into_raw_fd();
+        }
+    }
+}
+
+/// Moves an open file off the descriptors 0 to 2, which it has got if the process closed one just now.
 pub(super) fn above_standard(file: File) -> io::Result<File> {
-    const FIRST: libc::c_int = 3;
-    if file.as_raw_fd() >= FIRST {
+    if file.as_raw_fd() >= ABOVE_STANDARD {
         return Ok(file);
     }
     // SAFETY: F_DUPFD_CLOEXEC takes no pointer; the descriptor is open because `file` is owned here.
-    let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, FIRST) };
+    let fd = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE_STANDARD) };
     if fd == -1 {
         return Err(io::Error::last_os_error());
     }

@@ -15,11 +15,22 @@ fn options() -> Options {
     Options::new().segment_bytes(1 << 20).durability(Durability::Os)
 }
 
-/// What this process has mapped, in bytes.
+/// What this process has mapped, in bytes, once its threads have come so far that they map no more: one that starts has an
+/// arena of 64 MiB for a moment or for good, and could start in no other memory.
 fn mapped() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
-    pages * 4096
+    let look = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+        pages * 4096
+    };
+    let (mut bytes, mut same) = (look(), 0);
+    while same < 100 {
+        std::thread::sleep(Duration::from_millis(1));
+        let now = look();
+        same = if now == bytes { same + 1 } else { 0 };
+        bytes = now;
+    }
+    bytes
 }
 
 /// What is large is asked for, and refused.

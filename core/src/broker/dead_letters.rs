@@ -1,5 +1,6 @@
 //! Dead letters: messages that will not be tried again.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use super::message::{Receipt, ReceiptStatus, check_queue_name};
@@ -16,7 +17,7 @@ pub struct DeadLetters<'a> {
 }
 
 /// A message that will not be tried again, with the reason.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DeadLetter {
     entry: Arc<DeadLetterEntry>,
     content: Bytes,
@@ -228,6 +229,13 @@ impl DeadLetter {
 
     fn message(&self) -> Option<MessageEntry<'_>> {
         MessageEntry::decode(&self.content)
+    }
+}
+
+/// Nothing of what is in it, as with messages.
+impl fmt::Debug for DeadLetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeadLetter({} of {}, {} attempts)", self.id(), self.queue(), self.attempts())
     }
 }
 

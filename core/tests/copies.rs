@@ -89,3 +89,48 @@ fn a_segment_that_another_copy_made_is_damage() {
     }
     go_on(&path);
 }
+
+/// A disk that puts blocks of another file behind the tail puts whole records there, each with a right checksum.
+#[test]
+fn records_of_another_segment_behind_the_tail_are_none_of_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = |who: &str, number: u64| format!("{who} {number:03} ").repeat(50);
+    // As a crash leaves it.
+    let left = |who: &'static str, count: u64| {
+        let (path, left) = (dir.path().join(who), dir.path().join(format!("{who} left")));
+        let broker = Broker::open(&path, Options::new().segment_bytes(64 << 10)).unwrap();
+        for number in 0..count {
+            broker.enqueue(Message::new("jobs", body(who, number))).unwrap();
+        }
+        copy(&path, &left);
+        left
+    };
+    let (mine, other) = (left("mine", 5), left("else", 40));
+    let segment = mine.join("00000001.segment");
+    let mut bytes = fs::read(&segment).unwrap();
+    let others = fs::read(other.join("00000001.segment")).unwrap();
+    let place = |bytes: &[u8], body: &str| {
+        bytes.windows(body.len()).position(|found| found == body.as_bytes()).unwrap()
+    };
+    // What follows here begins there: both have records of the same lengths.
+    (0..5).for_each(|number| {
+        assert_eq!(place(&bytes, &body("mine", number)), place(&others, &body("else", number)));
+    });
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let end = end.next_multiple_of(8);
+    assert!(end < place(&others, &body("else", 5)));
+    bytes[end..].copy_from_slice(&others[end..]);
+    fs::write(&segment, bytes).unwrap();
+
+    for round in 0..2 {
+        let broker = Broker::open(&mine, Options::new()).unwrap();
+        assert_eq!(broker.recovery().messages, 5 + round);
+        let taken = broker.receive_batch("jobs", 5, Duration::ZERO, None).unwrap();
+        for (number, delivery) in (0..).zip(taken) {
+            assert!(delivery.body() == body("mine", number).as_bytes(), "{delivery:?}");
+            delivery.release(Duration::ZERO).unwrap();
+        }
+        broker.enqueue(Message::new("jobs", "one more")).unwrap();
+        broker.close(LONG).unwrap();
+    }
+}

@@ -248,14 +248,22 @@ fn what_nobody_can_look_at_is_an_error() {
 
 #[test]
 fn another_version_is_unsupported() {
-    let dir = tempfile::tempdir().unwrap();
-    closed(dir.path(), 5);
-    let path = dir.path().join("00000001.segment");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[8] += 1;
-    let crc = crc32fast::hash(&bytes[..80]).to_le_bytes();
-    bytes[80..84].copy_from_slice(&crc);
-    fs::write(&path, bytes).unwrap();
-    assert_eq!(verify(dir.path()).unwrap_err().kind(), ErrorKind::Unsupported);
-    assert_eq!(Broker::open(dir.path(), options()).unwrap_err().kind(), ErrorKind::Unsupported);
+    // A file, and where the checksum of its header lies.
+    for (kind, checksum) in [("segment", 80), ("snapshot", 56)] {
+        let dir = tempfile::tempdir().unwrap();
+        closed(dir.path(), 5);
+        let mut names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let path = names.find(|path| path.extension().is_some_and(|found| found == kind)).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[8] += 1;
+        let crc = crc32fast::hash(&bytes[..checksum]).to_le_bytes();
+        bytes[checksum..checksum + 4].copy_from_slice(&crc);
+        fs::write(&path, bytes).unwrap();
+        let unsupported =
+            [verify(dir.path()).unwrap_err(), Broker::open(dir.path(), options()).unwrap_err()];
+        for error in unsupported {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{kind}: {error}");
+            assert_eq!(error.path(), Some(path.as_path()), "{error}");
+        }
+    }
 }

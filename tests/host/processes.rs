@@ -1,4 +1,4 @@
-//! Signals, stops, and closed files.
+//! Signals, stops, closed files, and what the process makes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +33,16 @@ fn a_handlers_thread_has_the_signals_of_whoever_registered_it() {
 #[test]
 fn a_host_without_standard_files_writes_into_none_of_ours() {
     play("no-standard-files");
+}
+
+#[test]
+fn whatever_the_umask_what_is_made_is_the_owners_alone() {
+    play("a-loose-umask");
+}
+
+#[test]
+fn directories_that_are_made_have_their_names_for_good_before_anything_is_in_them() {
+    play("new-directories");
 }
 
 #[test]

@@ -12,11 +12,13 @@ mod rooms;
 
 mod copies;
 mod crowd;
+mod directories;
 mod file_size;
 mod files;
 mod full;
 mod interrupted;
 mod memory;
+mod modes;
 mod race;
 mod read_only;
 mod signals;
@@ -46,6 +48,8 @@ fn main() {
         "signals-for-the-process" => signals::for_the_process(directory),
         "signals-of-handlers" => signals::of_handlers(directory),
         "no-standard-files" => standard::run(directory),
+        "a-loose-umask" => modes::run(directory),
+        "new-directories" => directories::run(directory),
         "copies-of-the-library" => crowd::run(directory, words),
         "copies-of-the-directory" => copies::run(directory),
         "a-stop-beyond-the-lease" => stopped::run(directory),

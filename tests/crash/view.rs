@@ -61,8 +61,7 @@ fn brief(body: &str) -> String {
     if body.len() <= BRIEF {
         return body.to_owned();
     }
-    let sum = body.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    format!("{}.. {} {sum:x}", &body[..BRIEF], body.len())
+    format!("{}.. {} {:x}", &body[..BRIEF], body.len(), crc32fast::hash(body.as_bytes()))
 }
 
 impl View {

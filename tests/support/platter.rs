@@ -6,11 +6,11 @@
 //! and may or may not survive anything else.
 
 use std::collections::BTreeMap;
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use libmq::storage::Mark;
 
+use super::fingerprint::Fingerprint;
 use super::trace::{Inode, Op};
 
 /// The contents of a file: bytes up to the last one ever written, then zeros up to the length.
@@ -262,18 +262,18 @@ impl Platter {
     /// A number that two disks with the same names, contents and marks share.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
+        let mut print = Fingerprint::default();
         for (name, inode) in self.all_names() {
-            hasher.write(name.as_bytes());
+            print.add(name.as_bytes());
             let Some(file) = self.files.get(&inode) else { continue };
             let content = file.all();
-            hasher.write_u64(content.len);
-            hasher.write(content.used());
+            print.add_number(content.len);
+            print.add(content.used());
         }
         for mark in &self.marks {
-            hasher.write_u64(mark.token);
+            print.add_number(mark.token);
         }
-        hasher.finish()
+        print.number()
     }
 
     fn change(&mut self, inode: Inode, change: Change) {

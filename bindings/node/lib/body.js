@@ -100,11 +100,21 @@ function decode(body) {
   if (body === null) throw new Error('the body is not UTF-8');
   if (body === undefined) throw new Error('the body is longer than any string');
   if (typeof body !== 'string') return body;
-  const value = JSON.parse(body);
+  const value = parse(body);
   if (mayHaveInfinity(body) && hasInfinity(value)) {
     throw new Error('the body has a number beyond what a double can hold');
   }
   return value;
+}
+
+// What JSON.parse throws has a piece of the body in it, and ends in logs.
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const [place = ''] = / at position \d+/.exec(error.message) ?? [];
+    throw new Error(`the body is not JSON${place}`);
+  }
 }
 
 // What bodies say that came as one list, of which `src/bodies.rs` says why they are its values; nothing where one of them is

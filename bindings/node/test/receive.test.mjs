@@ -157,7 +157,11 @@ test('a body that does not decode is there as bytes, and its end is up to who re
   await queue.enqueue('q', Buffer.from('{torn'), { contentType: 'application/json' });
   await queue.enqueue('q', Buffer.from([0xff, 0xfe]), { contentType: 'Application/JSON; charset=utf-8' });
   const torn = await queue.receive('q', { timeout: 0 });
-  assert.throws(() => torn.body, { code: 'INVALID' });
+  // The engine's own text has a piece of the body in it.
+  assert.throws(() => torn.body, {
+    code: 'INVALID',
+    message: /^the body does not decode: the body is not JSON(?!.*torn)/,
+  });
   assert.equal(torn.raw.toString(), '{torn');
   await torn.release();
   await assert.rejects(
@@ -176,7 +180,7 @@ test('a body that does not decode is there as bytes, and its end is up to who re
     ['decode', 'decode'],
   );
   assert.equal(letters[0].body.toString(), '{torn');
-  assert.ok(letters[0].error.length > 0);
+  assert.match(letters[0].error, /^the body is not JSON(?!.*torn)/);
 });
 
 /**

@@ -56,7 +56,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"{text:.40} is beyond the range of a float")
+        raise ValueError("a number is beyond the range of a float")
     return number
 
 

@@ -31,7 +31,10 @@ _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 class _Unfit(Exception):
-    """A value is not what it should be. `where` grows on the way up."""
+    """A value is not what it should be. `where` grows on the way up.
+
+    It ends in logs, so nothing of the body is in it: neither a value nor the name of a field that no annotation knows.
+    """
 
     def __init__(self, what: str, where: str = "") -> None:
         super().__init__(what)
@@ -139,6 +142,7 @@ class _Readers:
         # They are written with the others, and computed again.
         computed = {name for name, field in fields.items() if not field.init}
         required = _required(kind)
+        known = f" but {', '.join(given)}" if given else ""
 
         def read(value: Any) -> Any:
             if not isinstance(value, dict):
@@ -148,7 +152,7 @@ class _Readers:
                 if name in given:
                     values[name] = _in_field(given[name], name, inner)
                 elif name not in computed:
-                    raise _Unfit(f"a {kind.__name__} has no {name}")
+                    raise _Unfit(f"a {kind.__name__} takes nothing{known}")
             for name in required:
                 if name not in values:
                     raise _Unfit(f"a {kind.__name__} needs {name}")
@@ -275,7 +279,7 @@ def _dict(read: Read) -> Read:
     def read_all(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _Unfit(f"not an object, but {_kind(value)}")
-        return value if read is _as_it_is else {name: _in_field(read, name, inner) for name, inner in value.items()}
+        return value if read is _as_it_is else {name: _in_field(read, "*", inner) for name, inner in value.items()}
 
     return read_all
 

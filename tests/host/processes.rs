@@ -45,6 +45,12 @@ fn directories_that_are_made_have_their_names_for_good_before_anything_is_in_the
     play("new-directories");
 }
 
+/// A segment's number was another file's: what was written there was called durable, and lost.
+#[test]
+fn a_host_that_closes_our_descriptors_hears_that_nothing_more_is_durable() {
+    play("closed-descriptors");
+}
+
 #[test]
 fn plain_copies_of_a_directory_at_work_are_damaged_or_right_and_never_wrong() {
     play("copies-of-the-directory");

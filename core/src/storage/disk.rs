@@ -85,7 +85,7 @@ impl Storage for DiskStorage {
     fn check_place(&self) -> io::Result<()> {
         let Some(place) = self.place.get() else { return Ok(()) };
         match fs::symlink_metadata(self.path.join(LOCK)) {
-            Ok(found) if (found.dev(), found.ino()) == *place => Ok(()),
+            Ok(found) if self::place(&found) == *place => Ok(()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Err(io::Error::other(
                 "the directory was moved or replaced, or its lock removed, while it was open",
@@ -126,13 +126,12 @@ impl Storage for DiskStorage {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Arc::new(DiskFile { file, room: bytes }))
+        Ok(Arc::new(DiskFile::new(file)?))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let file = open_file(&self.path.join(name), &mut OpenOptions::new())?;
-        let room = file.metadata()?.len();
-        Ok(Arc::new(DiskFile { file, room }))
+        Ok(Arc::new(DiskFile::new(file)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -154,6 +153,16 @@ struct DiskFile {
     file: File,
     /// Its length when it was made or opened.
     room: u64,
+    /// Which file it is: device and number.
+    place: (u64, u64),
+}
+
+impl DiskFile {
+    /// A file that has all the room it is to have.
+    fn new(file: File) -> io::Result<Self> {
+        let about = file.metadata()?;
+        Ok(Self { file, room: about.len(), place: place(&about) })
+    }
 }
 
 impl StorageFile for DiskFile {
@@ -194,7 +203,13 @@ impl StorageFile for DiskFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        match self.file.metadata()?.nlink() {
+        let about = self.file.metadata()?;
+        if place(&about) != self.place {
+            return Err(io::Error::other(
+                "the program closed its descriptor, which is another file's by now",
+            ));
+        }
+        match about.nlink() {
             0 => Err(io::Error::other("it was removed while it was open")),
             _ => Ok(()),
         }
@@ -203,6 +218,11 @@ impl StorageFile for DiskFile {
     fn drop_cached(&self) {
         sys::drop_cached(&self.file);
     }
+}
+
+/// Which file it is, whatever its name.
+fn place(about: &fs::Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
 }
 
 fn empty() -> Error {

@@ -10,6 +10,7 @@ mod promises;
 mod rlimit;
 mod rooms;
 
+mod closed;
 mod copies;
 mod crowd;
 mod directories;
@@ -48,6 +49,7 @@ fn main() {
         "signals-for-the-process" => signals::for_the_process(directory),
         "signals-of-handlers" => signals::of_handlers(directory),
         "no-standard-files" => standard::run(directory),
+        "closed-descriptors" => closed::run(directory),
         "a-loose-umask" => modes::run(directory),
         "new-directories" => directories::run(directory),
         "copies-of-the-library" => crowd::run(directory, words),

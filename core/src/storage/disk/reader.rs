@@ -73,7 +73,7 @@ impl Storage for DiskReader {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let file = open_regular(&self.at(name), &mut OpenOptions::new())?;
-        Ok(Arc::new(DiskFile { file, room: 0 }))
+        Ok(Arc::new(DiskFile::new(file)?))
     }
 
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {

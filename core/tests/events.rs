@@ -2,19 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 
+mod canary;
+
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use libmq::{
-    Broker, Dedup, Event, EventLevel, Field, HandlerError, HandlerOptions, Message, Options,
-};
+use libmq::{Broker, Event, EventLevel, Field, HandlerError, HandlerOptions, Message, Options};
+
+use canary::{CANARY, secret};
 use tracing_subscriber::fmt::MakeWriter;
 
 const LONG: Duration = Duration::from_secs(20);
-
-/// What must be in nothing that is told.
-const CANARY: &str = "canary7F3A";
 
 /// Events of a hook.
 #[derive(Clone, Default)]
@@ -75,16 +74,6 @@ impl Lines {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
-}
-
-fn secret(queue: &'static str) -> Message<'static> {
-    Message::new(queue, format!("body {CANARY}"))
-        .dedup_key(format!("key-{CANARY}"))
-        .dedup(Dedup::Replace)
-        .group(format!("group-{CANARY}"))
-        .correlation_id(format!("correlation-{CANARY}"))
-        .header("name", format!("value-{CANARY}"))
-        .content_type(format!("text/{CANARY}"))
 }
 
 /// Does a bit of everything with messages full of what nobody is to be told.

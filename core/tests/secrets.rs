@@ -1,22 +1,13 @@
 //! What is in messages is in no error and in nothing that `{:?}` shows: both end in logs.
 
+mod canary;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
-use libmq::{Broker, Dedup, ErrorKind, HandlerError, Message, Options};
+use libmq::{Broker, ErrorKind, HandlerError, Message, Options};
 
-/// What must not be seen.
-const CANARY: &str = "canary7F3A";
-
-fn secret(queue: &'static str) -> Message<'static> {
-    Message::new(queue, format!("body {CANARY}"))
-        .dedup_key(format!("key-{CANARY}"))
-        .dedup(Dedup::Replace)
-        .group(format!("group-{CANARY}"))
-        .correlation_id(format!("correlation-{CANARY}"))
-        .header("name", format!("value-{CANARY}"))
-        .content_type(format!("text/{CANARY}"))
-}
+use canary::{CANARY, secret};
 
 fn shows_nothing(what: &dyn Debug) {
     let shown = format!("{what:?} {what:#?}");

@@ -1,80 +1,17 @@
 //! Disks without room, and processes without files: bugs, each with its story.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use libmq::storage::{Marks, Storage, StorageFile};
+use libmq::storage::Storage;
 use libmq::{Broker, Delivery, Durability, ErrorKind, HandlerOptions, Message};
 use libmq_suite::model::MAX_CRASHES;
 use libmq_suite::{Op, SimDisk, Times};
 
+use crate::crowded::Crowded;
 use crate::run::options;
 use crate::waiting::{comes, wait_until};
-
-/// A disk that has room for so many bytes. Only files that take theirs when they are made are refused.
-#[derive(Debug)]
-struct Crowded {
-    disk: SimDisk,
-    bytes_max: AtomicU64,
-}
-
-impl Crowded {
-    fn new(disk: &SimDisk, bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self { disk: disk.clone(), bytes_max: AtomicU64::new(bytes_max) })
-    }
-}
-
-impl Storage for Crowded {
-    fn path(&self) -> &Path {
-        self.disk.path()
-    }
-
-    fn prepare(&self) -> libmq::Result<()> {
-        self.disk.prepare()
-    }
-
-    fn lock(&self, timeout: Duration) -> libmq::Result<Box<dyn Send + Sync>> {
-        self.disk.lock(timeout)
-    }
-
-    fn marks(&self, count: usize) -> libmq::Result<Arc<Marks>> {
-        self.disk.marks(count)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        Some(self.bytes_max.load(Ordering::SeqCst).saturating_sub(self.bytes().ok()?))
-    }
-
-    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-        if self.free_bytes().is_some_and(|free| bytes > free) {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        self.disk.create(name, bytes)
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        self.disk.open(name)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-}
 
 /// Where the disk had no room for the record that makes a message a dead letter instead of a delivery, the message
 /// stayed leased to nobody: neither ready nor dead until the broker was opened again.
@@ -121,11 +58,11 @@ fn segments_in_which_nothing_lives_go_first() {
     garbage(50_000);
     let has = |name: &str| disk.contents().iter().any(|(found, _)| found == name);
     assert!(has("00000004.segment") && has("00000005.segment"));
-    storage.bytes_max.store(0, Ordering::SeqCst);
+    storage.leave(32 << 10);
     assert_eq!(broker.snapshot().unwrap_err().kind(), ErrorKind::StorageFull);
     assert!(has("00000003.segment"), "what lives there has no other place yet");
     assert!(!has("00000004.segment"), "nothing lives there");
-    storage.bytes_max.store(u64::MAX, Ordering::SeqCst);
+    storage.leave(1 << 40);
     broker.snapshot().unwrap();
     assert!(!has("00000003.segment"));
     drop(broker);
@@ -371,7 +308,7 @@ fn a_snapshot_counts_though_not_all_could_be_cleaned() {
             broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
         }
         wait_until(|| broker.metrics().unwrap().segments == 4);
-        storage.bytes_max.store(0, Ordering::SeqCst);
+        storage.leave(32 << 10);
         let done = (0..records).take_while(|_| broker.advance(Duration::ZERO).is_ok()).count();
         (disk, broker, done)
     };

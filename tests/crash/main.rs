@@ -9,12 +9,14 @@
 //! - [`missing`]: segments that others name.
 //! - [`errors`]: each call to the disk fails, in the workloads and in the sequences.
 //! - [`syscalls`]: system calls are interrupted, or do half of what they were asked for.
+//! - [`crowded`]: a disk that is full for long.
 //! - [`regressions`], [`full_disk`]: what all that has found, and what it is too coarse for.
 //!
 //! `LIBMQ_CRASH=full` runs all of what the default run takes a share of, another one each day; [`floors`] says how much that
 //! is at least. A failure prints what to set to run it alone.
 
 mod copies;
+mod crowded;
 mod damage;
 mod enumeration;
 mod errors;

@@ -8,6 +8,7 @@ mod clerk;
 mod dead_letters;
 mod delivery;
 mod enqueue;
+mod ground;
 mod handler;
 mod handlers;
 mod inbox;

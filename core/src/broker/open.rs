@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::clerk::Clerk;
+use super::ground::Ground;
 use super::options::{ClockMode, Durability, OnCorruption, Options};
 use super::recovery::Recovery;
 use super::shared::Shared;
@@ -13,13 +14,10 @@ use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, event};
 use crate::journal::{
-    Journal, JournalOptions, Need, Recovered, Segment, SegmentHeader, recover, refuse_foreign,
+    Allowance, Journal, JournalOptions, Need, Recovered, recover, refuse_foreign,
 };
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
-
-/// How the names of files end that are being made.
-const TEMPORARY: &str = ".tmp";
 
 /// Opens the broker on a storage.
 pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Shared>> {
@@ -33,8 +31,18 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let mut replayed = Replayed::default();
     // What is served from must not vanish in a power failure after somebody has seen it.
     let served = options.durability != Durability::Memory;
-    let recovered = recover(&*storage, served, &mut replayed)?;
+    let mut recovered = recover(&*storage, served, &mut replayed)?;
     missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
+    let found_snapshot = recovered.snapshot.map(|snapshot| snapshot.begin);
+    let allowance =
+        Allowance::new(Arc::clone(&storage), options.max_bytes, recovered.snapshot_size);
+    let ordinary = options.segment_size();
+    if served {
+        // A process that was killed may not have lived to sync the last segment's name, and what is made next says that the log
+        // ends there.
+        storage.sync_dir().map_err(|cause| Error::io("sync", storage.path(), &cause))?;
+    }
+    let ground = Ground::prepare(&storage, &allowance, ordinary, &mut recovered, &replayed)?;
     // What is there keeps its slot, whatever the capacity is now.
     let slots = options.capacity.max(replayed.len());
     let marks = storage.marks(slots)?;
@@ -44,22 +52,23 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let (clock, manual_clock) = clock(&options, replayed.last_seen());
     let bounds =
         Bounds { slots, capacity: options.capacity, max_dead_letters: options.max_dead_letters };
-    let (needed, useless) = part(&recovered, &replayed);
     let events = Events::new(options.log.0.clone());
     let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds, events)?;
     let state = Arc::new(state);
 
-    let journal_options = JournalOptions {
-        segment_bytes: options.segment_size(),
-        cache_bytes: options.cache_bytes,
-        bytes_max: options.max_bytes,
-        snapshot_size: recovered.snapshot_size,
-    };
-    let first = begin_segment(&storage, &options, &recovered, opening)?;
+    let journal_options =
+        JournalOptions { segment_bytes: ordinary, cache_bytes: options.cache_bytes };
+    let first = ground.begin(&*storage, &recovered, opening)?;
     // As if what was replayed had been written by this opening.
     let since_snapshot = first.first().saturating_sub(recovered.replayed_bytes);
-    let journal =
-        Journal::begin(Arc::clone(&storage), Arc::clone(&state), journal_options, needed, first);
+    let journal = Journal::begin(
+        Arc::clone(&storage),
+        Arc::clone(&state),
+        journal_options,
+        allowance,
+        ground.needed.clone(),
+        first,
+    );
     let engine = Arc::new(Engine::new(
         Buffer::new(state, journal),
         EngineOptions {
@@ -93,14 +102,14 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         })?;
     // Logged; and nothing is held yet in this opening.
     marks.clear_all();
-    clear_away(&*storage, &recovered, &useless);
+    ground.clear_away(&*storage, &recovered);
     let recovery = Recovery {
         messages: found.messages,
         dead_letters: found.dead_letters,
         suspects: found.suspects,
         records: recovered.records,
         dropped_bytes: recovered.dropped_bytes,
-        snapshot: recovered.snapshot.map(|snapshot| snapshot.begin),
+        snapshot: found_snapshot,
         duration: started.elapsed(),
     };
     tell_of_opening(&engine.buffer.state.events, storage.path(), &recovery);
@@ -195,55 +204,6 @@ fn clock(options: &Options, last_seen: Moment) -> (BrokerClock, Option<Arc<Manua
             };
             (start, Some(clock))
         }
-    }
-}
-
-/// Parts the segments into those that hold something, and the names of those that lie before the snapshot and in which
-/// nothing lives any more.
-fn part(recovered: &Recovered, replayed: &Replayed) -> (Vec<Arc<Segment>>, Vec<String>) {
-    let begin = recovered.snapshot.map_or(0, |snapshot| snapshot.begin);
-    let mut versions: Vec<u64> = replayed.versions().filter(|version| *version < begin).collect();
-    versions.sort_unstable();
-    let is_needed = |segment: &Arc<Segment>| {
-        let first = versions.partition_point(|version| *version < segment.header.start);
-        segment.end() > begin || versions.get(first).is_some_and(|version| *version < segment.end())
-    };
-    let (needed, useless): (Vec<_>, Vec<_>) =
-        recovered.segments.iter().cloned().partition(is_needed);
-    (needed, useless.iter().map(|segment| segment.name()).collect())
-}
-
-/// Makes the segment of this opening durable.
-fn begin_segment(
-    storage: &Arc<dyn Storage>,
-    options: &Options,
-    recovered: &Recovered,
-    opening: u64,
-) -> Result<Arc<Segment>> {
-    if options.durability != Durability::Memory {
-        // A process that was killed may not have lived to sync the last segment's name, and the one that is made next says that
-        // the log before it ends there.
-        storage.sync_dir().map_err(|cause| Error::io("sync", storage.path(), &cause))?;
-    }
-    let capacity = options.segment_size();
-    let header = SegmentHeader { capacity, opening, ..recovered.next };
-    let first = Segment::create(&**storage, header)?;
-    // Whatever was being made is nobody's; whoever works here from now on uses these names.
-    for name in recovered.leftovers.iter().filter(|name| name.ends_with(TEMPORARY)) {
-        let _ = storage.remove(name);
-    }
-    Ok(first)
-}
-
-/// Clears away what recovery has left behind: the broker is open, and its segment says where the log before it ends. So all
-/// this can be done again after a crash.
-fn clear_away(storage: &dyn Storage, recovered: &Recovered, useless: &[String]) {
-    if let Some((last, end)) = &recovered.end {
-        let _ = last.file.truncate(last.offset(*end));
-    }
-    let left = recovered.leftovers.iter().filter(|name| !name.ends_with(TEMPORARY));
-    for name in left.chain(useless) {
-        let _ = storage.remove(name);
     }
 }
 

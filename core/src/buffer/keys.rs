@@ -114,6 +114,11 @@ impl Keys {
         }
     }
 
+    /// How many keys are guarded.
+    pub(crate) fn guarded(&self) -> usize {
+        lock(&self.windows).len()
+    }
+
     /// Calls `each` with the queue and the text of every guarded key.
     pub(crate) fn each_guarded<E>(
         &self,

@@ -18,7 +18,7 @@ use crate::clock::{BrokerClock, ManualClock, Moment};
 use crate::error::{ErrorKind, Result};
 use crate::events::Events;
 use crate::interrupt::Interrupt;
-use crate::journal::{Journal, JournalOptions, Level, Segment, SegmentHeader, recover};
+use crate::journal::{Allowance, Journal, JournalOptions, Level, Segment, SegmentHeader, recover};
 use crate::storage::{MemoryStorage, Storage};
 use crate::sync::{Arc, explore};
 
@@ -43,7 +43,15 @@ pub(crate) fn open(storage: &Arc<dyn Storage>) -> Buffer {
     let options = JournalOptions { segment_bytes: SEGMENT_BYTES, ..JournalOptions::default() };
     let segments = recovered.segments;
     let state = Arc::new(state);
-    let journal = Journal::begin(Arc::clone(storage), Arc::clone(&state), options, segments, first);
+    let allowance = Allowance::without_limit(storage);
+    let journal = Journal::begin(
+        Arc::clone(storage),
+        Arc::clone(&state),
+        options,
+        allowance,
+        segments,
+        first,
+    );
     let buffer = Buffer::new(state, journal);
     buffer.log_open(Vec::new()).unwrap();
     buffer

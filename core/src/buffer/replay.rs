@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
-use super::entry::{DeadLetterEntry, Entry, MessageEntry, SnapshotEntry, kind};
+use super::entry::{DeadLetterEntry, Entry, Guarded, Kept, MessageEntry, SnapshotEntry, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders};
@@ -18,7 +18,7 @@ use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Events;
-use crate::journal::Replay;
+use crate::journal::{Live, Replay, SnapshotWriter};
 use crate::limits;
 use crate::storage::{Mark, Marks};
 use crate::sync::Arc;
@@ -81,9 +81,43 @@ impl Replayed {
         token::next_opening(last.max(self.opening), self.tokens_end, SystemTime::now())
     }
 
-    /// Live messages.
+    /// Messages that are no dead letters.
     pub(crate) fn len(&self) -> usize {
         self.messages.len()
+    }
+
+    pub(crate) fn live(&self) -> Live {
+        let messages = self.messages.len() as u64 + self.dead.len() as u64;
+        Live { messages, guards: self.guarded.len() as u64 }
+    }
+
+    /// Writes all of it to a snapshot.
+    pub(crate) fn write(&self, writer: &mut SnapshotWriter<'_>) -> Result<()> {
+        let queue = |number: u32| self.queues.get(number as usize).map_or("", |name| name);
+        writer.entry(|out| SnapshotEntry::encode_time(self.last_seen, out))?;
+        writer.entry(|out| SnapshotEntry::encode_tokens(self.opening, self.tokens_end, out))?;
+        for (id, message) in &self.messages {
+            let kept = Kept {
+                id: *id,
+                version: message.version,
+                due: message.due,
+                attempts: message.attempts,
+                crashes: message.crashes,
+                flags: message.flags,
+                priority: message.priority,
+                group: message.group,
+                expires: message.expires,
+                error: &message.error,
+                queue: queue(message.queue),
+                key: message.key.as_deref(),
+            };
+            writer.entry(|out| kept.encode(out))?;
+        }
+        for ((number, key), (id, until)) in &self.guarded {
+            let guarded = Guarded { id: *id, until: *until, queue: queue(*number), key };
+            writer.entry(|out| guarded.encode(out))?;
+        }
+        self.dead.values().try_for_each(|letter| writer.entry(|out| letter.encode(out)))
     }
 
     /// The positions of all contents that something still refers to.

@@ -28,7 +28,7 @@ const ENTRY_BYTES: u64 = 100;
 const SMALL_SHARE: u64 = 8;
 
 /// What lives in old segments: the version, and who has it.
-type Live = Vec<(u64, Owner)>;
+type Owners = Vec<(u64, Owner)>;
 
 /// Who has a content.
 #[derive(Clone, Copy, Debug)]
@@ -43,16 +43,15 @@ impl Buffer {
         // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
         self.journal.check()?;
         let begin = self.journal.marks().shown;
-        let mut live = Live::new();
+        let mut live = Owners::new();
         let mut writer = self.journal.begin_snapshot()?;
-        let (bytes, end) = match self.copy_state(&mut writer, begin, &mut live) {
-            Ok(end) => (self.journal.finish_snapshot(writer, begin, end)?, end),
+        let bytes = match self.copy_state(&mut writer, begin, &mut live) {
+            Ok(end) => self.journal.finish_snapshot(writer, begin, end)?,
             Err(error) => {
                 writer.abandon();
                 return Err(error);
             }
         };
-        self.journal.forget_snapshots_before(end);
         Ok((bytes, self.clean(begin, &live)))
     }
 
@@ -60,7 +59,7 @@ impl Buffer {
     pub(crate) fn has_much_to_free(&self) -> bool {
         let old = self.journal.space().before(u64::MAX);
         let bytes: u64 = old.iter().map(|segment| segment.header.capacity).sum();
-        let live = self.state.live();
+        let live = self.state.live().messages;
         match old.len() {
             0 => false,
             1 => live == 0,
@@ -72,7 +71,7 @@ impl Buffer {
         &self,
         writer: &mut SnapshotWriter<'_>,
         begin: u64,
-        live: &mut Live,
+        live: &mut Owners,
     ) -> Result<u64> {
         let state = &*self.state;
         let now = state.clock.now();

@@ -23,7 +23,7 @@ use super::turns::Admission;
 use crate::clock::{BrokerClock, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, event};
-use crate::journal::Show;
+use crate::journal::{Live, Show};
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -493,8 +493,11 @@ pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Mom
 }
 
 impl Show for State {
-    fn live(&self) -> u64 {
-        self.room.taken() as u64 + self.letters.count() as u64
+    fn live(&self) -> Live {
+        Live {
+            messages: self.room.taken() as u64 + self.letters.count() as u64,
+            guards: self.keys.guarded() as u64,
+        }
     }
 
     type Effect = Effect;

@@ -1,33 +1,35 @@
 //! The allowance: how many bytes the directory may take, by `max_bytes` and by what its disk has left.
 //!
-//! What grows asks first, and leaves room for what comes out of a full directory again: a segment for the settles of all that
-//! may live then, the segment of the next opening, and two snapshots, one of which is being written while the other is
-//! there. When more lives, it asks again. A segment for settles leaves room for the next opening and a snapshot, since it
-//! makes nothing larger; where there is no room for an ordinary one, it is as small as what lives allows. So a directory that
-//! has come to its limit can still be drained, cleaned, and opened again. An opening's own segment does not ask: else nobody
-//! could drain what is there.
+//! What grows asks first, and leaves room for what comes out of a full directory again: three small segments, each for the
+//! settles of all that may live then, and two snapshots, one of which is being written while the other is there. When more
+//! lives, it asks again.
 //!
-//! A segment of settles is enough where messages go roughly in the order they came: a record that settles is shorter than
-//! any that it settles, so that before a segment is full of them, one is empty that was full of messages.
+//! Two of the small segments are for settles, and one is for the next opening. Settles go on in one after the other: while
+//! the log is in the second, a snapshot makes the first one needless, whatever the settles were, so there is room for a
+//! third. An opening that finds less than what is kept writes a snapshot of what it has read, which leaves nothing but the
+//! segments in which something lives and the one that the log ends in, and makes its own segment small. So however many
+//! owners die, and wherever, a directory that has come to its limit can be opened, drained and cleaned. The opening's segment
+//! itself does not ask: else nobody could drain a directory that is beyond a limit it was given later.
 //!
 //! The directory and the disk are measured whenever somebody asks, once a segment and once a block of a snapshot, so there
 //! is no account that could be wrong. What others write to the disk meanwhile is theirs to see to.
 
+use super::segment::HEADER_BYTES;
 use super::snapshot::Size;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::SEGMENT_BYTES_MIN;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
-/// Kept free for snapshots, and for the marks, however little lives.
-const SNAPSHOTS_BYTES_MIN: u64 = 64 << 10;
+/// Kept free for a snapshot, however little lives.
+const SNAPSHOT_BYTES_MIN: u64 = 32 << 10;
 
 /// An entry of a snapshot takes as much as those of the newest one do, but for a first guess; and no less than that.
 const ENTRY_BYTES_GUESS: u64 = 100;
 const ENTRY_BYTES_MIN: u64 = 64;
 
-/// What a record takes that settles, but for the texts of a failure.
+/// What a record takes that settles, but for the texts of a failure; and bytes of a segment for them, however little lives.
 const SETTLE_BYTES: u64 = 100;
+const SMALL_BYTES_MIN: u64 = 32 << 10;
 
 /// What may live more before it is asked again: as many as one part in so many of what lives, and as one for so many bytes of
 /// a segment.
@@ -41,6 +43,26 @@ pub(crate) enum Need {
     Grow,
     /// It settles what is there: goes on in the room that is left.
     Settle,
+}
+
+/// What lives.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Live {
+    /// Messages and dead letters: what a settle may end.
+    pub(crate) messages: u64,
+    /// Keys that are guarded by messages which are done. A snapshot has them, too.
+    pub(crate) guards: u64,
+}
+
+impl Live {
+    fn entries(self) -> u64 {
+        self.messages + self.guards
+    }
+
+    /// With all that may be added before room has to be asked for again.
+    fn grown(self, ordinary: u64) -> Self {
+        Self { messages: self.messages + growth(self.messages, ordinary), ..self }
+    }
 }
 
 /// What the directory may take.
@@ -58,12 +80,13 @@ pub(crate) struct Allowance {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) need: Need,
-    /// Its bytes; none where it is there already.
-    pub(crate) bytes: u64,
+    /// It is there already.
+    pub(crate) is_there: bool,
+    /// Bytes that it has to have at least.
+    pub(crate) least: u64,
     /// Bytes of an ordinary one.
     pub(crate) ordinary: u64,
-    /// What lives, and would be in a snapshot of now.
-    pub(crate) live: u64,
+    pub(crate) live: Live,
 }
 
 impl Allowance {
@@ -71,23 +94,39 @@ impl Allowance {
         Self { storage, bytes_max, newest: Mutex::new(newest), turn: Mutex::new(()) }
     }
 
-    /// Has a segment made, if it leaves room for what has to come.
+    /// Of a directory that may take what the disk has, and has no snapshot.
+    #[cfg(test)]
+    pub(crate) fn without_limit(storage: &Arc<dyn Storage>) -> Self {
+        Self::new(Arc::clone(storage), None, Size::default())
+    }
+
+    /// Has a segment of so many bytes made, if it leaves room for what has to come.
     ///
     /// # Errors
     /// `STORAGE_FULL`; what `make` answers.
-    pub(crate) fn segment<T>(&self, wanted: Wanted, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn segment<T>(&self, wanted: Wanted, make: impl Fn(u64) -> Result<T>) -> Result<T> {
         let _turn = self.turn();
-        let Wanted { need, bytes, ordinary, live } = wanted;
-        let kept = match need {
-            Need::Settle => ordinary + self.snapshot_of(live).max(SNAPSHOTS_BYTES_MIN),
-            Need::Grow => {
-                let most = live + growth(live, ordinary);
-                let missing = (2 * self.snapshot_of(most)).saturating_sub(lock(&self.newest).bytes);
-                ordinary + settles(most).min(ordinary) + missing.max(SNAPSHOTS_BYTES_MIN)
-            }
+        let Wanted { need, is_there, least, ordinary, live } = wanted;
+        let ask = |bytes: u64, kept: u64| {
+            self.check(if is_there { 0 } else { bytes }, kept)?;
+            make(bytes)
         };
-        self.check(bytes, kept)?;
-        make()
+        if need == Need::Grow {
+            let most = live.grown(ordinary);
+            return ask(ordinary.max(least), 3 * small(most, ordinary) + self.snapshots_of(most));
+        }
+        let (small, snapshots) = (small(live, ordinary), self.snapshots_of(live));
+        match ask(ordinary.max(least), 2 * small + snapshots) {
+            Err(full) if full.kind() == ErrorKind::StorageFull => {
+                ask(small.max(least), small + snapshots)
+            }
+            made => made,
+        }
+    }
+
+    /// Whether an opening's own segment may be an ordinary one, and leaves enough for what has to come.
+    pub(crate) fn has_room_to_open(&self, ordinary: u64, live: Live) -> bool {
+        self.check(ordinary, 2 * small(live, ordinary) + self.snapshots_of(live)).is_ok()
     }
 
     /// Has so many bytes more of a snapshot of so many entries written, of which so many bytes are there.
@@ -102,7 +141,7 @@ impl Allowance {
     ) -> Result<()> {
         let _turn = self.turn();
         // What was kept for it is its own, also in a directory that is beyond a limit it was given later.
-        if written.bytes + bytes > self.snapshot_of(written.entries).max(SNAPSHOTS_BYTES_MIN) {
+        if written.bytes + bytes > self.snapshot_of(written.entries) {
             self.check(bytes, 0)?;
         }
         write()
@@ -122,7 +161,13 @@ impl Allowance {
     fn snapshot_of(&self, entries: u64) -> u64 {
         let newest = *lock(&self.newest);
         let mean = newest.bytes.checked_div(newest.entries).unwrap_or(ENTRY_BYTES_GUESS);
-        entries * mean.max(ENTRY_BYTES_MIN)
+        (entries * mean.max(ENTRY_BYTES_MIN)).max(SNAPSHOT_BYTES_MIN)
+    }
+
+    /// Bytes that two snapshots take more than the one that is there; enough for another one at any rate.
+    fn snapshots_of(&self, live: Live) -> u64 {
+        let (one, newest) = (self.snapshot_of(live.entries()), lock(&self.newest).bytes);
+        (2 * one).saturating_sub(newest).max(one)
     }
 
     /// Whether so many bytes more leave so many.
@@ -154,14 +199,15 @@ impl Allowance {
     }
 }
 
-/// Bytes of a segment that has room for so many settles.
-pub(crate) fn settles(live: u64) -> u64 {
-    (live * SETTLE_BYTES).next_multiple_of(SEGMENT_BYTES_MIN)
+/// Bytes of a segment that has room for the settles of so many, and is no larger than an ordinary one.
+pub(crate) fn small(live: Live, ordinary: u64) -> u64 {
+    let bytes = HEADER_BYTES + live.messages * SETTLE_BYTES;
+    bytes.next_multiple_of(SMALL_BYTES_MIN).min(ordinary)
 }
 
-/// How many entries more a snapshot may get that has so many, before room for them has to be asked for again.
-pub(crate) fn growth(live: u64, segment_bytes: u64) -> u64 {
-    live / GROWTH_SHARE + segment_bytes / GROWTH_BYTES
+/// How many messages may be added to so many before room for them has to be asked for again.
+pub(crate) fn growth(messages: u64, segment_bytes: u64) -> u64 {
+    messages / GROWTH_SHARE + segment_bytes / GROWTH_BYTES
 }
 
 #[cfg(all(test, not(loom)))]
@@ -179,33 +225,65 @@ mod tests {
         Allowance::new(Arc::new(storage), Some(kib_max * KIB), newest)
     }
 
+    /// So many messages, and no guards.
+    fn live(messages: u64) -> Live {
+        Live { messages, ..Live::default() }
+    }
+
+    /// Bytes of the segment that there is room for.
+    fn ask(kib_max: u64, newest: Size, wanted: Wanted) -> Result<u64> {
+        allowance(kib_max, newest).segment(wanted, Ok)
+    }
+
+    fn wanted(need: Need, ordinary_kib: u64, live: Live) -> Wanted {
+        Wanted { need, is_there: false, least: 0, ordinary: ordinary_kib * KIB, live }
+    }
+
     #[test]
-    fn a_segment_leaves_room_for_settles_snapshots_and_the_next_one() {
-        let ask = |kib_max: u64, need: Need, newest: Size, live: u64| {
-            let wanted = Wanted { need, bytes: 64 * KIB, ordinary: 64 * KIB, live };
-            allowance(kib_max, newest).segment(wanted, || Ok(()))
+    fn a_segment_leaves_room_for_settles_snapshots_and_the_next_opening() {
+        let least = |newest: Size, wanted: Wanted| {
+            (100..).find(|kib| ask(*kib, newest, wanted).is_ok()).unwrap()
         };
-        let least = |need: Need, newest: Size, live: u64| {
-            (100..).find(|kib| ask(*kib, need, newest, live).is_ok()).unwrap()
-        };
-        let refused = ask(291, Need::Settle, Size::default(), 0).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::StorageFull);
-        assert_eq!(least(Need::Settle, Size::default(), 0), 100 + 64 + 64 + 64);
+        let none = Size::default();
+        let refused = ask(100 + 2 * 32 + 2 * 32 - 1, none, wanted(Need::Settle, 64, live(0)));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(least(none, wanted(Need::Settle, 64, live(0))), 100 + 2 * 32 + 2 * 32);
         // Of the guessed size.
-        assert_eq!(least(Need::Settle, Size::default(), 1024), 100 + 64 + 64 + 100);
+        assert_eq!(least(none, wanted(Need::Settle, 64, live(1024))), 100 + 2 * 64 + 2 * 100);
         // Of the size that those have which are there.
         let newest = Size { bytes: 200 * KIB, entries: 1024 };
-        assert_eq!(least(Need::Settle, newest, 512), 100 + 64 + 64 + 100);
+        assert_eq!(least(newest, wanted(Need::Settle, 64, live(512))), 100 + 2 * 64 + 100);
+        let guards = Live { messages: 256, guards: 256 };
+        assert_eq!(least(newest, wanted(Need::Settle, 64, guards)), 100 + 2 * 32 + 100);
         // Twice those that live and those that may come, one of which is there for the most part.
         let snapshots = 2 * (1024 + 128 + 64) * 200 - 200 * KIB;
-        let expected = 100 + 64 + 2 * 64 + snapshots.div_ceil(KIB);
-        assert_eq!(least(Need::Grow, newest, 1024), expected);
+        let expected = 100 + 64 + 3 * 64 + snapshots.div_ceil(KIB);
+        assert_eq!(least(newest, wanted(Need::Grow, 64, live(1024))), expected);
         // The settles of few are less than a segment.
-        let wanted = Wanted { need: Need::Grow, bytes: 0, ordinary: 1024 * KIB, live: 0 };
-        let ask = |kib_max| allowance(kib_max, Size::default()).segment(wanted, || Ok(()));
-        let snapshots = (2 * 1024 * ENTRY_BYTES_GUESS).div_ceil(KIB);
-        let expected = 100 + 1024 + settles(1024) / KIB + snapshots;
-        assert!(settles(1024) < 1024 * KIB && ask(expected).is_ok() && ask(expected - 1).is_err());
+        let to_grow = Wanted { is_there: true, ..wanted(Need::Grow, 1024, live(0)) };
+        let expected = 100 + 3 * 128 + (2 * 1024 * ENTRY_BYTES_GUESS).div_ceil(KIB);
+        assert_eq!(small(live(1024), 1024 * KIB), 128 * KIB);
+        assert_eq!(least(none, to_grow), expected);
+    }
+
+    /// A large segment of settles, and nothing left to go on in when it was full: it was never left, and so never freed.
+    #[test]
+    fn settles_go_on_in_an_ordinary_segment_where_another_small_one_fits_behind_it() {
+        let settle = |kib_max: u64, least: u64| {
+            ask(kib_max, Size::default(), Wanted { least, ..wanted(Need::Settle, 1024, live(9)) })
+        };
+        let whole = 100 + 1024 + 2 * 32 + 2 * 32;
+        assert_eq!(settle(whole, 0).unwrap(), 1024 * KIB);
+        assert_eq!(settle(whole - 1, 0).unwrap(), 32 * KIB);
+        assert_eq!(settle(228, 0).unwrap(), 32 * KIB);
+        assert!(settle(227, 0).is_err());
+        // A group that is larger.
+        assert_eq!(settle(whole - 1, 100 * KIB).unwrap(), 100 * KIB);
+        assert!(settle(228, 33 * KIB).is_err());
+        let opening = |kib_max: u64| {
+            allowance(kib_max, Size::default()).has_room_to_open(1024 * KIB, live(9))
+        };
+        assert!(opening(whole) && !opening(whole - 1));
     }
 
     #[test]
@@ -216,7 +294,7 @@ mod tests {
         };
         assert!(ask(200, 64, 100).is_ok());
         assert_eq!(ask(200, 64, 101).unwrap_err().kind(), ErrorKind::StorageFull);
-        assert!(ask(50, 0, 64).is_ok());
-        assert!(ask(50, 1, 64).is_err());
+        assert!(ask(50, 0, 32).is_ok());
+        assert!(ask(50, 1, 32).is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::allowance::Live;
 use crate::error::Error;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,7 @@ pub(crate) trait Show: Send + Sync {
     fn unsynced(&self);
 
     /// What lives, and would be in a snapshot of now.
-    fn live(&self) -> u64;
+    fn live(&self) -> Live;
 
     /// Nothing will be shown any more. Told once.
     fn poisoned(&self, cause: &Error);

@@ -17,12 +17,12 @@ use super::allowance::{Allowance, Need};
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
-use super::files::{Files, is_snapshot};
+use super::files::Files;
 use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
 use super::segment::{BrokerId, Segment};
-use super::snapshot::{Size, SnapshotHeader, SnapshotWriter};
+use super::snapshot::{SnapshotHeader, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
@@ -67,10 +67,6 @@ pub(crate) struct Marks {
 pub(crate) struct JournalOptions {
     pub(crate) segment_bytes: u64,
     pub(crate) cache_bytes: u64,
-    /// What the directory may take.
-    pub(crate) bytes_max: Option<u64>,
-    /// What the newest snapshot takes.
-    pub(crate) snapshot_size: Size,
 }
 
 /// An open journal.
@@ -107,6 +103,7 @@ impl<S: Show> Journal<S> {
         storage: Arc<dyn Storage>,
         show: Arc<S>,
         options: JournalOptions,
+        allowance: Allowance,
         segments: Vec<Arc<Segment>>,
         first: Arc<Segment>,
     ) -> Self {
@@ -119,13 +116,9 @@ impl<S: Show> Journal<S> {
             showing_os: Mutex::new(showing_os),
             showing_sync: Mutex::new(showing_sync),
             space: Space::new(Arc::clone(&storage), options, segments, first),
-            allowance: Allowance::new(
-                Arc::clone(&storage),
-                options.bytes_max,
-                options.snapshot_size,
-            ),
             storage,
             options,
+            allowance,
             show,
             tail: Mutex::new(tail),
             reserved: AtomicU64::new(position),
@@ -149,17 +142,6 @@ impl<S: Show> Journal<S> {
         self.options.segment_bytes
     }
 
-    /// Removes the snapshots that a newer one, which ends at `end`, has made useless.
-    pub(crate) fn forget_snapshots_before(&self, end: u64) {
-        let newest = super::snapshot::file_name(end);
-        for name in self.storage.list().unwrap_or_default() {
-            if is_snapshot(&name) && name < newest {
-                // What cannot be removed now is removed at the next open.
-                let _ = self.storage.remove(&name);
-            }
-        }
-    }
-
     pub(crate) fn space(&self) -> &Space {
         &self.space
     }
@@ -169,7 +151,8 @@ impl<S: Show> Journal<S> {
         SnapshotWriter::create(&self.storage, &self.allowance)
     }
 
-    /// Completes a snapshot of what was shown from `begin` on; the log is synced to `end`. Answers its bytes.
+    /// Completes a snapshot of what was shown from `begin` on; the log is synced to `end`. Answers its bytes. Older snapshots
+    /// are gone then.
     pub(crate) fn finish_snapshot(
         &self,
         mut snapshot: SnapshotWriter<'_>,
@@ -179,7 +162,9 @@ impl<S: Show> Journal<S> {
         for segment in self.space.below(end) {
             snapshot.segment(&segment.header)?;
         }
-        snapshot.finish(SnapshotHeader { broker: self.broker, begin, end })
+        let size = snapshot.finish(SnapshotHeader { broker: self.broker, begin, end })?;
+        super::snapshot::remove_before(&*self.storage, end);
+        Ok(size.bytes)
     }
 
     pub(crate) fn syncs(&self) -> u64 {
@@ -496,6 +481,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::journal::allowance::Live;
     use crate::journal::fresh::first_segment;
     use crate::storage::{Marks, MemoryStorage, StorageFile};
 
@@ -513,8 +499,8 @@ mod tests {
 
         fn unsynced(&self) {}
 
-        fn live(&self) -> u64 {
-            0
+        fn live(&self) -> Live {
+            Live::default()
         }
 
         fn poisoned(&self, _cause: &Error) {}
@@ -632,8 +618,8 @@ mod tests {
 
         fn unsynced(&self) {}
 
-        fn live(&self) -> u64 {
-            0
+        fn live(&self) -> Live {
+            Live::default()
         }
 
         fn poisoned(&self, _cause: &Error) {
@@ -645,7 +631,8 @@ mod tests {
     fn journal<S: Show>(storage: Arc<dyn Storage>, show: Arc<S>) -> Journal<S> {
         let options = JournalOptions { segment_bytes: 1 << 20, ..JournalOptions::default() };
         let segment = first_segment(&*storage, options.segment_bytes);
-        Journal::begin(storage, show, options, Vec::new(), segment)
+        let allowance = Allowance::without_limit(&storage);
+        Journal::begin(storage, show, options, allowance, Vec::new(), segment)
     }
 
     /// What was written again is referred to before it is in its file. It had left the cache; who read it back met zeros

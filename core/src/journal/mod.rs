@@ -3,6 +3,7 @@
 mod allowance;
 mod chunk;
 mod commit;
+mod condense;
 mod effects;
 mod files;
 #[cfg(test)]
@@ -24,8 +25,9 @@ mod spare;
 mod stress;
 mod tail;
 
-pub(crate) use allowance::Need;
+pub(crate) use allowance::{Allowance, Live, Need, small};
 pub(crate) use chunk::Bytes;
+pub(crate) use condense::condense;
 pub(crate) use effects::{Level, Pending, Show};
 pub(crate) use files::{is_segment, refuse_foreign};
 pub(crate) use image::Image;

@@ -3,7 +3,7 @@
 
 use loom::thread;
 
-use super::allowance::Need;
+use super::allowance::{Allowance, Live, Need};
 use super::effects::{Level, Pending, Show};
 use super::fresh::first_segment;
 use super::log::{Appended, Journal, JournalOptions};
@@ -34,8 +34,8 @@ impl Show for Witness {
 
     fn unsynced(&self) {}
 
-    fn live(&self) -> u64 {
-        0
+    fn live(&self) -> Live {
+        Live::default()
     }
 
     fn shown(&self) {}
@@ -49,7 +49,9 @@ fn journal() -> (Arc<Journal<Witness>>, Arc<Witness>) {
     let witness = Witness { segment: Arc::clone(&segment), shown: Default::default() };
     let show = Arc::new(witness);
     let options = JournalOptions { segment_bytes: 16 << 10, ..JournalOptions::default() };
-    let journal = Journal::begin(storage, Arc::clone(&show), options, Vec::new(), segment);
+    let allowance = Allowance::without_limit(&storage);
+    let journal =
+        Journal::begin(storage, Arc::clone(&show), options, allowance, Vec::new(), segment);
     (Arc::new(journal), show)
 }
 

@@ -69,6 +69,17 @@ pub(crate) fn newest(storage: &dyn Storage) -> io::Result<Option<(String, Arc<dy
     newest.map(|name| Ok((name.clone(), storage.open(&name)?))).transpose()
 }
 
+/// Removes the snapshots that a newer one, which ends at `end`, has made useless.
+pub(super) fn remove_before(storage: &dyn Storage, end: u64) {
+    let newest = file_name(end);
+    for name in storage.list().unwrap_or_default() {
+        if is_snapshot(&name) && name < newest {
+            // What cannot be removed now is removed at the next open.
+            let _ = storage.remove(&name);
+        }
+    }
+}
+
 /// What a snapshot takes, and what it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -122,9 +133,9 @@ impl<'a> SnapshotWriter<'a> {
         })
     }
 
-    /// Completes the file, makes it durable, reads it again, and gives it its name. Answers the file's bytes. The
-    /// journal must be synced to `header.end`.
-    pub(super) fn finish(mut self, header: SnapshotHeader) -> Result<u64> {
+    /// Completes the file, makes it durable, reads it again, and gives it its name. Answers what it takes. The journal must
+    /// be synced to `header.end`.
+    pub(super) fn finish(mut self, header: SnapshotHeader) -> Result<Size> {
         if !self.content.is_empty() {
             self.write_block()?;
         }
@@ -141,7 +152,7 @@ impl<'a> SnapshotWriter<'a> {
         storage.rename(TEMPORARY, &file_name(header.end)).map_err(io_failed)?;
         storage.sync_dir().map_err(io_failed)?;
         self.allowance.snapshot_was_taken(self.size);
-        Ok(self.size.bytes)
+        Ok(self.size)
     }
 
     /// Gives the snapshot up.

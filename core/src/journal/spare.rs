@@ -28,9 +28,10 @@ impl<S: Show> Journal<S> {
             }
             (tail.segment.header, is_there)
         };
-        let wanted = (HEADER_BYTES + group_bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES);
+        let least = (HEADER_BYTES + group_bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES);
         let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
-        let make = |capacity: u64| {
+        let wanted = Wanted { need, is_there, least, ordinary, live };
+        let made = self.allowance.segment(wanted, |capacity| {
             let header = SegmentHeader {
                 salt: crate::random::u32(),
                 number: last.number + 1,
@@ -41,30 +42,15 @@ impl<S: Show> Journal<S> {
                 previous_salt: last.salt,
                 ..last
             };
-            let bytes = if is_there { 0 } else { capacity };
-            self.allowance.segment(Wanted { need, bytes, ordinary, live }, || match is_there {
-                true => Ok(None),
-                false => Segment::create(&*self.storage, header).map(Some),
-            })
-        };
-        let small = allowance::settles(live).max(wanted);
-        let made = match make(ordinary.max(wanted)) {
-            Err(full)
-                if need == Need::Settle
-                    && full.kind() == ErrorKind::StorageFull
-                    && small < ordinary =>
-            {
-                make(small).map_err(|_| full)
-            }
-            made => made,
-        };
+            (!is_there).then(|| Segment::create(&*self.storage, header)).transpose()
+        });
         let mut tail = lock(&self.tail);
         match made {
             Ok(segment) => {
                 tail.spare = segment.or_else(|| tail.spare.take());
                 if need == Need::Grow {
                     tail.growth_refused = false;
-                    tail.growth = allowance::growth(live, ordinary);
+                    tail.growth = allowance::growth(live.messages, ordinary);
                 }
                 Ok(())
             }

@@ -1,6 +1,6 @@
 //! The journal under many threads at once, beside its models.
 
-use super::allowance::Need;
+use super::allowance::{Allowance, Live, Need};
 use super::effects::{Level, Pending, Show};
 use super::fresh::first_segment;
 use super::log::{Journal, JournalOptions};
@@ -25,8 +25,8 @@ impl Show for Nothing {
 
     fn unsynced(&self) {}
 
-    fn live(&self) -> u64 {
-        0
+    fn live(&self) -> Live {
+        Live::default()
     }
 
     fn poisoned(&self, cause: &Error) {
@@ -37,7 +37,8 @@ impl Show for Nothing {
 fn journal(options: JournalOptions) -> Journal<Nothing> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let segment = first_segment(&*storage, options.segment_bytes);
-    Journal::begin(storage, Arc::new(Nothing), options, Vec::new(), segment)
+    let allowance = Allowance::without_limit(&storage);
+    Journal::begin(storage, Arc::new(Nothing), options, allowance, Vec::new(), segment)
 }
 
 /// Four append and commit at both levels into small segments, which a fifth makes ahead, and read each other's records

@@ -113,7 +113,8 @@ pub(super) fn crowded() -> Vec<Step> {
     ]
 }
 
-/// A disk without room for a segment more, and then one with a limit: both are filled, drained, and have room again.
+/// A disk without room for a segment more, and then one with a limit: both are filled, drained, and have room again. Owners of
+/// the second die while it is full.
 pub(super) fn full() -> Vec<Step> {
     vec![
         os(new("slow", "old").key("k")),
@@ -129,6 +130,13 @@ pub(super) fn full() -> Vec<Step> {
         Die,
         Open,
         Fill("mail", 25_000),
+        receive("jobs"),
+        Die,
+        Open,
+        receive("jobs"),
+        retry("between", 0),
+        Die,
+        Open,
         receive("jobs"),
         ack("between"),
         Drain("mail"),

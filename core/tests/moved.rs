@@ -96,6 +96,26 @@ fn a_broker_whose_segment_was_removed_is_poisoned() {
     is_poisoned(&broker);
 }
 
+/// A sync was answered well although most of the log was gone from the file.
+#[test]
+fn a_broker_whose_segment_was_cut_is_poisoned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, path) = opened(dir.path());
+    let segment = fs::File::options().write(true).open(path.join("00000001.segment")).unwrap();
+    segment.set_len(4096).unwrap();
+    is_poisoned(&broker);
+}
+
+/// The text named the segment, which was not there.
+#[test]
+fn what_is_in_the_way_of_a_segment_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("00000001.segment.tmp")).unwrap();
+    let error = Broker::open(dir.path(), options()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(error.to_string().contains("00000001.segment.tmp"), "{error}");
+}
+
 /// Nobody waits for a sync there.
 #[test]
 fn who_asks_for_no_sync_hears_of_it_at_the_next_one_all_the_same() {

@@ -190,7 +190,7 @@ impl DeadLetter {
     }
 
     fn __repr__(&self) -> String {
-        let (letter, reason) = (&self.letter, self.letter.reason());
-        format!("<libmq.DeadLetter {} of {}: {reason:?}>", letter.id(), letter.queue())
+        // Whose it is, as in the core; the texts are a handler's.
+        format!("<libmq.DeadLetter {} of {}>", self.letter.id(), self.letter.queue())
     }
 }

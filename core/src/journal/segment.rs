@@ -94,9 +94,10 @@ impl Segment {
         match made() {
             Ok(file) => Ok(Arc::new(Self { header, file })),
             Err(cause) => {
+                let made = if named { &name } else { &temporary };
                 // What cannot be removed now is removed at the next open.
-                let _ = storage.remove(if named { &name } else { &temporary });
-                Err(Error::storage("make", storage.path().join(&name), &cause))
+                let _ = storage.remove(made);
+                Err(Error::storage("make", storage.path().join(made), &cause))
             }
         }
     }

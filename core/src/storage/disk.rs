@@ -151,7 +151,7 @@ impl Storage for DiskStorage {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
-    /// Its length when it was made or opened.
+    /// Its length when it was made or opened. Nobody writes to it any more when it is cut by us.
     room: u64,
     /// Which file it is: device and number.
     place: (u64, u64),
@@ -209,10 +209,13 @@ impl StorageFile for DiskFile {
                 "the program closed its descriptor, which is another file's by now",
             ));
         }
-        match about.nlink() {
-            0 => Err(io::Error::other("it was removed while it was open")),
-            _ => Ok(()),
+        if about.nlink() == 0 {
+            return Err(io::Error::other("it was removed while it was open"));
         }
+        if about.len() < self.room {
+            return Err(io::Error::other("it was cut while it was open"));
+        }
+        Ok(())
     }
 
     fn drop_cached(&self) {

@@ -26,7 +26,8 @@ impl NewDirectory {
     /// # Errors
     /// `INVALID`, `STORAGE_FULL`, `IO`.
     pub(crate) fn begin(to: &Path, not_in: &Path) -> Result<Self> {
-        let to = resolve(to)?;
+        // Where nobody knows what it is, nobody is in it.
+        let to = resolve(to, &std::env::current_dir().unwrap_or_default())?;
         let place = || to.parent().zip(to.file_name());
         let Some((parent, name)) = place() else {
             return Err(Error::invalid(format!("{} cannot be made", to.display())).at(&to));
@@ -77,8 +78,9 @@ impl Drop for NewDirectory {
     }
 }
 
-/// The path without symbolic links, of a directory that is empty or not there.
-fn resolve(to: &Path) -> Result<PathBuf> {
+/// The path without symbolic links, of a directory that is empty or not there, and is not the one that the process works in:
+/// that would be without a name when another one has taken its place.
+fn resolve(to: &Path, working: &Path) -> Result<PathBuf> {
     if to.as_os_str().is_empty() {
         return Err(empty());
     }
@@ -86,7 +88,14 @@ fn resolve(to: &Path) -> Result<PathBuf> {
     match fs::canonicalize(&to) {
         Ok(found) => {
             let mut entries = fs::read_dir(&found).map_err(|cause| refused(&found, &cause))?;
-            if entries.next().is_some() { Err(not_empty(&found)) } else { Ok(found) }
+            if entries.next().is_some() {
+                return Err(not_empty(&found));
+            }
+            if fs::canonicalize(working).is_ok_and(|working| working == found) {
+                let text = format!("{} is the process's working directory", found.display());
+                return Err(Error::invalid(text).at(&found));
+            }
+            Ok(found)
         }
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
             let Some((parent, name)) = to.parent().zip(to.file_name()) else {
@@ -157,6 +166,10 @@ mod tests {
         assert_eq!(refused(&dir.path().join("missing/to")), ErrorKind::Io);
         let new = NewDirectory::begin(&dir.path().join("dangling"), &broker).unwrap();
         assert_eq!(new.finish().unwrap_err().kind(), ErrorKind::Invalid);
+        let empty = dir.path().join("elsewhere");
+        fs::create_dir(&empty).unwrap();
+        assert_eq!(resolve(&empty, &empty).unwrap_err().kind(), ErrorKind::Invalid);
+        assert!(resolve(&empty, dir.path()).is_ok() && resolve(&empty, Path::new("")).is_ok());
         // What has come there since it was looked at.
         let to = dir.path().join("to");
         let new = NewDirectory::begin(&to, &broker).unwrap();

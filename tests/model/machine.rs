@@ -1,14 +1,18 @@
 //! A broker and the reference queue side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use libmq::{Broker, Delivery, Durability, ErrorKind, Message, Options, Receipt, ReceiptStatus};
+use libmq::{
+    Broker, Delivery, Durability, ErrorKind, HandlerError, HandlerOptions, Message, Options,
+    Receipt, ReceiptStatus,
+};
 use libmq_suite::model::{self, Dead, Live, Model};
 use libmq_suite::{New, SimDisk};
 use proptest::sample::Index;
 
-use crate::op::{Draft, Op, QUEUES, STEP_S};
+use crate::op::{Answer, Draft, Op, QUEUES, STEP_S};
 
 /// Few, so that sequences come to the limits.
 const CAPACITY: usize = 12;
@@ -128,6 +132,7 @@ impl Machine {
                 let letters = self.broker().dead_letters();
                 assert_eq!(letters.purge(queue.map(|queue| QUEUES[queue])).unwrap(), expected);
             }
+            Op::Work(answer, parallelism) => self.work(*answer, *parallelism),
             Op::Pause(queue) => {
                 if self.broker().pause(QUEUES[*queue]).is_ok() {
                     self.paused.insert(*queue);
@@ -288,6 +293,61 @@ impl Machine {
                 assert!(self.parked() == 0 && self.room() == 0, "there was room");
             }
         }
+    }
+
+    /// Has a handler do all there is to do in the first queue.
+    fn work(&mut self, answer: Answer, parallelism: u32) {
+        let suspects = self.model.live.values().any(|message| message.crashes > 0);
+        if suspects && (parallelism > 1 || !self.model.taken().is_empty()) {
+            // Who may begin is a matter of who asks first: others show that.
+            return;
+        }
+        // Whose turn comes with the end of another one: a worker may look before that end is written, and take the one after it.
+        let depends =
+            self.model.live.values().any(|message| message.group.is_some() || message.behind);
+        let name = QUEUES[0];
+        let handled = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&handled);
+        let options = HandlerOptions::new().max_parallelism(1);
+        let handler = move |delivery: &libmq::Context| {
+            seen.lock().unwrap().push(delivery.id());
+            match answer {
+                Answer::Ack => Ok(()),
+                Answer::Fail => Err(HandlerError::failed("no")),
+                Answer::Retry(delay) => Err(HandlerError::retry(time(delay))),
+                Answer::Reject => Err(HandlerError::reject(REASON)),
+            }
+        };
+        self.broker().handle(name, options, handler).unwrap();
+        self.broker().scale(name, parallelism).unwrap();
+        self.broker().start().unwrap();
+        let mut expected = Vec::new();
+        while !self.paused.contains(&0) {
+            while self.model.bury_next(name) {}
+            let Some(id) = self.model.receive(name, us(1)) else { break };
+            expected.push(id);
+            match answer {
+                Answer::Ack => self.model.ack(id),
+                Answer::Fail => self.model.retry(id, None),
+                Answer::Retry(delay) => self.model.retry(id, Some(us(delay))),
+                Answer::Reject => self.model.reject(id, REASON),
+            }
+        }
+        let end = Instant::now() + PATIENCE;
+        while handled.lock().unwrap().len() < expected.len() && Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        self.compare();
+        if self.model.live.is_empty() {
+            assert!(self.broker().wait_idle(PATIENCE).unwrap());
+        }
+        self.broker().stop(PATIENCE).unwrap();
+        let mut handled = handled.lock().unwrap().clone();
+        if parallelism > 1 || depends {
+            handled.sort_unstable();
+            expected.sort_unstable();
+        }
+        assert_eq!(handled, expected);
     }
 
     fn advance(&mut self, steps: u64) {

@@ -1,5 +1,5 @@
 //! The reference queue against a broker: the calls of producers and of those who pull, in any order, with time, ends and
-//! deaths between them. Handlers are not in it.
+//! deaths between them, and a handler that does what there is to do.
 //!
 //! [`op`] says what may be called, [`machine`] calls it, of a broker on a simulated disk and of the reference queue
 //! ([`Model`](libmq_suite::model::Model)) alike, and compares all there is to see. What fails is made as small as it can be

@@ -24,6 +24,15 @@ pub(crate) struct Draft {
     pub(crate) window: u64,
 }
 
+/// What a handler answers to all it is called for. It answers no retry without a delay, which had no end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Ack,
+    Fail,
+    Retry(u64),
+    Reject,
+}
+
 /// A call. An index picks one of those there are; times are steps.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
@@ -47,6 +56,8 @@ pub(crate) enum Op {
     Purge(usize),
     Replay(Index),
     PurgeLetters(Option<usize>),
+    /// A handler of the first queue does all there is to do, with so much parallelism.
+    Work(Answer, u32),
     Pause(usize),
     Resume(usize),
     Advance(u64),
@@ -92,6 +103,15 @@ fn draft() -> impl Strategy<Value = Draft> {
     })
 }
 
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        3 => Just(Answer::Ack),
+        2 => Just(Answer::Fail),
+        1 => (1..=3_u64).prop_map(Answer::Retry),
+        1 => Just(Answer::Reject),
+    ]
+}
+
 fn level() -> impl Strategy<Value = Durability> {
     prop_oneof![2 => Just(Durability::Os), 1 => Just(Durability::Sync)]
 }
@@ -115,6 +135,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => queue().prop_map(Op::Purge),
         2 => index().prop_map(Op::Replay),
         1 => sometimes(queue()).prop_map(Op::PurgeLetters),
+        2 => (answer(), 1..=3_u32).prop_map(|(answer, most)| Op::Work(answer, most)),
         1 => queue().prop_map(Op::Pause),
         1 => queue().prop_map(Op::Resume),
         5 => (1..=4_u64).prop_map(Op::Advance),

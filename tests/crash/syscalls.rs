@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use libmq::Broker;
 use libmq::Durability::{Os, Sync};
+use libmq::{Broker, verify};
 use libmq_suite::{Times, new};
 
 use crate::run::options;
@@ -139,9 +139,10 @@ extern "C" fn fallocate(file: c_int, mode: c_int, offset: i64, bytes: i64) -> c_
     unsafe { libc::syscall(libc::SYS_fallocate, file, mode, offset, bytes) as c_int }
 }
 
-/// Goes through all there is on a real directory; answers what is there in the end.
+/// Goes through all there is in a real directory; answers what is there in the end.
 fn work(directory: &Path) -> libmq::Result<View> {
-    let open = || Broker::open(directory, options());
+    let (queue, copy) = (directory.join("queue"), directory.join("copy"));
+    let open = || Broker::open(&queue, options());
     let receive = |broker: &Broker, queue| {
         broker.receive(queue, Duration::ZERO, None).map(|delivery| delivery.unwrap())
     };
@@ -161,7 +162,12 @@ fn work(directory: &Path) -> libmq::Result<View> {
     drop(held);
     let broker = open()?;
     broker.enqueue(new("slow", "six").message(Sync))?;
+    broker.backup(&copy)?;
     broker.close(Duration::ZERO)?;
+    for directory in [&queue, &copy] {
+        let found = verify(directory)?;
+        assert!(found.problems.is_empty(), "{found:?}");
+    }
     // How many segments there were is a matter of time, and ids are positions.
     Ok(View::of(&open()?)?.with_untold(|_| false, |number| number + 1))
 }

@@ -19,7 +19,7 @@ const fn floor(name: &'static str, full: usize, share: usize) -> Floor {
 
 /// Images of the workloads.
 const WORKLOADS: [Floor; 15] = [
-    floor("brief", 6_400, 6_400),
+    floor("brief", 6_200, 6_200),
     floor("mixed", 10_000, 1_700),
     floor("dying", 24_000, 3_700),
     floor("unsynced", 70_000, 5_600),

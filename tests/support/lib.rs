@@ -1,6 +1,5 @@
 //! What the tests, benchmarks and examples of the workspace share.
 
-mod fingerprint;
 pub mod forge;
 mod images;
 pub mod model;

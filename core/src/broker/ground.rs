@@ -1,12 +1,14 @@
 //! The ground: what an opening stands on, and where its own segment finds room.
 //!
-//! Nothing is cut, and nothing of the log removed, before the opening's own segment is durable and names the end of the log
-//! before it, so all this can be done again after a crash. Where there is little room the way is longer: all that was found
-//! becomes a snapshot first, and what that makes needless makes room for the segment.
+//! Where there is room, nothing is cut or removed before the opening's own segment is durable and names the end of the log before
+//! it, so all this can be done again after a crash. Where there is little, all that was found becomes a snapshot first, which
+//! vouches for the log as well, and what that makes needless makes room for the segment.
 
 use crate::buffer::Replayed;
 use crate::error::{ErrorKind, Result};
-use crate::journal::{Allowance, Recovered, Segment, SegmentHeader, condense, small};
+use crate::journal::{
+    Allowance, Recovered, Segment, SegmentHeader, condense, least_capacity, secure, small,
+};
 use crate::storage::Storage;
 use crate::sync::Arc;
 
@@ -16,17 +18,15 @@ const TEMPORARY: &str = ".tmp";
 /// What an opening stands on.
 #[derive(Debug)]
 pub(super) struct Ground {
-    /// The segments that hold something.
-    pub(super) needed: Vec<Arc<Segment>>,
-    /// The names of those that lie before the snapshot, and in which nothing lives any more.
+    /// The names of the segments that lie before the snapshot, and in which nothing lives any more.
     useless: Vec<String>,
-    /// Bytes of the opening's own segment, and those that do where it cannot have them.
+    /// Bytes of the opening's own segment.
     capacity: u64,
-    small: u64,
 }
 
 impl Ground {
-    /// Sees to it that there is room for the opening's own segment, of so many bytes if it can be.
+    /// Sees to it that there is room for the opening's own segment, of so many bytes if it can be. Then the segments that were
+    /// recovered are those that hold something.
     ///
     /// # Errors
     /// `IO` where there is little room, and what makes some fails; the log is as it was.
@@ -41,13 +41,18 @@ impl Ground {
         let leftovers = recovered.leftovers.extract_if(.., |name| name.ends_with(TEMPORARY));
         leftovers.for_each(|name| drop(storage.remove(&name)));
         let live = replayed.live();
-        let small = small(live, ordinary);
+        let mut useless = part(recovered, replayed);
         let mut has_room = allowance.has_room_to_open(ordinary, live);
         if !has_room {
-            match condense(storage, allowance, recovered, |writer| replayed.write(writer)) {
+            // What owners that were killed did not come to remove.
+            secure(&**storage, recovered)?;
+            remove(&**storage, useless.drain(..));
+            has_room = allowance.has_room_to_open(ordinary, live);
+        }
+        if !has_room {
+            match condense(storage, allowance, live, recovered, |writer| replayed.write(writer)) {
                 Ok(()) => {
-                    let (_, useless) = part(recovered, replayed);
-                    useless.iter().for_each(|name| drop(storage.remove(name)));
+                    remove(&**storage, part(recovered, replayed).into_iter());
                     has_room = allowance.has_room_to_open(ordinary, live);
                 }
                 // There may be room for the segment all the same.
@@ -55,12 +60,11 @@ impl Ground {
                 Err(error) => return Err(error),
             }
         }
-        let (needed, useless) = part(recovered, replayed);
-        let capacity = if has_room { ordinary } else { small };
-        Ok(Self { needed, useless, capacity, small })
+        let capacity = if has_room { ordinary } else { small(live, ordinary) };
+        Ok(Self { useless, capacity })
     }
 
-    /// Makes the segment of this opening durable.
+    /// Makes the segment of this opening durable, with room for so many bytes at least.
     ///
     /// # Errors
     /// `STORAGE_FULL`, `IO`, `CORRUPT`: the log is as it was.
@@ -69,41 +73,36 @@ impl Ground {
         storage: &dyn Storage,
         recovered: &Recovered,
         opening: u64,
+        bytes: u64,
     ) -> Result<Arc<Segment>> {
-        let make = |capacity: u64| {
-            Segment::create(storage, SegmentHeader { capacity, opening, ..recovered.next })
-        };
-        match make(self.capacity) {
-            // There was room when it was looked for; or nobody knows how much there is.
-            Err(full) if full.kind() == ErrorKind::StorageFull && self.small < self.capacity => {
-                make(self.small)
-            }
-            made => made,
-        }
+        let capacity = self.capacity.max(least_capacity(bytes));
+        Segment::create(storage, SegmentHeader { capacity, opening, ..recovered.next })
     }
 
     /// Clears away what the opening does not need: its segment is there.
-    pub(super) fn clear_away(&self, storage: &dyn Storage, recovered: &Recovered) {
+    pub(super) fn clear_away(self, storage: &dyn Storage, recovered: &Recovered) {
         if let Some((last, end)) = &recovered.end {
             let _ = last.file.truncate(last.offset(*end));
         }
-        for name in recovered.leftovers.iter().chain(&self.useless) {
-            let _ = storage.remove(name);
-        }
+        remove(storage, self.useless.into_iter().chain(recovered.leftovers.iter().cloned()));
     }
 }
 
-/// Parts the segments into those that hold something, and the names of those that lie before the snapshot and in which
-/// nothing lives any more.
-fn part(recovered: &Recovered, replayed: &Replayed) -> (Vec<Arc<Segment>>, Vec<String>) {
+fn remove(storage: &dyn Storage, names: impl Iterator<Item = String>) {
+    // What cannot be removed now is removed at the next open, or after the next snapshot.
+    names.for_each(|name| drop(storage.remove(&name)));
+}
+
+/// Takes the segments out that lie before the snapshot and in which nothing lives any more, and lets go of their files: the disk
+/// has their room only then. Answers their names.
+fn part(recovered: &mut Recovered, replayed: &Replayed) -> Vec<String> {
     let begin = recovered.snapshot.map_or(0, |snapshot| snapshot.begin);
     let mut versions: Vec<u64> = replayed.versions().filter(|version| *version < begin).collect();
     versions.sort_unstable();
-    let is_needed = |segment: &Arc<Segment>| {
+    let is_useless = |segment: &mut Arc<Segment>| {
         let first = versions.partition_point(|version| *version < segment.header.start);
-        segment.end() > begin || versions.get(first).is_some_and(|version| *version < segment.end())
+        let lives = versions.get(first).is_some_and(|version| *version < segment.end());
+        segment.end() <= begin && !lives
     };
-    let (needed, useless): (Vec<_>, Vec<_>) =
-        recovered.segments.iter().cloned().partition(is_needed);
-    (needed, useless.iter().map(|segment| segment.name()).collect())
+    recovered.segments.extract_if(.., is_useless).map(|segment| segment.name()).collect()
 }

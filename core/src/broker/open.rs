@@ -14,7 +14,7 @@ use crate::dispatch::{Engine, EngineOptions, KeeperOptions, Retries, Snapshots, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, event};
 use crate::journal::{
-    Allowance, Journal, JournalOptions, Need, Recovered, recover, refuse_foreign,
+    Allowance, Journal, JournalOptions, Need, Recovered, record_space, recover, refuse_foreign,
 };
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
@@ -34,8 +34,12 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let mut recovered = recover(&*storage, served, &mut replayed)?;
     missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
     let found_snapshot = recovered.snapshot.map(|snapshot| snapshot.begin);
-    let allowance =
-        Allowance::new(Arc::clone(&storage), options.max_bytes, recovered.snapshot_size);
+    let allowance = Allowance::new(
+        Arc::clone(&storage),
+        options.max_bytes,
+        recovered.snapshot_size,
+        replayed.live(),
+    );
     let ordinary = options.segment_size();
     if served {
         // A process that was killed may not have lived to sync the last segment's name, and what is made next says that the log
@@ -58,7 +62,9 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
 
     let journal_options =
         JournalOptions { segment_bytes: ordinary, cache_bytes: options.cache_bytes };
-    let first = ground.begin(&*storage, &recovered, opening)?;
+    // What was held is in the first record, which has little else.
+    let record = record_space(64 + size_of_val(&*held));
+    let first = ground.begin(&*storage, &recovered, opening, record as u64)?;
     // As if what was replayed had been written by this opening.
     let since_snapshot = first.first().saturating_sub(recovered.replayed_bytes);
     let journal = Journal::begin(
@@ -66,7 +72,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         Arc::clone(&state),
         journal_options,
         allowance,
-        ground.needed.clone(),
+        recovered.segments.clone(),
         first,
     );
     let engine = Arc::new(Engine::new(

@@ -113,7 +113,7 @@ fn look(storage: &dyn Storage, report: &mut VerifyReport) -> Result<()> {
         recover_what_is_sound(storage, &mut replayed, &mut |problem| report.note(problem))?;
     (report.records, report.dropped_bytes) = (recovered.records, recovered.dropped_bytes);
     report.snapshot = recovered.snapshot.map(|snapshot| snapshot.begin);
-    report.closed = recovered.closed;
+    report.closed = recovered.closed.is_some();
     // Behind a problem, more than what is missing may merely not have been found.
     if report.sound() {
         let all = missing(storage, &recovered, &replayed);

@@ -298,6 +298,15 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    /// Bytes of what it says of a failure.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Wait { error, .. } => error.len(),
+            Self::Dead { reason, error, .. } => reason.len() + error.len(),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn kind(&self) -> u8 {
         match self {
             Self::Open { .. } => kind::OPEN,
@@ -491,6 +500,11 @@ pub(crate) struct DeadLetterEntry {
 }
 
 impl DeadLetterEntry {
+    /// Bytes of what is said in it.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        (self.reason.len() + self.error.len()) as u64
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.push(TAG_DEAD);
         for field in [self.id, self.version, u64::from(self.attempts), self.at.0] {

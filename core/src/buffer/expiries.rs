@@ -21,6 +21,8 @@ struct Entries {
     of: HashMap<u32, Expiry>,
     /// Those that the timekeeper looks at, by moment and id.
     armed: BTreeMap<(Moment, u64), u32>,
+    /// Bytes of all texts.
+    text_bytes: u64,
 }
 
 /// How a message expires.
@@ -34,12 +36,19 @@ pub(crate) struct Expiry {
 impl Expiries {
     /// The message in this slot expires so.
     pub(crate) fn set(&self, slot: u32, expiry: Expiry) {
-        lock(&self.entries).of.insert(slot, expiry);
+        let mut entries = lock(&self.entries);
+        entries.text_bytes += expiry.error.len() as u64;
+        let before = entries.of.insert(slot, expiry);
+        entries.text_bytes -= before.map_or(0, |before| before.error.len() as u64);
     }
 
     /// The message in this slot has failed, if it expires.
     pub(crate) fn failed(&self, slot: u32, error: &str) {
-        if let Some(expiry) = lock(&self.entries).of.get_mut(&slot) {
+        let mut entries = lock(&self.entries);
+        let Entries { of, text_bytes, .. } = &mut *entries;
+        if let Some(expiry) = of.get_mut(&slot) {
+            *text_bytes += error.len() as u64;
+            *text_bytes -= expiry.error.len() as u64;
             expiry.error = error.into();
         }
     }
@@ -48,8 +57,14 @@ impl Expiries {
     pub(crate) fn remove(&self, slot: u32, id: u64) {
         let mut entries = lock(&self.entries);
         if let Some(expiry) = entries.of.remove(&slot) {
+            entries.text_bytes -= expiry.error.len() as u64;
             entries.armed.remove(&(expiry.moment, id));
         }
+    }
+
+    /// Bytes of all that is said of failures.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        lock(&self.entries).text_bytes
     }
 
     /// When the message in this slot expires.

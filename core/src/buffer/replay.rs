@@ -87,8 +87,14 @@ impl Replayed {
     }
 
     pub(crate) fn live(&self) -> Live {
-        let messages = self.messages.len() as u64 + self.dead.len() as u64;
-        Live { messages, guards: self.guarded.len() as u64 }
+        let of_letters: u64 = self.dead.values().map(DeadLetterEntry::text_bytes).sum();
+        let of_messages: u64 =
+            self.messages.values().map(|message| message.error.len() as u64).sum();
+        Live {
+            messages: self.messages.len() as u64 + self.dead.len() as u64,
+            guards: self.guarded.len() as u64,
+            text_bytes: of_letters + of_messages,
+        }
     }
 
     /// Writes all of it to a snapshot.

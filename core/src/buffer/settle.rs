@@ -15,7 +15,7 @@ use super::slot::{NONE, State as SlotState};
 use super::state::Effect;
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Level, Need, Record};
+use crate::journal::{Level, Need, Record, SHORT_TEXT_BYTES_MAX};
 
 /// How a delivery ends.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +150,9 @@ impl Buffer {
             &several[..]
         };
         let slot = taken.slot;
-        let appended = self.journal.append(Need::Settle, all, |position, pending| {
+        let is_long = entry.text_bytes() > SHORT_TEXT_BYTES_MAX;
+        let need = if is_long { Need::Tell } else { Need::Settle };
+        let appended = self.journal.append(need, all, |position, pending| {
             let effect = match &entry {
                 Entry::Wait { attempts, due, error, .. } => {
                     if !error.is_empty() {

@@ -497,6 +497,7 @@ impl Show for State {
         Live {
             messages: self.room.taken() as u64 + self.letters.count() as u64,
             guards: self.keys.guarded() as u64,
+            text_bytes: self.letters.text_bytes() + self.expiries.text_bytes(),
         }
     }
 

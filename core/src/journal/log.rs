@@ -13,7 +13,7 @@
 //!
 //! It does not know what records mean; it gives up segments and takes snapshots only when told to.
 
-use super::allowance::{Allowance, Need};
+use super::allowance::{self, Allowance, Need};
 use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
@@ -21,7 +21,7 @@ use super::files::Files;
 use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
-use super::segment::{BrokerId, Segment};
+use super::segment::{BrokerId, FOOTER_BYTES, Segment};
 use super::snapshot::{SnapshotHeader, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
@@ -36,9 +36,6 @@ const COPY_INSIDE_RECORDS_MAX: usize = 4;
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 pub(super) const BACKLOG_MAX: u64 = 8 << 20;
-
-/// Kept free at a segment's end for the record that ends it, or those that close the log, which take more.
-pub(super) const FOOTER_BYTES: u64 = record::CLOSING_BYTES as u64;
 
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer. A model checks every
 /// value that each look may see, and one look shows all of them.
@@ -148,7 +145,7 @@ impl<S: Show> Journal<S> {
 
     /// Begins a snapshot.
     pub(crate) fn begin_snapshot(&self) -> Result<SnapshotWriter<'_>> {
-        SnapshotWriter::create(&self.storage, &self.allowance)
+        SnapshotWriter::create(&self.storage, &self.allowance, self.show.live())
     }
 
     /// Completes a snapshot of what was shown from `begin` on; the log is synced to `end`. Answers its bytes. Older snapshots
@@ -196,8 +193,8 @@ impl<S: Show> Journal<S> {
         loop {
             let mut tail = lock(&self.tail);
             tail.check()?;
-            if need == Need::Grow
-                && (!tail.may_grow() || tail.spare.is_none() && tail.is_nearly_full(bytes))
+            if need > Need::Settle
+                && (!tail.may(need) || tail.spare.is_none() && tail.is_nearly_full(bytes))
             {
                 // A spare that the records do not fit into would be used up by them for nothing.
                 let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
@@ -213,9 +210,11 @@ impl<S: Show> Journal<S> {
                     None => tail.copy(records, durable, &self.space),
                 }
                 tail.records += records.len() as u64;
-                if need == Need::Grow {
-                    tail.growth = tail.growth.saturating_sub(records.len() as u64);
-                }
+                tail.growth = match need {
+                    Need::Settle => tail.growth,
+                    Need::Tell => tail.growth.saturating_sub(allowance::entries_of(bytes)),
+                    Need::Grow => tail.growth.saturating_sub(records.len() as u64),
+                };
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
@@ -398,7 +397,7 @@ impl<S: Show> Journal<S> {
         Ok(())
     }
 
-    /// Removes the segments of this opening, of which nobody was told: the directory is as it was found. It was poisoned, and
+    /// Removes the segments of this opening, of which nobody was told: the log is as it was found. It was poisoned, and
     /// nobody writes any more.
     pub(crate) fn take_back(&self) {
         let Some(first) = self.space.made_in(self.opening).into_iter().next() else { return };

@@ -25,15 +25,15 @@ mod spare;
 mod stress;
 mod tail;
 
-pub(crate) use allowance::{Allowance, Live, Need, small};
+pub(crate) use allowance::{Allowance, Live, Need, SHORT_TEXT_BYTES_MAX, small};
 pub(crate) use chunk::Bytes;
-pub(crate) use condense::condense;
+pub(crate) use condense::{condense, secure};
 pub(crate) use effects::{Level, Pending, Show};
 pub(crate) use files::{is_segment, refuse_foreign};
 pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
-pub(crate) use segment::{Segment, SegmentHeader};
+pub(crate) use segment::{Segment, SegmentHeader, least_capacity};
 pub(crate) use snapshot::SnapshotWriter;
 pub(crate) use space::read_record;

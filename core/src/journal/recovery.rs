@@ -57,8 +57,8 @@ pub(crate) struct Recovered {
     pub(crate) replayed_bytes: u64,
     /// Bytes behind the end of the log that were never promised to anybody.
     pub(crate) dropped_bytes: u64,
-    /// Whether the log ends in a close record.
-    pub(crate) closed: bool,
+    /// Where the record begins that closes the log, if one does.
+    pub(crate) closed: Option<u64>,
     /// The header of the segment to go on in, but for its capacity; the opening it names is the last one.
     pub(crate) next: SegmentHeader,
 }
@@ -153,7 +153,7 @@ fn read(
         records: 0,
         replayed_bytes: 0,
         dropped_bytes: 0,
-        closed: false,
+        closed: None,
     };
     let mut end = None;
     if is_sound {
@@ -261,8 +261,10 @@ fn in_order(
 enum Stop {
     /// At a roll record; the log goes on in the next segment.
     Rolled,
-    /// At a close record, or at the end that a later opening has set.
+    /// At the end that a later opening has set.
     Ended(u64),
+    /// Behind a close record, which begins there.
+    Closed { begin: u64, end: u64 },
     /// At bytes that are no record.
     Gap(u64),
 }
@@ -275,7 +277,7 @@ struct Walk<'a> {
     records: u64,
     replayed_bytes: u64,
     dropped_bytes: u64,
-    closed: bool,
+    closed: Option<u64>,
 }
 
 impl Walk<'_> {
@@ -295,8 +297,10 @@ impl Walk<'_> {
             let stop =
                 self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
             let next = match (stop, until) {
-                (Stop::Ended(_), Some(cut)) => Arc::clone(cut),
-                (Stop::Gap(at) | Stop::Ended(at), _) if cut.is_some() => {
+                (Stop::Ended(_) | Stop::Closed { .. }, Some(cut)) => Arc::clone(cut),
+                (Stop::Gap(at) | Stop::Ended(at) | Stop::Closed { end: at, .. }, _)
+                    if cut.is_some() =>
+                {
                     return Err(self.damage(
                         &segment,
                         at,
@@ -314,11 +318,11 @@ impl Walk<'_> {
                         ));
                     }
                 },
-                (Stop::Ended(end), None) => {
-                    self.closed = true;
+                (Stop::Closed { begin, end }, None) => {
+                    self.closed = Some(begin);
                     return self.ended(segment, end, snapshot);
                 }
-                (Stop::Gap(end), _) => {
+                (Stop::Gap(end) | Stop::Ended(end), _) => {
                     self.look_ahead(&segment, end)?;
                     return self.ended(segment, end, snapshot);
                 }
@@ -414,7 +418,9 @@ impl Walk<'_> {
             position += header.space();
             match header.kind {
                 KIND_ROLL if group.is_empty() => return Ok(Stop::Rolled),
-                KIND_CLOSE if group.is_empty() => return Ok(Stop::Ended(position)),
+                KIND_CLOSE if group.is_empty() => {
+                    return Ok(Stop::Closed { begin: header.position, end: position });
+                }
                 kind if kind < KIND_USER_MIN => {
                     return Err(self.damage(
                         segment,

@@ -27,6 +27,7 @@
 use std::io;
 
 use super::files::create_temporary;
+use super::record::CLOSING_BYTES;
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
@@ -35,6 +36,9 @@ use crate::sync::Arc;
 
 /// Bytes before a segment's first record: a page of its own, so that no later write touches it.
 pub(crate) const HEADER_BYTES: u64 = 4096;
+
+/// Kept free at a segment's end for the record that ends it, or those that close the log, which take more.
+pub(super) const FOOTER_BYTES: u64 = CLOSING_BYTES as u64;
 
 const MAGIC: [u8; 8] = *b"libmq\0sg";
 /// Bytes that say what all versions say, and all bytes, each without the checksum behind them.
@@ -153,6 +157,11 @@ impl Segment {
     pub(crate) fn name(&self) -> String {
         file_name(self.header.number)
     }
+}
+
+/// Bytes of a segment that has room for records of so many.
+pub(crate) fn least_capacity(bytes: u64) -> u64 {
+    (HEADER_BYTES + bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES)
 }
 
 /// A segment's name.

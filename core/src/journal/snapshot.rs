@@ -21,7 +21,7 @@
 
 use std::io;
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, Live};
 use super::files::{create_temporary, is_snapshot};
 use super::segment::{BrokerId, POSITION_MAX, SegmentHeader};
 use crate::codec::Reader;
@@ -92,6 +92,8 @@ pub(crate) struct Size {
 pub(crate) struct SnapshotWriter<'a> {
     storage: &'a Arc<dyn Storage>,
     allowance: &'a Allowance,
+    /// What lives in it.
+    live: Live,
     file: Arc<dyn StorageFile>,
     /// Of what is in the file, but for the entries that are not yet.
     size: Size,
@@ -103,12 +105,16 @@ const TEMPORARY: &str = "snapshot.tmp";
 
 impl<'a> SnapshotWriter<'a> {
     /// Begins a snapshot. What an earlier one left under the temporary name is removed.
-    pub(crate) fn create(storage: &'a Arc<dyn Storage>, allowance: &'a Allowance) -> Result<Self> {
+    pub(crate) fn create(
+        storage: &'a Arc<dyn Storage>,
+        allowance: &'a Allowance,
+        live: Live,
+    ) -> Result<Self> {
         let file = create_temporary(&**storage, TEMPORARY, 0)
             .map_err(|cause| failed(&**storage, &cause))?;
         let content = Vec::with_capacity(BLOCK_BYTES);
         let size = Size { bytes: HEADER_BYTES as u64, entries: 0 };
-        Ok(Self { storage, allowance, file, size, content, blocks: 0 })
+        Ok(Self { storage, allowance, live, file, size, content, blocks: 0 })
     }
 
     /// Adds an entry; `write` appends it to what it is given.
@@ -134,8 +140,18 @@ impl<'a> SnapshotWriter<'a> {
     }
 
     /// Completes the file, makes it durable, reads it again, and gives it its name. Answers what it takes. The journal must
-    /// be synced to `header.end`.
+    /// be synced to `header.end`. Where that fails, nothing is left of it, or a snapshot that is whole.
     pub(super) fn finish(mut self, header: SnapshotHeader) -> Result<Size> {
+        match self.complete(header) {
+            Ok(()) => Ok(self.size),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn complete(&mut self, header: SnapshotHeader) -> Result<()> {
         if !self.content.is_empty() {
             self.write_block()?;
         }
@@ -151,8 +167,8 @@ impl<'a> SnapshotWriter<'a> {
         }
         storage.rename(TEMPORARY, &file_name(header.end)).map_err(io_failed)?;
         storage.sync_dir().map_err(io_failed)?;
-        self.allowance.snapshot_was_taken(self.size);
-        Ok(self.size)
+        self.allowance.snapshot_was_taken(self.size, self.live);
+        Ok(())
     }
 
     /// Gives the snapshot up.
@@ -170,7 +186,7 @@ impl<'a> SnapshotWriter<'a> {
         block.extend_from_slice(&number);
         block.extend_from_slice(&self.content);
         let offset = self.size.bytes;
-        self.allowance.snapshot(self.size, block.len() as u64, || {
+        self.allowance.snapshot(self.live, offset, block.len() as u64, || {
             self.file.write_at(&block, offset).map_err(|cause| failed(&**self.storage, &cause))
         })?;
         self.size.bytes += block.len() as u64;

@@ -5,8 +5,8 @@
 
 use super::allowance::{self, Need, Wanted};
 use super::effects::Show;
-use super::log::{BACKLOG_MAX, FOOTER_BYTES, Journal};
-use super::segment::{HEADER_BYTES, Segment, SegmentHeader};
+use super::log::{BACKLOG_MAX, Journal};
+use super::segment::{FOOTER_BYTES, HEADER_BYTES, Segment, SegmentHeader, least_capacity};
 use crate::error::{ErrorKind, Result};
 use crate::sync::lock;
 
@@ -23,12 +23,12 @@ impl<S: Show> Journal<S> {
             let tail = lock(&self.tail);
             tail.check()?;
             let is_there = tail.spare.is_some();
-            if is_there && (need == Need::Settle || tail.may_grow()) {
+            if is_there && tail.may(need) {
                 return Ok(());
             }
             (tail.segment.header, is_there)
         };
-        let least = (HEADER_BYTES + group_bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES);
+        let least = least_capacity(group_bytes);
         let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
         let wanted = Wanted { need, is_there, least, ordinary, live };
         let made = self.allowance.segment(wanted, |capacity| {
@@ -48,14 +48,16 @@ impl<S: Show> Journal<S> {
         match made {
             Ok(segment) => {
                 tail.spare = segment.or_else(|| tail.spare.take());
-                if need == Need::Grow {
-                    tail.growth_refused = false;
-                    tail.growth = allowance::growth(live.messages, ordinary);
-                }
+                tail.growth_refused &= need != Need::Grow;
+                tail.granted = need;
+                tail.growth = allowance::growth(live.messages, ordinary);
                 Ok(())
             }
             Err(error) => {
                 tail.growth_refused = error.kind() == ErrorKind::StorageFull;
+                if tail.growth_refused {
+                    tail.granted = tail.granted.min(Need::Tell);
+                }
                 Err(error)
             }
         }
@@ -71,14 +73,14 @@ impl<S: Show> Journal<S> {
             None => fits && !tail.is_nearly_full(bytes),
         };
         at_hand
-            && tail.may_grow()
+            && tail.may(Need::Grow)
             && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
     }
 
     /// Whether there is no spare for what grows.
     pub(crate) fn lacks_spare(&self) -> bool {
         let tail = lock(&self.tail);
-        (tail.spare.is_none() || !tail.may_grow()) && !tail.closed && tail.poison.is_none()
+        (tail.spare.is_none() || !tail.may(Need::Grow)) && !tail.closed && tail.poison.is_none()
     }
 
     /// Whether there was no room to grow when that was last asked.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+use super::allowance::Need;
 use super::chunk::Chunk;
 use super::effects::{Queue, Showing};
 use super::prepared::Prepared;
@@ -34,9 +35,11 @@ pub(super) struct Tail<E> {
     /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
     chunks: VecDeque<Filled>,
     pub(super) spare: Option<Arc<Segment>>,
-    /// There was no room to grow when that was last asked; a spare that is there is for what settles.
+    /// There was no room to grow when that was last asked.
     pub(super) growth_refused: bool,
-    /// Records that grow and may be appended before room for them has to be asked for again.
+    /// What the segment, and the spare that is there, have room for beside settles.
+    pub(super) granted: Need,
+    /// Entries that may come to live before room for them has to be asked for again.
     pub(super) growth: u64,
     pub(super) os: Queue<E>,
     pub(super) sync: Queue<E>,
@@ -58,6 +61,7 @@ impl<E> Tail<E> {
             chunks: VecDeque::new(),
             spare: None,
             growth_refused: false,
+            granted: Need::Settle,
             growth: 0,
             os: Queue::new(),
             sync: Queue::new(),
@@ -75,9 +79,9 @@ impl<E> Tail<E> {
         }
     }
 
-    /// Whether what grows may be appended without asking for room first.
-    pub(super) fn may_grow(&self) -> bool {
-        !self.growth_refused && self.growth > 0
+    /// Whether what needs that may be appended without asking for room first.
+    pub(super) fn may(&self, need: Need) -> bool {
+        need == Need::Settle || self.granted >= need && self.growth > 0
     }
 
     /// Whether so many bytes more would begin the last quarter of the segment. Without a spare that quarter is for what

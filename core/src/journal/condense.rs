@@ -28,7 +28,7 @@ pub(crate) fn secure(storage: &dyn Storage, recovered: &Recovered) -> Result<()>
 
 /// Writes a snapshot of all that was `recovered`, in which so many live, where there is a log; `entries` writes what the journal
 /// does not know. Then there is nothing to be replayed any more, and older snapshots are gone. What was recovered has to be
-/// [secure](secure): the snapshot says so.
+/// [secure]: the snapshot says so.
 ///
 /// # Errors
 /// `STORAGE_FULL`, `IO`: what was recovered is as it was, and so is the directory.

@@ -37,7 +37,7 @@ const ENTRY_BYTES_MIN: u64 = 64;
 const SETTLE_BYTES: u64 = 100;
 const SMALL_BYTES_MIN: u64 = 32 << 10;
 
-/// What is said of a failure and is no longer counts for nothing.
+/// Who says no more than that of a failure need not ask: it is counted with the message.
 pub(crate) const SHORT_TEXT_BYTES_MAX: usize = 64;
 
 /// What may live more before it is asked again: as many as one part in so many of what lives, and as one for so many bytes of

@@ -33,7 +33,7 @@ const WORKLOADS: [Floor; 15] = [
     floor("rolling", 50_000, 7_500),
     floor("batched", 10_000, 2_100),
     floor("crowded", 15_000, 3_200),
-    floor("full", 36_000, 7_000),
+    floor("full", 90_000, 12_000),
 ];
 
 /// The floor of a workload.
@@ -43,10 +43,10 @@ pub(crate) fn of_workload(name: &str) -> Floor {
 
 /// Images of the sequences, part by part.
 const SEQUENCES: [Floor; 4] = [
-    floor("part 0 of the sequences", 155_000, 7_900),
-    floor("part 1 of the sequences", 155_000, 10_500),
-    floor("part 2 of the sequences", 155_000, 8_900),
-    floor("part 3 of the sequences", 155_000, 8_500),
+    floor("part 0 of the sequences", 150_000, 7_900),
+    floor("part 1 of the sequences", 280_000, 10_500),
+    floor("part 2 of the sequences", 120_000, 8_900),
+    floor("part 3 of the sequences", 130_000, 8_500),
 ];
 
 /// The floor of a part of the sequences.

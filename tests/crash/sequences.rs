@@ -21,7 +21,7 @@ const CALLS_MAX: usize = 3;
 /// One of so many of the longest sequences is in a share.
 const SHARE: u64 = 8;
 /// Of so many images, recovery from one is cut as well where everything is tried.
-const NESTED_SHARE: u64 = 150;
+const NESTED_SHARE: u64 = 600;
 /// As many tests share the sequences, by their first calls.
 const PARTS: usize = 4;
 

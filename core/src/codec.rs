@@ -81,6 +81,8 @@ mod tests {
         assert_eq!(reader.u16(), Some(2));
         assert_eq!(reader.u32(), Some(3));
         assert_eq!(reader.u64(), Some(4));
+        assert!(!reader.is_empty());
+        assert_eq!(reader.clone().rest(), b"\x04\0five");
         assert_eq!(reader.short_text(), Some("five"));
         assert_eq!(reader.u8(), None);
         assert!(reader.is_empty());

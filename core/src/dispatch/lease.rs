@@ -215,6 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_due_where_the_end_is_decided_or_over() {
+        let lease = Lease::until(at(10), false);
+        lease.postpone(at(30));
+        assert_eq!(lease.term().due(), Some(at(30)), "it could not be taken away");
+        lease.conclude();
+        assert_eq!(lease.term().due(), None);
+        assert!(!lease.expire(at(99)) && !lease.cancel(CancelReason::Timeout, at(99)));
+        let lease = Lease::until(at(10), false);
+        assert!(lease.is_held());
+        lease.end();
+        assert_eq!(lease.term().due(), None);
+        assert!(!lease.is_held());
+    }
+
+    #[test]
+    fn the_reasons_have_the_names_of_every_language() {
+        let reasons = [
+            CancelReason::Timeout,
+            CancelReason::Shutdown,
+            CancelReason::Cancelled,
+            CancelReason::LeaseLost,
+        ];
+        let names = reasons.map(CancelReason::name);
+        assert_eq!(names, ["timeout", "shutdown", "cancelled", "lease_lost"]);
+    }
+
+    #[test]
     fn a_cancellation_comes_once_and_starts_the_grace() {
         let lease = Lease::until(at(10), false);
         assert!(!lease.time_out(at(9), at(14)), "not due");

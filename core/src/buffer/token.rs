@@ -115,6 +115,14 @@ mod tests {
         assert!(last < CLOCK_MAX);
     }
 
+    /// As many as may be asked for behind the largest, before what stores them says no.
+    #[test]
+    fn behind_the_largest_there_are_tokens_left() {
+        assert!(is_possible(0) && is_possible(CLOCK_MAX));
+        assert!(is_possible(TOKEN_MAX) && !is_possible(TOKEN_MAX + 1) && !is_possible(u64::MAX));
+        assert_eq!((1 << 62) - TOKEN_MAX, BLOCK << 20);
+    }
+
     #[test]
     fn a_clock_that_goes_on_takes_tokens_along_and_a_wrong_one_ends_nothing() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);

@@ -276,6 +276,42 @@ mod tests {
         assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, 0), None);
     }
 
+    /// Each stands where it says, behind the one before, and knows whether another one follows in its group.
+    #[test]
+    fn a_group_is_read_as_it_was_written() {
+        let bodies: [&[&[u8]]; 3] = [&[b"first"], &[], &[b"the ", b"third"]];
+        let records = [16, 17, 18].into_iter().zip(bodies);
+        let records: Vec<Record<'_>> =
+            records.map(|(kind, body)| Record::new(kind, body)).collect();
+        let bytes: usize = records.iter().map(Record::space).sum();
+        let mut target = vec![0xff; bytes];
+        write_group(&records, &mut target, 8192, 4096, 42, Record::copy_body);
+        let mut at = 0;
+        for (index, record) in records.iter().enumerate() {
+            let header = target[at..].first_chunk().unwrap();
+            let header = Header::decode(header, 8192 + at as u64, 42).unwrap();
+            let body = &target[at + HEADER_BYTES..][..header.body_len as usize];
+            assert_eq!((header.kind, header.more), (record.kind, index < 2));
+            assert_eq!((header.durable, header.body_crc), (4096, crc32fast::hash(body)));
+            assert_eq!(body, record.parts.concat());
+            at += record.space();
+        }
+        assert_eq!(at, bytes);
+    }
+
+    #[test]
+    fn a_header_without_a_flag_is_the_last_of_its_group() {
+        let header = Header { more: false, ..HEADER };
+        assert_eq!(Header::decode(&header.encode(42), 4096, 42), Some(header));
+    }
+
+    #[test]
+    fn sizes_are_those_of_what_they_are_kept_for() {
+        assert_eq!(CLOSING_BYTES, CLOSING.iter().map(Record::space).sum::<usize>());
+        // A message's record has more in it than its body and headers.
+        assert_eq!(BODY_BYTES_MAX - crate::limits::MESSAGE_BYTES_MAX, 1 << 20);
+    }
+
     #[test]
     fn a_body_is_gathered_padded_and_checksummed() {
         let record = Record::new(16, &[b"hel", b"", b"lo"]);

@@ -271,6 +271,21 @@ mod tests {
         }
     }
 
+    /// A disk may have put it elsewhere; what is of another file is none.
+    #[test]
+    fn a_header_is_known_wherever_it_stands_in_its_segment() {
+        let bytes = HEADER.encode(42);
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, 42), Some(HEADER));
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4096, 42), None);
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, 43), None);
+    }
+
+    #[test]
+    fn a_header_knows_what_its_record_takes() {
+        assert_eq!(HEADER.space(), space(77) as u64);
+        assert_eq!((space(0), space(77), space(80)), (32, 112, 112));
+    }
+
     #[test]
     fn zeros_are_no_header() {
         assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, 0), None);

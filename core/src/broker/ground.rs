@@ -7,7 +7,7 @@
 use crate::buffer::Replayed;
 use crate::error::{ErrorKind, Result};
 use crate::journal::{
-    Allowance, Recovered, Segment, SegmentHeader, condense, least_capacity, secure, small,
+    Allowance, Live, Recovered, Segment, SegmentHeader, condense, least_capacity, secure, small,
 };
 use crate::storage::Storage;
 use crate::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Sees to it that there is room for the opening's own segment, of so many bytes if it can be. Then the segments that were
+    /// Sees to it that there is room for the opening's own segment, of so many bytes if it can be, where so many live. Then the segments that were
     /// recovered are those that hold something.
     ///
     /// # Errors
@@ -36,11 +36,11 @@ impl Ground {
         ordinary: u64,
         recovered: &mut Recovered,
         replayed: &Replayed,
+        live: Live,
     ) -> Result<Self> {
         // Whatever was being made is nobody's; whoever works here from now on uses these names.
         let leftovers = recovered.leftovers.extract_if(.., |name| name.ends_with(TEMPORARY));
         leftovers.for_each(|name| drop(storage.remove(&name)));
-        let live = replayed.live();
         let mut useless = part(recovered, replayed);
         let mut has_room = allowance.has_room_to_open(ordinary, live);
         if !has_room {

@@ -34,19 +34,17 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let mut recovered = recover(&*storage, served, &mut replayed)?;
     missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
     let found_snapshot = recovered.snapshot.map(|snapshot| snapshot.begin);
-    let allowance = Allowance::new(
-        Arc::clone(&storage),
-        options.max_bytes,
-        recovered.snapshot_size,
-        replayed.live(),
-    );
+    // Counted once: there may be millions.
+    let live = replayed.live();
+    let allowance =
+        Allowance::new(Arc::clone(&storage), options.max_bytes, recovered.snapshot_size, live);
     let ordinary = options.segment_size();
     if served {
         // A process that was killed may not have lived to sync the last segment's name, and what is made next says that the log
         // ends there.
         storage.sync_dir().map_err(|cause| Error::io("sync", storage.path(), &cause))?;
     }
-    let ground = Ground::prepare(&storage, &allowance, ordinary, &mut recovered, &replayed)?;
+    let ground = Ground::prepare(&storage, &allowance, ordinary, &mut recovered, &replayed, live)?;
     // What is there keeps its slot, whatever the capacity is now.
     let slots = options.capacity.max(replayed.len());
     let marks = storage.marks(slots)?;

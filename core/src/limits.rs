@@ -32,10 +32,10 @@ pub const PARALLELISM_MAX: u32 = 1024;
 pub const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 /// Events that wait for a log hook; further ones are counted and not told.
 pub const EVENTS_MAX: usize = 1024;
-/// Segments that `max_bytes` has room for at least, made smaller if need be.
-pub const SEGMENTS_MIN: u64 = 8;
+/// Segments that `max_bytes` has room for, made smaller if need be, as long as they are not smaller than the smallest.
+pub const SEGMENTS_MIN: u64 = 16;
 /// The smallest directory one may ask for.
-pub const BYTES_MAX_MIN: u64 = SEGMENTS_MIN * SEGMENT_BYTES_MIN;
+pub const BYTES_MAX_MIN: u64 = 8 * SEGMENT_BYTES_MIN;
 /// The largest segment one may ask for.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The largest cache of recent journal one may ask for.

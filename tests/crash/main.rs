@@ -29,6 +29,7 @@ mod missing;
 mod order;
 mod power;
 mod regressions;
+mod replacing;
 mod run;
 mod sequences;
 mod step;

@@ -1,6 +1,6 @@
 //! Opening what a power failure left, and judging what is found.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,12 @@ use libmq_suite::{Platter, SimDisk};
 use crate::run::options;
 use crate::view::View;
 
-/// Panics of all threads, those of the broker included.
+/// Panics of the threads of brokers, whosever they are.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Those of this thread.
+    static OWN_PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What opening a disk came to.
@@ -41,11 +42,11 @@ pub(crate) enum Then {
 /// Opens a broker on a disk, looks at all it has, and sees that it still works. An error is why it is not sound.
 pub(crate) fn open(platter: &Platter, then: Then) -> Result<Opened, String> {
     count_panics();
-    let before = PANICS.load(Ordering::SeqCst);
+    let before = panics();
     let disk = SimDisk::new(platter.clone());
     let outcome = catch_unwind(AssertUnwindSafe(|| inspect(&disk, then)));
-    if PANICS.load(Ordering::SeqCst) != before {
-        return Err(format!("a thread panicked: {}", LAST_PANIC.take()));
+    if panics() != before {
+        return Err("a thread panicked".to_owned());
     }
     let (view, opened_at) = outcome.map_err(|_| "a panic".to_owned())??;
     Ok(Opened { view, disk, opened_at })
@@ -54,12 +55,12 @@ pub(crate) fn open(platter: &Platter, then: Then) -> Result<Opened, String> {
 /// Opens a broker on a disk and looks at all it has. An error is that of libmq, or a panic's text.
 pub(crate) fn look(disk: &SimDisk) -> Result<libmq::Result<View>, String> {
     count_panics();
-    let before = PANICS.load(Ordering::SeqCst);
+    let before = panics();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         Broker::open_on(disk.storage(), options()).and_then(|broker| View::of(&broker))
     }));
-    if PANICS.load(Ordering::SeqCst) != before {
-        return Err(format!("a thread panicked: {}", LAST_PANIC.take()));
+    if panics() != before {
+        return Err("a thread panicked".to_owned());
     }
     outcome.map_err(|_| "a panic".to_owned())
 }
@@ -103,14 +104,23 @@ fn works(broker: &Broker) -> libmq::Result<()> {
     delivery.ok_or_else(gone)?.ack()
 }
 
-/// Counts every panic from now on, instead of printing it.
+/// How often this thread has panicked, or one of a broker. What other tests' threads find wrong is theirs.
+fn panics() -> usize {
+    PANICS.load(Ordering::SeqCst) + OWN_PANICS.get()
+}
+
+/// Counts every panic from now on.
 fn count_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            PANICS.fetch_add(1, Ordering::SeqCst);
-            LAST_PANIC.set(panic.to_string());
+            let thread = std::thread::current();
+            if thread.name().is_some_and(|name| name.starts_with("libmq")) {
+                PANICS.fetch_add(1, Ordering::SeqCst);
+            } else {
+                OWN_PANICS.set(OWN_PANICS.get() + 1);
+            }
             print(panic);
         }));
     });

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod buffer;
+mod cleaner;
 mod company;
 mod dead;
 mod doorbell;

@@ -150,8 +150,8 @@ impl Buffer {
             &several[..]
         };
         let slot = taken.slot;
-        let is_long = entry.text_bytes() > SHORT_TEXT_BYTES_MAX;
-        let need = if is_long { Need::Tell } else { Need::Settle };
+        let leaves_much = !children.is_empty() || entry.text_bytes() > SHORT_TEXT_BYTES_MAX;
+        let need = if leaves_much { Need::Replace } else { Need::Settle };
         let appended = self.journal.append(need, all, |position, pending| {
             let effect = match &entry {
                 Entry::Wait { attempts, due, error, .. } => {

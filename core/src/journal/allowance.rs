@@ -1,20 +1,19 @@
 //! The allowance: how many bytes the directory may take, by `max_bytes` and by what its disk has left.
 //!
-//! What grows asks first, and leaves room for what comes out of a full directory again: four small segments, each for the
-//! settles of all that may live then, and two snapshots, one of which is being written while the other is there. When more
-//! lives, it asks again.
+//! What grows asks first, and leaves room for what comes out of a full directory again. From the last to the first to be used:
 //!
-//! Two of the small segments are for settles. They go on in one after the other: while the log is in the second, a snapshot
-//! makes the first one needless, whatever was settled how, so there is room for a third. That is so only as long as the
-//! snapshots do not grow: so what says much of a failure, which stays, asks as well, and leaves three. It gets further than
-//! what grows, and takes nothing from those who only settle. Contents that come to live in those segments, children and what
-//! is written again, are let in without: each comes in the place of another, whose segment empties for it sooner or later.
-//!
-//! The last small segment is for the next opening. An opening that finds less than what is kept writes a snapshot of what it
-//! has read, which leaves nothing but the segments in which something lives and the one that the log ends in, and makes its
-//! own segment small. So however many owners die, and wherever, a directory that has come to its limit can be opened, drained
-//! and cleaned. The opening's segment itself does not ask: else nobody could drain a directory that is beyond a limit it was
-//! given later.
+//! - *For the next opening*, one small segment, with room for the settles of all that may live then. An opening that finds
+//!   less than is kept writes a snapshot of what it has read, which leaves nothing but the segments in which something lives
+//!   and the one that the log ends in, and makes its own segment small. So however many owners die, and wherever, a directory
+//!   that has come to its limit can be opened, drained and cleaned. The opening's segment itself does not ask: else nobody
+//!   could drain a directory that is beyond a limit it was given later.
+//! - *For settles*, two of those. They go on in one after the other: while the log is in the second, a snapshot makes the
+//!   first one needless, whatever was settled how, so there is room for a third. That is so as long as the snapshots do not
+//!   grow and nothing comes to live in those segments, so both ask.
+//! - *For cleaning*, an ordinary segment. Whatever is in the fullest one that is written again fits into it, and its own room
+//!   is there again then.
+//! - *For what comes in the place of what is done*, another one: children, and what is said of failures.
+//! - And for two snapshots, one of which is being written while the other is there. When more lives, it asks again.
 //!
 //! The directory and the disk are measured whenever somebody asks, once a segment and once a block of a snapshot, so there
 //! is no account that could be wrong. What others write to the disk meanwhile is theirs to see to.
@@ -26,7 +25,7 @@ use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 /// Kept free for a snapshot, however little lives.
-const SNAPSHOT_BYTES_MIN: u64 = 32 << 10;
+const SNAPSHOT_BYTES_MIN: u64 = 8 << 10;
 
 /// An entry of a snapshot takes as much as those of the newest one do, but for a first guess; and no less than that. Long texts
 /// of failures come on top.
@@ -35,7 +34,7 @@ const ENTRY_BYTES_MIN: u64 = 64;
 
 /// What a record takes that settles, but for the texts of a failure; and bytes of a segment for them, however little lives.
 const SETTLE_BYTES: u64 = 100;
-const SMALL_BYTES_MIN: u64 = 32 << 10;
+const SMALL_BYTES_MIN: u64 = 16 << 10;
 
 /// Who says no more than that of a failure need not ask: it is counted with the message.
 pub(crate) const SHORT_TEXT_BYTES_MAX: usize = 64;
@@ -43,17 +42,30 @@ pub(crate) const SHORT_TEXT_BYTES_MAX: usize = 64;
 /// What may live more before it is asked again: as many as one part in so many of what lives, and as one for so many bytes of
 /// a segment.
 const GROWTH_SHARE: u64 = 8;
-const GROWTH_BYTES: u64 = 1 << 10;
+const GROWTH_BYTES: u64 = 4 << 10;
 
 /// What an append is for, where there may be no room for another segment. Who needs more is refused first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
     /// It settles what is there: goes on in the room that is left.
     Settle,
-    /// It settles what is there, and says much of it that stays.
-    Tell,
+    /// It writes again what is there, so that its old segment can go.
+    Clean,
+    /// It settles what is there, and puts something in its place.
+    Replace,
     /// It adds to what is kept: refused, so that there is room for what frees.
     Grow,
+}
+
+impl Need {
+    /// What is still granted where this was refused.
+    pub(crate) fn less(self) -> Self {
+        match self {
+            Self::Settle | Self::Clean => Self::Settle,
+            Self::Replace => Self::Clean,
+            Self::Grow => Self::Replace,
+        }
+    }
 }
 
 /// What lives.
@@ -95,11 +107,19 @@ struct Newest {
     text_bytes: u64,
 }
 
-/// A segment that is asked for, or room to grow in one that is there.
+/// What becomes of who asks in a directory that is beyond a limit it was given later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beyond {
+    Refused,
+    /// It has to free what is there.
+    LetIn,
+}
+
+/// A segment that is asked for, or room to go on in those that are there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) need: Need,
-    /// It is there already.
+    /// None is to be made.
     pub(crate) is_there: bool,
     /// Bytes that it has to have at least.
     pub(crate) least: u64,
@@ -126,27 +146,29 @@ impl Allowance {
         Self::new(Arc::clone(storage), None, Size::default(), Live::default())
     }
 
-    /// Has a segment of so many bytes made, if it leaves room for what has to come.
+    /// Has a segment made, if that leaves room for what has to come.
     ///
     /// # Errors
     /// `STORAGE_FULL`; what `make` answers.
     pub(crate) fn segment<T>(&self, wanted: Wanted, make: impl Fn(u64) -> Result<T>) -> Result<T> {
         let _turn = self.turn();
         let Wanted { need, is_there, least, ordinary, live } = wanted;
-        let ask = |bytes: u64, kept: u64| {
-            self.check(if is_there { 0 } else { bytes }, kept)?;
+        let ask = |bytes: u64, kept: u64, beyond: Beyond| {
+            self.check(if is_there { 0 } else { bytes }, kept, beyond)?;
             make(bytes)
         };
-        if need > Need::Settle {
-            let most = live.grown(ordinary);
-            let count = if need == Need::Grow { 4 } else { 3 };
-            let kept = count * small(most, ordinary) + self.snapshots_of(most);
-            return ask(ordinary.max(least), kept);
-        }
-        let (small, snapshots) = (small(live, ordinary), self.snapshots_of(live));
-        match ask(ordinary.max(least), 2 * small + snapshots) {
+        let made = ask(ordinary.max(least), self.kept(need, ordinary, live), Beyond::Refused);
+        // What frees takes what there is.
+        let small_ones = match need {
+            Need::Settle => 1,
+            Need::Clean => 3,
+            Need::Replace | Need::Grow => return made,
+        };
+        match made {
             Err(full) if full.kind() == ErrorKind::StorageFull => {
-                ask(small.max(least), small + snapshots)
+                let small = small(live, ordinary);
+                let kept = small_ones * small + self.snapshots_of(live);
+                ask(small.max(least), kept, Beyond::LetIn)
             }
             made => made,
         }
@@ -154,7 +176,19 @@ impl Allowance {
 
     /// Whether an opening's own segment may be an ordinary one, and leaves enough for what has to come.
     pub(crate) fn has_room_to_open(&self, ordinary: u64, live: Live) -> bool {
-        self.check(ordinary, 2 * small(live, ordinary) + self.snapshots_of(live)).is_ok()
+        self.check(ordinary, self.kept(Need::Settle, ordinary, live), Beyond::Refused).is_ok()
+    }
+
+    /// Bytes to be left by who makes an ordinary segment, or goes on in what is there.
+    fn kept(&self, need: Need, ordinary: u64, live: Live) -> u64 {
+        let (ordinary_ones, small_ones, live) = match need {
+            Need::Settle => (1, 2, live),
+            Need::Clean => (0, 3, live),
+            Need::Replace => (1, 3, live.grown(ordinary)),
+            // What was granted may have come by the time that something comes in its place.
+            Need::Grow => (2, 3, live.grown(ordinary).grown(ordinary)),
+        };
+        ordinary_ones * ordinary + small_ones * small(live, ordinary) + self.snapshots_of(live)
     }
 
     /// Has so many bytes more of a snapshot written, of which so many are there.
@@ -171,7 +205,7 @@ impl Allowance {
         let _turn = self.turn();
         // What was kept for it is its own, also in a directory that is beyond a limit it was given later.
         if written + bytes > self.snapshot_of(live) {
-            self.check(bytes, 0)?;
+            self.check(bytes, 0, Beyond::Refused)?;
         }
         write()
     }
@@ -206,7 +240,7 @@ impl Allowance {
     }
 
     /// Whether so many bytes more leave so many.
-    fn check(&self, bytes: u64, kept: u64) -> Result<()> {
+    fn check(&self, bytes: u64, kept: u64, beyond: Beyond) -> Result<()> {
         let needed = bytes.saturating_add(kept);
         let path = self.storage.path();
         let refuse = |what: String| {
@@ -218,7 +252,8 @@ impl Allowance {
         if let Some(bytes_max) = self.bytes_max {
             let taken = self.storage.bytes();
             let taken = taken.map_err(|cause| Error::io("measure", path, &cause))?;
-            if taken.saturating_add(needed) > bytes_max {
+            let is_beyond = taken > bytes_max && beyond == Beyond::LetIn;
+            if taken.saturating_add(needed) > bytes_max && !is_beyond {
                 return refuse(format!(
                     "max_bytes is {bytes_max}: {} takes {taken} bytes",
                     path.display()
@@ -287,53 +322,91 @@ mod tests {
     #[test]
     fn a_settle_leaves_room_for_the_next_opening_and_two_snapshots() {
         let none = Size::default();
-        let refused = ask(100 + 2 * 32 + 2 * 32 - 1, none, wanted(Need::Settle, 64, live(0)));
+        let refused = ask(100 + 2 * 16 + 2 * 8 - 1, none, wanted(Need::Settle, 64, live(0)));
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::StorageFull);
         let least = |newest: Size, live: Live| least(newest, wanted(Need::Settle, 64, live));
-        assert_eq!(least(none, live(0)), 100 + 2 * 32 + 2 * 32);
+        assert_eq!(least(none, live(0)), 100 + 2 * 16 + 2 * 8);
         // Of the guessed size, with short texts.
         assert_eq!(least(none, live(1024)), 100 + 2 * 64 + 2 * 164);
         // Of the size that those have which are there, one of which is there.
         let newest = Size { bytes: 200 * KIB, entries: 1024 };
         assert_eq!(least(newest, live(1024)), 100 + 2 * 64 + 2 * 264 - 200);
         let guarded = Live { guards: 1024, ..live(0) };
-        assert_eq!(least(newest, guarded), 100 + 2 * 32 + 200);
+        assert_eq!(least(newest, guarded), 100 + 2 * 16 + 200);
         let said = Live { text_bytes: 500 * KIB, ..live(0) };
-        assert_eq!(least(newest, said), 100 + 2 * 32 + 2 * 500 - 200);
+        assert_eq!(least(newest, said), 100 + 2 * 16 + 2 * 500 - 200);
     }
 
     #[test]
-    fn what_grows_leaves_more_than_what_says_much_and_that_more_than_what_settles() {
+    fn who_needs_more_is_refused_first() {
         let newest = Size { bytes: 200 * KIB, entries: 1024 };
-        // Of those that live and those that may come.
-        let snapshots = 2 * (1024 + 128 + 64) * 264 - 200 * KIB;
-        let least_of = |need: Need| least(newest, wanted(need, 64, live(1024)));
-        assert_eq!(least_of(Need::Grow), 100 + 64 + 4 * 64 + snapshots.div_ceil(KIB));
-        assert_eq!(least_of(Need::Tell), 100 + 64 + 3 * 64 + snapshots.div_ceil(KIB));
-        // The settles of few are less than a segment.
-        let to_grow = Wanted { is_there: true, ..wanted(Need::Grow, 1024, live(0)) };
-        assert_eq!(small(live(1024), 1024 * KIB), 128 * KIB);
-        assert_eq!(least(Size::default(), to_grow), 100 + 4 * 128 + 2 * 164);
+        let least_of = |need: Need| least(newest, wanted(need, 128, live(1024)));
+        let snapshots = |messages: u64| (2 * messages * 264).div_ceil(KIB) - 200;
+        // A small one, and three more.
+        assert_eq!(least_of(Need::Clean), 100 + 4 * 112 + snapshots(1024));
+        // As much as may come until it asks again.
+        let grown = 1024 + 128 + 32;
+        assert_eq!(least_of(Need::Replace), 100 + 5 * 128 + snapshots(grown));
+        let grown_twice = grown + grown / 8 + 32;
+        assert_eq!(least_of(Need::Grow), 100 + 6 * 128 + snapshots(grown_twice));
+    }
+
+    #[test]
+    fn room_in_what_is_there_is_worth_a_segment() {
+        let least = |need: Need, is_there: bool| {
+            let few = wanted(need, 1024, live(9));
+            least(Size::default(), Wanted { is_there, ..few })
+        };
+        let snapshots = |entries: u64| (2 * entries * 164).div_ceil(KIB);
+        let (grown, twice) = (9 + 1 + 256, 9 + 1 + 256 + 33 + 256);
+        assert_eq!(least(Need::Clean, true), 100 + 3 * 16 + 2 * 8);
+        assert_eq!(least(Need::Clean, false), 100 + 4 * 16 + 2 * 8);
+        assert_eq!(least(Need::Replace, true), 100 + 1024 + 3 * 48 + snapshots(grown));
+        assert_eq!(least(Need::Replace, false), 100 + 2 * 1024 + 3 * 48 + snapshots(grown));
+        assert_eq!(least(Need::Grow, true), 100 + 2 * 1024 + 3 * 64 + snapshots(twice));
+        assert_eq!(least(Need::Grow, false), 100 + 3 * 1024 + 3 * 64 + snapshots(twice));
     }
 
     /// A large segment of settles, and nothing left to go on in when it was full: it was never left, and so never freed.
     #[test]
-    fn settles_go_on_in_an_ordinary_segment_where_another_small_one_fits_behind_it() {
-        let settle = |kib_max: u64, least: u64| {
-            ask(kib_max, Size::default(), Wanted { least, ..wanted(Need::Settle, 1024, live(9)) })
+    fn what_frees_takes_an_ordinary_segment_where_that_leaves_enough() {
+        let made = |need: Need, kib_max: u64, least: u64| {
+            ask(kib_max, Size::default(), Wanted { least, ..wanted(need, 1024, live(9)) })
         };
-        let whole = 100 + 1024 + 2 * 32 + 2 * 32;
-        assert_eq!(settle(whole, 0).unwrap(), 1024 * KIB);
-        assert_eq!(settle(whole - 1, 0).unwrap(), 32 * KIB);
-        assert_eq!(settle(228, 0).unwrap(), 32 * KIB);
-        assert!(settle(227, 0).is_err());
+        // What cleaning may need has to be left.
+        let whole = 100 + 2 * 1024 + 2 * 16 + 2 * 8;
+        assert_eq!(made(Need::Settle, whole, 0).unwrap(), 1024 * KIB);
+        assert_eq!(made(Need::Settle, whole - 1, 0).unwrap(), 16 * KIB);
+        assert_eq!(made(Need::Settle, 148, 0).unwrap(), 16 * KIB);
+        assert!(made(Need::Settle, 147, 0).is_err());
         // A group that is larger.
-        assert_eq!(settle(whole - 1, 100 * KIB).unwrap(), 100 * KIB);
-        assert!(settle(228, 33 * KIB).is_err());
+        assert_eq!(made(Need::Settle, whole - 1, 100 * KIB).unwrap(), 100 * KIB);
+        assert!(made(Need::Settle, 148, 17 * KIB).is_err());
         let opening = |kib_max: u64| {
             allowance(kib_max, Size::default()).has_room_to_open(1024 * KIB, live(9))
         };
         assert!(opening(whole) && !opening(whole - 1));
+
+        let whole = 100 + 1024 + 3 * 16 + 2 * 8;
+        assert_eq!(made(Need::Clean, whole, 0).unwrap(), 1024 * KIB);
+        assert_eq!(made(Need::Clean, whole - 1, 0).unwrap(), 16 * KIB);
+        assert_eq!(made(Need::Clean, 180, 0).unwrap(), 16 * KIB);
+        assert!(made(Need::Clean, 179, 0).is_err());
+    }
+
+    /// A directory was given a smaller limit than what it took: what had been settled when the opening's segment was full was
+    /// too little to come below the limit, and nothing more could be.
+    #[test]
+    fn what_frees_goes_on_beyond_a_limit_that_was_given_later() {
+        let made =
+            |need: Need, kib_max: u64| ask(kib_max, Size::default(), wanted(need, 64, live(9)));
+        for need in [Need::Settle, Need::Clean] {
+            assert_eq!(made(need, 99).unwrap(), 16 * KIB);
+            assert!(made(need, 100).is_err());
+        }
+        for need in [Need::Replace, Need::Grow] {
+            assert!(made(need, 99).is_err());
+        }
     }
 
     #[test]
@@ -344,7 +417,7 @@ mod tests {
         };
         assert!(ask(200, 64, 100).is_ok());
         assert_eq!(ask(200, 64, 101).unwrap_err().kind(), ErrorKind::StorageFull);
-        assert!(ask(50, 0, 32).is_ok());
-        assert!(ask(50, 1, 32).is_err());
+        assert!(ask(50, 0, 8).is_ok());
+        assert!(ask(50, 1, 8).is_err());
     }
 }

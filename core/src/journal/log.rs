@@ -21,7 +21,7 @@ use super::files::Files;
 use super::image::Image;
 use super::prepared::Prepared;
 use super::record::{self, Record};
-use super::segment::{BrokerId, FOOTER_BYTES, Segment};
+use super::segment::{BrokerId, Segment};
 use super::snapshot::{SnapshotHeader, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
@@ -196,13 +196,11 @@ impl<S: Show> Journal<S> {
             if need > Need::Settle
                 && (!tail.may(need) || tail.spare.is_none() && tail.is_nearly_full(bytes))
             {
-                // A spare that the records do not fit into would be used up by them for nothing.
-                let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
                 drop(tail);
-                self.make_spare(need, if fits { 0 } else { bytes })?;
+                self.make_spare(need, bytes)?;
                 continue;
             }
-            if tail.position + bytes + FOOTER_BYTES <= tail.segment.end() {
+            if tail.fits(bytes) {
                 let durable = self.durable.reached();
                 let start = tail.position;
                 match prepared {
@@ -211,8 +209,8 @@ impl<S: Show> Journal<S> {
                 }
                 tail.records += records.len() as u64;
                 tail.growth = match need {
-                    Need::Settle => tail.growth,
-                    Need::Tell => tail.growth.saturating_sub(allowance::entries_of(bytes)),
+                    Need::Settle | Need::Clean => tail.growth,
+                    Need::Replace => tail.growth.saturating_sub(allowance::entries_of(bytes)),
                     Need::Grow => tail.growth.saturating_sub(records.len() as u64),
                 };
                 self.reserved.store(start + bytes, Ordering::Release);

@@ -11,24 +11,28 @@ use crate::error::{ErrorKind, Result};
 use crate::sync::lock;
 
 impl<S: Show> Journal<S> {
-    /// Makes the spare segment, if there is none, with room for a group of this many bytes, and sees to it that what grows
-    /// may do so; a spare that was made for what settles is for that as well then.
+    /// Makes the spare segment, if there is none, and sees to it that a group of so many bytes may be appended for what needs
+    /// it; a spare that was made for what needs less is for that as well then.
     ///
     /// # Errors
     /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
     pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
         // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
         let _turn = lock(&self.making);
-        let (last, is_there) = {
+        let (last, is_there, fits) = {
             let tail = lock(&self.tail);
             tail.check()?;
-            let is_there = tail.spare.is_some();
-            if is_there && tail.may(need) {
+            let has_spare = tail.spare.is_some();
+            if has_spare && tail.may(need) {
                 return Ok(());
             }
-            (tail.segment.header, is_there)
+            // What does not grow the log for good is content with the segment that it is in.
+            let is_content = matches!(need, Need::Clean | Need::Replace);
+            let is_there = has_spare || is_content && !tail.is_nearly_full(group_bytes);
+            (tail.segment.header, is_there, tail.fits(group_bytes))
         };
-        let least = least_capacity(group_bytes);
+        // A spare that the group does not fit into would be used up by it for nothing.
+        let least = least_capacity(if fits { 0 } else { group_bytes });
         let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
         let wanted = Wanted { need, is_there, least, ordinary, live };
         let made = self.allowance.segment(wanted, |capacity| {
@@ -48,15 +52,20 @@ impl<S: Show> Journal<S> {
         match made {
             Ok(segment) => {
                 tail.spare = segment.or_else(|| tail.spare.take());
-                tail.growth_refused &= need != Need::Grow;
+                // There is room for that, and perhaps for no more.
+                tail.refused = tail.refused.filter(|_| need < Need::Grow);
+                tail.refused =
+                    tail.refused.map(|refused| if refused > need { refused } else { Need::Grow });
                 tail.granted = need;
                 tail.growth = allowance::growth(live.messages, ordinary);
                 Ok(())
             }
             Err(error) => {
-                tail.growth_refused = error.kind() == ErrorKind::StorageFull;
-                if tail.growth_refused {
-                    tail.granted = tail.granted.min(Need::Tell);
+                if error.kind() == ErrorKind::StorageFull {
+                    tail.refused = Some(tail.refused.map_or(need, |refused| refused.min(need)));
+                    tail.granted = tail.granted.min(need.less());
+                } else {
+                    tail.refused = None;
                 }
                 Err(error)
             }
@@ -67,7 +76,7 @@ impl<S: Show> Journal<S> {
     /// ahead, and little is unwritten before it. A hint: somebody else may take that room meanwhile.
     pub(crate) fn has_room_at_hand(&self, bytes: u64) -> bool {
         let tail = lock(&self.tail);
-        let fits = tail.position + bytes + FOOTER_BYTES <= tail.segment.end();
+        let fits = tail.fits(bytes);
         let at_hand = match &tail.spare {
             Some(spare) => fits || HEADER_BYTES + bytes + FOOTER_BYTES <= spare.header.capacity,
             None => fits && !tail.is_nearly_full(bytes),
@@ -83,9 +92,14 @@ impl<S: Show> Journal<S> {
         (tail.spare.is_none() || !tail.may(Need::Grow)) && !tail.closed && tail.poison.is_none()
     }
 
-    /// Whether there was no room to grow when that was last asked.
+    /// Whether there was no room for something when it was last asked for.
     pub(crate) fn lacks_room(&self) -> bool {
+        self.refused().is_some()
+    }
+
+    /// What there was no room for when it was last asked for: the least of that.
+    pub(crate) fn refused(&self) -> Option<Need> {
         let tail = lock(&self.tail);
-        tail.growth_refused && !tail.closed && tail.poison.is_none()
+        tail.refused.filter(|_| !tail.closed && tail.poison.is_none())
     }
 }

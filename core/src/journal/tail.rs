@@ -13,7 +13,7 @@ use super::chunk::Chunk;
 use super::effects::{Queue, Showing};
 use super::prepared::Prepared;
 use super::record::{KIND_ROLL, Record, write_group};
-use super::segment::Segment;
+use super::segment::{FOOTER_BYTES, Segment};
 use super::space::Space;
 use crate::error::{Error, Result};
 use crate::sync::Arc;
@@ -35,8 +35,8 @@ pub(super) struct Tail<E> {
     /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
     chunks: VecDeque<Filled>,
     pub(super) spare: Option<Arc<Segment>>,
-    /// There was no room to grow when that was last asked.
-    pub(super) growth_refused: bool,
+    /// What there was no room for when it was last asked: the least of that.
+    pub(super) refused: Option<Need>,
     /// What the segment, and the spare that is there, have room for beside settles.
     pub(super) granted: Need,
     /// Entries that may come to live before room for them has to be asked for again.
@@ -60,7 +60,7 @@ impl<E> Tail<E> {
             unsynced: VecDeque::new(),
             chunks: VecDeque::new(),
             spare: None,
-            growth_refused: false,
+            refused: None,
             granted: Need::Settle,
             growth: 0,
             os: Queue::new(),
@@ -82,6 +82,11 @@ impl<E> Tail<E> {
     /// Whether what needs that may be appended without asking for room first.
     pub(super) fn may(&self, need: Need) -> bool {
         need == Need::Settle || self.granted >= need && self.growth > 0
+    }
+
+    /// Whether so many bytes more have room in the segment.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        self.position + bytes + FOOTER_BYTES <= self.segment.end()
     }
 
     /// Whether so many bytes more would begin the last quarter of the segment. Without a spare that quarter is for what

@@ -1,0 +1,222 @@
+//! The cleaner: frees segments, behind each snapshot.
+//!
+//! A segment before the snapshot's *begin* in which no content lives is removed. One in which little lives is freed by
+//! writing that little again, so that one old message never pins the log. How little that is depends on how much somebody
+//! wants the room.
+
+use super::buffer::Buffer;
+use super::entry::{DeadLetterEntry, Entry, MessageEntry, kind};
+use super::slot::State as SlotState;
+use crate::error::{ErrorKind, Result};
+use crate::journal::{Bytes, Need, Record, Segment, record_space};
+use crate::sync::Arc;
+
+/// While there is room, a segment is written again when no more than one part in so many of an ordinary one is to be written.
+const LIVE_SHARE: u64 = 2;
+
+/// While there is none to grow, or for what comes in the place of something, it has to give back one part in so many of
+/// itself. Not less: what lives is judged by samples, and would be written again and again.
+const GAIN_SHARE_TO_GROW: u64 = 8;
+const GAIN_SHARE_TO_REPLACE: u64 = 64;
+
+/// Contents of a segment that are measured to tell how much lives in it.
+const SAMPLES: usize = 64;
+
+/// What lives in old segments: the version, and who has it.
+pub(super) type Owners = Vec<(u64, Owner)>;
+
+/// Who has a content.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    Slot { slot: u32, id: u64 },
+    DeadLetter(u64),
+}
+
+/// What it takes to write again what lives in a segment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    bytes: u64,
+    /// The largest part of it.
+    largest: u64,
+}
+
+impl Load {
+    /// Bytes of segments of that size, the end of each of which may have no room for another part.
+    fn space_in(self, segment_bytes: u64) -> u64 {
+        let fits = segment_bytes.saturating_sub(self.largest);
+        self.bytes.saturating_mul(segment_bytes) / fits.max(1)
+    }
+}
+
+impl Buffer {
+    /// Frees the segments before `begin` that hold nothing or little of what lives. What there is no room for is left to the
+    /// next time.
+    pub(super) fn clean(&self, begin: u64, live: &[(u64, Owner)]) -> Result<()> {
+        let mut inhabited = Vec::new();
+        for segment in self.journal.space().before(begin) {
+            let first = live.partition_point(|(version, _)| *version < segment.header.start);
+            let end = live.partition_point(|(version, _)| *version < segment.end());
+            let owners = live.get(first..end).unwrap_or_default();
+            if owners.is_empty() {
+                self.discard(&segment);
+            } else {
+                inhabited.push((segment, owners));
+            }
+        }
+        // Only now: what is written again may need the room that the others have made.
+        let mut thin = Vec::new();
+        for (segment, owners) in inhabited {
+            let load = self.load(owners)?;
+            if self.is_thin(&segment, load) {
+                thin.push((load.bytes, segment, owners));
+            }
+        }
+        // Those that take least make room for the others.
+        thin.sort_by_key(|(bytes, ..)| *bytes);
+        let mut emptied = Vec::new();
+        for (_, segment, owners) in thin {
+            let mut written = self.write_again(owners);
+            if is_full(&written) && !emptied.is_empty() {
+                self.discard_all(&mut emptied)?;
+                written = self.write_again(owners);
+            }
+            if is_full(&written) {
+                break;
+            }
+            if written? {
+                emptied.push(segment);
+            }
+        }
+        self.discard_all(&mut emptied)
+    }
+
+    /// Removes segments, what lived in which was written again.
+    fn discard_all(&self, emptied: &mut Vec<Arc<Segment>>) -> Result<()> {
+        if !emptied.is_empty() {
+            self.journal.sync()?;
+        }
+        emptied.drain(..).for_each(|segment| self.discard(&segment));
+        Ok(())
+    }
+
+    fn discard(&self, segment: &Arc<Segment>) {
+        // What cannot be removed now is removed after the first snapshot of the next opening.
+        let _ = self.journal.space().discard(segment);
+    }
+
+    /// Whether it pays to write again what lives in a segment.
+    fn is_thin(&self, segment: &Segment, load: Load) -> bool {
+        let (ordinary, capacity) = (self.journal.segment_bytes(), segment.header.capacity);
+        let share = match self.journal.refused() {
+            None => return load.bytes <= ordinary / LIVE_SHARE,
+            Some(Need::Grow) => GAIN_SHARE_TO_GROW,
+            Some(_) => GAIN_SHARE_TO_REPLACE,
+        };
+        load.space_in(ordinary) <= capacity - capacity / share
+    }
+
+    /// What it takes to write these again: judged by some of them.
+    fn load(&self, owners: &[(u64, Owner)]) -> Result<Load> {
+        let step = owners.len().div_ceil(SAMPLES).max(1);
+        let (mut load, mut count) = (Load::default(), 0);
+        for (version, owner) in owners.iter().step_by(step) {
+            let content = record_space(self.journal.read(*version)?.1.len()) as u64;
+            // The texts of a dead letter are written with it.
+            let texts = match owner {
+                Owner::Slot { .. } => 0,
+                Owner::DeadLetter(id) => {
+                    self.state.letters.get(*id).map_or(0, |letter| letter.text_bytes())
+                }
+            };
+            load.bytes += content + texts;
+            load.largest = load.largest.max(content + texts);
+            count += 1;
+        }
+        load.bytes = load.bytes / count.max(1) * owners.len() as u64;
+        Ok(load)
+    }
+
+    /// Writes contents again; answers whether nothing refers to their old places any more.
+    fn write_again(&self, owners: &[(u64, Owner)]) -> Result<bool> {
+        let mut all = true;
+        for (version, owner) in owners {
+            self.journal.relieve()?;
+            let (_, content) = self.journal.read(*version)?;
+            all &= match owner {
+                Owner::Slot { slot, id } => self.move_message(*slot, *id, *version, &content)?,
+                Owner::DeadLetter(id) => self.move_dead_letter(*id, *version, &content)?,
+            };
+        }
+        Ok(all)
+    }
+
+    fn move_message(&self, slot: u32, id: u64, version: u64, content: &Bytes) -> Result<bool> {
+        let mut guard = self.state.slots.at(slot).lock();
+        match guard.state() {
+            // It has left its slot: it is gone, replaced, or has become a dead letter with the same content.
+            state if state == SlotState::Free || guard.version != version => {
+                drop(guard);
+                return self.move_dead_letter(id, version, content);
+            }
+            // Its record or its end is not shown yet; the next snapshot will find it settled.
+            SlotState::Pending | SlotState::Settled => return Ok(false),
+            _ => {}
+        }
+        let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
+        let mut head = entry.head;
+        head.id = guard.id();
+        head.due = guard.due;
+        head.attempts = guard.attempts;
+        head.crashes = guard.crashes;
+        head.flags = guard.flags;
+        let head = head.encode();
+        let rest = content.get(head.len()..).unwrap_or_default();
+        let parts = [&head[..], rest];
+        let record = Record::new(kind::MESSAGE, &parts);
+        self.journal.append(Need::Clean, &[record], |position, _| guard.version = position)?;
+        Ok(true)
+    }
+
+    fn move_dead_letter(&self, id: u64, version: u64, content: &Bytes) -> Result<bool> {
+        let leaving = self.state.letters.turn();
+        let Some(letter) = self.state.letters.get(id).filter(|letter| letter.version == version)
+        else {
+            return Ok(true);
+        };
+        if leaving.contains(&id) {
+            return Ok(false);
+        }
+        let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
+        let mut head = entry.head;
+        head.id = id;
+        let head = head.encode();
+        let rest = content.get(head.len()..).unwrap_or_default();
+        let parts = [&head[..], rest];
+        let message = Record::new(kind::MESSAGE, &parts);
+        // The group's second record names the position of the first, which is not known yet: it says 0 for "the
+        // record before this one".
+        let dead = Entry::Dead {
+            id,
+            version: 0,
+            next: 0,
+            attempts: letter.attempts,
+            at: letter.at,
+            reason: letter.reason.clone(),
+            error: letter.error.clone(),
+        };
+        let mut body = Vec::new();
+        dead.encode(&mut body);
+        let body = [&body[..]];
+        let dead = Record::new(dead.kind(), &body);
+        let mut moved = DeadLetterEntry::clone(&letter);
+        self.journal.append(Need::Clean, &[message, dead], |position, _| {
+            moved.version = position;
+            self.state.letters.replace(moved);
+        })?;
+        Ok(true)
+    }
+}
+
+fn is_full<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull)
+}

@@ -60,13 +60,13 @@ fn segments_in_which_nothing_lives_go_first() {
     for _ in 0..2_000 {
         broker.enqueue(Message::new("many", "1")).unwrap();
     }
-    let old = [(); 3].map(|()| {
-        broker.enqueue(Message::new("old", vec![2; 30_000])).unwrap();
+    let old = [(); 5].map(|()| {
+        broker.enqueue(Message::new("old", vec![2; 20_000])).unwrap();
         let segment = last();
-        garbage(25_000);
+        garbage(32_000);
         segment
     });
-    let old = &old[2];
+    let old = &old[4];
     garbage(50_000);
     let empty = last();
     garbage(50_000);
@@ -81,7 +81,7 @@ fn segments_in_which_nothing_lives_go_first() {
     assert!(!has(old));
     drop(broker);
     let broker = Broker::open_on(disk.storage(), options).unwrap();
-    assert_eq!(broker.recovery().messages, 2_003);
+    assert_eq!(broker.recovery().messages, 2_005);
 }
 
 /// Their acks are more than half of what they take themselves, and a snapshot of them nearly as much: on a disk that they had

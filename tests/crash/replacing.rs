@@ -113,6 +113,21 @@ fn dead_letters_with_long_texts_are_not_written_again_and_again() {
         broker.enqueue(Message::new("jobs", vec![1; 100])).unwrap();
         next(&broker).reject(&"no ".repeat(700)).unwrap();
     }
+    is_at_rest(&broker);
+}
+
+/// Two of them have no room in one segment, and one of them is less than half of one.
+#[test]
+fn large_messages_are_not_written_again_and_again() {
+    let broker = open(&Crowded::new(&SimDisk::default(), 4 * BYTES_MAX)).unwrap();
+    for _ in 0..10 {
+        broker.enqueue(Message::new("jobs", vec![1; 30_000])).unwrap();
+    }
+    is_at_rest(&broker);
+}
+
+/// After a snapshot or two there is nothing that is written again.
+fn is_at_rest(broker: &Broker) {
     let positions = [(); 4].map(|()| {
         broker.snapshot().unwrap();
         broker.metrics().unwrap().lsn.reserved

@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, kind};
 use super::slot::State as SlotState;
 use crate::error::{ErrorKind, Result};
-use crate::journal::{Bytes, Need, Record, Segment, record_space};
+use crate::journal::{Bytes, Need, Record, Segment, least_capacity, record_space, room_in};
 use crate::sync::Arc;
 
 /// While there is room, a segment is written again when no more than one part in so many of an ordinary one is to be written.
@@ -35,16 +35,22 @@ pub(super) enum Owner {
 /// What it takes to write again what lives in a segment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
+    count: u64,
     bytes: u64,
-    /// The largest part of it.
+    /// The largest of them.
     largest: u64,
 }
 
 impl Load {
-    /// Bytes of segments of that size, the end of each of which may have no room for another part.
+    /// Their share of segments of that size, the end of each of which may have no room for another one.
     fn space_in(self, segment_bytes: u64) -> u64 {
-        let fits = segment_bytes.saturating_sub(self.largest);
-        self.bytes.saturating_mul(segment_bytes) / fits.max(1)
+        let Self { count, bytes, largest } = self;
+        // As if all were as large, and as if each segment were left as soon as one of those does not fit.
+        let fit = room_in(segment_bytes) / largest.max(1);
+        let alike = count * segment_bytes.max(least_capacity(largest)) / fit.max(1);
+        let filled = room_in(segment_bytes).saturating_sub(largest);
+        let mixed = bytes.saturating_mul(segment_bytes) / filled.max(1);
+        alike.min(mixed)
     }
 }
 
@@ -107,18 +113,19 @@ impl Buffer {
     /// Whether it pays to write again what lives in a segment.
     fn is_thin(&self, segment: &Segment, load: Load) -> bool {
         let (ordinary, capacity) = (self.journal.segment_bytes(), segment.header.capacity);
-        let share = match self.journal.refused() {
-            None => return load.bytes <= ordinary / LIVE_SHARE,
-            Some(Need::Grow) => GAIN_SHARE_TO_GROW,
-            Some(_) => GAIN_SHARE_TO_REPLACE,
-        };
-        load.space_in(ordinary) <= capacity - capacity / share
+        let gain = capacity.saturating_sub(load.space_in(ordinary));
+        match self.journal.refused() {
+            None => gain > 0 && load.bytes <= ordinary / LIVE_SHARE,
+            Some(Need::Grow) => gain >= capacity / GAIN_SHARE_TO_GROW,
+            Some(_) => gain >= capacity / GAIN_SHARE_TO_REPLACE,
+        }
     }
 
     /// What it takes to write these again: judged by some of them.
     fn load(&self, owners: &[(u64, Owner)]) -> Result<Load> {
         let step = owners.len().div_ceil(SAMPLES).max(1);
-        let (mut load, mut count) = (Load::default(), 0);
+        let mut load = Load { count: owners.len() as u64, ..Load::default() };
+        let mut count = 0;
         for (version, owner) in owners.iter().step_by(step) {
             let content = record_space(self.journal.read(*version)?.1.len()) as u64;
             // The texts of a dead letter are written with it.
@@ -132,7 +139,7 @@ impl Buffer {
             load.largest = load.largest.max(content + texts);
             count += 1;
         }
-        load.bytes = load.bytes / count.max(1) * owners.len() as u64;
+        load.bytes = load.bytes / count.max(1) * load.count;
         Ok(load)
     }
 
@@ -219,4 +226,31 @@ impl Buffer {
 
 fn is_full<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const KIB: u64 = 1 << 10;
+
+    /// What so many of that size take of segments of 64 KiB, in KiB.
+    fn space(count: u64, kib: u64) -> u64 {
+        Load { count, bytes: count * kib * KIB, largest: kib * KIB }.space_in(64 * KIB) / KIB
+    }
+
+    #[test]
+    fn what_is_written_again_takes_its_share_of_segments() {
+        assert_eq!(space(0, 0), 0);
+        // Fifty-five of them have room in one beside its header and footer.
+        assert_eq!((space(11, 1), space(55, 1)), (12, 64));
+        // Two have, and then one.
+        assert_eq!((space(1, 27), space(2, 27)), (32, 64));
+        assert_eq!((space(1, 28), space(1, 55)), (64, 64));
+        // A segment of its own, and one that is larger than an ordinary one.
+        assert_eq!((space(1, 57), space(1, 100)), (68, 112));
+        // One large one among small ones.
+        let mixed = Load { count: 20, bytes: 30 * KIB, largest: 20 * KIB };
+        assert_eq!(mixed.space_in(64 * KIB), 30 * KIB * 65536 / (room_in(64 * KIB) - 20 * KIB));
+    }
 }

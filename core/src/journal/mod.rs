@@ -34,6 +34,6 @@ pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
-pub(crate) use segment::{Segment, SegmentHeader, least_capacity};
+pub(crate) use segment::{Segment, SegmentHeader, least_capacity, room_in};
 pub(crate) use snapshot::SnapshotWriter;
 pub(crate) use space::read_record;

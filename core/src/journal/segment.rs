@@ -159,6 +159,11 @@ impl Segment {
     }
 }
 
+/// Bytes of records that a segment of so many has room for.
+pub(crate) fn room_in(capacity: u64) -> u64 {
+    capacity.saturating_sub(HEADER_BYTES + FOOTER_BYTES)
+}
+
 /// Bytes of a segment that has room for records of so many.
 pub(crate) fn least_capacity(bytes: u64) -> u64 {
     (HEADER_BYTES + bytes + FOOTER_BYTES).next_multiple_of(HEADER_BYTES)

@@ -33,7 +33,7 @@ const WORKLOADS: [Floor; 15] = [
     floor("rolling", 50_000, 7_500),
     floor("batched", 10_000, 2_100),
     floor("crowded", 15_000, 3_200),
-    floor("full", 55_000, 8_500),
+    floor("full", 75_000, 8_500),
 ];
 
 /// The floor of a workload.

@@ -13,9 +13,9 @@ const BYTES: usize = 3_000;
 /// How often a snapshot may come, as one does by itself after a second, without any progress.
 const SNAPSHOTS_MAX: u32 = 5;
 
-/// A disk that is full of messages.
-fn full_disk() -> (Broker, u64) {
-    let broker = open(&Crowded::new(&SimDisk::default(), BYTES_MAX)).unwrap();
+/// A disk of so many bytes that is full of messages.
+fn full_disk(bytes_max: u64) -> (Broker, u64) {
+    let broker = open(&Crowded::new(&SimDisk::default(), bytes_max)).unwrap();
     let filled = fill(&broker, BYTES);
     (broker, filled)
 }
@@ -68,16 +68,18 @@ fn children_leave_room_for_what_only_settles() {
 /// Parents in the order in which they came: one segment after the other has nothing in it any more.
 #[test]
 fn a_full_disk_of_messages_that_make_others_goes_on() {
-    let (broker, filled) = full_disk();
-    replace_all(&broker, filled, |_| 0);
+    for quarters in 4..=12 {
+        let (broker, filled) = full_disk(quarters * BYTES_MAX / 4);
+        replace_all(&broker, filled, |_| 0);
+    }
 }
 
 /// Parents in any order: each segment has some in it that are done, and goes when the others have been written again.
 #[test]
 fn a_full_disk_goes_on_in_whatever_order_messages_are_done() {
-    for seed in 0..5 {
-        let (broker, filled) = full_disk();
-        let mut rng = Rng::new(seed);
+    for quarters in 4..=12 {
+        let (broker, filled) = full_disk(quarters * BYTES_MAX / 4);
+        let mut rng = Rng::new(quarters);
         replace_all(&broker, filled, |found| rng.below(found.len() as u64) as usize);
     }
 }
@@ -124,6 +126,28 @@ fn large_messages_are_not_written_again_and_again() {
         broker.enqueue(Message::new("jobs", vec![1; 30_000])).unwrap();
     }
     is_at_rest(&broker);
+}
+
+/// A segment that is full of what lives seemed to have room in it: that of its header, and its end, which had none for another
+/// message. So a full disk was written again from end to end, every second.
+#[test]
+fn a_full_disk_is_not_written_again_and_again() {
+    for bytes in [1, 10, 20, 64, 300, 1_000, 2_930, 2_940, 7_000, 15_000, 26_000, 60_000] {
+        for refused_to_replace in [false, true] {
+            let broker = open(&Crowded::new(&SimDisk::default(), BYTES_MAX)).unwrap();
+            fill(&broker, bytes);
+            if refused_to_replace {
+                let child = || Message::new("jobs", vec![2; 20_000]).durability(Durability::Os);
+                until_full(|_| {
+                    let delivery = next(&broker);
+                    (0..9).try_for_each(|_| delivery.enqueue(child()).map(drop))?;
+                    delivery.ack()
+                });
+            }
+            (0..5).for_each(|_| drop(broker.snapshot()));
+            is_at_rest(&broker);
+        }
+    }
 }
 
 /// After a snapshot or two there is nothing that is written again.

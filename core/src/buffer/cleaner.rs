@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, kind};
 use super::slot::State as SlotState;
 use crate::error::{ErrorKind, Result};
-use crate::journal::{Bytes, Need, Record, Segment, least_capacity, record_space, room_in};
+use crate::journal::{Bytes, Need, Record, Segment, record_space, room_in};
 use crate::sync::Arc;
 
 /// While there is room, a segment is written again when no more than one part in so many of an ordinary one is to be written.
@@ -17,10 +17,18 @@ const LIVE_SHARE: u64 = 2;
 /// While there is none to grow, or for what comes in the place of something, it has to give back one part in so many of
 /// itself. Not less: what lives is judged by samples, and would be written again and again.
 const GAIN_SHARE_TO_GROW: u64 = 8;
-const GAIN_SHARE_TO_REPLACE: u64 = 64;
+const GAIN_SHARE_TO_REPLACE: u64 = 16;
 
-/// Contents of a segment that are measured to tell how much lives in it.
+/// Contents of a segment that are measured to tell how much lives in it; more of them where a small gain counts.
 const SAMPLES: usize = 64;
+const SAMPLES_TO_REPLACE: usize = 1024;
+
+/// While there is no room, no more segments than that are filled at a time: the next snapshot waits for it, and what only
+/// settles for that.
+const FILLED_MAX: u64 = 8;
+
+/// What a dead letter takes that is written again, beside its content and its texts.
+const LETTER_BYTES: u64 = 128;
 
 /// What lives in old segments: the version, and who has it.
 pub(super) type Owners = Vec<(u64, Owner)>;
@@ -42,14 +50,13 @@ struct Load {
 }
 
 impl Load {
-    /// Their share of segments of that size, the end of each of which may have no room for another one.
-    fn space_in(self, segment_bytes: u64) -> u64 {
+    /// What they take of the room in segments of that size, the end of each of which may have none for another one.
+    fn room_in(self, segment_bytes: u64) -> u64 {
         let Self { count, bytes, largest } = self;
+        let room = room_in(segment_bytes);
         // As if all were as large, and as if each segment were left as soon as one of those does not fit.
-        let fit = room_in(segment_bytes) / largest.max(1);
-        let alike = count * segment_bytes.max(least_capacity(largest)) / fit.max(1);
-        let filled = room_in(segment_bytes).saturating_sub(largest);
-        let mixed = bytes.saturating_mul(segment_bytes) / filled.max(1);
+        let alike = count * room.max(largest) / (room / largest.max(1)).max(1);
+        let mixed = bytes.saturating_mul(room) / room.saturating_sub(largest).max(1);
         alike.min(mixed)
     }
 }
@@ -79,18 +86,28 @@ impl Buffer {
         }
         // Those that take least make room for the others.
         thin.sort_by_key(|(bytes, ..)| *bytes);
+        let mut left = match self.journal.refused() {
+            None => u64::MAX,
+            Some(_) => FILLED_MAX * self.journal.segment_bytes(),
+        };
         let mut emptied = Vec::new();
-        for (_, segment, owners) in thin {
-            let mut written = self.write_again(owners);
-            if is_full(&written) && !emptied.is_empty() {
+        for (bytes, segment, owners) in thin {
+            // All of them or none: else there would be two segments with something in it.
+            let mut room = self.journal.make_room(Need::Clean, bytes);
+            if is_full(&room) && !emptied.is_empty() {
                 self.discard_all(&mut emptied)?;
-                written = self.write_again(owners);
+                room = self.journal.make_room(Need::Clean, bytes);
             }
+            let written = room.and_then(|()| self.write_again(owners));
             if is_full(&written) {
                 break;
             }
             if written? {
                 emptied.push(segment);
+            }
+            left = left.saturating_sub(bytes);
+            if left == 0 {
+                break;
             }
         }
         self.discard_all(&mut emptied)
@@ -112,31 +129,33 @@ impl Buffer {
 
     /// Whether it pays to write again what lives in a segment.
     fn is_thin(&self, segment: &Segment, load: Load) -> bool {
-        let (ordinary, capacity) = (self.journal.segment_bytes(), segment.header.capacity);
-        let gain = capacity.saturating_sub(load.space_in(ordinary));
+        let (ordinary, room) = (self.journal.segment_bytes(), room_in(segment.header.capacity));
+        let gain = room.saturating_sub(load.room_in(ordinary));
         match self.journal.refused() {
             None => gain > 0 && load.bytes <= ordinary / LIVE_SHARE,
-            Some(Need::Grow) => gain >= capacity / GAIN_SHARE_TO_GROW,
-            Some(_) => gain >= capacity / GAIN_SHARE_TO_REPLACE,
+            Some(Need::Grow) => gain >= room / GAIN_SHARE_TO_GROW,
+            Some(_) => gain >= room / GAIN_SHARE_TO_REPLACE,
         }
     }
 
     /// What it takes to write these again: judged by some of them.
     fn load(&self, owners: &[(u64, Owner)]) -> Result<Load> {
-        let step = owners.len().div_ceil(SAMPLES).max(1);
+        let samples = match self.journal.refused() {
+            None | Some(Need::Grow) => SAMPLES,
+            Some(_) => SAMPLES_TO_REPLACE,
+        };
+        let step = owners.len().div_ceil(samples).max(1);
         let mut load = Load { count: owners.len() as u64, ..Load::default() };
         let mut count = 0;
         for (version, owner) in owners.iter().step_by(step) {
             let content = record_space(self.journal.read(*version)?.1.len()) as u64;
-            // The texts of a dead letter are written with it.
-            let texts = match owner {
-                Owner::Slot { .. } => 0,
-                Owner::DeadLetter(id) => {
-                    self.state.letters.get(*id).map_or(0, |letter| letter.text_bytes())
-                }
+            let letter = match owner {
+                Owner::DeadLetter(id) => self.state.letters.get(*id),
+                Owner::Slot { .. } => None,
             };
-            load.bytes += content + texts;
-            load.largest = load.largest.max(content + texts);
+            let bytes = content + letter.map_or(0, |letter| LETTER_BYTES + letter.text_bytes());
+            load.bytes += bytes;
+            load.largest = load.largest.max(bytes);
             count += 1;
         }
         load.bytes = load.bytes / count.max(1) * load.count;
@@ -234,23 +253,25 @@ mod tests {
 
     const KIB: u64 = 1 << 10;
 
-    /// What so many of that size take of segments of 64 KiB, in KiB.
-    fn space(count: u64, kib: u64) -> u64 {
-        Load { count, bytes: count * kib * KIB, largest: kib * KIB }.space_in(64 * KIB) / KIB
+    /// What so many of that size take of a segment of 64 KiB: as many parts in a hundred of its room.
+    fn percents(count: u64, kib: u64) -> u64 {
+        let load = Load { count, bytes: count * kib * KIB, largest: kib * KIB };
+        load.room_in(64 * KIB) * 100 / room_in(64 * KIB)
     }
 
     #[test]
     fn what_is_written_again_takes_its_share_of_segments() {
-        assert_eq!(space(0, 0), 0);
+        assert_eq!(percents(0, 0), 0);
         // Fifty-five of them have room in one beside its header and footer.
-        assert_eq!((space(11, 1), space(55, 1)), (12, 64));
+        assert_eq!((percents(11, 1), percents(55, 1)), (20, 100));
         // Two have, and then one.
-        assert_eq!((space(1, 27), space(2, 27)), (32, 64));
-        assert_eq!((space(1, 28), space(1, 55)), (64, 64));
-        // A segment of its own, and one that is larger than an ordinary one.
-        assert_eq!((space(1, 57), space(1, 100)), (68, 112));
+        assert_eq!((percents(1, 27), percents(2, 27)), (50, 100));
+        assert_eq!((percents(1, 28), percents(1, 55)), (100, 100));
+        // A segment of its own, which is larger than an ordinary one.
+        assert_eq!(percents(1, 112), 200);
         // One large one among small ones.
-        let mixed = Load { count: 20, bytes: 30 * KIB, largest: 20 * KIB };
-        assert_eq!(mixed.space_in(64 * KIB), 30 * KIB * 65536 / (room_in(64 * KIB) - 20 * KIB));
+        let mixed = Load { count: 20, bytes: 20 * KIB, largest: 10 * KIB };
+        let room = room_in(64 * KIB);
+        assert_eq!(mixed.room_in(64 * KIB), 20 * KIB * room / (room - 10 * KIB));
     }
 }

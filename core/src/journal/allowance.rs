@@ -10,14 +10,16 @@
 //! - *For settles*, two of those. They go on in one after the other: while the log is in the second, a snapshot makes the
 //!   first one needless, whatever was settled how, so there is room for a third. That is so as long as the snapshots do not
 //!   grow and nothing comes to live in those segments, so both ask.
-//! - *For cleaning*, an ordinary segment. Whatever is in the fullest one that is written again fits into it, and its own room
-//!   is there again then.
-//! - *For what comes in the place of what is done*, another one: children, and what is said of failures.
+//! - *For cleaning*, an ordinary segment, and a small one for that which the log is in. Whatever is in a segment that is
+//!   written again fits into it, and the room of that one is there again then.
+//! - *For what comes in the place of what is done*, children and what is said of failures: as much as one part in so many of
+//!   the log, so that in some segment about as much is done when all of it is used up; and a small one, again.
 //! - And for two snapshots, one of which is being written while the other is there. When more lives, it asks again.
 //!
 //! The directory and the disk are measured whenever somebody asks, once a segment and once a block of a snapshot, so there
 //! is no account that could be wrong. What others write to the disk meanwhile is theirs to see to.
 
+use super::record::Record;
 use super::segment::least_capacity;
 use super::snapshot::Size;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +40,9 @@ const SMALL_BYTES_MIN: u64 = 16 << 10;
 
 /// Who says no more than that of a failure need not ask: it is counted with the message.
 pub(crate) const SHORT_TEXT_BYTES_MAX: usize = 64;
+
+/// What is kept for what comes in the place of something: one part in so many of the log, and half a segment at least.
+const REPLACE_SHARE: u64 = 12;
 
 /// What may live more before it is asked again: as many as one part in so many of what lives, and as one for so many bytes of
 /// a segment.
@@ -125,6 +130,8 @@ pub(crate) struct Wanted {
     pub(crate) least: u64,
     /// Bytes of an ordinary one.
     pub(crate) ordinary: u64,
+    /// Bytes of all that are there.
+    pub(crate) log: u64,
     pub(crate) live: Live,
 }
 
@@ -152,23 +159,24 @@ impl Allowance {
     /// `STORAGE_FULL`; what `make` answers.
     pub(crate) fn segment<T>(&self, wanted: Wanted, make: impl Fn(u64) -> Result<T>) -> Result<T> {
         let _turn = self.turn();
-        let Wanted { need, is_there, least, ordinary, live } = wanted;
+        let Wanted { need, is_there, least, ordinary, log, live } = wanted;
         let ask = |bytes: u64, kept: u64, beyond: Beyond| {
             self.check(if is_there { 0 } else { bytes }, kept, beyond)?;
             make(bytes)
         };
-        let made = ask(ordinary.max(least), self.kept(need, ordinary, live), Beyond::Refused);
-        // What frees takes what there is.
-        let small_ones = match need {
-            Need::Settle => 1,
-            Need::Clean => 3,
-            Need::Replace | Need::Grow => return made,
+        let kept = self.kept(need, ordinary, log, live);
+        let made = ask(ordinary.max(least), kept, Beyond::Refused);
+        // Who does not grow takes what there is.
+        let small = small(live, ordinary);
+        let (kept, beyond) = match need {
+            Need::Settle => (small + self.snapshots_of(live), Beyond::LetIn),
+            Need::Clean => (kept, Beyond::LetIn),
+            Need::Replace => (kept, Beyond::Refused),
+            Need::Grow => return made,
         };
         match made {
             Err(full) if full.kind() == ErrorKind::StorageFull => {
-                let small = small(live, ordinary);
-                let kept = small_ones * small + self.snapshots_of(live);
-                ask(small.max(least), kept, Beyond::LetIn)
+                ask(small.max(least), kept, beyond)
             }
             made => made,
         }
@@ -176,19 +184,21 @@ impl Allowance {
 
     /// Whether an opening's own segment may be an ordinary one, and leaves enough for what has to come.
     pub(crate) fn has_room_to_open(&self, ordinary: u64, live: Live) -> bool {
-        self.check(ordinary, self.kept(Need::Settle, ordinary, live), Beyond::Refused).is_ok()
+        self.check(ordinary, self.kept(Need::Settle, ordinary, 0, live), Beyond::Refused).is_ok()
     }
 
     /// Bytes to be left by who makes an ordinary segment, or goes on in what is there.
-    fn kept(&self, need: Need, ordinary: u64, live: Live) -> u64 {
-        let (ordinary_ones, small_ones, live) = match need {
-            Need::Settle => (1, 2, live),
+    fn kept(&self, need: Need, ordinary: u64, log: u64, live: Live) -> u64 {
+        let log = log.min(self.bytes_max.unwrap_or(u64::MAX));
+        let replacing = (ordinary / 2).max(log / REPLACE_SHARE);
+        let (segments, small_ones, live) = match need {
             Need::Clean => (0, 3, live),
-            Need::Replace => (1, 3, live.grown(ordinary)),
+            Need::Settle => (ordinary, 4, live),
+            Need::Replace => (ordinary, 4, live.grown(ordinary)),
             // What was granted may have come by the time that something comes in its place.
-            Need::Grow => (2, 3, live.grown(ordinary).grown(ordinary)),
+            Need::Grow => (replacing + ordinary, 5, live.grown(ordinary).grown(ordinary)),
         };
-        ordinary_ones * ordinary + small_ones * small(live, ordinary) + self.snapshots_of(live)
+        segments + small_ones * small(live, ordinary) + self.snapshots_of(live)
     }
 
     /// Has so many bytes more of a snapshot written, of which so many are there.
@@ -275,9 +285,10 @@ pub(crate) fn small(live: Live, ordinary: u64) -> u64 {
     bytes.next_multiple_of(SMALL_BYTES_MIN).min(ordinary)
 }
 
-/// How many entries of a snapshot what takes so many bytes counts for.
-pub(crate) fn entries_of(bytes: u64) -> u64 {
-    bytes.div_ceil(ENTRY_BYTES_MIN)
+/// How many entries of a snapshot these count for, the first of which settles, and may say much: contents are in none.
+pub(crate) fn entries_of(records: &[Record<'_>]) -> u64 {
+    let settle = records.first().map_or(0, |settle| settle.space() as u64);
+    settle.div_ceil(ENTRY_BYTES_MIN) + records.len() as u64
 }
 
 /// How many messages may be added to so many before room for them has to be asked for again.
@@ -311,7 +322,7 @@ mod tests {
     }
 
     fn wanted(need: Need, ordinary_kib: u64, live: Live) -> Wanted {
-        Wanted { need, is_there: false, least: 0, ordinary: ordinary_kib * KIB, live }
+        Wanted { need, is_there: false, least: 0, ordinary: ordinary_kib * KIB, log: 0, live }
     }
 
     /// The directory that has room for it, in KiB.
@@ -346,9 +357,9 @@ mod tests {
         assert_eq!(least_of(Need::Clean), 100 + 4 * 112 + snapshots(1024));
         // As much as may come until it asks again.
         let grown = 1024 + 128 + 32;
-        assert_eq!(least_of(Need::Replace), 100 + 5 * 128 + snapshots(grown));
+        assert_eq!(least_of(Need::Replace), 100 + 112 + 5 * 128 + snapshots(grown));
         let grown_twice = grown + grown / 8 + 32;
-        assert_eq!(least_of(Need::Grow), 100 + 6 * 128 + snapshots(grown_twice));
+        assert_eq!(least_of(Need::Grow), 100 + 64 + 7 * 128 + snapshots(grown_twice));
     }
 
     #[test]
@@ -361,10 +372,15 @@ mod tests {
         let (grown, twice) = (9 + 1 + 256, 9 + 1 + 256 + 33 + 256);
         assert_eq!(least(Need::Clean, true), 100 + 3 * 16 + 2 * 8);
         assert_eq!(least(Need::Clean, false), 100 + 4 * 16 + 2 * 8);
-        assert_eq!(least(Need::Replace, true), 100 + 1024 + 3 * 48 + snapshots(grown));
-        assert_eq!(least(Need::Replace, false), 100 + 2 * 1024 + 3 * 48 + snapshots(grown));
-        assert_eq!(least(Need::Grow, true), 100 + 2 * 1024 + 3 * 64 + snapshots(twice));
-        assert_eq!(least(Need::Grow, false), 100 + 3 * 1024 + 3 * 64 + snapshots(twice));
+        assert_eq!(least(Need::Replace, true), 100 + 1024 + 4 * 48 + snapshots(grown));
+        assert_eq!(least(Need::Replace, false), 100 + 1024 + 16 + 4 * 48 + snapshots(grown));
+        assert_eq!(least(Need::Grow, true), 100 + 512 + 1024 + 5 * 64 + snapshots(twice));
+        assert_eq!(least(Need::Grow, false), 100 + 512 + 2 * 1024 + 5 * 64 + snapshots(twice));
+        // Of a large log, a twelfth of what the directory may take.
+        let large = Wanted { log: u64::MAX, ..wanted(Need::Grow, 64, live(1024)) };
+        let grown_twice = (1024 + 128 + 16) + (146 + 16);
+        let without = 100 + 64 + 64 + 5 * 64 + snapshots(grown_twice);
+        assert_eq!(super::tests::least(Size::default(), large), without * 12 / 11);
     }
 
     /// A large segment of settles, and nothing left to go on in when it was full: it was never left, and so never freed.
@@ -374,7 +390,7 @@ mod tests {
             ask(kib_max, Size::default(), Wanted { least, ..wanted(need, 1024, live(9)) })
         };
         // What cleaning may need has to be left.
-        let whole = 100 + 2 * 1024 + 2 * 16 + 2 * 8;
+        let whole = 100 + 2 * 1024 + 4 * 16 + 2 * 8;
         assert_eq!(made(Need::Settle, whole, 0).unwrap(), 1024 * KIB);
         assert_eq!(made(Need::Settle, whole - 1, 0).unwrap(), 16 * KIB);
         assert_eq!(made(Need::Settle, 148, 0).unwrap(), 16 * KIB);

@@ -210,7 +210,7 @@ impl<S: Show> Journal<S> {
                 tail.records += records.len() as u64;
                 tail.growth = match need {
                     Need::Settle | Need::Clean => tail.growth,
-                    Need::Replace => tail.growth.saturating_sub(allowance::entries_of(bytes)),
+                    Need::Replace => tail.growth.saturating_sub(allowance::entries_of(records)),
                     Need::Grow => tail.growth.saturating_sub(records.len() as u64),
                 };
                 self.reserved.store(start + bytes, Ordering::Release);
@@ -652,6 +652,22 @@ mod tests {
         let (_, content) = journal.read(moved).unwrap();
         assert_eq!(&*content, b"moved");
         assert!(lock(&meanwhile.0).is_none(), "it was read back");
+    }
+
+    /// A group that the segment has no room for, and that does not begin its last quarter either, since the end of a small
+    /// segment is kept free: that there was room was answered, and found wrong, without end.
+    #[test]
+    fn what_does_not_fit_beside_the_footer_gets_another_segment() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = JournalOptions { segment_bytes: 64 << 10, ..JournalOptions::default() };
+        let segment = first_segment(&*storage, 16 << 10);
+        let allowance = Allowance::without_limit(&storage);
+        let told = Arc::new(Told::default());
+        let journal = Journal::begin(storage, told, options, allowance, Vec::new(), segment);
+        let body = [&[0; 8192 - 32][..]];
+        let record = Record::new(record::KIND_USER_MIN, &body);
+        let appended = journal.append(Need::Clean, &[record], |_, _| {}).unwrap();
+        assert!(appended.start > 16 << 10);
     }
 
     /// A broker that was poisoned told so once more when it was closed, and whoever counts failures counted two.

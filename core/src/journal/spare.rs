@@ -6,8 +6,8 @@
 use super::allowance::{self, Need, Wanted};
 use super::effects::Show;
 use super::log::{BACKLOG_MAX, Journal};
-use super::segment::{FOOTER_BYTES, HEADER_BYTES, Segment, SegmentHeader, least_capacity};
-use crate::error::{ErrorKind, Result};
+use super::segment::{FOOTER_BYTES, HEADER_BYTES, Segment, SegmentHeader, least_capacity, room_in};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sync::lock;
 
 impl<S: Show> Journal<S> {
@@ -28,13 +28,14 @@ impl<S: Show> Journal<S> {
             }
             // What does not grow the log for good is content with the segment that it is in.
             let is_content = matches!(need, Need::Clean | Need::Replace);
-            let is_there = has_spare || is_content && !tail.is_nearly_full(group_bytes);
-            (tail.segment.header, is_there, tail.fits(group_bytes))
+            let fits = tail.fits(group_bytes);
+            let is_there = has_spare || is_content && fits && !tail.is_nearly_full(group_bytes);
+            (tail.segment.header, is_there, fits)
         };
         // A spare that the group does not fit into would be used up by it for nothing.
         let least = least_capacity(if fits { 0 } else { group_bytes });
         let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
-        let wanted = Wanted { need, is_there, least, ordinary, live };
+        let wanted = Wanted { need, is_there, least, ordinary, log: self.space().bytes(), live };
         let made = self.allowance.segment(wanted, |capacity| {
             let header = SegmentHeader {
                 salt: crate::random::u32(),
@@ -70,6 +71,29 @@ impl<S: Show> Journal<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Sees to it that so many bytes may be appended in small groups, all of them: in the segment, in the spare, or in one that
+    /// is made for them.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL` where there is no room for all of it; `POISONED`, `CLOSED`.
+    pub(crate) fn make_room(&self, need: Need, bytes: u64) -> Result<()> {
+        let room = || {
+            let tail = lock(&self.tail);
+            let in_spare = tail.spare.as_ref().map(|spare| room_in(spare.header.capacity));
+            let rest = (tail.segment.end() - tail.position).saturating_sub(FOOTER_BYTES);
+            (rest + in_spare.unwrap_or(0), in_spare.is_some())
+        };
+        let (there, has_spare) = room();
+        if there < bytes && has_spare {
+            // Whoever settles goes on in it, and then there is room for another one.
+            let text = format!(
+                "{bytes} bytes are to be written again, and the segments have room for {there}"
+            );
+            return Err(Error::new(ErrorKind::StorageFull, text));
+        }
+        self.make_spare(need, bytes)
     }
 
     /// Whether an append of so many bytes need not wait for the disk: it has room in the segment, or in one that was made

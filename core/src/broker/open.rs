@@ -35,7 +35,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
     let found_snapshot = recovered.snapshot.map(|snapshot| snapshot.begin);
     // Counted once: there may be millions.
-    let live = replayed.live();
+    let live = replayed.live(found_snapshot.unwrap_or(0));
     let allowance =
         Allowance::new(Arc::clone(&storage), options.max_bytes, recovered.snapshot_size, live);
     let ordinary = options.segment_size();
@@ -56,6 +56,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         Bounds { slots, capacity: options.capacity, max_dead_letters: options.max_dead_letters };
     let events = Events::new(options.log.0.clone());
     let (state, found) = replayed.into_state(clock, Arc::clone(&marks), bounds, events)?;
+    state.note_names(live.name_bytes_max);
     let state = Arc::new(state);
 
     let journal_options =

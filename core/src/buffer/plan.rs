@@ -99,6 +99,8 @@ impl NewMessage<'_> {
         if let Some(moment) = self.expires {
             state.expiries.set(slot, Expiry { moment, error: "".into() });
         }
+        let names = self.queue.name.len() + self.key.map_or(0, str::len);
+        state.note_names(names as u64);
         guard.queue = u16::try_from(self.queue.number).unwrap_or(u16::MAX);
         guard.version = position;
         guard.due = self.due;

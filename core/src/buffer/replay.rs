@@ -86,7 +86,12 @@ impl Replayed {
         self.messages.len()
     }
 
-    pub(crate) fn live(&self) -> Live {
+    /// What lives; the newest snapshot has what came before `begin`.
+    pub(crate) fn live(&self, begin: u64) -> Live {
+        let name = |queue: u32| self.queues.get(queue as usize).map_or(0, |name| name.len());
+        let names = self.messages.values().filter(|message| message.version >= begin);
+        let names = names
+            .map(|message| name(message.queue) + message.key.as_ref().map_or(0, |key| key.len()));
         let of_letters: u64 = self.dead.values().map(DeadLetterEntry::text_bytes).sum();
         let of_messages: u64 =
             self.messages.values().map(|message| message.error.len() as u64).sum();
@@ -94,6 +99,7 @@ impl Replayed {
             messages: self.messages.len() as u64 + self.dead.len() as u64,
             guards: self.guarded.len() as u64,
             text_bytes: of_letters + of_messages,
+            name_bytes_max: names.max().unwrap_or(0) as u64,
         }
     }
 

@@ -26,13 +26,15 @@ impl Buffer {
         let begin = self.journal.marks().shown;
         let mut live = Owners::new();
         let mut writer = self.journal.begin_snapshot()?;
-        let bytes = match self.copy_state(&mut writer, begin, &mut live) {
-            Ok(end) => self.journal.finish_snapshot(writer, begin, end)?,
+        let names = self.state.take_names();
+        let written = match self.copy_state(&mut writer, begin, &mut live) {
+            Ok(end) => self.journal.finish_snapshot(writer, begin, end),
             Err(error) => {
                 writer.abandon();
-                return Err(error);
+                Err(error)
             }
         };
+        let bytes = written.inspect_err(|_| self.state.note_names(names))?;
         Ok((bytes, self.clean(begin, &live)))
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct State {
     pub(crate) company: Company,
     /// Delayed messages that were attempted before.
     retries: AtomicU64,
+    /// The most bytes that a queue's name and a key take together, of what came since the last snapshot.
+    name_bytes_max: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.
     pub(crate) disk: Alarm,
@@ -101,6 +103,7 @@ impl State {
             letters: Letters::new(bounds.max_dead_letters),
             company: Company::default(),
             retries: AtomicU64::new(0),
+            name_bytes_max: AtomicU64::new(0),
             timer: Timer::new(),
             disk: Alarm::default(),
             sync_wish: Wish::default(),
@@ -108,6 +111,19 @@ impl State {
             rest: Alarm::default(),
             events,
         }
+    }
+
+    /// Notes that something came whose queue's name and key take so many bytes together: a snapshot has them.
+    pub(crate) fn note_names(&self, bytes: u64) {
+        // Nearly always there was a longer one.
+        if bytes > self.name_bytes_max.load(Ordering::Relaxed) {
+            self.name_bytes_max.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// A snapshot begins, which knows all names: answers the longest, to be noted again should nothing come of it.
+    pub(crate) fn take_names(&self) -> u64 {
+        self.name_bytes_max.swap(0, Ordering::Relaxed)
     }
 
     /// Tells of a dead letter. A reason that a handler gave is its own affair.
@@ -498,6 +514,7 @@ impl Show for State {
             messages: self.room.taken() as u64 + self.letters.count() as u64,
             guards: self.keys.guarded() as u64,
             text_bytes: self.letters.text_bytes() + self.expiries.text_bytes(),
+            name_bytes_max: self.name_bytes_max.load(Ordering::Relaxed),
         }
     }
 

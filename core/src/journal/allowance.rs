@@ -29,8 +29,8 @@ use crate::sync::{Arc, Mutex, MutexGuard, lock};
 /// Kept free for a snapshot, however little lives.
 const SNAPSHOT_BYTES_MIN: u64 = 8 << 10;
 
-/// An entry of a snapshot takes as much as those of the newest one do, but for a first guess; and no less than that. Long texts
-/// of failures come on top.
+/// An entry of a snapshot takes as much as those of the newest one do, but for a first guess; and no less than that, and what
+/// names take that came since. Long texts of failures come on top.
 const ENTRY_BYTES_GUESS: u64 = 100;
 const ENTRY_BYTES_MIN: u64 = 64;
 
@@ -82,6 +82,8 @@ pub(crate) struct Live {
     pub(crate) guards: u64,
     /// Bytes of what is said of failures.
     pub(crate) text_bytes: u64,
+    /// The most bytes that a queue's name and a key take together, of what came since the newest snapshot.
+    pub(crate) name_bytes_max: u64,
 }
 
 impl Live {
@@ -238,6 +240,7 @@ impl Allowance {
             0 => ENTRY_BYTES_GUESS,
             entries => without_texts.div_ceil(entries).max(ENTRY_BYTES_MIN),
         };
+        let mean = mean.max(ENTRY_BYTES_MIN + live.name_bytes_max);
         // A short text comes with a settle that asks nobody.
         let short = live.messages * SHORT_TEXT_BYTES_MAX as u64;
         (live.entries() * mean + short + live.text_bytes).max(SNAPSHOT_BYTES_MIN)
@@ -346,6 +349,18 @@ mod tests {
         assert_eq!(least(newest, guarded), 100 + 2 * 16 + 200);
         let said = Live { text_bytes: 500 * KIB, ..live(0) };
         assert_eq!(least(newest, said), 100 + 2 * 16 + 2 * 500 - 200);
+    }
+
+    /// What a snapshot takes was guessed by the last one, or without one. With long names its entries are several times as large:
+    /// when it was there and showed that, no room was left for settles any more until the directory was opened again.
+    #[test]
+    fn names_that_came_since_the_last_snapshot_count() {
+        let named = Live { name_bytes_max: 360, ..live(1024) };
+        let least = |newest: Size| least(newest, wanted(Need::Settle, 64, named));
+        let entry = 64 + 360 + 64;
+        assert_eq!(least(Size::default()), 100 + 2 * 64 + 2 * entry);
+        let newest = Size { bytes: 64 * KIB, entries: 1024 };
+        assert_eq!(least(newest), 100 + 2 * 64 + 2 * entry - 64);
     }
 
     #[test]

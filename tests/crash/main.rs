@@ -15,6 +15,7 @@
 //! `LIBMQ_CRASH=full` runs all of what the default run takes a share of, another one each day; [`floors`] says how much that
 //! is at least. A failure prints what to set to run it alone.
 
+mod anything;
 mod copies;
 mod crowded;
 mod damage;

@@ -84,6 +84,8 @@ impl NewMessage<'_> {
     }
 
     /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
+    // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
+    #[inline]
     pub(super) fn fill(
         &self,
         state: &State,

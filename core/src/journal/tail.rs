@@ -165,6 +165,8 @@ impl<E> Tail<E> {
     }
 
     /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
+    // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
+    #[inline]
     pub(super) fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
         let mut ranges = Unwritten::new();
         for Filled { chunk, end } in &self.chunks {

@@ -79,18 +79,14 @@ impl<S: Show> Journal<S> {
     /// # Errors
     /// `STORAGE_FULL` where there is no room for all of it; `POISONED`, `CLOSED`.
     pub(crate) fn make_room(&self, need: Need, bytes: u64) -> Result<()> {
-        let room = || {
-            let tail = lock(&self.tail);
-            let in_spare = tail.spare.as_ref().map(|spare| room_in(spare.header.capacity));
-            let rest = (tail.segment.end() - tail.position).saturating_sub(FOOTER_BYTES);
-            (rest + in_spare.unwrap_or(0), in_spare.is_some())
-        };
-        let (there, has_spare) = room();
-        if there < bytes && has_spare {
-            // Whoever settles goes on in it, and then there is room for another one.
-            let text = format!(
-                "{bytes} bytes are to be written again, and the segments have room for {there}"
-            );
+        let tail = lock(&self.tail);
+        let rest = (tail.segment.end() - tail.position).saturating_sub(FOOTER_BYTES);
+        let spare = tail.spare.as_ref().map(|spare| rest + room_in(spare.header.capacity));
+        drop(tail);
+        if let Some(room) = spare.filter(|room| *room < bytes) {
+            // Whoever settles goes on in the spare, and then there is room for another one.
+            let text =
+                format!("{bytes} bytes are to be written again, and there is room for {room}");
             return Err(Error::new(ErrorKind::StorageFull, text));
         }
         self.make_spare(need, bytes)

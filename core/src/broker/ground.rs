@@ -25,8 +25,8 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// Sees to it that there is room for the opening's own segment, of so many bytes if it can be, where so many live. Then the segments that were
-    /// recovered are those that hold something.
+    /// Sees to it that there is room for the opening's own segment, of so many bytes if it can be, where so many live. Then the
+    /// segments that were recovered are those that hold something.
     ///
     /// # Errors
     /// `IO` where there is little room, and what makes some fails; the log is as it was.

@@ -140,7 +140,8 @@ impl Options {
 
     /// Bytes the directory may take, snapshots included. Default none; at least 512 KiB. Segments become smaller where
     /// sixteen of them would not fit, down to 64 KiB. Where it has no room, an enqueue is `STORAGE_FULL`, and what is there
-    /// is settled all the same: up to five segments are kept for that and for the next open, and what snapshots take.
+    /// is settled all the same: a twelfth of it and up to six segments are kept for that and for the next open, and what
+    /// snapshots take.
     pub fn max_bytes(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_bytes = bytes.into();
         self

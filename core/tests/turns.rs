@@ -153,3 +153,22 @@ fn closing_at_the_same_time_is_no_timeout_where_nobody_was_cancelled() {
         });
     }
 }
+
+/// A handler that had returned, and whose end the poisoned broker could not write any more, was waited for as if it still
+/// ran: a stop and a close took all their time, and said that they had to cancel it.
+#[test]
+fn what_a_poisoned_broker_cannot_end_is_not_waited_for() {
+    let calls: [Call; 2] = [|broker| broker.stop(LONG), |broker| broker.close(LONG)];
+    for call in calls {
+        let (broker, let_go) = open(true);
+        broker.poison("for a test");
+        thread::scope(|scope| {
+            let holds = scope.spawn(|| call(&broker));
+            // Time to begin to wait; where it was too short, the test shows less, and nothing false.
+            thread::sleep(SHORT);
+            assert!(!holds.is_finished(), "a handler's code that runs is waited for");
+            let_go.store(true, Ordering::SeqCst);
+            assert_ne!(kind(holds.join().unwrap()), Some(ErrorKind::Timeout));
+        });
+    }
+}

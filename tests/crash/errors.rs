@@ -30,11 +30,11 @@ use crate::workloads::WORKLOADS;
 
 /// A way to fail.
 #[derive(Clone, Copy)]
-struct Way {
-    name: &'static str,
-    code: i32,
+pub(crate) struct Way {
+    pub(crate) name: &'static str,
+    pub(crate) code: i32,
     /// Of a sync: what becomes of what it should have written.
-    pages: Pages,
+    pub(crate) pages: Pages,
 }
 
 const fn way(name: &'static str, code: i32, pages: Pages) -> Way {
@@ -43,7 +43,7 @@ const fn way(name: &'static str, code: i32, pages: Pages) -> Way {
 
 /// What a disk answers: it is broken, after which the kernel does one of three things; it is full in one of three ways, or must
 /// not be written; and the process has no more files.
-const WAYS: [Way; 8] = [
+pub(crate) const WAYS: [Way; 8] = [
     way("EIO", libc::EIO, Pages::Wait),
     way("EIO and pages kept", libc::EIO, Pages::Keep),
     way("EIO and pages dropped", libc::EIO, Pages::Drop),
@@ -54,7 +54,7 @@ const WAYS: [Way; 8] = [
     way("EMFILE", libc::EMFILE, Pages::Wait),
 ];
 /// Those that say that there is no room.
-const FULL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
+pub(crate) const FULL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
 
 /// One of so many cases is in a share.
 const SHARE: u64 = 24;
@@ -110,11 +110,11 @@ struct Subject<'a> {
 
 /// What fails.
 #[derive(Clone, Copy)]
-struct Fault {
+pub(crate) struct Fault {
     /// The number of the call.
-    at: u64,
-    way: Way,
-    times: Times,
+    pub(crate) at: u64,
+    pub(crate) way: Way,
+    pub(crate) times: Times,
 }
 
 impl fmt::Debug for Fault {

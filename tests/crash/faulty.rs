@@ -159,15 +159,13 @@ impl Faulty {
     pub(crate) fn check_poison(&mut self) {
         let Some(broker) = &self.broker else { return };
         let faults = self.disk.faulted().split_off(self.before.0);
-        let lost = |fault: &&Faulted| {
-            matches!(fault.call, Call::Write | Call::Sync)
-                && fault.name.as_ref().is_some_and(|name| name.ends_with(".segment"))
-        };
         // What cannot be read can be neither handed out nor dropped.
         let unread =
             |(what, error): &(&str, Error)| *what == "receive" && error.kind() == ErrorKind::Io;
         let unread = self.errors[self.before.1..].iter().any(unread).then(|| faults.first());
-        let Some(fault) = faults.iter().find(lost).or(unread.flatten()) else { return };
+        let Some(fault) = faults.iter().find(|fault| loses(fault)).or(unread.flatten()) else {
+            return;
+        };
         let message = new("jobs", "x").message(Durability::Sync);
         let kind = broker.enqueue(message).map_err(|error| error.kind());
         if kind != Err(ErrorKind::Poisoned) {
@@ -551,6 +549,12 @@ impl Faulty {
         let unmarked = |model| View::expected(model, &BTreeSet::new());
         states.iter().chain([&self.model]).map(unmarked).collect()
     }
+}
+
+/// Whether what is on the disk of the log is not known any more.
+pub(crate) fn loses(fault: &Faulted) -> bool {
+    matches!(fault.call, Call::Write | Call::Sync)
+        && fault.name.as_ref().is_some_and(|name| name.ends_with(".segment"))
 }
 
 /// The ids in a model.

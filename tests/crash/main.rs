@@ -7,7 +7,7 @@
 //! - [`damage`]: bits, lengths and sectors of small directories, and whole files.
 //! - [`hostile`]: right checksums and lying contents.
 //! - [`missing`]: segments that others name.
-//! - [`errors`]: each call to the disk fails, in the workloads and in the sequences.
+//! - [`errors`]: each call to the disk fails, in the workloads and in the sequences; and while [`handlers`] work.
 //! - [`syscalls`]: system calls are interrupted, or do half of what they were asked for.
 //! - [`crowded`]: a disk that is full for long.
 //! - [`regressions`], [`full_disk`]: what all that has found, and what it is too coarse for.
@@ -25,6 +25,7 @@ mod extent;
 mod faulty;
 mod floors;
 mod full_disk;
+mod handlers;
 mod hostile;
 mod missing;
 mod order;

@@ -61,7 +61,7 @@ pub(crate) const ERRORS_BRIEFLY: Floor = floor("errors, briefly", 1_800, 1_800);
 pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 23_500, 900);
 
 /// Runs in which one fails while handlers work.
-pub(crate) const ERRORS_UNDER_HANDLERS: Floor = floor("errors under handlers", 700, 20);
+pub(crate) const ERRORS_UNDER_HANDLERS: Floor = floor("errors under handlers", 650, 30);
 
 /// Runs of the sequences in which one fails, part by part.
 const ERRORS_IN_SEQUENCES: [Floor; 4] = [

@@ -157,7 +157,7 @@ impl LockedKeys<'_> {
         let shard = self.shard(shard_number)?;
         let number = *shard.numbers.get(&Name { queue, key: key.into() })?;
         let (_, holders) = shard.entries.get(number as usize)?.as_ref()?;
-        Some((number << SHARD_BITS | shard_number, *holders))
+        Some(((number << SHARD_BITS) + shard_number, *holders))
     }
 
     /// The holders of a key's number.
@@ -185,7 +185,7 @@ impl LockedKeys<'_> {
             }
         };
         shard.numbers.insert(name, number);
-        number << SHARD_BITS | shard_number
+        (number << SHARD_BITS) + shard_number
     }
 
     /// Changes the holders of a key.
@@ -294,11 +294,42 @@ mod tests {
         lock().set_guarding(1, "l", Some(guarding(6, 20)));
         assert_eq!(lock().guarding(1, "k"), Some(guarding(5, 10)));
         assert_eq!(lock().guarding(2, "k"), None);
+        assert_eq!(keys.guarded(), 2);
+        let mut seen = Vec::new();
+        let each = |queue, key: &str, guarding: Guarding| {
+            seen.push((guarding.id, queue, key.to_owned()));
+            Ok::<_, ()>(())
+        };
+        assert_eq!(keys.each_guarded(each), Ok(()));
+        seen.sort();
+        assert_eq!(seen, [(5, 1, "k".to_owned()), (6, 1, "l".to_owned())]);
+        assert_eq!(keys.each_guarded(|_, _, _| Err("enough")), Err("enough"));
         assert_eq!(keys.forget_due(Moment(9)), Some(Moment(10)));
         assert_eq!(keys.forget_due(Moment(10)), Some(Moment(20)));
         assert_eq!(lock().guarding(1, "k"), None);
         lock().set_guarding(1, "l", None);
         assert_eq!(keys.forget_due(Moment(10)), None);
+    }
+
+    #[test]
+    fn each_of_many_keys_has_its_own_number_and_they_are_spread_over_the_shards() {
+        let keys = Keys::new();
+        let mut locked = keys.lock((0..1 << SHARD_BITS).collect());
+        let named: Vec<(u32, String)> = (0..2_000).map(|slot| (slot, format!("k{slot}"))).collect();
+        let numbers: Vec<u32> =
+            named.iter().map(|(slot, key)| locked.insert(1, key, *slot)).collect();
+        for (number, (slot, _)) in numbers.iter().zip(&named) {
+            locked.set(*number, Holders { newest: slot + 10_000, older: *slot });
+        }
+        let mut filled = [0; SHARDS];
+        for (number, (slot, key)) in numbers.iter().zip(&named) {
+            let holders = Holders { newest: slot + 10_000, older: *slot };
+            assert_eq!(locked.find(1, key), Some((*number, holders)));
+            assert_eq!(locked.holders(*number), Some(holders));
+            assert_eq!(locked.name(*number), Some((1, key.as_str().into())));
+            filled[shard_of_number(*number) as usize] += 1;
+        }
+        assert!(filled.iter().all(|keys| *keys > 0), "{filled:?}");
     }
 
     #[test]

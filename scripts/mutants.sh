@@ -19,7 +19,7 @@ dispatch/lease dispatch::lease
 buffer/keys buffer::
 buffer/token buffer::token
 journal/record journal::record
-journal/segment journal::segment
+journal/segment journal:: broker::open
 journal/snapshot journal:: buffer::snapshot broker::open
 journal/recovery journal:: broker::
 '

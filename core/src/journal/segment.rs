@@ -267,6 +267,8 @@ impl SegmentHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::storage::MemoryStorage;
 
     fn header() -> SegmentHeader {
         SegmentHeader {
@@ -304,6 +306,36 @@ mod tests {
         let crc = crc32fast::hash(&bytes[..80]).to_le_bytes();
         bytes[80..84].copy_from_slice(&crc);
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderProblem::Version(9)));
+    }
+
+    #[test]
+    fn a_segment_is_made_and_found_under_its_number_and_knows_where_it_lies() {
+        let storage = MemoryStorage::new();
+        let made = Segment::create(&storage, header()).unwrap();
+        assert_eq!(made.name(), "00000003.segment");
+        let found = Segment::open(&storage, &made.name()).unwrap();
+        assert_eq!(found.header, header());
+        assert_eq!(found.file.len().unwrap(), 65_536);
+        assert_eq!(found.first(), (1 << 20) + HEADER_BYTES);
+        assert_eq!(found.end(), (1 << 20) + 65_536);
+        assert_eq!(found.offset((1 << 20) + 5_000), 5_000);
+        storage.rename(&made.name(), "00000004.segment").unwrap();
+        let error = Segment::open(&storage, "00000004.segment").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let impossible = SegmentHeader { number: 0, ..header() };
+        let error = Segment::create(&storage, impossible).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+
+    #[test]
+    fn a_segment_has_room_for_what_it_was_made_for() {
+        for bytes in [1, 8_192, 100_000] {
+            let capacity = least_capacity(bytes);
+            assert!(room_in(capacity) >= bytes, "{bytes}");
+            assert!(room_in(capacity) < bytes + HEADER_BYTES, "{bytes}");
+            assert_eq!(capacity % HEADER_BYTES, 0);
+        }
+        assert_eq!(room_in(HEADER_BYTES), 0);
     }
 
     /// A number of 2^64 − 1 made an open look at the same segment for ever, and a segment whose end has no number had ids

@@ -33,7 +33,7 @@ for wanted in ${*:-$(echo "$files" | sed 's/ .*//')}; do
 	out="$results/$(echo "$wanted" | tr / -)"
 	# Its answer says whether one was missed, which is looked at below.
 	# shellcheck disable=SC2086
-	cargo mutants --package libmq --output "$out" --minimum-test-timeout 60 --no-shuffle --file "core/src/$wanted.rs" -- --lib -- $tests ||
+	cargo mutants --package libmq --output "$out" --minimum-test-timeout 20 --no-shuffle --file "core/src/$wanted.rs" -- -- $tests ||
 		[ -e "$out/mutants.out/missed.txt" ] || die "$wanted could not be changed"
 	cat "$out/mutants.out/missed.txt" >>"$results/missed"
 	cat "$out/mutants.out/caught.txt" "$out/mutants.out/timeout.txt" >>"$results/caught"

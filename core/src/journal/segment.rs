@@ -328,6 +328,21 @@ mod tests {
     }
 
     #[test]
+    fn an_opening_leaves_numbers_for_those_to_come() {
+        let last = POSITION_MAX - (1 << 40);
+        assert!(
+            SegmentHeader { number: last, start: last, opening: last, ..header() }.leaves_numbers()
+        );
+        for header in [
+            SegmentHeader { number: last + 1, ..header() },
+            SegmentHeader { start: last + 1, ..header() },
+            SegmentHeader { opening: last + 1, ..header() },
+        ] {
+            assert!(!header.leaves_numbers());
+        }
+    }
+
+    #[test]
     fn a_segment_has_room_for_what_it_was_made_for() {
         for bytes in [1, 8_192, 100_000] {
             let capacity = least_capacity(bytes);

@@ -322,3 +322,184 @@ impl SnapshotHeader {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::storage::MemoryStorage;
+
+    const HEADER: SnapshotHeader = SnapshotHeader { broker: [9; 16], begin: 5_000, end: 9_000 };
+
+    fn storage() -> Arc<dyn Storage> {
+        Arc::new(MemoryStorage::new())
+    }
+
+    fn segment(number: u64) -> SegmentHeader {
+        SegmentHeader {
+            salt: 7,
+            broker: HEADER.broker,
+            number,
+            start: 1 << 20,
+            capacity: 65_536,
+            opening: 2,
+            previous: 0,
+            previous_end: None,
+            previous_salt: 0,
+        }
+    }
+
+    /// Writes a snapshot of these entries; answers its name and what it takes.
+    fn write(storage: &Arc<dyn Storage>, entries: &[Vec<u8>]) -> (String, Size) {
+        let allowance = Allowance::without_limit(storage);
+        let mut writer = SnapshotWriter::create(storage, &allowance, Live::default()).unwrap();
+        writer.segment(&segment(3)).unwrap();
+        for entry in entries {
+            writer.entry(|out| out.extend_from_slice(entry)).unwrap();
+        }
+        (file_name(HEADER.end), writer.finish(HEADER).unwrap())
+    }
+
+    fn entries_of(storage: &dyn Storage, name: &str) -> Result<(Snapshot, Vec<Vec<u8>>)> {
+        let mut entries = Vec::new();
+        let snapshot = read(storage, name, |entry| {
+            entries.push(entry.to_vec());
+            Some(())
+        })?;
+        Ok((snapshot, entries))
+    }
+
+    /// What is said of a snapshot whose bytes were changed.
+    fn told(bytes: &[u8]) -> Option<(ErrorKind, String)> {
+        let (storage, name) = (storage(), file_name(HEADER.end));
+        let file = storage.create(&name, bytes.len() as u64).unwrap();
+        file.write_at(bytes, 0).unwrap();
+        let error = entries_of(&*storage, &name).err()?;
+        Some((error.kind(), error.to_string()))
+    }
+
+    fn bytes_of(storage: &dyn Storage, name: &str) -> Vec<u8> {
+        let file = storage.open(name).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn what_was_written_is_read_in_its_order() {
+        let few = vec![vec![1; 10], vec![], vec![2; 300]];
+        let many = (0..50_u8).map(|number| vec![number; 30_000]).collect();
+        let large = vec![vec![3; BLOCK_BYTES_MAX - 4 - 17]];
+        for (entries, blocks) in [(few, 1), (many, 6), (large, 1)] {
+            let storage = storage();
+            let (name, size) = write(&storage, &entries);
+            let (snapshot, found) = entries_of(&*storage, &name).unwrap();
+            assert!(found == entries);
+            assert_eq!((snapshot.header, snapshot.segments), (HEADER, vec![(3, 7)]));
+            let content: usize = entries.iter().map(|entry| 4 + entry.len()).sum();
+            let bytes = HEADER_BYTES + (blocks + 1) * BLOCK_HEADER_BYTES + 4 + 13 + content;
+            let expected = Size { bytes: bytes as u64, entries: entries.len() as u64 + 1 };
+            assert_eq!((size, snapshot.size), (expected, expected));
+            assert_eq!(storage.open(&name).unwrap().len().unwrap(), bytes as u64);
+            assert_eq!(storage.list().unwrap(), [name], "nothing temporary");
+        }
+    }
+
+    #[test]
+    fn the_newest_is_found_and_those_before_it_are_removed() {
+        let storage = storage();
+        assert!(newest(&*storage).unwrap().is_none());
+        let others = ["00000009.segment", "marks", TEMPORARY];
+        let ends = [5, 0x20, 0x100].map(file_name);
+        for name in others.into_iter().chain(ends.iter().map(String::as_str)) {
+            storage.create(name, 1).unwrap();
+        }
+        assert_eq!(newest(&*storage).unwrap().unwrap().0, ends[2]);
+        remove_before(&*storage, 0x20);
+        let mut left = storage.list().unwrap();
+        left.sort();
+        let mut expected = [&others[..], &[&ends[1], &ends[2]]].concat();
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_nothing() {
+        let storage = storage();
+        let allowance = Allowance::without_limit(&storage);
+        let mut writer = SnapshotWriter::create(&storage, &allowance, Live::default()).unwrap();
+        writer.entry(|out| out.push(1)).unwrap();
+        assert_eq!(storage.list().unwrap(), [TEMPORARY]);
+        writer.abandon();
+        assert!(storage.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_end_too_early_is_damage() {
+        let storage = storage();
+        let (name, _) = write(&storage, &[vec![1; 10], vec![2; 20]]);
+        let bytes = bytes_of(&*storage, &name);
+        assert_eq!(told(&bytes), None);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let (kind, text) = told(&damaged).unwrap_or_else(|| panic!("bit {bit} is not seen"));
+            assert_eq!(kind, ErrorKind::Corrupt, "bit {bit}: {text}");
+        }
+        for length in 0..bytes.len() {
+            let (kind, text) = told(&bytes[..length]).unwrap();
+            assert!(kind == ErrorKind::Corrupt && text.contains("ends early"), "{length}: {text}");
+        }
+    }
+
+    /// What a block's header says is looked at before anything of that size is asked for.
+    #[test]
+    fn a_block_that_cannot_be_is_refused_by_its_header() {
+        let storage = storage();
+        let (name, _) = write(&storage, &[vec![1; 10]]);
+        let bytes = bytes_of(&*storage, &name);
+        let with = |at: usize, field: &[u8]| {
+            let mut changed = bytes.clone();
+            changed[at..at + field.len()].copy_from_slice(field);
+            told(&changed).unwrap().1
+        };
+        let too_long = u32::try_from(BLOCK_BYTES_MAX + 1).unwrap().to_le_bytes();
+        for text in [with(HEADER_BYTES, &too_long), with(HEADER_BYTES + 8, &1_u64.to_le_bytes())] {
+            assert!(text.contains("a block's header makes no sense"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_under_another_name_is_damage() {
+        let storage = storage();
+        let (name, _) = write(&storage, &[]);
+        storage.rename(&name, &file_name(HEADER.end + 1)).unwrap();
+        let error = entries_of(&*storage, &file_name(HEADER.end + 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+
+    #[test]
+    fn a_header_that_says_what_cannot_be_is_refused_though_its_checksum_is_right() {
+        let path = std::path::Path::new("x");
+        let decoded = |header: SnapshotHeader| {
+            let bytes: [u8; HEADER_BYTES] = header.encode().try_into().unwrap();
+            SnapshotHeader::decode(path, &bytes).map_err(|error| error.to_string())
+        };
+        let ends = |begin, end| SnapshotHeader { begin, end, ..HEADER };
+        for header in [HEADER, ends(7, 7), ends(POSITION_MAX, POSITION_MAX)] {
+            assert_eq!(decoded(header), Ok(header));
+        }
+        for header in [ends(8, 7), ends(0, POSITION_MAX + 1)] {
+            assert!(decoded(header).unwrap_err().contains("says what cannot be"));
+        }
+        for unused in [12, 48] {
+            let mut bytes = HEADER.encode();
+            bytes[unused] = 1;
+            let checksum = crc32fast::hash(&bytes[..FIELDS_BYTES]).to_le_bytes();
+            bytes[FIELDS_BYTES..FIELDS_BYTES + 4].copy_from_slice(&checksum);
+            let error = SnapshotHeader::decode(path, &bytes.try_into().unwrap()).unwrap_err();
+            assert!(error.to_string().contains("says what cannot be"), "{unused}: {error}");
+        }
+    }
+}

@@ -34,6 +34,44 @@ test('those who wait are served in the order in which they came', async (t) => {
   );
 });
 
+// It ran between them: had it ended the process, it would have accused messages that no code of the program had seen.
+test('no handler runs between the taking of a message and whoever receives it', async (t) => {
+  const queue = await broker(t);
+  let received = 0;
+  let early = 0;
+  queue.handle('work', () => {
+    const { delivered } = queue.metrics().queues.pulled ?? { delivered: 0 };
+    if (delivered > received) early += 1;
+  });
+  await queue.start();
+  for (let round = 0; round < 50; round++) {
+    const waiting = queue.receiveMany('pulled', 4).then(async (deliveries) => {
+      received += deliveries.length;
+      for (const delivery of deliveries) await delivery.ack();
+    });
+    // At first it waits in vain, and in every other round there is something when it comes.
+    if (round % 2 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await Promise.all([
+      queue.enqueueMany('pulled', ['a', 'b', 'c', 'd']),
+      queue.enqueueMany('work', [1, 2, 3]),
+      waiting,
+    ]);
+  }
+  await queue.waitIdle();
+  assert.equal(early, 0);
+});
+
+test('a loop that receives what is there leaves the others their turns', async (t) => {
+  const queue = await broker(t);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 0);
+  t.after(() => clearInterval(timer));
+  for (let i = 0; i < 200; i++) await queue.enqueueMany('q', new Array(10).fill(i));
+  const before = turns;
+  for (let i = 0; i < 2000; i++) await (await queue.receive('q')).ack();
+  assert.ok(turns > before, 'no timer had its turn');
+});
+
 test('a signal ends a wait, and what comes later goes to others', async (t) => {
   const queue = await broker(t);
   const controller = new AbortController();

@@ -12,28 +12,33 @@ cargo mutants --version >/dev/null 2>&1 || {
 	rm -rf "$target/mutants/build"
 }
 
-# Beside each file the unit tests that hold it: nobody waits for the others.
+# Beside each file the tests that hold it: nobody waits for the others. Those of the crash suite are what holds recovery.
 files='
-codec codec::
-dispatch/lease dispatch::lease
-buffer/keys buffer::
-buffer/token buffer::token
-journal/record journal::record
-journal/segment journal:: broker::open
-journal/snapshot journal:: buffer::snapshot broker::open
-journal/recovery journal:: broker::
+codec lib codec::
+dispatch/lease lib dispatch::lease
+buffer/keys lib buffer::
+buffer/token lib buffer::token
+journal/record lib journal::record
+journal/segment lib journal:: broker::open
+journal/snapshot lib journal:: buffer::snapshot broker::open
+journal/recovery crash hostile:: missing:: brief
 '
-results="$target/mutants"
+# Beside what cargo builds under the profile's name.
+results="$target/changes"
 rm -rf "$results"
 mkdir -p "$results"
 for wanted in ${*:-$(echo "$files" | sed 's/ .*//')}; do
 	tests=$(echo "$files" | sed -n "s|^$wanted ||p")
-	[ -n "$tests" ] || die "$wanted is no file that is changed"
+	case "$tests" in
+	'') die "$wanted is no file that is changed" ;;
+	lib\ *) suite='--package libmq --cargo-arg=--lib' ;;
+	*) suite='--package libmq --test-package libmq-suite --cargo-arg=--test --cargo-arg=crash' ;;
+	esac
 	say "$wanted"
 	out="$results/$(echo "$wanted" | tr / -)"
 	# Its answer says whether one was missed, which is looked at below.
 	# shellcheck disable=SC2086
-	cargo mutants --package libmq --output "$out" --minimum-test-timeout 20 --no-shuffle --file "core/src/$wanted.rs" -- -- $tests ||
+	cargo mutants $suite --output "$out" --minimum-test-timeout 20 --no-shuffle --file "core/src/$wanted.rs" -- -- ${tests#* } ||
 		[ -e "$out/mutants.out/missed.txt" ] || die "$wanted could not be changed"
 	cat "$out/mutants.out/missed.txt" >>"$results/missed"
 	cat "$out/mutants.out/caught.txt" "$out/mutants.out/timeout.txt" >>"$results/caught"

@@ -10,6 +10,9 @@ export RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR="$plai
 # What has too little memory on purpose is told so, and does not end there.
 export ASAN_OPTIONS="allocator_may_return_null=1${ASAN_OPTIONS:+ $ASAN_OPTIONS}"
 
+# And so are the C programs of tests.
+export CFLAGS="-fsanitize=address"
+
 say "the core and the C library"
 cargo test --no-fail-fast --target "$triple" --package libmq --package libmq-ffi
 

@@ -21,7 +21,7 @@ buffer/token lib buffer::token
 journal/record lib journal::record
 journal/segment lib journal:: broker::open
 journal/snapshot lib journal:: buffer::snapshot broker::open
-journal/recovery crash hostile:: missing:: brief
+journal/recovery crash hostile:: missing::
 '
 # Beside what cargo builds under the profile's name.
 results="$target/changes"

@@ -209,8 +209,11 @@ fn read(
 }
 
 fn new_broker_id() -> BrokerId {
-    let (high, low) = (u128::from(crate::random::u64()), u128::from(crate::random::u64()));
-    ((high << 64) | low).to_le_bytes()
+    let mut id = BrokerId::default();
+    for half in id.chunks_exact_mut(size_of::<u64>()) {
+        half.copy_from_slice(&crate::random::u64().to_le_bytes());
+    }
+    id
 }
 
 /// Sees that all files are of one log: of one broker, and each the one that those beside it name. Of a directory that was
@@ -604,5 +607,19 @@ impl<'a> Window<'a> {
         let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
         self.buffer.truncate(got);
         Ok((got >= HEADER_BYTES).then_some(self.buffer.as_slice()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_broker_has_an_id_of_its_own() {
+        let (one, other) = (new_broker_id(), new_broker_id());
+        for half in [0..8, 8..16] {
+            assert_ne!(one[half.clone()], other[half.clone()]);
+            assert_ne!(one[half], [0; 8]);
+        }
     }
 }

@@ -234,6 +234,39 @@ fn a_worker_that_is_lost_is_replaced_a_second_later() {
     broker.close(LONG).unwrap();
 }
 
+/// A stop of a poisoned broker returned at once where nothing but what was deferred was under way: it was neither waited for
+/// nor told. Before, it was waited for even when its end had been refused.
+#[test]
+fn what_is_deferred_on_a_poisoned_broker_is_waited_for_until_its_end_is_refused() {
+    for is_cut_off in [false, true] {
+        let broker = open();
+        let workers = hire(&broker, HandlerOptions::new().cancel_grace(LONG));
+        broker.start().unwrap();
+        broker.enqueue(Message::new("q", "")).unwrap();
+        let mut worker = workers.recv_timeout(LONG).unwrap();
+        let deferred = worker.take().unwrap();
+        broker.poison("for a test");
+        let free = thread::spawn(move || assert!(worker.take().is_none()));
+        let time = if is_cut_off { Duration::from_millis(50) } else { LONG };
+        thread::scope(|scope| {
+            let stop = scope.spawn(|| broker.stop(time));
+            if is_cut_off {
+                assert!(deferred.wait_cancelled(LONG));
+                assert_eq!(deferred.cancel_reason(), Some(CancelReason::Shutdown));
+            } else {
+                // Time to begin to wait; where it was too short, the test shows less, and nothing false.
+                thread::sleep(Duration::from_millis(50));
+                assert!(!stop.is_finished());
+            }
+            let began = Instant::now();
+            assert_eq!(deferred.ack().unwrap_err().kind(), ErrorKind::Poisoned);
+            assert_eq!(stop.join().unwrap().is_err(), is_cut_off);
+            assert!(began.elapsed() < LONG / 2, "it waited for {:?}", began.elapsed());
+        });
+        free.join().unwrap();
+    }
+}
+
 /// Between being shut and giving no permit any more, a station had its workers take messages and give them back, again and
 /// again: hundreds of records for one stop, each of them written.
 #[test]

@@ -197,10 +197,8 @@ fn stop_in_turn(shared: &Shared, end: Option<Instant>, interrupt: &Interrupt) ->
     stations.iter().for_each(|station| station.shut());
     engine.settle_owed();
     let is_over = || interrupt.is_set() || is_hurried(shared);
-    // What cannot be written any more never ends, and is not waited for.
-    let have_ended =
-        || engine.buffer.journal.poisoned().is_some() || engine.handler_flights().is_empty();
-    let is_quiet = || have_ended() && stations.iter().all(|station| station.is_quiet());
+    let is_quiet =
+        || engine.handler_flights().is_empty() && stations.iter().all(|station| station.is_quiet());
     if !wait_until(shared, end, is_over, is_quiet) {
         cut_off(shared, &stations, true, interrupt);
         return false;

@@ -189,10 +189,10 @@ impl Engine {
         outcome: Outcome<'_>,
     ) -> Result<Settled> {
         let settled = self.buffer.settle(flight.queue(), &flight.taken, outcome);
-        let settled = settled.inspect_err(|error| {
-            if error.kind() == ErrorKind::StaleLease {
-                flight.queue().figures.stale_settles.up();
-            }
+        let settled = settled.inspect_err(|error| match error.kind() {
+            ErrorKind::StaleLease => flight.queue().figures.stale_settles.up(),
+            ErrorKind::Poisoned => self.give_up(flight),
+            _ => {}
         })?;
         detail!(
             "settle",
@@ -304,7 +304,7 @@ impl Engine {
     /// Flights of handlers that are under way.
     pub(crate) fn handler_flights(&self) -> Vec<Arc<Flight>> {
         let mut flights = self.all_flights();
-        flights.retain(|flight| flight.station().is_some());
+        flights.retain(|flight| flight.station().is_some() && !flight.lease.is_over());
         flights
     }
 
@@ -411,6 +411,13 @@ impl Engine {
         }
     }
 
+    /// The end of a flight was refused, as every other will be: for its holder it is over, and its message is found by the next
+    /// open.
+    fn give_up(&self, flight: &Flight) {
+        flight.lease.end();
+        self.tell_who_stops();
+    }
+
     /// A flight is over; `lost` if its lease was taken away.
     fn ended(self: &Arc<Self>, flight: &Flight, lost: bool) {
         self.flights.remove(flight);
@@ -429,8 +436,12 @@ impl Engine {
             None if lost => _ = flight.lease.lose(|| ()),
             None => flight.lease.end(),
         }
+        self.tell_who_stops();
+    }
+
+    /// Who stops the broker waits for its handlers.
+    fn tell_who_stops(&self) {
         if !self.running.load(Ordering::Acquire) {
-            // Who stops the broker waits for its handlers.
             self.buffer.state.rest.ring_if_heard();
         }
     }

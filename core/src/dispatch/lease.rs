@@ -96,6 +96,11 @@ impl Lease {
         self.term().is_held()
     }
 
+    /// Whether the message is held no more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.term().over
+    }
+
     /// Moves the deadline out, if that is later; false once the lease is lost, or is to be lost because the broker stops.
     /// What was cancelled stays so, and is held until then as well.
     pub(crate) fn extend(&self, deadline: Moment) -> bool {

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 
 use libmq::Durability::Sync;
 use libmq::ErrorKind;
@@ -43,7 +44,7 @@ const fn way(name: &'static str, code: i32, pages: Pages) -> Way {
 
 /// What a disk answers: it is broken, after which the kernel does one of three things; it is full in one of three ways, or must
 /// not be written; and the process has no more files.
-pub(crate) const WAYS: [Way; 8] = [
+const WAYS: [Way; 8] = [
     way("EIO", libc::EIO, Pages::Wait),
     way("EIO and pages kept", libc::EIO, Pages::Keep),
     way("EIO and pages dropped", libc::EIO, Pages::Drop),
@@ -54,7 +55,7 @@ pub(crate) const WAYS: [Way; 8] = [
     way("EMFILE", libc::EMFILE, Pages::Wait),
 ];
 /// Those that say that there is no room.
-pub(crate) const FULL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
+const FULL: [i32; 3] = [libc::ENOSPC, libc::EDQUOT, libc::EFBIG];
 
 /// One of so many cases is in a share.
 const SHARE: u64 = 24;
@@ -117,10 +118,32 @@ pub(crate) struct Fault {
     pub(crate) times: Times,
 }
 
+impl Fault {
+    /// Whether the disk is full from there on.
+    pub(crate) fn is_full(self) -> bool {
+        FULL.contains(&self.way.code) && self.times == Times::ForEver
+    }
+}
+
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "call {}, {}, {:?}", self.at, self.way.name, self.times)
     }
+}
+
+/// Each call fails in each way, once and for ever; each with a number of its own.
+pub(crate) fn faults(calls: Range<u64>) -> impl Iterator<Item = (u64, Fault)> {
+    let ways = || {
+        (0..)
+            .zip(WAYS)
+            .flat_map(|(number, way)| [(number, way, Times::Once), (number, way, Times::ForEver)])
+    };
+    calls.flat_map(move |at| {
+        ways().map(move |(number, way, times)| {
+            let number = (at << 8 | number << 1) + u64::from(times == Times::Once);
+            (number, Fault { at, way, times })
+        })
+    })
 }
 
 /// What all cases came to.
@@ -155,7 +178,7 @@ impl Subject<'_> {
         let _ = self.before.iter().chain(self.steps).try_for_each(|step| faulty.step(step));
         faulty.check_poison();
         disk.mend();
-        let full = FULL.contains(&code) && times == Times::ForEver;
+        let full = fault.is_full();
         faulty.judge(full)?;
         if full && faulty.broker.is_some() {
             // There is room again, so there is nothing left of it.
@@ -229,23 +252,14 @@ impl Subject<'_> {
         let (begin, end) = self.calls();
         let mut problems = Vec::new();
         tally.calls += end - begin;
-        for at in begin..end {
-            for (number, way) in (0..).zip(WAYS) {
-                for times in [Times::Once, Times::ForEver] {
-                    let index = (at << 8 | number << 1) + u64::from(times == Times::Once);
-                    if !extent.takes(index, share) {
-                        continue;
-                    }
-                    let fault = Fault { at, way, times };
-                    let label = format!("{}, {fault:?}", self.name);
-                    watch(&label);
-                    if let Err(problem) = self.case(fault, extent, tally) {
-                        problems.push(format!("{label}, seed {}: {problem}", extent.seed));
-                    }
-                    if problems.len() > 7 {
-                        return problems;
-                    }
-                }
+        for (_, fault) in faults(begin..end).filter(|(number, _)| extent.takes(*number, share)) {
+            let label = format!("{}, {fault:?}", self.name);
+            watch(&label);
+            if let Err(problem) = self.case(fault, extent, tally) {
+                problems.push(format!("{label}, seed {}: {problem}", extent.seed));
+            }
+            if problems.len() > 7 {
+                break;
             }
         }
         problems

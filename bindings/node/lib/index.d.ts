@@ -542,8 +542,8 @@ export class Broker<S = unknown> implements AsyncDisposable {
   waitIdle(options?: { timeout?: number }): Promise<boolean>;
 
   /**
-   * Takes the next message of a queue; null where none came in time. Answers in a later turn of the loop, and nothing else of the
-   * program runs between the taking and the code that awaits it.
+   * Takes the next message of a queue; null where none came in time. Answers in a later turn of the loop, and nothing else
+   * on that loop runs between the taking and the code that awaits it.
    *
    * Rejects with `INVALID`, `CLOSED`, `POISONED`; `STORAGE_FULL` where the disk has no room to note one more message in
    * flight; `CORRUPT` or `IO` where its bytes cannot be read any more; with the reason of an aborted signal.

@@ -48,10 +48,12 @@ class Receivers {
 
   // Nobody waits any more.
   end(error) {
-    for (const [queue, line] of this.#queues) {
-      for (const receiver of [...line.waiting]) {
-        if (this.#leave(queue, receiver)) receiver.reject(error);
-      }
+    for (const [queue, line] of this.#queues) this.#endLine(queue, line, error);
+  }
+
+  #endLine(queue, line, error) {
+    for (const receiver of [...line.waiting]) {
+      if (this.#leave(queue, receiver)) receiver.reject(error);
     }
   }
 
@@ -85,9 +87,7 @@ class Receivers {
       try {
         this.#watch(queue, line);
       } catch (error) {
-        for (const receiver of [...line.waiting]) {
-          if (this.#leave(queue, receiver)) receiver.reject(error);
-        }
+        this.#endLine(queue, line, error);
         return;
       }
       // What came between the look and the watch did not ring.

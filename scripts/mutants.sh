@@ -12,16 +12,18 @@ cargo mutants --version >/dev/null 2>&1 || {
 	rm -rf "$target/mutants/build"
 }
 
-# Beside each file the tests that hold it: nobody waits for the others. Those of the crash suite are what holds recovery.
+# Beside each file the tests that hold it: nobody waits for the others.
 files='
-codec lib codec::
-dispatch/lease lib dispatch::lease
-buffer/keys lib buffer::
-buffer/token lib buffer::token
-journal/record lib journal::record
-journal/segment lib journal:: broker::open
-journal/snapshot lib journal:: buffer::snapshot broker::open
-journal/recovery crash hostile:: missing::
+codec codec::
+dispatch/lease dispatch::lease
+buffer/keys buffer::
+buffer/token buffer::token
+journal/record journal::record
+journal/segment journal:: broker::open
+journal/snapshot journal:: buffer::snapshot broker::open
+journal/recovery journal::recovery journal::log
+journal/walk journal::walk journal::recovery
+journal/window journal::window journal::walk
 '
 # Beside what cargo builds under the profile's name.
 results="$target/changes"
@@ -29,25 +31,13 @@ rm -rf "$results"
 mkdir -p "$results"
 for wanted in ${*:-$(echo "$files" | sed 's/ .*//')}; do
 	tests=$(echo "$files" | sed -n "s|^$wanted ||p")
-	case "$tests" in
-	'') die "$wanted is no file that is changed" ;;
-	lib\ *) package=libmq suite= ;;
-	*) package=libmq-suite suite='--test crash' ;;
-	esac
-	tests=${tests#* }
+	[ "$tests" ] || die "$wanted is no file that is changed"
 	say "$wanted"
-	baseline='--baseline run --minimum-test-timeout 20'
-	if [ "$package" != libmq ]; then
-		# Whether all is well without a change is looked at in the package of the file alone.
-		# shellcheck disable=SC2086
-		cargo test --quiet --profile mutants --no-default-features --package "$package" $suite -- $tests
-		baseline='--baseline skip --timeout 120'
-	fi
 	out="$results/$(echo "$wanted" | tr / -)"
 	code=0
 	# shellcheck disable=SC2086
-	cargo mutants --package libmq --test-package "$package" --output "$out" $baseline --no-shuffle \
-		--file "core/src/$wanted.rs" -- $suite -- $tests || code=$?
+	cargo mutants --package libmq --output "$out" --minimum-test-timeout 20 --no-shuffle \
+		--file "core/src/$wanted.rs" -- -- $tests || code=$?
 	# That some are missed, or that tests do not end, is looked at below.
 	case $code in 0 | 2 | 3) ;; *) die "$wanted could not be changed" ;; esac
 	cat "$out/mutants.out/missed.txt" >>"$results/missed"

@@ -479,7 +479,7 @@ mod tests {
 
     use super::*;
     use crate::journal::allowance::Live;
-    use crate::journal::fresh::first_segment;
+    use crate::journal::by_hand::first_segment;
     use crate::storage::{Marks, MemoryStorage, StorageFile};
 
     /// Panics when it is to show something.

@@ -1,13 +1,13 @@
 //! Floor 1: the append-only log. It knows records, segments and syncs, and no queues.
 
 mod allowance;
+#[cfg(test)]
+mod by_hand;
 mod chunk;
 mod commit;
 mod condense;
 mod effects;
 mod files;
-#[cfg(test)]
-mod fresh;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod image;
@@ -24,6 +24,8 @@ mod spare;
 #[cfg(all(test, not(loom)))]
 mod stress;
 mod tail;
+mod walk;
+mod window;
 
 pub(crate) use allowance::{Allowance, Live, Need, SHORT_TEXT_BYTES_MAX, small};
 pub(crate) use chunk::Bytes;
@@ -33,7 +35,8 @@ pub(crate) use files::{is_segment, refuse_foreign};
 pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
-pub(crate) use recovery::{Recovered, Replay, recover, recover_what_is_sound};
+pub(crate) use recovery::{Recovered, recover, recover_what_is_sound};
 pub(crate) use segment::{Segment, SegmentHeader, least_capacity, room_in};
 pub(crate) use snapshot::SnapshotWriter;
 pub(crate) use space::read_record;
+pub(crate) use walk::Replay;

@@ -4,8 +4,8 @@
 use loom::thread;
 
 use super::allowance::{Allowance, Live, Need};
+use super::by_hand::first_segment;
 use super::effects::{Level, Pending, Show};
-use super::fresh::first_segment;
 use super::log::{Appended, Journal, JournalOptions};
 use super::record::{self, Header, Record};
 use super::segment::Segment;

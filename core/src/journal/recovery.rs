@@ -1,44 +1,17 @@
 //! Recovery: what a directory holds, read without changing a byte.
 //!
-//! Recovery loads the newest snapshot, walks the log from the snapshot's *begin*, and hands every record to a
-//! [`Replay`]. Where a record does not check, the log ends; what is left to decide is why:
-//!
-//! - **a torn tail**: nothing shows that the missing bytes were ever synced, so nobody was promised them. The log ends
-//!   before them, and what lay behind is counted as dropped;
-//! - **damage**: a later header, a snapshot, or the first segment of a later opening says that the log was durable
-//!   beyond this place. The directory is refused, and the bytes are left alone.
-//!
-//! For the second it looks through the bytes behind the gap for sound headers, whose checksum is seeded with the
-//! segment's salt. Such a header is evidence only: nothing behind a gap is ever replayed.
+//! Recovery loads the newest snapshot, sees that all files are of one log, and [walks](super::walk) that log from the
+//! snapshot's *begin*. What is behind the log's end, and what no opening needs any more, it names for removal.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::files::Files;
-use super::record::{
-    self, ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN,
-};
-use super::segment::{self, BrokerId, Segment, SegmentHeader};
+use super::segment::{BrokerId, Segment, SegmentHeader};
 use super::snapshot::{self, Size, Snapshot, SnapshotHeader};
+use super::walk::{Replay, Walk};
 use crate::error::{Error, Result};
-use crate::memory;
 use crate::storage::Storage;
 use crate::sync::Arc;
-
-/// Bytes that the walk and the look ahead read at once.
-const READ_BYTES: usize = 1 << 20;
-
-/// Bytes that the look ahead passes over at once where all are zero.
-const PAGE_BYTES: usize = 4096;
-
-/// Receives what the log and its snapshot hold, in order. Answers none where a body makes no sense.
-pub(crate) trait Replay {
-    /// An entry of the snapshot.
-    fn entry(&mut self, entry: &[u8]) -> Option<()>;
-
-    /// A record of the log, complete with its group.
-    fn record(&mut self, position: u64, kind: u8, body: &[u8]) -> Option<()>;
-}
 
 /// What recovery found.
 #[derive(Debug)]
@@ -146,15 +119,7 @@ fn read(
     };
     let durable = snapshot.map_or(0, |snapshot| snapshot.end);
     segments.values().filter(|segment| segment.end() > durable).try_for_each(|s| settle(s))?;
-    let mut walk = Walk {
-        storage,
-        segments: &segments,
-        replay,
-        records: 0,
-        replayed_bytes: 0,
-        dropped_bytes: 0,
-        closed: None,
-    };
+    let mut walk = Walk::new(storage, &segments, replay);
     let mut end = None;
     if is_sound {
         match walk.run(snapshot.as_ref()) {
@@ -259,360 +224,82 @@ fn in_order(
     Ok(())
 }
 
-/// Where the walk through a segment came to.
-#[derive(Debug)]
-enum Stop {
-    /// At a roll record; the log goes on in the next segment.
-    Rolled,
-    /// At the end that a later opening has set.
-    Ended(u64),
-    /// Behind a close record, which begins there.
-    Closed { begin: u64, end: u64 },
-    /// At bytes that are no record.
-    Gap(u64),
-}
-
-/// The walk along the log.
-struct Walk<'a> {
-    storage: &'a dyn Storage,
-    segments: &'a BTreeMap<u64, Arc<Segment>>,
-    replay: &'a mut dyn Replay,
-    records: u64,
-    replayed_bytes: u64,
-    dropped_bytes: u64,
-    closed: Option<u64>,
-}
-
-impl Walk<'_> {
-    /// Walks from the snapshot's begin, or from the first segment, to the end; answers where that is.
-    fn run(&mut self, snapshot: Option<&SnapshotHeader>) -> Result<Option<(Arc<Segment>, u64)>> {
-        let Some((mut segment, mut position)) = self.first(snapshot)? else { return Ok(None) };
-        loop {
-            let number = segment.header.number;
-            // The next opening's first segment says where the log before it ends.
-            let later = self.segments.range(number + 1..);
-            let cut = later
-                .map(|(_, later)| later)
-                .find(|later| later.header.previous_end.is_some())
-                .cloned();
-            self.check_names(number, cut.as_deref())?;
-            let until = cut.as_ref().filter(|cut| cut.header.previous == number);
-            let stop =
-                self.segment(&segment, position, until.and_then(|cut| cut.header.previous_end))?;
-            let next = match (stop, until) {
-                (Stop::Ended(_) | Stop::Closed { .. }, Some(cut)) => Arc::clone(cut),
-                (Stop::Gap(at) | Stop::Ended(at) | Stop::Closed { end: at, .. }, _)
-                    if cut.is_some() =>
-                {
-                    return Err(self.damage(
-                        &segment,
-                        at,
-                        "a later opening of the broker begins behind it",
-                    ));
-                }
-                (Stop::Rolled, _) => match self.segments.get(&(number + 1)) {
-                    Some(next) if next.header.start == segment.end() => Arc::clone(next),
-                    _ => {
-                        let path = self.storage.path().join(segment::file_name(number + 1));
-                        return Err(Error::corrupt(
-                            path,
-                            0,
-                            format!("segment {number} goes on in it, and it is missing"),
-                        ));
-                    }
-                },
-                (Stop::Closed { begin, end }, None) => {
-                    self.closed = Some(begin);
-                    return self.ended(segment, end, snapshot);
-                }
-                (Stop::Gap(end) | Stop::Ended(end), _) => {
-                    self.look_ahead(&segment, end)?;
-                    return self.ended(segment, end, snapshot);
-                }
-            };
-            segment = next;
-            position = segment.first();
-        }
-    }
-
-    fn first(&self, snapshot: Option<&SnapshotHeader>) -> Result<Option<(Arc<Segment>, u64)>> {
-        let Some(snapshot) = snapshot else {
-            let Some(first) = self.segments.values().next() else { return Ok(None) };
-            if first.header.previous != 0 {
-                let path = self.storage.path().join(segment::file_name(first.header.previous));
-                return Err(Error::corrupt(path, 0, "it is missing, and no snapshot replaces it"));
-            }
-            return Ok(Some((Arc::clone(first), first.first())));
-        };
-        let holds = |segment: &&Arc<Segment>| {
-            segment.header.start <= snapshot.begin && snapshot.begin < segment.end()
-        };
-        let Some(segment) = self.segments.values().find(holds) else {
-            let what =
-                format!("no segment holds position {}, where the snapshot begins", snapshot.begin);
-            return Err(Error::corrupt(self.storage.path(), snapshot.begin, what));
-        };
-        Ok(Some((Arc::clone(segment), snapshot.begin.max(segment.first()))))
-    }
-
-    /// Refuses a log in which a segment is missing behind the one of this number, although another names it. The log of an
-    /// opening goes on in one segment after the other up to that which `cut`, the first one of the next opening, names, and
-    /// what was made ahead behind that is removed in no order. Nothing of the last opening's is removed but by the next.
-    fn check_names(&self, number: u64, cut: Option<&Segment>) -> Result<()> {
-        let check = |segment: &Segment| match self.segments.get(&segment.header.previous) {
-            Some(previous) => Ok(previous),
-            None => {
-                let path = self.storage.path().join(segment::file_name(segment.header.previous));
-                let what = format!("it is missing, and segment {} names it", segment.header.number);
-                Err(Error::corrupt(path, 0, what))
-            }
-        };
-        let Some(mut last) = cut else {
-            let mut later = self.segments.range(number + 1..);
-            return later.try_for_each(|(_, later)| check(later).map(drop));
-        };
-        while last.header.previous > number {
-            last = check(last)?;
-        }
-        Ok(())
-    }
-
-    fn ended(
-        &self,
-        segment: Arc<Segment>,
-        end: u64,
-        snapshot: Option<&SnapshotHeader>,
-    ) -> Result<Option<(Arc<Segment>, u64)>> {
-        if snapshot.is_some_and(|snapshot| end < snapshot.end) {
-            return Err(self.damage(&segment, end, "a snapshot was taken behind it"));
-        }
-        Ok(Some((segment, end)))
-    }
-
-    /// Replays a segment's records from `position`, at most up to `until`.
-    fn segment(
-        &mut self,
-        segment: &Arc<Segment>,
-        mut position: u64,
-        until: Option<u64>,
-    ) -> Result<Stop> {
-        let mut window = Window::new(self.storage, segment);
-        let length =
-            segment.file.len().map_err(|cause| Error::io("measure", window.path(), &cause))?;
-        let needed = until.map_or(segment.header.capacity, |until| segment.offset(until));
-        if length < needed {
-            return Err(Error::corrupt(
-                window.path(),
-                length,
-                format!("it has lost {} bytes", needed - length),
-            ));
-        }
-        let limit = until.unwrap_or(segment.end());
-        // Read once more when it is complete: together its bodies may be as large as the segment.
-        let mut group: Vec<Header> = Vec::new();
-        let mut group_start = position;
-        loop {
-            if until == Some(position) && group.is_empty() {
-                return Ok(Stop::Ended(position));
-            }
-            let Some((header, body)) = window.record(position, limit)? else {
-                return Ok(Stop::Gap(group_start));
-            };
-            position += header.space();
-            match header.kind {
-                KIND_ROLL if group.is_empty() => return Ok(Stop::Rolled),
-                KIND_CLOSE if group.is_empty() => {
-                    return Ok(Stop::Closed { begin: header.position, end: position });
-                }
-                kind if kind < KIND_USER_MIN => {
-                    return Err(self.damage(
-                        segment,
-                        header.position,
-                        "the record's kind makes no sense there",
-                    ));
-                }
-                _ if header.more || !group.is_empty() => {
-                    group.push(header);
-                    if !header.more {
-                        for header in group.drain(..) {
-                            let body = window.body(&header)?.unwrap_or_default();
-                            self.replay_record(segment, header.position, header.kind, body)?;
-                        }
-                        group_start = position;
-                    }
-                }
-                kind => {
-                    self.replay_record(segment, header.position, kind, body)?;
-                    group_start = position;
-                }
-            }
-        }
-    }
-
-    fn replay_record(&mut self, segment: &Segment, at: u64, kind: u8, body: &[u8]) -> Result<()> {
-        self.records += 1;
-        self.replayed_bytes += record::space(body.len()) as u64;
-        self.replay
-            .record(at, kind, body)
-            .ok_or_else(|| self.damage(segment, at, "the record makes no sense"))
-    }
-
-    /// Looks for a sign that what follows a gap was durable once, and counts what is dropped.
-    fn look_ahead(&mut self, segment: &Arc<Segment>, gap: u64) -> Result<()> {
-        let mut found = Ahead { gap, marked: false, last: gap };
-        Window::new(self.storage, segment).look(gap, &mut found)?;
-        self.dropped_bytes += found.last - gap;
-        for later in self.segments.range(segment.header.number + 1..).map(|(_, later)| later) {
-            let mut there = Ahead { gap, marked: false, last: later.first() };
-            Window::new(self.storage, later).look(later.first(), &mut there)?;
-            self.dropped_bytes += there.last - later.first();
-            found.marked |= there.marked;
-        }
-        if found.marked {
-            return Err(self.damage(segment, gap, "a later record says that it was durable"));
-        }
-        Ok(())
-    }
-
-    fn damage(&self, segment: &Segment, position: u64, what: &str) -> Error {
-        let path = self.storage.path().join(segment.name());
-        Error::corrupt(
-            path,
-            segment.offset(position),
-            format!("a record is missing or damaged, and {what}"),
-        )
-    }
-}
-
-/// What lies behind a gap.
-#[derive(Debug)]
-struct Ahead {
-    gap: u64,
-    /// A sound header says that the log was durable beyond the gap.
-    marked: bool,
-    /// The position behind the last byte that is not zero.
-    last: u64,
-}
-
-/// Reads a segment through a buffer that moves along it.
-struct Window<'a> {
-    storage: &'a dyn Storage,
-    segment: &'a Segment,
-    buffer: Vec<u8>,
-    /// The position of the buffer's first byte.
-    start: u64,
-}
-
-impl<'a> Window<'a> {
-    fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
-        Self { storage, segment, buffer: Vec::new(), start: segment.header.start }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.storage.path().join(self.segment.name())
-    }
-
-    /// The record at `position`, if a whole and sound one is there that ends at or before `limit`.
-    fn record(&mut self, position: u64, limit: u64) -> Result<Option<(Header, &[u8])>> {
-        let salt = self.segment.header.salt;
-        let Some(bytes) = self.bytes(position, HEADER_BYTES)? else { return Ok(None) };
-        let header = bytes.first_chunk().and_then(|bytes| Header::decode(bytes, position, salt));
-        // The length is held against what is left before anything of that size is read.
-        let Some(header) = header.filter(|header| position + header.space() <= limit) else {
-            return Ok(None);
-        };
-        if header.body_len as usize > BODY_BYTES_MAX {
-            let offset = self.segment.offset(position);
-            let what = format!("a record says that it has {} bytes", header.body_len);
-            return Err(Error::corrupt(self.path(), offset, what));
-        }
-        let body = self.body(&header)?;
-        Ok(body.filter(|body| crc32fast::hash(body) == header.body_crc).map(|body| (header, body)))
-    }
-
-    /// The body of a record that is there.
-    fn body(&mut self, header: &Header) -> Result<Option<&[u8]>> {
-        self.bytes(header.position + HEADER_BYTES as u64, header.body_len as usize)
-    }
-
-    /// The bytes at `position`; none where the file ends before them.
-    fn bytes(&mut self, position: u64, count: usize) -> Result<Option<&[u8]>> {
-        let held = |window: &Self| {
-            let at = usize::try_from(position.checked_sub(window.start)?).ok()?;
-            let range = at..at.checked_add(count)?;
-            window.buffer.get(range.clone()).map(|_| range)
-        };
-        if held(self).is_none() {
-            self.start = position;
-            memory::lengthen(&mut self.buffer, count.max(READ_BYTES))?;
-            let offset = self.segment.offset(position);
-            let got = self.segment.file.read_at(&mut self.buffer, offset);
-            let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
-            self.buffer.truncate(got);
-        }
-        Ok(held(self).and_then(|range| self.buffer.get(range)))
-    }
-
-    /// Looks at every place behind `from` where a record may begin.
-    fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
-        let salt = self.segment.header.salt;
-        let positions = self.segment.header.start..self.segment.end();
-        let mut position = from;
-        // A header may lie across two windows, so each window begins with the last places of the one before. None begins
-        // in what never was written, because its first word is not zero.
-        while let Some(data) = self.data_from(position)? {
-            position = data;
-            let Some(window) = self.window(position)? else { break };
-            let places = (window.len() - HEADER_BYTES) / ALIGNMENT + 1;
-            let untouched = |page: &[u8]| page.iter().fold(0, |sum, byte| sum | byte) == 0;
-            for (page, bytes) in window.chunks(PAGE_BYTES).enumerate() {
-                // Nearly everything behind a gap is zeros, which are passed over a page at a time.
-                if untouched(bytes) {
-                    continue;
-                }
-                for (index, word) in
-                    bytes.chunks(ALIGNMENT).enumerate().filter(|(_, word)| !untouched(word))
-                {
-                    let offset = page * PAGE_BYTES + index * ALIGNMENT;
-                    let at = position + offset as u64;
-                    ahead.last = ahead.last.max(at + word.len() as u64);
-                    let bytes = window.get(offset..).and_then(|bytes| bytes.first_chunk());
-                    // A sector that a disk has put elsewhere tells as much as one that stands in its place.
-                    let header = bytes
-                        .and_then(|bytes| Header::decode_anywhere(bytes, positions.clone(), salt));
-                    ahead.marked |= header.is_some_and(|header| header.durable > ahead.gap);
-                }
-            }
-            position += (places * ALIGNMENT) as u64;
-        }
-        Ok(())
-    }
-
-    /// The first place at `position` or behind it where a record may begin that was ever written.
-    fn data_from(&self, position: u64) -> Result<Option<u64>> {
-        let offset = self.segment.offset(position);
-        let data = self.segment.file.data_from(offset);
-        let data = data.map_err(|cause| Error::io("look through", self.path(), &cause))?;
-        Ok(data.map(|data| position + (data - offset) / ALIGNMENT as u64 * ALIGNMENT as u64))
-    }
-
-    /// As many bytes from `position` on as are read at once; none at the file's end.
-    fn window(&mut self, position: u64) -> Result<Option<&[u8]>> {
-        if position + HEADER_BYTES as u64 > self.segment.end() {
-            return Ok(None);
-        }
-        self.start = position;
-        self.buffer.resize(READ_BYTES, 0);
-        let got = self.segment.file.read_at(&mut self.buffer, self.segment.offset(position));
-        let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
-        self.buffer.truncate(got);
-        Ok((got >= HEADER_BYTES).then_some(self.buffer.as_slice()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::io;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
+    use crate::error::ErrorKind;
+    use crate::journal::allowance::{Allowance, Live};
+    use crate::journal::by_hand::{Pen, first_header, following, reopened};
+    use crate::journal::record::{KIND_ROLL, KIND_USER_MIN};
+    use crate::journal::segment;
+    use crate::journal::snapshot::SnapshotWriter;
+    use crate::storage::{MemoryStorage, StorageFile};
+
+    const CAPACITY: u64 = 64 << 10;
+
+    /// Counts records and entries.
+    #[derive(Debug, Default)]
+    struct Counts {
+        entries: u32,
+        records: u32,
+    }
+
+    impl Replay for Counts {
+        fn entry(&mut self, _: &[u8]) -> Option<()> {
+            self.entries += 1;
+            Some(())
+        }
+
+        fn record(&mut self, _: u64, _: u8, _: &[u8]) -> Option<()> {
+            self.records += 1;
+            Some(())
+        }
+    }
+
+    fn directory() -> Arc<dyn Storage> {
+        Arc::new(MemoryStorage::new())
+    }
+
+    /// Makes a segment with this many records and, if it `rolls`, one that says so; answers where they end.
+    fn write(storage: &dyn Storage, header: SegmentHeader, records: u32, rolls: bool) -> u64 {
+        let mut pen = Pen::new(&Segment::create(storage, header).unwrap());
+        (0..records).for_each(|_| pen.record(KIND_USER_MIN, b"body"));
+        if rolls {
+            pen.record(KIND_ROLL, b"");
+        }
+        pen.at
+    }
+
+    /// Writes a snapshot of two entries, which knows of these segments.
+    fn snapshot(storage: &Arc<dyn Storage>, header: SnapshotHeader, segments: &[SegmentHeader]) {
+        let allowance = Allowance::without_limit(storage);
+        let mut writer = SnapshotWriter::create(storage, &allowance, Live::default()).unwrap();
+        segments.iter().for_each(|segment| writer.segment(segment).unwrap());
+        for _ in 0..2 {
+            writer.entry(|out| out.extend_from_slice(b"entry")).unwrap();
+        }
+        writer.finish(header).unwrap();
+    }
+
+    fn numbers(segments: &[Arc<Segment>]) -> Vec<u64> {
+        segments.iter().map(|segment| segment.header.number).collect()
+    }
+
+    /// What is wrong with a directory, and whether anything was replayed of its log all the same.
+    fn problems(storage: &dyn Storage) -> (Vec<String>, u32) {
+        let (mut problems, mut counts) = (Vec::new(), Counts::default());
+        let note = &mut |error: Error| {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            problems.push(error.to_string());
+            Ok(())
+        };
+        recover_what_is_sound(storage, &mut counts, note).unwrap();
+        (problems, counts.records)
+    }
 
     #[test]
     fn every_broker_has_an_id_of_its_own() {
@@ -621,5 +308,209 @@ mod tests {
             assert_ne!(one[half.clone()], other[half.clone()]);
             assert_ne!(one[half], [0; 8]);
         }
+    }
+
+    #[test]
+    fn an_empty_directory_begins_with_the_first_segment() {
+        let recovered = recover(&*directory(), true, &mut Counts::default()).unwrap();
+        let next = recovered.next;
+        assert_eq!((next.number, next.start, next.opening, next.previous), (1, 0, 0, 0));
+        assert_eq!((next.previous_end, next.previous_salt), (None, 0));
+        assert!(recovered.segments.is_empty() && recovered.end.is_none());
+    }
+
+    #[test]
+    fn what_is_found_says_where_all_is_and_where_to_go_on() {
+        let storage = directory();
+        let first = first_header(CAPACITY);
+        write(&*storage, first, 3, true);
+        let second = following(&first);
+        let end = write(&*storage, second, 2, false);
+        // Made ahead, by an opening whose number says so.
+        let ahead = SegmentHeader { opening: 9, ..following(&second) };
+        write(&*storage, ahead, 0, false);
+        let old = SnapshotHeader { broker: first.broker, begin: 0, end: CAPACITY - 4096 };
+        let new = SnapshotHeader { end: second.start + 4096, ..old };
+        snapshot(&storage, old, &[first]);
+        snapshot(&storage, new, &[first, second]);
+        let mut counts = Counts::default();
+        let recovered = recover(&*storage, true, &mut counts).unwrap();
+        assert_eq!((counts.entries, counts.records, recovered.records), (2, 5, 5));
+        assert_eq!(numbers(&recovered.segments), [1, 2]);
+        assert_eq!(recovered.snapshot.unwrap().end, new.end);
+        assert_eq!(recovered.end.as_ref().unwrap().1, end);
+        let mut leftovers = recovered.leftovers.clone();
+        leftovers.sort();
+        assert_eq!(leftovers, [snapshot::file_name(old.end), segment::file_name(ahead.number)]);
+        let next = recovered.next;
+        assert_eq!((next.number, next.start, next.opening), (4, ahead.start + CAPACITY, 9));
+        assert_eq!((next.previous, next.previous_end), (2, Some(end)));
+        assert_eq!((next.previous_salt, next.broker), (second.salt, first.broker));
+        for (position, number) in [
+            (0, Some(1)),
+            (CAPACITY - 1, Some(1)),
+            (CAPACITY, Some(2)),
+            (2 * CAPACITY - 1, Some(2)),
+            (2 * CAPACITY, None),
+        ] {
+            let segment = recovered.segment_of(position);
+            assert_eq!(segment.map(|segment| segment.header.number), number, "{position}");
+        }
+    }
+
+    #[test]
+    fn what_no_snapshot_knows_to_be_durable_is_settled_before_it_is_read() {
+        let storage = directory();
+        let first = first_header(CAPACITY);
+        write(&*storage, first, 1, true);
+        let second = following(&first);
+        write(&*storage, second, 1, true);
+        let third = following(&second);
+        write(&*storage, third, 1, false);
+        let settled = RefCell::new(Vec::new());
+        let settle = |segment: &Segment| {
+            settled.borrow_mut().push(segment.header.number);
+            Ok(())
+        };
+        for (durable, expected) in [
+            (0, &[1, 2, 3][..]),
+            (CAPACITY, &[2, 3]),
+            (2 * CAPACITY - 8, &[2, 3]),
+            (2 * CAPACITY, &[3]),
+        ] {
+            if durable > 0 {
+                let header = SnapshotHeader { broker: first.broker, begin: 0, end: durable };
+                snapshot(&storage, header, &[first]);
+            }
+            read(&*storage, &mut Counts::default(), &mut Err, &settle).unwrap();
+            assert_eq!(settled.take(), expected, "{durable}");
+        }
+    }
+
+    /// A file that counts what settles it.
+    #[derive(Debug, Default)]
+    struct Settling {
+        syncs: AtomicU32,
+        drops: AtomicU32,
+    }
+
+    impl StorageFile for Settling {
+        fn len(&self) -> io::Result<u64> {
+            Ok(CAPACITY)
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            assert_eq!(self.drops.load(Ordering::Relaxed), 0, "what is not written yet is dropped");
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn drop_cached(&self) {
+            self.drops.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn to_settle_is_to_sync_and_then_to_have_the_disk_asked() {
+        let file = Arc::new(Settling::default());
+        let segment = Segment { header: first_header(CAPACITY), file: Arc::clone(&file) as _ };
+        settle(&*directory(), &segment).unwrap();
+        assert_eq!(file.syncs.load(Ordering::Relaxed), 1);
+        assert_eq!(file.drops.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn files_that_are_not_of_one_log_are_told_apart() {
+        let first = first_header(CAPACITY);
+        let second = following(&first);
+        let third = following(&second);
+        for (wrong, text) in [
+            (SegmentHeader { broker: [2; 16], ..second }, "it belongs to another broker"),
+            (SegmentHeader { salt: 99, ..second }, "another copy of the directory made it"),
+            (
+                SegmentHeader { previous_salt: 99, ..second },
+                "another copy of the directory made it",
+            ),
+            (
+                SegmentHeader { start: second.start - 4096, ..second },
+                "begins before segment 1 ends",
+            ),
+            (SegmentHeader { capacity: CAPACITY + 4096, ..second }, "begins before segment 2 ends"),
+        ] {
+            let storage = directory();
+            write(&*storage, first, 1, true);
+            write(&*storage, wrong, 1, true);
+            write(&*storage, third, 1, false);
+            let (problems, records) = problems(&*storage);
+            assert_eq!((problems.len(), records), (1, 0), "{problems:?}");
+            assert!(problems[0].contains(text), "{problems:?}");
+            assert!(recover(&*storage, true, &mut Counts::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_snapshot_knows_the_segments_that_there_were() {
+        let first = first_header(CAPACITY);
+        for (known, broker, text) in [
+            (SegmentHeader { salt: 99, ..first }, first.broker, "another copy of the directory"),
+            (first, [2; 16], "it belongs to another broker"),
+        ] {
+            let storage = directory();
+            let end = write(&*storage, first, 1, false);
+            snapshot(&storage, SnapshotHeader { broker, begin: 0, end }, &[known]);
+            let (problems, records) = problems(&*storage);
+            assert_eq!((problems.len(), records), (1, 0), "{problems:?}");
+            assert!(problems[0].contains(text), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn each_file_that_cannot_be_read_is_a_problem() {
+        let storage = directory();
+        let first = first_header(CAPACITY);
+        let end = write(&*storage, first, 1, false);
+        snapshot(&storage, SnapshotHeader { broker: first.broker, begin: 0, end }, &[first]);
+        for name in storage.list().unwrap() {
+            storage.open(&name).unwrap().write_at(&[0xff; 4], 0).unwrap();
+        }
+        let (found, records) = problems(&*storage);
+        assert_eq!((found.len(), records), (2, 0), "{found:?}");
+        let storage = directory();
+        snapshot(&storage, SnapshotHeader { broker: first.broker, begin: 0, end }, &[first]);
+        let (found, _) = problems(&*storage);
+        assert!(found[0].contains("there is a snapshot, but no segment"), "{found:?}");
+    }
+
+    #[test]
+    fn a_log_behind_which_there_are_no_numbers_is_a_problem() {
+        let storage = directory();
+        let first = SegmentHeader { opening: 1 << 62, ..first_header(CAPACITY) };
+        write(&*storage, first, 1, false);
+        let (problems, records) = problems(&*storage);
+        assert_eq!(records, 1);
+        assert!(problems[0].contains("numbers beyond which there are none"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_a_later_opening_cut_off_is_not_kept() {
+        let storage = directory();
+        let first = first_header(CAPACITY);
+        let cut = write(&*storage, first, 1, false);
+        write(&*storage, reopened(&first, cut), 1, false);
+        let recovered = recover(&*storage, true, &mut Counts::default()).unwrap();
+        assert_eq!(numbers(&recovered.segments), [1, 2]);
+        assert!(recovered.leftovers.is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! The journal under many threads at once, beside its models.
 
 use super::allowance::{Allowance, Live, Need};
+use super::by_hand::first_segment;
 use super::effects::{Level, Pending, Show};
-use super::fresh::first_segment;
 use super::log::{Journal, JournalOptions};
 use super::record::{self, Record};
 use crate::error::Error;

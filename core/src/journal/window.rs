@@ -1,0 +1,315 @@
+//! A segment, read through a buffer that moves along it.
+
+use std::path::PathBuf;
+
+use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header};
+use super::segment::Segment;
+use crate::error::{Error, Result};
+use crate::memory;
+use crate::storage::Storage;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Bytes that are passed over at once where all are zero, in looking ahead.
+const PAGE_BYTES: usize = 4096;
+
+/// What lies behind a gap.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub(super) gap: u64,
+    /// A sound header says that the log was durable beyond the gap.
+    pub(super) marked: bool,
+    /// The position behind the last byte that is not zero.
+    pub(super) last: u64,
+}
+
+/// Reads a segment through a buffer that moves along it.
+pub(super) struct Window<'a> {
+    storage: &'a dyn Storage,
+    segment: &'a Segment,
+    buffer: Vec<u8>,
+    /// The position of the buffer's first byte.
+    start: u64,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
+        Self { storage, segment, buffer: Vec::new(), start: segment.header.start }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.storage.path().join(self.segment.name())
+    }
+
+    /// The record at `position`, if a whole and sound one is there that ends at or before `limit`.
+    pub(super) fn record(&mut self, position: u64, limit: u64) -> Result<Option<(Header, &[u8])>> {
+        let salt = self.segment.header.salt;
+        let Some(bytes) = self.bytes(position, HEADER_BYTES)? else { return Ok(None) };
+        let header = bytes.first_chunk().and_then(|bytes| Header::decode(bytes, position, salt));
+        // The length is held against what is left before anything of that size is read.
+        let Some(header) = header.filter(|header| position + header.space() <= limit) else {
+            return Ok(None);
+        };
+        if header.body_len as usize > BODY_BYTES_MAX {
+            let offset = self.segment.offset(position);
+            let what = format!("a record says that it has {} bytes", header.body_len);
+            return Err(Error::corrupt(self.path(), offset, what));
+        }
+        let body = self.body(&header)?;
+        Ok(body.filter(|body| crc32fast::hash(body) == header.body_crc).map(|body| (header, body)))
+    }
+
+    /// The body of a record that is there.
+    pub(super) fn body(&mut self, header: &Header) -> Result<Option<&[u8]>> {
+        self.bytes(header.position + HEADER_BYTES as u64, header.body_len as usize)
+    }
+
+    /// The bytes at `position`; none where the file ends before them.
+    fn bytes(&mut self, position: u64, count: usize) -> Result<Option<&[u8]>> {
+        let held = |window: &Self| {
+            let at = usize::try_from(position.checked_sub(window.start)?).ok()?;
+            let range = at..at.checked_add(count)?;
+            window.buffer.get(range.clone()).map(|_| range)
+        };
+        if held(self).is_none() {
+            self.start = position;
+            memory::lengthen(&mut self.buffer, count.max(READ_BYTES))?;
+            let offset = self.segment.offset(position);
+            let got = self.segment.file.read_at(&mut self.buffer, offset);
+            let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
+            self.buffer.truncate(got);
+        }
+        Ok(held(self).and_then(|range| self.buffer.get(range)))
+    }
+
+    /// Looks at every place behind `from` where a record may begin.
+    pub(super) fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
+        let salt = self.segment.header.salt;
+        let positions = self.segment.header.start..self.segment.end();
+        let mut position = from;
+        // A header may lie across two windows, so each window begins with the last places of the one before. None begins
+        // in what never was written, because its first word is not zero.
+        while let Some(data) = self.data_from(position)? {
+            position = data;
+            let Some(window) = self.window(position)? else { break };
+            let places = (window.len() - HEADER_BYTES) / ALIGNMENT + 1;
+            let untouched = |page: &[u8]| page.iter().fold(0, |sum, byte| sum | byte) == 0;
+            for (page, bytes) in window.chunks(PAGE_BYTES).enumerate() {
+                // Nearly everything behind a gap is zeros, which are passed over a page at a time.
+                if untouched(bytes) {
+                    continue;
+                }
+                for (index, word) in
+                    bytes.chunks(ALIGNMENT).enumerate().filter(|(_, word)| !untouched(word))
+                {
+                    let offset = page * PAGE_BYTES + index * ALIGNMENT;
+                    let at = position + offset as u64;
+                    ahead.last = ahead.last.max(at + word.len() as u64);
+                    let bytes = window.get(offset..).and_then(|bytes| bytes.first_chunk());
+                    // A sector that a disk has put elsewhere tells as much as one that stands in its place.
+                    let header = bytes
+                        .and_then(|bytes| Header::decode_anywhere(bytes, positions.clone(), salt));
+                    ahead.marked |= header.is_some_and(|header| header.durable > ahead.gap);
+                }
+            }
+            position += (places * ALIGNMENT) as u64;
+        }
+        Ok(())
+    }
+
+    /// The first place at `position` or behind it where a record may begin that was ever written.
+    fn data_from(&self, position: u64) -> Result<Option<u64>> {
+        let offset = self.segment.offset(position);
+        let data = self.segment.file.data_from(offset);
+        let data = data.map_err(|cause| Error::io("look through", self.path(), &cause))?;
+        Ok(data.map(|data| position + (data - offset) / ALIGNMENT as u64 * ALIGNMENT as u64))
+    }
+
+    /// As many bytes from `position` on as are read at once; none where no header has room before the segment's end.
+    fn window(&mut self, position: u64) -> Result<Option<&[u8]>> {
+        let left = self.segment.end().saturating_sub(position);
+        self.start = position;
+        self.buffer
+            .resize(usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES)), 0);
+        let got = self.segment.file.read_at(&mut self.buffer, self.segment.offset(position));
+        let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
+        self.buffer.truncate(got);
+        Ok((got >= HEADER_BYTES).then_some(self.buffer.as_slice()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::journal::by_hand::{Pen, first_header, first_segment};
+    use crate::journal::record::{KIND_USER_MIN, space};
+    use crate::journal::segment::SegmentHeader;
+    use crate::storage::{MemoryStorage, StorageFile};
+    use crate::sync::Arc;
+
+    /// Room for a little more than two windows.
+    const CAPACITY: u64 = 2 * READ_BYTES as u64 + 8192;
+    const GAP: u64 = 4096;
+
+    /// What is seen of a segment from `from` on, behind a gap at `GAP`.
+    fn look(segment: &Segment, from: u64) -> Ahead {
+        let mut ahead = Ahead { gap: GAP, marked: false, last: from };
+        Window::new(&MemoryStorage::new(), segment).look(from, &mut ahead).unwrap();
+        ahead
+    }
+
+    /// Writes the header of an empty record.
+    fn write_header(segment: &Arc<Segment>, at: u64, durable: u64) {
+        let mut pen = Pen::new(segment);
+        (pen.at, pen.durable) = (at, durable);
+        pen.record(KIND_USER_MIN, b"");
+    }
+
+    #[test]
+    fn a_header_is_seen_wherever_it_stands() {
+        let window = READ_BYTES as u64;
+        let edges = [GAP + window, GAP + 2 * window - HEADER_BYTES as u64, CAPACITY];
+        let near = |edge: u64| (edge - 48..=edge + 16).step_by(ALIGNMENT);
+        let places = edges.into_iter().flat_map(near).chain([GAP + 8, 2 * GAP, 3 * GAP + 808]);
+        for at in places.filter(|at| at + HEADER_BYTES as u64 <= CAPACITY) {
+            let segment = first_segment(&MemoryStorage::new(), CAPACITY);
+            write_header(&segment, at, GAP + 1);
+            let ahead = look(&segment, GAP);
+            assert!(ahead.marked, "at {at}");
+            assert_eq!(ahead.last, at + HEADER_BYTES as u64);
+        }
+    }
+
+    #[test]
+    fn only_what_says_that_the_log_was_durable_beyond_the_gap_tells_anything() {
+        for (durable, is_mark) in [(0, false), (GAP, false), (GAP + 1, true), (GAP + 800, true)] {
+            let segment = first_segment(&MemoryStorage::new(), CAPACITY);
+            write_header(&segment, GAP + 800, durable);
+            assert_eq!(look(&segment, GAP).marked, is_mark, "{durable}");
+            // Nor does what comes behind it change that.
+            write_header(&segment, GAP + 840, 0);
+            assert_eq!(look(&segment, GAP).marked, is_mark, "{durable}");
+        }
+    }
+
+    #[test]
+    fn a_page_and_a_word_are_looked_at_even_where_their_bytes_cancel_out() {
+        let segment = first_segment(&MemoryStorage::new(), CAPACITY);
+        assert_eq!(look(&segment, GAP).last, GAP);
+        segment.file.write_at(&[5, 5], GAP + 400).unwrap();
+        assert_eq!(look(&segment, GAP).last, GAP + 408);
+    }
+
+    #[test]
+    fn nothing_behind_the_segment_is_looked_at() {
+        let segment = first_segment(&MemoryStorage::new(), CAPACITY);
+        segment.file.write_at(&[5; 64], CAPACITY).unwrap();
+        assert_eq!(look(&segment, GAP).last, GAP);
+    }
+
+    /// A file of which is known where something was written.
+    #[derive(Debug)]
+    struct Sparse {
+        file: Arc<dyn StorageFile>,
+        written: Vec<u64>,
+    }
+
+    impl StorageFile for Sparse {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.file.read_at(buffer, offset)
+        }
+
+        fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+            Ok(self.written.iter().copied().find(|written| *written >= offset))
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.file.write_at(bytes, offset)
+        }
+
+        fn truncate(&self, bytes: u64) -> io::Result<()> {
+            self.file.truncate(bytes)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.file.sync()
+        }
+    }
+
+    #[test]
+    fn what_never_was_written_is_passed_over_to_where_a_record_may_begin() {
+        let made = first_segment(&MemoryStorage::new(), CAPACITY);
+        let header = SegmentHeader { start: 1 << 30, ..made.header };
+        let start = header.start;
+        for (written, data) in [(GAP, GAP), (5 * GAP, 5 * GAP), (5 * GAP + 3, 5 * GAP)] {
+            let file = Arc::new(Sparse { file: Arc::clone(&made.file), written: vec![written] });
+            let segment = Segment { header, file };
+            let storage = MemoryStorage::new();
+            let window = Window::new(&storage, &segment);
+            assert_eq!(window.data_from(start + GAP).unwrap(), Some(start + data));
+            assert_eq!(window.data_from(start + 9 * GAP).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn records_are_read_one_by_one_and_nothing_else_is_a_record() {
+        let storage = MemoryStorage::new();
+        let segment = first_segment(&storage, CAPACITY);
+        let mut pen = Pen::new(&segment);
+        let bodies = [vec![1; 3], vec![2; READ_BYTES + 5], vec![], vec![4; 100]];
+        for body in &bodies {
+            pen.record(KIND_USER_MIN, body);
+        }
+        let mut window = Window::new(&storage, &segment);
+        let mut position = segment.first();
+        for body in &bodies {
+            let end = position + space(body.len()) as u64;
+            assert!(window.record(position, end - 8).unwrap().is_none(), "beyond the limit");
+            assert!(window.record(position + 8, CAPACITY).unwrap().is_none());
+            let (header, read) = window.record(position, end).unwrap().unwrap();
+            assert_eq!(
+                (header.position, header.space(), read),
+                (position, end - position, &**body)
+            );
+            position = end;
+        }
+        assert!(window.record(position, CAPACITY).unwrap().is_none());
+        segment.file.truncate(position - 8).unwrap();
+        let mut window = Window::new(&storage, &segment);
+        let last = position - space(100) as u64;
+        assert!(window.record(last, CAPACITY).unwrap().is_none(), "its body is cut off");
+    }
+
+    #[test]
+    fn a_body_that_is_not_the_one_of_its_header_is_no_record() {
+        let storage = MemoryStorage::new();
+        let segment = first_segment(&storage, CAPACITY);
+        Pen::new(&segment).record(KIND_USER_MIN, b"body");
+        segment.file.write_at(b"B", segment.first() + HEADER_BYTES as u64).unwrap();
+        let mut window = Window::new(&storage, &segment);
+        assert!(window.record(segment.first(), CAPACITY).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_record_of_which_there_can_be_none_is_damage_and_named_before_it_is_read() {
+        let storage = MemoryStorage::new();
+        let segment = Segment::create(&storage, first_header(4 << 30)).unwrap();
+        let pen = Pen::new(&segment);
+        let body_len = u32::try_from(BODY_BYTES_MAX + 1).unwrap();
+        let header = Header { body_len, ..pen.header(KIND_USER_MIN, b"", false) };
+        let bytes = header.encode(segment.header.salt);
+        segment.file.write_at(&bytes, segment.offset(pen.at)).unwrap();
+        let mut window = Window::new(&storage, &segment);
+        let error = window.record(pen.at, segment.end()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert_eq!(error.path(), Some(storage.path().join(segment.name()).as_path()));
+    }
+}

@@ -209,6 +209,7 @@ impl<'a> Walk<'a> {
                 return Ok(Stop::Gap(group_start));
             };
             position += header.space();
+            let is_of_group = header.more || !group.is_empty();
             match header.kind {
                 KIND_ROLL if group.is_empty() => return Ok(Stop::Rolled),
                 KIND_CLOSE if group.is_empty() => {
@@ -221,7 +222,7 @@ impl<'a> Walk<'a> {
                         "the record's kind makes no sense there",
                     ));
                 }
-                _ if header.more || !group.is_empty() => {
+                _ if is_of_group => {
                     group.push(header);
                     if !header.more {
                         for header in group.drain(..) {

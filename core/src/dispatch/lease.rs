@@ -228,10 +228,10 @@ mod tests {
         assert_eq!(lease.term().due(), None);
         assert!(!lease.expire(at(99)) && !lease.cancel(CancelReason::Timeout, at(99)));
         let lease = Lease::until(at(10), false);
-        assert!(lease.is_held());
+        assert!(lease.is_held() && !lease.is_over());
         lease.end();
         assert_eq!(lease.term().due(), None);
-        assert!(!lease.is_held());
+        assert!(!lease.is_held() && lease.is_over());
     }
 
     #[test]

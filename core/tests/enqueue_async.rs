@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -88,6 +89,34 @@ fn a_thousand_in_flight_share_syncs_and_keep_their_order() {
     broker.close(LONG).unwrap();
     let broker = Broker::open(dir.path(), Options::new()).unwrap();
     assert_eq!(broker.recovery().messages, 1000);
+}
+
+/// Once one could not begin without waiting for the next segment, each of those behind it had a sync of its own, and never did
+/// the others catch up.
+#[test]
+fn those_in_flight_share_syncs_across_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_bytes(64 << 10);
+    let broker = Broker::open(dir.path(), options).unwrap();
+    let before = broker.metrics().unwrap().syncs;
+    let (mut under_way, mut begun) = (VecDeque::new(), 0);
+    let mut ids = Vec::new();
+    while ids.len() < 4_000 {
+        while begun < 4_000 && under_way.len() < 1_000 {
+            let mut future = broker.enqueue_async(Message::new("q", [7; 100]));
+            begun += 1;
+            if let Poll::Ready(receipt) = poll(&mut future) {
+                ids.push(receipt.unwrap().id);
+            } else {
+                under_way.push_back(future);
+            }
+        }
+        ids.extend(under_way.pop_front().map(|future| block_on(future).unwrap().id));
+    }
+    assert!(ids.is_sorted());
+    let syncs = broker.metrics().unwrap().syncs - before;
+    assert!(syncs < 1_000, "{syncs} syncs");
+    broker.close(LONG).unwrap();
 }
 
 #[test]

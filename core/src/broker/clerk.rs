@@ -1,8 +1,8 @@
 //! The clerk: a thread that waits for the durability of enqueues, for callers that cannot wait themselves.
 //!
 //! It takes what there is, has one sync made that covers all of it, and tells each caller, in the order in which they
-//! asked. An enqueue that could not even begin without waiting, for room or for the disk, is done here as a whole; as
-//! long as there is such a one, none begins before it, or it would overtake.
+//! asked. An enqueue that could not even begin without waiting, for room or for the disk, begins here; as long as there is
+//! such a one, none begins before it, or it would overtake.
 //!
 //! The thread is started by the first who needs it. A close has what has begun synced and refuses the rest; the clerk
 //! then tells everybody, and the close returns when it has.
@@ -98,32 +98,47 @@ impl Clerk {
         }
     }
 
-    fn run_all(&self, shared: &Shared, tasks: impl IntoIterator<Item = Task>) {
+    /// All begin before the first is waited for, so that they share a sync, too.
+    fn run_all(&self, shared: &Arc<Shared>, tasks: impl IntoIterator<Item = Task>) {
+        let mut begun = Vec::new();
         for task in tasks {
-            let was_unbegun = matches!(task, Task::Enqueue(..));
-            task.run(shared);
-            if was_unbegun {
-                self.unbegun.fetch_sub(1, Ordering::AcqRel);
+            match task {
+                Task::Reach(one, done) => begun.push((Ok(one), done)),
+                Task::Enqueue(unbegun, done) => {
+                    let beginning = unbegun.begin(shared, || tell_all(shared, begun.drain(..)));
+                    self.unbegun.fetch_sub(1, Ordering::AcqRel);
+                    begun.push((beginning, done));
+                }
             }
         }
+        tell_all(shared, begun);
     }
 }
 
-impl Task {
-    /// Waits for what it is about, and tells.
-    fn run(self, shared: &Shared) {
-        let (outcome, done) = match self {
-            Self::Reach(begun, done) => {
-                (caught(shared, || begun.reach().map(|()| begun.receipts().next())), done)
-            }
-            Self::Enqueue(unbegun, done) => {
-                let Unbegun { message, asked, interrupt } = &*unbegun;
-                let messages = std::slice::from_ref(message);
-                let enqueue = || shared.enqueue(messages, Some(*asked), interrupt);
-                (caught(shared, || Ok(enqueue()?.first().copied().map(Receipt::from))), done)
-            }
+impl Unbegun {
+    /// Begins it. Before it waits for room, which may take long, `first` is done.
+    fn begin(&self, shared: &Arc<Shared>, first: impl FnOnce()) -> Result<Begun> {
+        let Self { message, asked, interrupt } = self;
+        let for_room = || {
+            first();
+            shared.time_for_room(Some(*asked), interrupt)
         };
-        let outcome = outcome.and_then(|receipt| receipt.ok_or_else(Error::closed));
+        let begin = || {
+            shared.check_open()?;
+            shared.begin_within(std::slice::from_ref(message), for_room, interrupt)
+        };
+        Ok(Begun::new(Arc::clone(shared), caught(shared, begin)?))
+    }
+}
+
+/// Waits for the durability of what has begun, one after the other, and tells.
+fn tell_all(shared: &Shared, begun: impl IntoIterator<Item = (Result<Begun>, Done)>) {
+    for (begun, done) in begun {
+        let reach = |begun: Begun| {
+            begun.reach()?;
+            begun.receipts().next().ok_or_else(Error::closed)
+        };
+        let outcome = begun.and_then(|begun| caught(shared, || reach(begun)));
         // What a callback panics about is its own affair, and the next one's turn comes all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| done(outcome)));
     }

@@ -146,12 +146,7 @@ impl Shared {
         if messages.is_empty() {
             return Ok(Few::new());
         }
-        let wait = if self.waits_for_room() && !interrupt.is_set() {
-            let waited = asked.map_or(Duration::ZERO, |asked| asked.elapsed());
-            self.options.block_timeout.saturating_sub(waited)
-        } else {
-            Duration::ZERO
-        };
+        let wait = self.time_for_room(asked, interrupt);
         let _span = enqueue_span(messages);
         let enqueued = self
             .traced(messages, |messages| self.engine.buffer.enqueue(messages, wait, interrupt))?;
@@ -168,18 +163,43 @@ impl Shared {
         if !self.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
             return Ok(None);
         }
-        let _span = enqueue_span(messages);
-        let begun = self.traced(messages, |messages| {
-            self.engine.buffer.begin(messages, Duration::ZERO, &Interrupt::new())
-        });
-        match begun {
-            Ok(begun) => {
-                tell_of(messages, &begun.enqueued);
-                Ok(Some(begun))
-            }
+        match self.begin_within(messages, || Duration::ZERO, &Interrupt::new()) {
+            Ok(begun) => Ok(Some(begun)),
             Err(error) if error.kind() == ErrorKind::Full && self.waits_for_room() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has messages begin that were checked, waiting for the disk where that is needed; for room as long as `for_room` says,
+    /// which is asked where there is none.
+    pub(super) fn begin_within(
+        &self,
+        messages: &[Message<'_>],
+        for_room: impl FnOnce() -> Duration,
+        interrupt: &Interrupt,
+    ) -> Result<buffer::Begun> {
+        let buffer = &self.engine.buffer;
+        let _span = enqueue_span(messages);
+        let begun = self.traced(messages, |messages| {
+            match buffer.begin(messages, Duration::ZERO, interrupt) {
+                Err(full) if full.kind() == ErrorKind::Full => match for_room() {
+                    Duration::ZERO => Err(full),
+                    wait => buffer.begin(messages, wait, interrupt),
+                },
+                begun => begun,
+            }
+        })?;
+        tell_of(messages, &begun.enqueued);
+        Ok(begun)
+    }
+
+    /// How long messages may still wait for room that were asked for a while ago, or now.
+    pub(super) fn time_for_room(&self, asked: Option<Instant>, interrupt: &Interrupt) -> Duration {
+        if !self.waits_for_room() || interrupt.is_set() {
+            return Duration::ZERO;
+        }
+        let waited = asked.map_or(Duration::ZERO, |asked| asked.elapsed());
+        self.options.block_timeout.saturating_sub(waited)
     }
 
     /// Has messages enqueued by `work`, within a span where there are any.

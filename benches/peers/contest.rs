@@ -2,108 +2,186 @@
 //!
 //! Rates on one machine drift by a factor of two within minutes, so a single figure says little. Each round runs all
 //! contenders of a contest one after another, in an order that rotates, and compares them within the round; what is
-//! reported is the median over the rounds of figures and of ratios.
+//! reported is the median over the rounds of figures and of ratios, and how far the figures lie apart.
 
-use std::error::Error;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Why a run could not be made.
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+use crate::Failure;
+use crate::player::Player;
 
-/// What a run answers: a figure in the contest's unit.
-pub(crate) type Figure = Result<f64, Failure>;
+/// The figures of one run, by name.
+pub(crate) type Figures = BTreeMap<String, f64>;
 
-type Run<'a> = Box<dyn FnMut(&Path) -> Figure + 'a>;
-
-/// What the figures of a contest are.
+/// The figure that a contest is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
-    /// Messages a second: more is better.
-    Rate,
-    /// Megabytes of memory: less is better.
-    Megabytes,
+pub(crate) struct Figure {
+    /// As players call it.
+    pub(crate) key: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) is_more_better: bool,
 }
 
-/// What has been promised of libmq's own figure.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Goal {
-    None,
-    AtLeast(f64),
-    LessThan(f64),
-}
+pub(crate) const RATE: Figure = Figure { key: "rate", unit: "/s", is_more_better: true };
 
-/// One way to do the work, with the figures it reached.
-pub(crate) struct Contender<'a> {
+/// One way to do the work, with what came of it in each round.
+pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// How many times this one's rate libmq has promised.
-    pub(crate) promised: Option<f64>,
-    pub(crate) figures: Vec<f64>,
-    run: Run<'a>,
+    /// What a message that was answered survives.
+    pub(crate) survives: &'static str,
+    player: Player,
+    pub(crate) rounds: Vec<Figures>,
+    /// Why it does not take part.
+    pub(crate) missing: Option<String>,
+}
+
+/// Something that libmq has promised of one of its figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promise {
+    pub(crate) key: &'static str,
+    pub(crate) bound: Bound,
+    /// Of which contender's figure it is a multiple; of none where it is a figure itself.
+    pub(crate) of: Option<(&'static str, &'static str)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
 }
 
 /// Several ways to do the same work. The first is libmq.
-pub(crate) struct Contest<'a> {
-    pub(crate) name: &'static str,
-    pub(crate) unit: Unit,
-    pub(crate) goal: Goal,
-    pub(crate) contenders: Vec<Contender<'a>>,
+pub(crate) struct Contest {
+    pub(crate) category: &'static str,
+    pub(crate) name: String,
+    pub(crate) figure: Figure,
+    pub(crate) contenders: Vec<Contender>,
+    pub(crate) promises: Vec<Promise>,
 }
 
-impl<'a> Contest<'a> {
-    pub(crate) fn new(name: &'static str, unit: Unit, goal: Goal) -> Self {
-        Self { name, unit, goal, contenders: Vec::new() }
+impl Contest {
+    pub(crate) fn new(category: &'static str, name: impl Into<String>, figure: Figure) -> Self {
+        Self { category, name: name.into(), figure, contenders: Vec::new(), promises: Vec::new() }
     }
 
-    /// Adds libmq, or a peer that nothing was promised against.
-    pub(crate) fn with(self, name: &'static str, run: impl FnMut(&Path) -> Figure + 'a) -> Self {
-        self.add(name, None, run)
-    }
-
-    /// Adds a peer of which libmq has promised to reach `times` the rate.
-    pub(crate) fn against(
-        self,
-        name: &'static str,
-        times: f64,
-        run: impl FnMut(&Path) -> Figure + 'a,
-    ) -> Self {
-        self.add(name, Some(times), run)
-    }
-
-    fn add(
+    /// Adds libmq, a bound or a peer.
+    #[must_use]
+    pub(crate) fn with(
         mut self,
         name: &'static str,
-        promised: Option<f64>,
-        run: impl FnMut(&Path) -> Figure + 'a,
+        survives: &'static str,
+        player: Player,
     ) -> Self {
-        self.contenders.push(Contender { name, promised, figures: Vec::new(), run: Box::new(run) });
+        let (rounds, missing) = (Vec::new(), None);
+        self.contenders.push(Contender { name, survives, player, rounds, missing });
         self
     }
 
-    /// Runs each contender once, each in an empty directory of its own.
+    /// Promises that a figure of libmq's is at least so much, or at least so many times that of another.
+    #[must_use]
+    pub(crate) fn at_least(
+        self,
+        key: &'static str,
+        least: f64,
+        of: Option<(&'static str, &'static str)>,
+    ) -> Self {
+        self.promise(Promise { key, bound: Bound::AtLeast(least), of })
+    }
+
+    /// Promises that a figure of libmq's is at most so much, or at most so many times that of another.
+    #[must_use]
+    pub(crate) fn at_most(
+        self,
+        key: &'static str,
+        most: f64,
+        of: Option<(&'static str, &'static str)>,
+    ) -> Self {
+        self.promise(Promise { key, bound: Bound::AtMost(most), of })
+    }
+
+    /// Promises to be faster than every server.
+    #[must_use]
+    pub(crate) fn ahead_of_servers(self) -> Self {
+        let beside = |contender: &&Contender| contender.player.is_beside_a_server();
+        let servers: Vec<_> = self.contenders.iter().filter(beside).map(|its| its.name).collect();
+        let key = self.figure.key;
+        servers
+            .into_iter()
+            .fold(self, |contest, name| contest.at_least(key, 1.0, Some((name, key))))
+    }
+
+    fn promise(mut self, promise: Promise) -> Self {
+        self.promises.push(promise);
+        self
+    }
+
+    /// Runs each contender once, each in an empty directory of its own. One that is not there is left out from then on.
     pub(crate) fn run(&mut self, round: usize, scratch: &Path) -> Result<(), Failure> {
         let count = self.contenders.len();
         for turn in 0..count {
             let Some(contender) = self.contenders.get_mut((turn + round) % count) else { continue };
+            if contender.missing.is_some() {
+                continue;
+            }
             clear(scratch)?;
-            let figure = (contender.run)(scratch)
-                .map_err(|error| format!("{}, {}: {error}", self.name, contender.name))?;
-            contender.figures.push(figure);
+            let figures = contender.player.run(scratch);
+            match figures.map_err(|error| format!("{}, {}: {error}", self.name, contender.name))? {
+                Ok(figures) => contender.rounds.push(figures),
+                Err(missing) => contender.missing = Some(missing),
+            }
         }
         clear(scratch)
     }
 
+    /// Those that took part.
+    pub(crate) fn played(&self) -> impl Iterator<Item = &Contender> {
+        self.contenders.iter().filter(|contender| contender.missing.is_none())
+    }
+
+    /// The median over the rounds of what a promise is about; none where whom it names did not take part.
+    pub(crate) fn measured(&self, promise: &Promise) -> Option<f64> {
+        let own = self.contenders.first()?.each(promise.key);
+        let Some((name, key)) = promise.of else { return Some(median(own)) };
+        let other = self.played().find(|contender| contender.name == name)?.each(key);
+        Some(median(own.zip(other).map(|(own, other)| own / other)))
+    }
+
     /// The median over the rounds of libmq's figure over this contender's.
-    pub(crate) fn ratio(&self, contender: &Contender<'_>) -> f64 {
-        let own = self.contenders.first().map_or(&[] as &[f64], |libmq| &libmq.figures);
-        median(own.iter().zip(&contender.figures).map(|(own, other)| own / other))
+    pub(crate) fn ratio(&self, contender: &Contender) -> f64 {
+        let own = self.contenders.first().into_iter().flat_map(|own| own.each(self.figure.key));
+        median(own.zip(contender.each(self.figure.key)).map(|(own, other)| own / other))
+    }
+
+    /// Whether all that was promised and could be looked at was reached.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.promises.iter().all(|promise| {
+            self.measured(promise).is_none_or(|measured| promise.bound.holds(measured))
+        })
     }
 }
 
-impl Contender<'_> {
-    pub(crate) fn median(&self) -> f64 {
-        median(self.figures.iter().copied())
+impl Bound {
+    pub(crate) fn holds(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => figure >= least,
+            Self::AtMost(most) => figure <= most,
+        }
+    }
+}
+
+impl Contender {
+    /// A figure of each round.
+    pub(crate) fn each(&self, key: &str) -> impl Iterator<Item = f64> {
+        self.rounds.iter().map(move |figures| figures.get(key).copied().unwrap_or(f64::NAN))
+    }
+
+    /// The least, the middle and the largest of a figure.
+    pub(crate) fn spread(&self, key: &str) -> [f64; 3] {
+        let least = self.each(key).fold(f64::INFINITY, f64::min);
+        let largest = self.each(key).fold(f64::NEG_INFINITY, f64::max);
+        [least, median(self.each(key)), largest]
     }
 }
 

@@ -1,95 +1,103 @@
 //! The table for people and the JSON for machines.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::contest::{Contender, Contest, Goal, Unit};
+use crate::Failure;
+use crate::contest::{Bound, Contender, Contest, Promise};
 
-/// Prints one contest: libmq's median, then each peer with how many times its figure libmq reached.
-pub(crate) fn print(contest: &Contest<'_>) {
-    println!("\n{}", contest.name);
+/// Prints one contest: every contender, and how many times its figure libmq reached; then what was promised.
+pub(crate) fn print(contest: &Contest) {
+    let unit = contest.figure.unit;
+    println!("\n{}: {} ({unit})", contest.category, contest.name);
     for (index, contender) in contest.contenders.iter().enumerate() {
-        let figure = match contest.unit {
-            Unit::Rate => format!("{}/s", grouped(contender.median())),
-            Unit::Megabytes => format!("{:.1} MB", contender.median()),
+        let Contender { name, survives, missing, .. } = contender;
+        if let Some(missing) = missing {
+            println!("  {name:<32} left out: {missing}");
+            continue;
+        }
+        let [least, middle, largest] = contender.spread(contest.figure.key).map(grouped);
+        let ratio = match index {
+            0 => String::new(),
+            _ => format!("x {:.2}", contest.ratio(contender)),
         };
-        let verdict = if index == 0 {
-            own_verdict(contest)
-        } else {
-            format!("x {:<6.2} {}", contest.ratio(contender), peer_verdict(contest, contender))
-        };
-        println!("  {:<32} {figure:>15}   {verdict}", contender.name);
+        let spread = format!("{least}..{largest}");
+        println!("  {name:<32} {middle:>13}  {spread:<25} {ratio:<10} survives {survives}");
+    }
+    for promise in &contest.promises {
+        println!("  - {}", promised(contest, promise));
     }
 }
 
-/// Whether everything that was promised of this contest was reached.
-pub(crate) fn is_reached(contest: &Contest<'_>) -> bool {
-    goal_reached(contest) && contest.contenders.iter().all(|peer| promise_reached(contest, peer))
+/// A promise, what was measured of it, and whether that is enough.
+fn promised(contest: &Contest, promise: &Promise) -> String {
+    let Promise { key, bound, of } = promise;
+    let bound_text = match bound {
+        Bound::AtLeast(least) => format!("at least {}", short(*least)),
+        Bound::AtMost(most) => format!("at most {}", short(*most)),
+    };
+    let of_text = of.map_or(String::new(), |(name, key)| format!(" x the {key} of {name}"));
+    let (measured, verdict) = match contest.measured(promise) {
+        Some(measured) if bound.holds(measured) => (short(measured), "ok"),
+        Some(measured) => (short(measured), "MISSED"),
+        None => ("-".to_owned(), "not looked at"),
+    };
+    format!("{key}: {bound_text}{of_text}: {measured} {verdict}")
 }
 
-pub(crate) fn to_json(contest: &Contest<'_>) -> Value {
-    let contenders: Vec<Value> = contest
-        .contenders
-        .iter()
-        .map(|contender| {
-            json!({
-                "name": contender.name,
-                "median": contender.median(),
-                "rounds": contender.figures,
-                "ratio": contest.ratio(contender),
-                "promised_ratio": contender.promised,
-                "reached": promise_reached(contest, contender),
-            })
+pub(crate) fn write_json(contests: &[Contest], rounds: usize, path: &Path) -> Result<(), Failure> {
+    let contests: Vec<Value> = contests.iter().map(to_json).collect();
+    let text = serde_json::to_string_pretty(&json!({ "rounds": rounds, "contests": contests }))?;
+    Ok(fs::write(path, text + "\n")?)
+}
+
+fn to_json(contest: &Contest) -> Value {
+    let contenders = contest.contenders.iter().map(|contender| {
+        json!({
+            "name": contender.name,
+            "survives": contender.survives,
+            "left_out": contender.missing,
+            "spread": contender.spread(contest.figure.key),
+            "ratio": contest.ratio(contender),
+            "rounds": contender.rounds,
         })
-        .collect();
-    let (at_least, less_than) = match contest.goal {
-        Goal::None => (None, None),
-        Goal::AtLeast(least) => (Some(least), None),
-        Goal::LessThan(most) => (None, Some(most)),
-    };
+    });
+    let promises = contest.promises.iter().map(|promise| {
+        let (bound, figure) = match promise.bound {
+            Bound::AtLeast(least) => ("at_least", least),
+            Bound::AtMost(most) => ("at_most", most),
+        };
+        let measured = contest.measured(promise);
+        json!({
+            "figure": promise.key,
+            bound: figure,
+            "of": promise.of,
+            "measured": measured,
+            "reached": measured.map(|measured| promise.bound.holds(measured)),
+        })
+    });
     json!({
+        "category": contest.category,
         "name": contest.name,
-        "unit": match contest.unit { Unit::Rate => "messages/s", Unit::Megabytes => "MB" },
-        "at_least": at_least,
-        "less_than": less_than,
-        "reached": is_reached(contest),
-        "contenders": contenders,
+        "figure": contest.figure.key,
+        "unit": contest.figure.unit,
+        "contenders": contenders.collect::<Vec<_>>(),
+        "promises": promises.collect::<Vec<_>>(),
     })
 }
 
-fn own_verdict(contest: &Contest<'_>) -> String {
-    let promise = match contest.goal {
-        Goal::None => return String::new(),
-        Goal::AtLeast(least) => format!("at least {}/s", grouped(least)),
-        Goal::LessThan(most) => format!("less than {most} MB"),
-    };
-    format!("{promise}: {}", word(goal_reached(contest)))
+/// A ratio with two digits behind the point, a large figure with its thousands apart.
+fn short(figure: f64) -> String {
+    if figure < 100.0 { format!("{figure:.2}") } else { grouped(figure) }
 }
 
-fn peer_verdict(contest: &Contest<'_>, peer: &Contender<'_>) -> String {
-    peer.promised.map_or(String::new(), |times| {
-        format!("at least {times}: {}", word(promise_reached(contest, peer)))
-    })
-}
-
-fn goal_reached(contest: &Contest<'_>) -> bool {
-    let own = contest.contenders.first().map_or(f64::NAN, Contender::median);
-    match contest.goal {
-        Goal::None => true,
-        Goal::AtLeast(least) => own >= least,
-        Goal::LessThan(most) => own < most,
+/// A figure with its thousands apart, and one digit behind the point where it is small.
+pub(crate) fn grouped(figure: f64) -> String {
+    if figure < 100.0 {
+        return format!("{figure:.1}");
     }
-}
-
-fn promise_reached(contest: &Contest<'_>, peer: &Contender<'_>) -> bool {
-    peer.promised.is_none_or(|times| contest.ratio(peer) >= times)
-}
-
-fn word(reached: bool) -> &'static str {
-    if reached { "ok" } else { "MISSED" }
-}
-
-/// A whole number with its thousands apart.
-fn grouped(figure: f64) -> String {
     let digits = format!("{figure:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -1,0 +1,86 @@
+//! The bare bound: the same bytes by the same system calls, and nothing else.
+//!
+//! The file is made by the engine's own storage, as the engine makes a segment: space allocated, a header of one page
+//! written and synced. What a file was made like decides what a write into it costs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use libmq::storage::{DiskStorage, Storage, StorageFile};
+
+use crate::job::{Answer, Failure, Figures, Job};
+use crate::libmq::record_bytes;
+
+/// Bytes of a segment.
+const FILE_BYTES: u64 = 64 << 20;
+const HEADER_BYTES: usize = 4096;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+pub(crate) fn play(job: &Job) -> Answer {
+    match &*job.work {
+        "enqueue" => enqueue(job),
+        "read" => read(job),
+        _ => job.unknown(),
+    }
+}
+
+/// One write a message, or a `batch`, and one sync behind each where the `level` is `sync`.
+fn enqueue(job: &Job) -> Answer {
+    let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
+    let is_synced = job.word("level")? == "sync";
+    let bytes = vec![0x5a; record_bytes(batch, job.get("body")?)?];
+    let mut file = make(&job.directory, 0)?;
+    let (mut offset, mut times) = (HEADER_BYTES as u64, Vec::new());
+    let began = Instant::now();
+    for number in 0..messages / batch {
+        if offset + bytes.len() as u64 > FILE_BYTES {
+            (file, offset) = (make(&job.directory, number + 1)?, HEADER_BYTES as u64);
+        }
+        let call = Instant::now();
+        file.write_at(&bytes, offset)?;
+        offset += bytes.len() as u64;
+        if is_synced {
+            file.sync()?;
+            times.push(call.elapsed());
+        }
+    }
+    let figures = Figures::rate(messages, began.elapsed());
+    Ok(if is_synced { figures.with_times(times) } else { figures })
+}
+
+/// Reads as many bytes as the messages have, a megabyte at a time, from files that were just written.
+fn read(job: &Job) -> Answer {
+    let (messages, body): (u32, usize) = (job.get("messages")?, job.get("body")?);
+    let mut bytes = vec![0x5a; READ_BYTES];
+    let count = (messages as usize * body).div_ceil(READ_BYTES) as u64;
+    let per_file = FILE_BYTES / READ_BYTES as u64;
+    let mut files = Vec::new();
+    for number in 0..count.div_ceil(per_file) {
+        let file = make(&job.directory, u32::try_from(number)?)?;
+        for place in 0..per_file {
+            file.write_at(&bytes, place * READ_BYTES as u64)?;
+        }
+        files.push(file);
+    }
+    let began = Instant::now();
+    for place in 0..count {
+        let file = files.get(usize::try_from(place / per_file)?).ok_or("a file is missing")?;
+        file.read_at(&mut bytes, place % per_file * READ_BYTES as u64)?;
+    }
+    let time = began.elapsed();
+    let megabytes = f64::from(messages) * body as f64 / 1e6;
+    Ok(Figures::rate(messages, time).with("megabytes", megabytes / time.as_secs_f64()))
+}
+
+/// A file like a new segment.
+pub(crate) fn make(directory: &Path, number: u32) -> Result<Arc<dyn StorageFile>, Failure> {
+    let storage = DiskStorage::new(directory);
+    storage.prepare()?;
+    let file = storage.create(&format!("bare{number}"), FILE_BYTES)?;
+    file.write_at(&[1; HEADER_BYTES], 0)?;
+    file.sync()?;
+    storage.sync_dir()?;
+    Ok(file)
+}

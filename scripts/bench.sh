@@ -7,7 +7,7 @@ set -eu
 
 need cc gcc || die "a C compiler is needed for SQLite"
 mkdir -p "$target/bench"
-cargo build --release --package libmq-bench --bin peers
+cargo build --release --package libmq-bench --bin peers --bin player
 "$target/release/peers" "$target/bench"
 
 if .venv/bin/python -c 'import libmq' 2>/dev/null; then

@@ -279,6 +279,7 @@ libmq_status libmq_options_set_str(libmq_options *options, const char *name, con
  * | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
  * | `poisoned` | 1 | `error` |
  * | `snapshot` | 4 | `bytes`, `duration_ms` |
+ * | `not_cleaned` | 2 | `error`: what could not be read of an old segment, which stays |
  * | `no_thread` | 2 | `thread`, `error`: a handler's, tried again in a second |
  * | `events_missed` | 2 | `count`, which the hook was too slow for |
  *

@@ -1,6 +1,7 @@
 //! Time: one never-back clock a broker, counted in microseconds since the epoch.
 //!
-//! Inside a run it follows the boot-time clock, so a step of the wall clock changes nothing and suspended time counts.
+//! Inside a run it follows the boot-time clock, so a step of the wall clock changes nothing and suspended time counts. A
+//! moment of the calendar is as far away as the wall clock says when it is named.
 //! Across runs it starts at the wall clock, but never before the last moment the journal has seen. A manual clock
 //! starts there too and then moves by `advance` alone.
 
@@ -20,6 +21,11 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
     }
 
+    /// This moment and `time` earlier; the epoch where that lies before it.
+    fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// The time from `earlier` to this moment; none if it is the other way round.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
@@ -37,8 +43,16 @@ impl Moment {
 
 /// Where time comes from.
 pub(crate) trait Clock: Send + Sync + fmt::Debug {
-    /// The wall clock, read once at open.
+    /// The wall clock, read at open, and where somebody names a moment of the calendar.
     fn wall(&self) -> SystemTime;
+
+    /// The moment that is called so on the wall, where it is `now`.
+    fn moment_of(&self, time: SystemTime, now: Moment) -> Moment {
+        match time.duration_since(self.wall()) {
+            Ok(left) => now.after(left),
+            Err(ago) => now.before(ago.duration()),
+        }
+    }
 
     /// Time since some fixed point, never going back while the process lives.
     fn elapsed(&self) -> Duration;
@@ -90,6 +104,11 @@ impl Clock for std::sync::Arc<ManualClock> {
         Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed))
     }
 
+    /// It is the wall's as well.
+    fn moment_of(&self, time: SystemTime, _: Moment) -> Moment {
+        Moment::from_system(time)
+    }
+
     fn tick(&self) -> u64 {
         self.elapsed_us.load(Ordering::Relaxed)
     }
@@ -125,6 +144,11 @@ impl BrokerClock {
         self.start.after(self.source.elapsed().saturating_sub(self.elapsed_at_start))
     }
 
+    /// The moment that the wall clock calls so, as it goes now: it may have been set since the start.
+    pub(crate) fn moment_of(&self, time: SystemTime) -> Moment {
+        self.source.moment_of(time, self.now())
+    }
+
     /// A moment that is at most a few milliseconds ago, and cheap: for what is noted, not for what is due.
     pub(crate) fn recent(&self) -> Moment {
         let tick = self.source.tick();
@@ -135,5 +159,59 @@ impl BrokerClock {
         self.moment.fetch_max(now.0, Ordering::Relaxed);
         self.tick.store(tick, Ordering::Release);
         now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Arc;
+
+    /// A clock on a wall, which somebody sets.
+    #[derive(Debug)]
+    struct Wall(Arc<AtomicU64>);
+
+    impl Clock for Wall {
+        fn wall(&self) -> SystemTime {
+            UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn tick(&self) -> u64 {
+            0
+        }
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// A message for half an hour later was handed out at once where the clock had been put back by an hour, and could not be
+    /// enqueued where the machine had started in 1970.
+    #[test]
+    fn a_moment_of_the_calendar_is_as_far_away_as_the_wall_says_when_it_is_named() {
+        let seconds = Arc::new(AtomicU64::new(10_000));
+        let clock = BrokerClock::start(Box::new(Wall(Arc::clone(&seconds))), Moment::default());
+        let start = clock.now();
+        assert_eq!(clock.moment_of(at(10_030)), start.after(Duration::from_secs(30)));
+        for wall in [6_400, 13_600, 1_800_000_000] {
+            seconds.store(wall, Ordering::Relaxed);
+            assert_eq!(clock.now(), start);
+            assert_eq!(clock.moment_of(at(wall + 30)), start.after(Duration::from_secs(30)));
+            assert_eq!(clock.moment_of(at(wall - 30)), start.before(Duration::from_secs(30)));
+        }
+        assert_eq!(clock.moment_of(UNIX_EPOCH), Moment::default());
+    }
+
+    #[test]
+    fn a_manual_clock_is_the_wall_as_well() {
+        let manual = Arc::new(ManualClock::default());
+        let clock = BrokerClock::start(Box::new(Arc::clone(&manual)), Moment::default());
+        manual.advance(Duration::from_secs(3_600));
+        let in_a_minute = clock.now().after(Duration::from_secs(60));
+        assert_eq!(clock.moment_of(in_a_minute.to_system()), in_a_minute);
     }
 }

@@ -8,6 +8,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use libmq::{Broker, ErrorKind, Message, Options, limits, verify};
@@ -157,6 +159,49 @@ fn a_damaged_body_poisons_when_its_turn_comes_and_can_be_given_up() {
     }
     broker.close(LONG).unwrap();
     assert!(verify(dir.path()).unwrap().sound());
+}
+
+/// How many segments are left of a directory in which one message of twenty lives, and what a snapshot of it answers.
+fn cleaned(is_damaged: bool) -> (u64, libmq::Result<()>, bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options().cache_bytes(0);
+    let broker = Broker::open(dir.path(), options.clone()).unwrap();
+    for number in 0..2_000 {
+        let queue = if number % 20 == 0 { "kept" } else { "done" };
+        broker.enqueue(Message::new(queue, format!("body {number};{:500}", ""))).unwrap();
+    }
+    broker.snapshot().unwrap();
+    broker.close(LONG).unwrap();
+    if is_damaged {
+        damage(dir.path(), "body 100;");
+    }
+    let is_told = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_told);
+    let options = options.log(move |event| {
+        if event.name == "not_cleaned" {
+            told.store(true, Ordering::SeqCst);
+        }
+    });
+    let broker = Broker::open(dir.path(), options).unwrap();
+    while let Some(delivery) = broker.receive("done", Duration::ZERO, None).unwrap() {
+        delivery.ack().unwrap();
+    }
+    let answer = broker.snapshot();
+    let segments = broker.metrics().unwrap().segments;
+    broker.close(LONG).unwrap();
+    (segments, answer, is_told.load(Ordering::SeqCst))
+}
+
+/// One body that could not be read ended all cleaning, for good and without a word.
+#[test]
+fn a_damaged_body_keeps_its_own_segment_alone() {
+    let (sound, answer, is_told) = cleaned(false);
+    answer.unwrap();
+    assert!(!is_told);
+    let (damaged, answer, is_told) = cleaned(true);
+    assert_eq!(answer.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(is_told);
+    assert!(damaged <= sound + 1, "{damaged} segments are left, and {sound} of a sound one");
 }
 
 #[test]

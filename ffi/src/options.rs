@@ -130,6 +130,7 @@ pub unsafe extern "C" fn libmq_options_set_str(
 /// | `storage_full`, `storage_room` | 2, 3 | `journal_bytes` |
 /// | `poisoned` | 1 | `error` |
 /// | `snapshot` | 4 | `bytes`, `duration_ms` |
+/// | `not_cleaned` | 2 | `error`: what could not be read of an old segment, which stays |
 /// | `no_thread` | 2 | `thread`, `error`: a handler's, tried again in a second |
 /// | `events_missed` | 2 | `count`, which the hook was too slow for |
 ///

@@ -99,7 +99,8 @@ export interface Scope {
  * - `error`: `poisoned` (error, a text), `all_stuck` (queue, stuck: twice `maxParallelism` attempts have lost their leases and
  *   not ended, and no other one begins before one does);
  * - `warn`: `dead_letter` (queue, id, attempts, reason: `rejected` for a handler's own), `timeout` and `stuck` (queue, id,
- *   attempt), `storage_full` (journalBytes), `torn_tail` (path, droppedBytes), `events_missed` (count);
+ *   attempt), `storage_full` (journalBytes), `torn_tail` (path, droppedBytes), `events_missed` (count),
+ *   `not_cleaned` (error: what could not be read of an old segment, which stays);
  * - `info`: `open` (path, messages, deadLetters, suspects, records, durationMs), `storage_room` (journalBytes), `close` (path);
  * - `debug`: `snapshot` (bytes, durationMs).
  *

@@ -1,6 +1,7 @@
 //! What all handles of an open broker share.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::clerk::{Clerk, refuse_in_callback};
 use super::message::{Dedup, Message, TRACEPARENT, check_queue_name};
@@ -60,7 +61,7 @@ impl Shared {
         }
         message.check(self.options.max_message_bytes)?;
         if let Some(moment) = message.run_at
-            && Moment::from_system(moment) > self.engine.now().after(limits::DURATION_MAX)
+            && self.moment_of(moment) > self.engine.now().after(limits::DURATION_MAX)
         {
             return Err(Error::invalid("run_at is more than ten years from now"));
         }
@@ -77,9 +78,13 @@ impl Shared {
     fn due(&self, message: &Message<'_>, now: Moment) -> Moment {
         match (message.delay, message.run_at) {
             (Some(delay), _) => self.engine.now().after(delay),
-            (None, Some(moment)) => Moment::from_system(moment).max(now),
+            (None, Some(moment)) => self.moment_of(moment).max(now),
             (None, None) => now,
         }
+    }
+
+    fn moment_of(&self, time: SystemTime) -> Moment {
+        self.engine.buffer.state.clock.moment_of(time)
     }
 
     /// Runs `work` with the messages in the words of the buffer. They were checked. `trace` is the header of those that have

@@ -7,7 +7,7 @@
 use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, kind};
 use super::slot::State as SlotState;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Bytes, Need, Record, Segment, record_space, room_in};
 use crate::sync::Arc;
 
@@ -61,9 +61,32 @@ impl Load {
     }
 }
 
+/// Why something could not be read: the first of it.
+#[derive(Debug, Default)]
+struct Unread(Option<Error>);
+
+impl Unread {
+    /// None where something could not be read, which is that segment's affair alone.
+    fn unless<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => match error.kind() {
+                ErrorKind::Corrupt | ErrorKind::Io | ErrorKind::NoMemory => {
+                    self.0.get_or_insert(error);
+                    Ok(None)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
 impl Buffer {
     /// Frees the segments before `begin` that hold nothing or little of what lives. What there is no room for is left to the
-    /// next time.
+    /// next time, and so is a segment of which something cannot be read: the others are freed all the same.
+    ///
+    /// # Errors
+    /// What was wrong with the first of those; else whatever ends all work, as `POISONED`.
     pub(super) fn clean(&self, begin: u64, live: &[(u64, Owner)]) -> Result<()> {
         let mut inhabited = Vec::new();
         for segment in self.journal.space().before(begin) {
@@ -77,9 +100,9 @@ impl Buffer {
             }
         }
         // Only now: what is written again may need the room that the others have made.
-        let mut thin = Vec::new();
+        let (mut thin, mut unread) = (Vec::new(), Unread::default());
         for (segment, owners) in inhabited {
-            let load = self.load(owners)?;
+            let Some(load) = unread.unless(self.load(owners))? else { continue };
             if self.is_thin(&segment, load) {
                 thin.push((load.bytes, segment, owners));
             }
@@ -102,7 +125,7 @@ impl Buffer {
             if is_full(&written) {
                 break;
             }
-            if written? {
+            if unread.unless(written)?.unwrap_or(false) {
                 emptied.push(segment);
             }
             left = left.saturating_sub(bytes);
@@ -110,7 +133,8 @@ impl Buffer {
                 break;
             }
         }
-        self.discard_all(&mut emptied)
+        self.discard_all(&mut emptied)?;
+        unread.0.map_or(Ok(()), Err)
     }
 
     /// Removes segments, what lived in which was written again.

@@ -110,6 +110,12 @@ impl Snapshots {
         let (events, took) = (&engine.buffer.state.events, began.elapsed().as_millis());
         let took = u64::try_from(took).unwrap_or(u64::MAX);
         event!(events, Debug, "snapshot", bytes = bytes, duration_ms = took);
+        if let Err(error) = &cleaned
+            && journal.poisoned().is_none()
+        {
+            // Whoever keeps snapshots has nobody to answer to.
+            event!(events, Warn, "not_cleaned", error = error.to_string().as_str());
+        }
         if journal.lacks_room() {
             // There may be some now.
             engine.buffer.state.disk.ring();

@@ -150,8 +150,8 @@ impl fmt::Debug for Chunk {
 pub(crate) enum Bytes {
     /// A filled range of a chunk.
     Shared(Arc<Chunk>, Range<u64>),
-    /// Bytes of their own.
-    Owned(Arc<[u8]>),
+    /// Bytes of their own: as they were read, since a copy of them might find no memory.
+    Owned(Arc<Vec<u8>>),
 }
 
 impl Deref for Bytes {

@@ -198,5 +198,5 @@ pub(crate) fn read_record(
     if crc32fast::hash(&body) != header.body_crc {
         return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));
     }
-    Ok((header.kind, Bytes::Owned(body.into())))
+    Ok((header.kind, Bytes::Owned(Arc::new(body))))
 }

@@ -229,7 +229,7 @@ void libmq_options_free(libmq_options *options);
  * | `block_timeout_ms` | 30,000 | with `on_full` = `block` |
  * | `snapshot_interval_ms` | 30,000 | from 1 |
  * | `snapshot_threshold` | 100,000 | operations, from 1 |
- * | `segment_bytes` | 64 MiB | 64 KiB to 1 GiB |
+ * | `segment_bytes` | 64 MiB | 64 KiB to 1 GiB; fewer where the disk has no room for sixteen at open |
  * | `cache_bytes` | 64 MiB | recent journal kept in memory, up to 1 TiB |
  * | `sync_interval_ms` | 50 | what is written is synced by then; from 1 |
  * | `default_timeout_ms` | 120,000 | how long an attempt may run; from 1 |

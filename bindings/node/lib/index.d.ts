@@ -35,7 +35,7 @@ export interface BrokerOptions<S = undefined> {
   snapshotInterval?: number;
   /** A snapshot is due after this many operations, if enough was written. At least 1, default 100,000. */
   snapshotThreshold?: number;
-  /** Bytes of a journal segment. 64 KiB to 1 GiB, default 64 MiB. */
+  /** Bytes of a journal segment. 64 KiB to 1 GiB, default 64 MiB; fewer where the disk has no room for sixteen at open. */
   segmentBytes?: number;
   /** Bytes of recent journal kept in memory. 0 to 1 TiB, default 64 MiB. */
   cacheBytes?: number;

@@ -16,6 +16,7 @@ use crate::events::{Events, event};
 use crate::journal::{
     Allowance, Journal, JournalOptions, Need, Recovered, record_space, recover, refuse_foreign,
 };
+use crate::limits;
 use crate::storage::{Storage, forks};
 use crate::sync::{Arc, Mutex};
 
@@ -38,7 +39,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let live = replayed.live(found_snapshot.unwrap_or(0));
     let allowance =
         Allowance::new(Arc::clone(&storage), options.max_bytes, recovered.snapshot_size, live);
-    let ordinary = options.segment_size();
+    let ordinary = options.segment_size(small_disk(&*storage, options.segment_bytes)?);
     if served {
         // A process that was killed may not have lived to sync the last segment's name, and what is made next says that the log
         // ends there.
@@ -133,6 +134,14 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         #[cfg(feature = "opentelemetry")]
         telemetry: super::telemetry::Telemetry::new(),
     }))
+}
+
+/// Bytes that a disk has for the directory in all, where that is not many segments of so many bytes.
+fn small_disk(storage: &dyn Storage, segment_bytes: u64) -> Result<Option<u64>> {
+    let small = |free: &u64| free / limits::SEGMENTS_MIN < segment_bytes;
+    let Some(free) = storage.free_bytes().filter(small) else { return Ok(None) };
+    let taken = storage.bytes().map_err(|cause| Error::io("measure", storage.path(), &cause))?;
+    Ok(Some(free.saturating_add(taken)))
 }
 
 /// Logs the opening, makes the spare, and does what came due or expired while nobody had it open: that has been done by the

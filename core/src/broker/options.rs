@@ -193,7 +193,8 @@ impl Options {
         self
     }
 
-    /// Bytes of a journal segment, preallocated. Default 64 MiB, 64 KiB to 1 GiB.
+    /// Bytes of a journal segment, preallocated. Default 64 MiB, 64 KiB to 1 GiB; fewer where the disk, or `max_bytes`, has no
+    /// room for sixteen when the directory is opened.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
@@ -329,9 +330,11 @@ impl Options {
         self.default_backoff.check("default_backoff")
     }
 
-    /// Bytes of a segment: as asked for, or fewer where `max_bytes` has no room for several.
-    pub(crate) fn segment_size(&self) -> u64 {
-        let part = self.max_bytes.map_or(u64::MAX, |bytes| bytes / limits::SEGMENTS_MIN);
+    /// Bytes of a segment: as asked for, or fewer where `max_bytes`, or a disk that has room for so many in all, has none for
+    /// several.
+    pub(crate) fn segment_size(&self, disk: Option<u64>) -> u64 {
+        let room = self.max_bytes.into_iter().chain(disk).min();
+        let part = room.map_or(u64::MAX, |bytes| bytes / limits::SEGMENTS_MIN);
         self.segment_bytes.min(part).max(limits::SEGMENT_BYTES_MIN)
     }
 }

@@ -190,6 +190,7 @@ impl<S: Show> Journal<S> {
         let is_long = bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX;
         let prepared = is_long.then(|| Prepared::new(records, bytes)).transpose()?;
         let bytes = bytes as u64;
+        let mut has_asked = false;
         loop {
             let mut tail = lock(&self.tail);
             tail.check()?;
@@ -217,6 +218,13 @@ impl<S: Show> Journal<S> {
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
                 return Ok(Appended { start, end: start + bytes });
+            }
+            if tail.has_small_spare(bytes) && !has_asked {
+                // It would be used up for nothing where there is no room for the next one.
+                drop(tail);
+                self.ask_for_room(need, bytes)?;
+                has_asked = true;
+                continue;
             }
             match tail.spare.take() {
                 Some(next) => {

@@ -15,7 +15,7 @@ impl<S: Show> Journal<S> {
     /// it; a spare that was made for what needs less is for that as well then.
     ///
     /// # Errors
-    /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
+    /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again. `TOO_LARGE` where it never has.
     pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
         // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
         let _turn = lock(&self.making);
@@ -34,8 +34,7 @@ impl<S: Show> Journal<S> {
         };
         // A spare that the group does not fit into would be used up by it for nothing.
         let least = least_capacity(if fits { 0 } else { group_bytes });
-        let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
-        let wanted = Wanted { need, is_there, least, ordinary, log: self.space().bytes(), live };
+        let wanted = self.wanted(need, is_there, least);
         let made = self.allowance.segment(wanted, |capacity| {
             let header = SegmentHeader {
                 salt: crate::random::u32(),
@@ -58,19 +57,29 @@ impl<S: Show> Journal<S> {
                 tail.refused =
                     tail.refused.map(|refused| if refused > need { refused } else { Need::Grow });
                 tail.granted = need;
-                tail.growth = allowance::growth(live.messages, ordinary);
+                tail.growth = allowance::growth(wanted.live.messages, wanted.ordinary);
                 Ok(())
             }
             Err(error) => {
-                if error.kind() == ErrorKind::StorageFull {
-                    tail.refused = Some(tail.refused.map_or(need, |refused| refused.min(need)));
-                    tail.granted = tail.granted.min(need.less());
-                } else {
-                    tail.refused = None;
-                }
+                tail.was_refused(need, &error);
                 Err(error)
             }
         }
+    }
+
+    /// Sees to it that there is room for one more segment, which a group of so many bytes fits into, without making it.
+    ///
+    /// # Errors
+    /// As [`Journal::make_spare`].
+    pub(super) fn ask_for_room(&self, need: Need, group_bytes: u64) -> Result<()> {
+        let wanted = self.wanted(need, false, least_capacity(group_bytes));
+        let asked = self.allowance.segment(wanted, |_| Ok(()));
+        asked.inspect_err(|error| lock(&self.tail).was_refused(need, error))
+    }
+
+    fn wanted(&self, need: Need, is_there: bool, least: u64) -> Wanted {
+        let (live, ordinary) = (self.show.live(), self.options.segment_bytes);
+        Wanted { need, is_there, least, ordinary, log: self.space().bytes(), live }
     }
 
     /// Sees to it that so many bytes may be appended in small groups, all of them: in the segment, in the spare, or in one that

@@ -13,9 +13,9 @@ use super::chunk::Chunk;
 use super::effects::{Queue, Showing};
 use super::prepared::Prepared;
 use super::record::{KIND_ROLL, Record, write_group};
-use super::segment::{FOOTER_BYTES, Segment};
+use super::segment::{FOOTER_BYTES, Segment, room_in};
 use super::space::Space;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Arc;
 
 /// Bytes of an ordinary chunk.
@@ -93,6 +93,24 @@ impl<E> Tail<E> {
     /// settles: somebody has to see first whether there is room for a spare.
     pub(super) fn is_nearly_full(&self, bytes: u64) -> bool {
         self.position + bytes > self.segment.end() - self.segment.header.capacity / 4
+    }
+
+    /// Whether the spare that is there is too small for so many bytes.
+    pub(super) fn has_small_spare(&self, bytes: u64) -> bool {
+        self.spare.as_ref().is_some_and(|spare| room_in(spare.header.capacity) < bytes)
+    }
+
+    /// Notes that a segment could not be made for what needs it.
+    pub(super) fn was_refused(&mut self, need: Need, error: &Error) {
+        match error.kind() {
+            ErrorKind::StorageFull => {
+                self.refused = Some(self.refused.map_or(need, |refused| refused.min(need)));
+                self.granted = self.granted.min(need.less());
+            }
+            // It says nothing of the room that others need.
+            ErrorKind::TooLarge => {}
+            _ => self.refused = None,
+        }
     }
 
     /// Copies records to the end of the log, for which the segment has room.

@@ -24,6 +24,7 @@ pub fn run(place: &Path) {
     rooms::enter();
     rooms::small(place, KIB);
     let directory = place.join("queue");
+    has_room_by_default(place);
     let mut promises = Promises::default();
 
     // Of messages alone: what there is can be drained, and then there is room again.
@@ -87,6 +88,19 @@ pub fn run(place: &Path) {
          settles found no room; {} messages acked, {left} of them after a crash, 0 lost",
         promises.acked
     );
+}
+
+/// A broker of default options opened on a disk of less than some 250 MB, and never took a message.
+fn has_room_by_default(place: &Path) {
+    let directory = place.join("default");
+    let broker = Broker::open(&directory, Options::new()).unwrap();
+    let mut promises = Promises::default();
+    let full = promises.fill(&broker, BODY);
+    assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+    assert!(promises.left() > 500, "full with {} messages", promises.left());
+    promises.hold(&broker);
+    broker.close(Duration::from_secs(5)).unwrap();
+    fs::remove_dir_all(directory).unwrap();
 }
 
 /// Enqueues so many; the room of what was settled may come with the next snapshot only.

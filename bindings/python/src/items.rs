@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::body::Body;
 use crate::calling::call;
@@ -12,6 +12,7 @@ use crate::message::Message;
 use crate::said::Said;
 
 static SET_ATTRIBUTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static SLICE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// What was given for items.
 #[derive(Debug)]
@@ -31,7 +32,14 @@ impl<'py> Items<'py> {
         {
             return Err(wrong_type("items", "a list of bodies and messages", items));
         }
-        call(&items.py().get_type::<PyList>(), (items,))?.extract().map(Self)
+        let py = items.py();
+        if items.is_instance_of::<PyList>() || items.is_instance_of::<PyTuple>() {
+            return call(&py.get_type::<PyList>(), (items,))?.extract().map(Self);
+        }
+        // Of what may have no end, no more than shows that it is too much.
+        let most = libmq::limits::BATCH_MESSAGES_MAX + 1;
+        let some = call(SLICE.import(py, "itertools", "islice")?, (items, most))?;
+        call(&py.get_type::<PyList>(), (some,))?.extract().map(Self)
     }
 
     pub(crate) fn parts(&self, py: Python<'py>) -> PyResult<Parts<'_, 'py>> {

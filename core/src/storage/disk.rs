@@ -17,9 +17,9 @@ mod marks;
 mod new_directory;
 mod reader;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -249,7 +249,13 @@ fn refused(path: &Path, cause: &io::Error) -> Error {
 
 /// Opens a regular file for reading and writing, with what `options` adds.
 fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    open_regular(path, options.write(true))
+    let file = open_regular(path, options.write(true))?;
+    let mode = file.metadata()?.mode();
+    if mode & FILE_MODE != FILE_MODE {
+        // It was made a moment ago, under a umask that leaves its owner nothing: who opens it next is its owner, too.
+        file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+    }
+    Ok(file)
 }
 
 /// Opens a regular file for reading, with what `options` adds.
@@ -269,11 +275,20 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 fn make_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
     for directory in missing.into_iter().rev() {
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+        match make_private(directory) {
             Ok(()) => directory.parent().map_or(Ok(()), sync_directory)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Makes one directory that is its owner's alone, whatever the umask.
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
+    if fs::metadata(path)?.mode() & DIRECTORY_MODE != DIRECTORY_MODE {
+        fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))?;
     }
     Ok(())
 }

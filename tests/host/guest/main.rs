@@ -25,6 +25,7 @@ mod read_only;
 mod signals;
 mod standard;
 mod stopped;
+mod targets;
 
 /// How a guest leaves that cannot make its situation.
 pub const CANNOT: i32 = 77;
@@ -38,6 +39,7 @@ fn main() {
     match situation.as_str() {
         "a-full-disk" => full::run(directory),
         "a-read-only-mount" => read_only::run(directory),
+        "targets-of-copies" => targets::run(directory),
         "a-limit-to-files-at-open" => file_size::at_open(directory),
         "a-limit-to-files-later" => file_size::later(directory),
         "no-files-at-open" => files::at_open(directory),

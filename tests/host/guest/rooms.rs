@@ -50,9 +50,14 @@ pub fn small(at: &Path, kib: u64) {
     mount(Some("tmpfs"), at, Some("tmpfs"), 0, Some(&format!("size={kib}k")));
 }
 
+/// Has whoever comes by a path find the directory of another one.
+pub fn again(what: &Path, at: &Path) {
+    mount(Some(what.to_str().unwrap()), at, None, libc::MS_BIND, None);
+}
+
 /// Has whoever comes by this path find the same directory, and only for reading. What is open stays as it is.
 pub fn only_to_read(at: &Path) {
-    mount(Some(at.to_str().unwrap()), at, None, libc::MS_BIND, None);
+    again(at, at);
     let flags = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY;
     mount(None, at, None, flags, None);
 }

@@ -3,12 +3,12 @@
 //! What is given up, or fails, is removed with all that is in it. Only the death of the process leaves one behind, under a
 //! name that says what it is.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{DIRECTORY_MODE, DiskStorage, empty, not_a_directory, refused, sync_directory};
+use super::{DiskStorage, empty, make_private, not_a_directory, place, refused, sync_directory};
 use crate::error::{Error, Result};
 
 /// A directory that has not got its name yet.
@@ -28,21 +28,23 @@ impl NewDirectory {
     pub(crate) fn begin(to: &Path, not_in: &Path) -> Result<Self> {
         // Where nobody knows what it is, nobody is in it.
         let to = resolve(to, &std::env::current_dir().unwrap_or_default())?;
-        let place = || to.parent().zip(to.file_name());
-        let Some((parent, name)) = place() else {
+        let Some((parent, name)) = to.parent().zip(to.file_name()) else {
             return Err(Error::invalid(format!("{} cannot be made", to.display())).at(&to));
         };
-        if fs::canonicalize(not_in).is_ok_and(|not_in| to.starts_with(not_in)) {
+        // By what they are, not by their names: it may be mounted in other places, too.
+        let own = fs::metadata(not_in).map(|about| place(&about)).ok();
+        let is_own = |path: &Path| {
+            own.is_some() && fs::metadata(path).map(|about| place(&about)).ok() == own
+        };
+        if to.ancestors().any(is_own) {
             let text = format!("{} lies in the broker's own directory", to.display());
             return Err(Error::invalid(text).at(&to));
         }
+        mounted(&to, parent)?;
         let mut temporary = name.to_owned();
         temporary.push(format!(".tmp-{:016x}", crate::random::u64()));
         let temporary = parent.join(temporary);
-        DirBuilder::new()
-            .mode(DIRECTORY_MODE)
-            .create(&temporary)
-            .map_err(|cause| Error::storage("make", &temporary, &cause))?;
+        make_private(&temporary).map_err(|cause| Error::storage("make", &temporary, &cause))?;
         Ok(Self { temporary, parent: parent.to_owned(), to, is_named: false })
     }
 
@@ -59,6 +61,8 @@ impl NewDirectory {
         fs::rename(&self.temporary, &self.to).map_err(|cause| match cause.kind() {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => not_empty(&self.to),
             io::ErrorKind::NotADirectory => not_a_directory(&self.to),
+            // Of a file system that is mounted beside itself nothing says so before.
+            io::ErrorKind::ResourceBusy => mount_point(&self.to),
             _ => Error::storage("make", &self.to, &cause),
         })?;
         self.is_named = true;
@@ -85,6 +89,9 @@ fn resolve(to: &Path, working: &Path) -> Result<PathBuf> {
         return Err(empty());
     }
     let to = std::path::absolute(to).map_err(|cause| refused(to, &cause))?;
+    if to.is_symlink() && !to.exists() {
+        return Err(Error::invalid(format!("{} is a link to nothing", to.display())).at(&to));
+    }
     match fs::canonicalize(&to) {
         Ok(found) => {
             let mut entries = fs::read_dir(&found).map_err(|cause| refused(&found, &cause))?;
@@ -106,6 +113,19 @@ fn resolve(to: &Path, working: &Path) -> Result<PathBuf> {
         }
         Err(cause) => Err(refused(&to, &cause)),
     }
+}
+
+/// Refuses a directory on which another file system is mounted than on the one above it.
+fn mounted(to: &Path, above: &Path) -> Result<()> {
+    match (fs::metadata(to), fs::metadata(above)) {
+        (Ok(there), Ok(above)) if there.dev() != above.dev() => Err(mount_point(to)),
+        _ => Ok(()),
+    }
+}
+
+/// Nothing can take the place of one, and what is copied into it would not be whole from the first moment.
+fn mount_point(path: &Path) -> Error {
+    Error::invalid(format!("{} is a mount point: name a directory in it", path.display())).at(path)
 }
 
 fn not_empty(path: &Path) -> Error {
@@ -160,16 +180,22 @@ mod tests {
         for to in ["", "/", "nul\0in/it"] {
             assert_eq!(refused(Path::new(to)), ErrorKind::Invalid, "{to:?}");
         }
-        for to in ["broker", "broker/new", "broker/empty", "link/new", "file", "file/below"] {
+        for to in
+            ["broker", "broker/new", "broker/empty", "link/new", "file", "file/below", "dangling"]
+        {
             assert_eq!(refused(&dir.path().join(to)), ErrorKind::Invalid, "{to}");
         }
         assert_eq!(refused(&dir.path().join("missing/to")), ErrorKind::Io);
-        let new = NewDirectory::begin(&dir.path().join("dangling"), &broker).unwrap();
-        assert_eq!(new.finish().unwrap_err().kind(), ErrorKind::Invalid);
         let empty = dir.path().join("elsewhere");
         fs::create_dir(&empty).unwrap();
         assert_eq!(resolve(&empty, &empty).unwrap_err().kind(), ErrorKind::Invalid);
         assert!(resolve(&empty, dir.path()).is_ok() && resolve(&empty, Path::new("")).is_ok());
+        // What is mounted there: `/proc` is, and nothing can be made beside it that could take its place.
+        assert_eq!(
+            mounted(Path::new("/proc"), Path::new("/")).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
+        mounted(&empty, dir.path()).unwrap();
         // What has come there since it was looked at.
         let to = dir.path().join("to");
         let new = NewDirectory::begin(&to, &broker).unwrap();

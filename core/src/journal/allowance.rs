@@ -265,9 +265,12 @@ impl Allowance {
         let needed = bytes.saturating_add(kept);
         let path = self.storage.path();
         let refuse = |what: String| {
-            let text = format!(
-                "{what}, {kept} are kept for settling, for snapshots and for the next open, and {bytes} more are asked for"
+            let mut text = format!(
+                "{what}, {kept} are kept for settling, for snapshots and for the next open"
             );
+            if bytes > 0 {
+                text += &format!(", and {bytes} more are asked for");
+            }
             Err(Error::new(ErrorKind::StorageFull, text).at(path))
         };
         if let Some(bytes_max) = self.bytes_max {

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime
+import itertools
 import math
 import pickle
 import threading
@@ -267,6 +268,15 @@ def test_what_is_too_large() -> None:
                 call()
             assert (raised.value.code, raised.value.retryable) == ("TOO_LARGE", False)
         assert broker.metrics().enqueued == 0
+
+
+def test_items_without_end_are_no_batch(broker: libmq.Broker) -> None:
+    """They were all taken out, until there was no memory left."""
+    taken = itertools.count()
+    with pytest.raises(libmq.InvalidError):
+        broker.enqueue_many("q", taken)
+    assert next(taken) == 10_001
+    assert len(broker.enqueue_many("q", itertools.islice(taken, 10_000))) == 10_000
 
 
 def test_full() -> None:

@@ -158,18 +158,10 @@ impl Allowance {
     /// Has a segment made, if that leaves room for what has to come.
     ///
     /// # Errors
-    /// `STORAGE_FULL`; `TOO_LARGE` for what would have no room in a directory with nothing else in it; what `make` answers.
+    /// `STORAGE_FULL`; what `make` answers.
     pub(crate) fn segment<T>(&self, wanted: Wanted, make: impl Fn(u64) -> Result<T>) -> Result<T> {
         let _turn = self.turn();
         let Wanted { need, is_there, least, ordinary, log, live } = wanted;
-        if let Some(bytes_max) = self.bytes_max
-            && need == Need::Grow
-            && least + self.kept(need, ordinary, 0, Live::default()) > bytes_max
-        {
-            let text =
-                format!("max_bytes is {bytes_max}, which never has room for {least} at once");
-            return Err(Error::new(ErrorKind::TooLarge, text));
-        }
         let ask = |bytes: u64, kept: u64, beyond: Beyond| {
             self.check(if is_there { 0 } else { bytes }, kept, beyond)?;
             make(bytes)

@@ -227,17 +227,20 @@ impl<S: Show> Journal<S> {
                 continue;
             }
             match tail.spare.take() {
-                Some(next) => {
-                    tail.roll(next, self.durable.reached(), &self.space);
-                    // Should nothing be appended after all, the roll is to be written all the same.
-                    self.reserved.store(tail.position, Ordering::Release);
-                }
+                Some(next) => self.roll(&mut tail, next),
                 None => {
                     drop(tail);
                     self.make_spare(need, bytes)?;
                 }
             }
         }
+    }
+
+    /// Has the log go on in the next segment.
+    pub(super) fn roll(&self, tail: &mut Tail<S::Effect>, next: Arc<Segment>) {
+        tail.roll(next, self.durable.reached(), &self.space);
+        // Should nothing be appended after all, the roll is to be written all the same.
+        self.reserved.store(tail.position, Ordering::Release);
     }
 
     /// Returns when everything below `position` has reached the level.

@@ -15,7 +15,7 @@ impl<S: Show> Journal<S> {
     /// it; a spare that was made for what needs less is for that as well then.
     ///
     /// # Errors
-    /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again. `TOO_LARGE` where it never has.
+    /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
     pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
         // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
         let _turn = lock(&self.making);
@@ -74,7 +74,17 @@ impl<S: Show> Journal<S> {
     pub(super) fn ask_for_room(&self, need: Need, group_bytes: u64) -> Result<()> {
         let wanted = self.wanted(need, false, least_capacity(group_bytes));
         let asked = self.allowance.segment(wanted, |_| Ok(()));
-        asked.inspect_err(|error| lock(&self.tail).was_refused(need, error))
+        asked.inspect_err(|error| {
+            let mut tail = lock(&self.tail);
+            tail.was_refused(need, error);
+            // Left by the log, a segment that was made for such a group goes with the next snapshot.
+            let capacity = tail.segment.header.capacity;
+            if tail.check().is_ok()
+                && let Some(next) = tail.spare.take_if(|spare| spare.header.capacity < capacity)
+            {
+                self.roll(&mut tail, next);
+            }
+        })
     }
 
     fn wanted(&self, need: Need, is_there: bool, least: u64) -> Wanted {

@@ -102,14 +102,11 @@ impl<E> Tail<E> {
 
     /// Notes that a segment could not be made for what needs it.
     pub(super) fn was_refused(&mut self, need: Need, error: &Error) {
-        match error.kind() {
-            ErrorKind::StorageFull => {
-                self.refused = Some(self.refused.map_or(need, |refused| refused.min(need)));
-                self.granted = self.granted.min(need.less());
-            }
-            // It says nothing of the room that others need.
-            ErrorKind::TooLarge => {}
-            _ => self.refused = None,
+        if error.kind() == ErrorKind::StorageFull {
+            self.refused = Some(self.refused.map_or(need, |refused| refused.min(need)));
+            self.granted = self.granted.min(need.less());
+        } else {
+            self.refused = None;
         }
     }
 

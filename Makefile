@@ -1,10 +1,10 @@
 # The doors of the house. `make` alone lists them; what a door does stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check bench crash chaos soak fuzz asan coverage mutants clean
+.PHONY: help demo test build check bench bench-peers crash chaos soak fuzz asan coverage mutants clean
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' Makefile
 
 demo: build ## real webhooks through Node, Python and C, killed on the way, nothing lost
 	@scripts/demo.sh
@@ -20,6 +20,9 @@ check: ## formatting, lints, documentation, the header against the code, and wha
 
 bench: ## libmq, the bare disk and SQLite side by side, against the figures promised
 	@scripts/bench.sh
+
+bench-peers: ## libmq beside its peers and servers, with plots: ONLY=category, or a part of a contest's name
+	@scripts/bench-peers.sh "$(ONLY)"
 
 crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: hours, not minutes
 	@scripts/crash.sh

@@ -12,6 +12,9 @@ const POWER: &str = "a power cut";
 const ALL_BUT_A_SECOND: &str = "a kill, power but 1 s";
 const ALL_BUT_50_MS: &str = "a kill, power but 50 ms";
 const ALL_BUT_2_MIN: &str = "a kill, power but 2 min";
+const ALL_BUT_250: &str = "a kill but 250 acks";
+/// A commit is synced, but not the end of its rollback journal.
+const ALL_BUT_ONE: &str = "power but the last";
 
 const fn less(key: &'static str, unit: &'static str) -> Figure {
     Figure { key, unit, is_more_better: false }
@@ -53,10 +56,10 @@ fn enqueue() -> Vec<Contest> {
             .with("libmq", KILL, puts("libmq", "os", 200_000, 1))
             .with("bare write", KILL, puts("bare", "os", 200_000, 1))
             .with("SQLite NORMAL", KILL, puts("sqlite", "NORMAL", 20_000, 1))
-            .with("fjall", KILL, others("fjall", "enqueue", 100_000, 1))
-            .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 20_000, 1))
-            .with("yaque", KILL, others("yaque", "enqueue", 20_000, 1))
-            .with("effectum", KILL, others("effectum", "enqueue", 5_000, 1))
+            .with("fjall", KILL, others("fjall", "enqueue", 500_000, 1))
+            .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 100_000, 1))
+            .with("yaque", KILL, others("yaque", "enqueue", 1_000_000, 1))
+            .with("effectum", ALL_BUT_ONE, others("effectum", "enqueue", 5_000, 1))
             .with(
                 "beanstalkd, binlog",
                 ALL_BUT_50_MS,
@@ -79,10 +82,10 @@ fn enqueue() -> Vec<Contest> {
             .with("libmq", KILL, puts("libmq", "os", 1_000_000, 100))
             .with("bare write", KILL, puts("bare", "os", 1_000_000, 100))
             .with("SQLite NORMAL", KILL, puts("sqlite", "NORMAL", 200_000, 100))
-            .with("fjall", KILL, others("fjall", "enqueue", 400_000, 100))
-            .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 100_000, 100))
-            .with("yaque", KILL, others("yaque", "enqueue", 100_000, 100))
-            .with("effectum", KILL, others("effectum", "enqueue", 50_000, 100))
+            .with("fjall", KILL, others("fjall", "enqueue", 1_000_000, 100))
+            .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 400_000, 100))
+            .with("yaque", KILL, others("yaque", "enqueue", 2_000_000, 100))
+            .with("effectum", ALL_BUT_ONE, others("effectum", "enqueue", 50_000, 100))
             .with(
                 "beanstalkd, binlog",
                 ALL_BUT_50_MS,
@@ -154,7 +157,12 @@ fn checkout() -> Vec<Contest> {
             )
             .with("fjall", KILL, others("fjall", "checkout", 50_000, 1))
             .with("redb, no sync", NOTHING, others("redb-none", "checkout", 10_000, 1))
-            .with("yaque", KILL, others("yaque", "checkout", 20_000, 1))
+            .with(
+                "yaque, acks saved by 250",
+                ALL_BUT_250,
+                others("yaque", "checkout", 1_000_000, 1),
+            )
+            .with("yaque, each ack saved", KILL, others("yaque-each", "checkout", 20_000, 1))
             .with(
                 "beanstalkd, binlog",
                 ALL_BUT_50_MS,
@@ -222,13 +230,14 @@ fn persistence() -> Vec<Contest> {
             .with(
                 "beanstalkd, binlog always",
                 POWER,
-                rust("beanstalkd threads count=64 seconds=1 body=100")
+                rust("beanstalkd threads count=64 seconds=1 timed=true body=100")
                     .beside(Kind::BeanstalkdAlways),
             )
             .with(
                 "Redis stream, always",
                 POWER,
-                rust("redis threads count=64 seconds=1 body=100").beside(Kind::RedisAlways),
+                rust("redis threads count=64 seconds=1 timed=true body=100")
+                    .beside(Kind::RedisAlways),
             )
             .at_least("rate", 15.0, Some(("libmq, 1 producer", "rate")))
             .at_least("rate", 0.8, Some(("bare group commit", "rate")))
@@ -277,8 +286,13 @@ fn end_to_end() -> Vec<Contest> {
             .with("libmq", KILL, ways(200_000, 1))
             .with("bare write", KILL, puts("bare", "os", 200_000, 1))
             .with(sqlite, KILL, take_and_delete())
-            .with("effectum", KILL, others("effectum", "end-to-end", 2_000, 1))
-            .with("yaque", KILL, others("yaque", "end-to-end", 20_000, 1))
+            .with("effectum", ALL_BUT_ONE, others("effectum", "end-to-end", 2_000, 1))
+            .with(
+                "yaque, acks saved by 250",
+                ALL_BUT_250,
+                others("yaque", "end-to-end", 200_000, 1),
+            )
+            .with("yaque, each ack saved", KILL, others("yaque-each", "end-to-end", 20_000, 1))
             .with(
                 "beanstalkd, binlog",
                 ALL_BUT_50_MS,
@@ -334,7 +348,7 @@ fn latency() -> Vec<Contest> {
         new("from an enqueue to an idle handler, os", P50)
             .with("libmq", KILL, ours(idle))
             .with(wake, NOTHING, ours("wake idle messages=2000"))
-            .with("effectum", KILL, rust("effectum idle messages=200 body=100"))
+            .with("effectum", ALL_BUT_ONE, rust("effectum idle messages=200 body=100"))
             .with("yaque", KILL, rust("yaque idle messages=500 body=100"))
             .with(
                 "beanstalkd, binlog",

@@ -96,7 +96,7 @@ impl Program {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (program, script): (PathBuf, Option<PathBuf>) = match self {
             Self::Ours => (beside.join("player"), None),
-            Self::Rust => (beside.join("others"), None),
+            Self::Rust => (of_environment("LIBMQ_BENCH_RUST"), None),
             Self::Python => {
                 (of_environment("LIBMQ_BENCH_PYTHON"), Some(root.join("python/player.py")))
             }

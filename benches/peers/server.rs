@@ -46,7 +46,8 @@ impl Server {
         let end = Instant::now() + SOON;
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > end {
-                return Err(format!("{kind:?} does not listen").into());
+                let said = std::fs::read_to_string(scratch.join("server.log")).unwrap_or_default();
+                return Err(format!("{kind:?} does not listen: {}", said.trim()).into());
             }
             thread::sleep(Duration::from_millis(10));
         }

@@ -76,9 +76,9 @@ impl Default for Bell {
 }
 
 /// A short pause while another thread finishes a few instructions.
-pub(crate) struct Backoff(#[cfg(not(loom))] crossbeam_utils::Backoff);
+pub(crate) struct Pause(#[cfg(not(loom))] crossbeam_utils::Backoff);
 
-impl Backoff {
+impl Pause {
     pub(crate) fn new() -> Self {
         Self(
             #[cfg(not(loom))]

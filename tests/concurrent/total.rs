@@ -66,8 +66,13 @@ fn run(name: &str, durability: Durability, share: u64, openings: u64) {
                 dead = dead_letters(broker);
                 broker.close(LONG).unwrap();
             } else {
-                while shared.given() < most * opening / openings {
+                let (mut given, mut moved) = (0, Instant::now());
+                while given < most * opening / openings {
                     std::thread::sleep(Duration::from_millis(1));
+                    if shared.given() > given {
+                        (given, moved) = (shared.given(), Instant::now());
+                    }
+                    check_motion(broker, moved);
                 }
                 broker.close(LONG).unwrap();
                 others.extend(producers);
@@ -107,8 +112,17 @@ fn drained(broker: &Broker) {
         } else {
             empty = 0;
         }
-        assert!(moved.elapsed() < STILL, "nothing moves: {:?}", broker.metrics().unwrap());
+        check_motion(broker, moved);
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Panics where nothing has moved for long; with the broker closed, since others wait in it whom the panic would wait for.
+fn check_motion(broker: &Broker, moved: Instant) {
+    if moved.elapsed() > STILL {
+        let figures = broker.metrics();
+        let _ = broker.close(Duration::ZERO);
+        panic!("nothing moves: {figures:?}");
     }
 }
 

@@ -26,7 +26,7 @@ use super::flags::{Flag, Flags};
 use crate::clock::Moment;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Backoff, Cell, Entered};
+use crate::sync::{Cell, Entered, Pause};
 use crate::table::Table;
 
 /// No slot.
@@ -173,7 +173,7 @@ impl Slot {
 
     /// Takes the slot, whatever its state.
     pub(crate) fn lock(&self) -> Guard<'_> {
-        let backoff = Backoff::new();
+        let pause = Pause::new();
         loop {
             // Relaxed: only a guess for the swap, which acquires.
             let word = self.word.load(Ordering::Relaxed);
@@ -185,14 +185,14 @@ impl Slot {
             {
                 return Guard { slot: self, word, entered: self.data.enter() };
             }
-            backoff.snooze();
+            pause.snooze();
         }
     }
 
     /// Takes the slot if it is leased under this number.
     pub(crate) fn lock_lease(&self, lease: u64) -> Option<Guard<'_>> {
         let expected = State::Taken.word(lease);
-        let backoff = Backoff::new();
+        let pause = Pause::new();
         loop {
             let swap = self.word.compare_exchange_weak(
                 expected,
@@ -206,7 +206,7 @@ impl Slot {
                     return Some(Guard { slot: self, word: expected, entered });
                 }
                 Err(found) if found & !BUSY != expected => return None,
-                Err(_) => backoff.snooze(),
+                Err(_) => pause.snooze(),
             }
         }
     }

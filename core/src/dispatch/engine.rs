@@ -16,7 +16,7 @@ use crate::events::{detail, event};
 use crate::interrupt::Interrupt;
 use crate::journal::Level;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, Pause, lock};
 
 /// How long until what is due is tried again that could not be done for want of room on the disk.
 pub(super) const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -345,7 +345,7 @@ impl Engine {
     /// # Errors
     /// What the log answers.
     pub(crate) fn cancel_message(&self, id: u64) -> Result<bool> {
-        let mut was_held = false;
+        let (mut was_held, pause) = (false, Pause::new());
         loop {
             match self.buffer.cancel(id)? {
                 Removed::Gone(_) => return Ok(true),
@@ -359,7 +359,7 @@ impl Engine {
                 return Ok(true);
             }
             // It was taken a moment ago, and its flight is about to be there; or it has just ended.
-            std::thread::yield_now();
+            pause.snooze();
         }
     }
 

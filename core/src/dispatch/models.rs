@@ -98,10 +98,11 @@ fn loom_close_against_owing() {
     });
 }
 
-/// A message is cancelled while it is received: it is gone, or whoever has it is told.
+/// A message is cancelled while it is received: it is gone, or whoever has it is told. In the moment in which it is held and
+/// no flight is there yet, which takes three preemptions to come to, too.
 #[test]
 fn loom_cancel_against_receive() {
-    explore(2, || {
+    explore(3, || {
         let engine = engine();
         let crate::buffer::Enqueued::Accepted(id) = enqueue(&engine.buffer, None) else {
             panic!("it is new")
@@ -137,5 +138,11 @@ fn loom_settle_against_the_end_of_the_lease() {
         let left = u64::from(!acked);
         assert_eq!(queue(&engine.buffer).figures.ready.value(), left);
         assert_eq!(receive(&engine).unwrap().len() as u64, left);
+        // Of a number that was given back twice, two that are taken now would have the same.
+        for _ in 0..2 {
+            enqueue(&engine.buffer, None);
+            assert_eq!(receive(&engine).unwrap().len(), 1);
+        }
+        assert_eq!(engine.all_flights().len() as u64, left + 2);
     });
 }

@@ -428,7 +428,8 @@ mod loom_models {
         }
     }
 
-    /// No more than may run have a permit, one that is returned wakes who waits for it, and a shut ends every wait.
+    /// No more than may run have a permit, and one that is returned wakes who waits for it. Nobody is shut, which would wake
+    /// everybody.
     #[test]
     fn loom_permits_are_as_many_as_may_run() {
         explore(2, || {
@@ -437,19 +438,31 @@ mod loom_models {
             let workers = [(); 2].map(|()| {
                 let (station, running) = (Arc::clone(&model.station), Arc::clone(&running));
                 thread::spawn(move || {
-                    let permitted = station.take_permit(|| ());
-                    if permitted {
-                        assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
-                        running.fetch_sub(1, Ordering::SeqCst);
-                        station.return_permit();
-                    }
-                    u32::from(permitted)
+                    assert!(station.take_permit(|| ()));
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    station.return_permit();
                 })
             });
-            model.station.shut();
-            let permitted: u32 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
             let crew = lock(&model.station.crew);
-            assert_eq!((crew.serving, crew.permits), (permitted, 0));
+            assert_eq!((crew.serving, crew.permits), (2, 0));
+        });
+    }
+
+    /// A shut ends the wait for a permit. Nobody returns one, which would end it, too.
+    #[test]
+    fn loom_a_shut_ends_every_wait_for_a_permit() {
+        explore(2, || {
+            let model = model(1, 2, None);
+            lock(&model.station.crew).permits = 1;
+            let workers = [(); 2].map(|()| {
+                let station = Arc::clone(&model.station);
+                thread::spawn(move || station.take_permit(|| ()))
+            });
+            model.station.shut();
+            assert!(workers.into_iter().all(|worker| !worker.join().unwrap()));
+            assert_eq!(lock(&model.station.crew).serving, 0);
         });
     }
 

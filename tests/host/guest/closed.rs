@@ -23,7 +23,11 @@ pub fn run(place: &Path) {
         let others: Vec<File> = (0..16)
             .map(|number| {
                 let path = place.join(format!("{durability:?} other {number}"));
-                OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap()
+                let other =
+                    OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+                // As long as any of ours: that it is another file is all that tells.
+                other.set_len(1 << 30).unwrap();
+                other
             })
             .collect();
         assert_eq!(others[0].as_raw_fd(), FIRST as i32);

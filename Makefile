@@ -24,7 +24,7 @@ bench: ## libmq, the bare disk and SQLite side by side, against the figures prom
 bench-peers: ## libmq beside its peers and servers, with plots: ONLY=category, or a part of a contest's name
 	@scripts/bench-peers.sh "$(ONLY)"
 
-crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: hours, not minutes
+crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: three quarters of an hour
 	@scripts/crash.sh
 
 chaos: build ## full disks, limits, stops, deaths in handlers, by name: ONLY=name plays one, ONLY=list says what there is
@@ -39,7 +39,7 @@ asan: ## the core, the C library and the C programs under AddressSanitizer
 fuzz: ## bytes and calls that nobody thought of, for a minute each: SECONDS=60
 	@FUZZ_SECONDS=$(or $(SECONDS),60) scripts/fuzz.sh
 
-mutants: ## change the codecs, recovery, leases and keys, and see whether a test notices: hours
+mutants: ## change the codecs, recovery, leases and keys, and see whether a test notices: half an hour
 	@scripts/mutants.sh
 
 coverage: ## which lines of the core the tests reach

@@ -11,7 +11,8 @@ export LIBMQ_HISTORIES="${LIBMQ_HISTORIES:-100000}"
 export LIBMQ_TOTAL_MESSAGES="${LIBMQ_TOTAL_MESSAGES:-2500000}"
 export LIBMQ_STRESS="${LIBMQ_STRESS:-10}"
 say "crash images: $LIBMQ_CRASH, sequences: $LIBMQ_MODEL_CASES"
-cargo test --release --package libmq-suite --test crash -- --nocapture --test-threads 2
+# More than there are cores: some take many times as long as others, and the last would have one core to itself.
+cargo test --release --package libmq-suite --test crash -- --nocapture --test-threads 4
 cargo test --release --package libmq-suite --test model -- --nocapture --test-threads 1
 
 say "threads: $LIBMQ_HISTORIES histories, $LIBMQ_TOTAL_MESSAGES messages, stress times $LIBMQ_STRESS"

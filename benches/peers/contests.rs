@@ -115,10 +115,12 @@ fn enqueue() -> Vec<Contest> {
         new("Python, os, one by one")
             .with("libmq", KILL, python("libmq enqueue messages=100000 body=100"))
             .with("queue.Queue", NOTHING, python("queue enqueue messages=100000 body=100"))
-            .with("huey, SQLite", KILL, python("huey enqueue messages=5000 body=100"))
+            .with("huey, SQLite", POWER, python("huey enqueue messages=5000 body=100"))
             .with("litequeue", KILL, python("litequeue enqueue messages=10000 body=100"))
-            .with("persist-queue", KILL, python("persistqueue enqueue messages=5000 body=100"))
-            .with("honker", KILL, python("honker enqueue messages=5000 body=100")),
+            .with("persist-queue", POWER, python("persistqueue enqueue messages=5000 body=100"))
+            .with("honker", KILL, python("honker enqueue messages=5000 body=100"))
+            .with("sqlite3 NORMAL", KILL, python("sqlite enqueue messages=20000 body=100"))
+            .at_least("rate", 8.0, Some(("sqlite3 NORMAL", "rate"))),
         new("Node, os, one by one")
             .with("libmq", KILL, node("libmq enqueue messages=50000 body=100"))
             .with("fastq", NOTHING, node("fastq enqueue messages=50000 body=100"))
@@ -128,7 +130,9 @@ fn enqueue() -> Vec<Contest> {
                 "BullMQ, everysec",
                 ALL_BUT_A_SECOND,
                 node("bullmq enqueue messages=5000 body=100").beside(Kind::RedisEverysec),
-            ),
+            )
+            .with("better-sqlite3 NORMAL", KILL, node("sqlite enqueue messages=20000 body=100"))
+            .at_least("rate", 2.0, Some(("better-sqlite3 NORMAL", "rate"))),
     ]
 }
 
@@ -183,8 +187,32 @@ fn checkout() -> Vec<Contest> {
             .with("libmq", KILL, python("libmq checkout messages=20000 body=100"))
             .with("queue.Queue", NOTHING, python("queue checkout messages=100000 body=100"))
             .with("litequeue", KILL, python("litequeue checkout messages=5000 body=100"))
-            .with("persist-queue", KILL, python("persistqueue checkout messages=2000 body=100"))
+            .with("persist-queue", POWER, python("persistqueue checkout messages=2000 body=100"))
             .with("honker", KILL, python("honker checkout messages=2000 body=100")),
+        new("Python, os, handled")
+            .with("libmq", KILL, python("libmq handled messages=50000 body=100"))
+            .with(
+                "queue.Queue and a thread",
+                NOTHING,
+                python("queue handled messages=100000 body=100"),
+            )
+            .with("sqlite3, take + delete", KILL, python("sqlite checkout messages=10000 body=100"))
+            .at_least("rate", 8.0, Some(("sqlite3, take + delete", "rate"))),
+        new("Node, os, handled")
+            .with("libmq", KILL, node("libmq handled messages=50000 body=100"))
+            .with(
+                "better-sqlite3, take + delete",
+                KILL,
+                node("sqlite checkout messages=10000 body=100"),
+            )
+            .at_least("rate", 10.0, Some(("better-sqlite3, take + delete", "rate"))),
+        new("Node, os, take + ack")
+            .with("libmq", KILL, node("libmq checkout messages=20000 body=100"))
+            .with(
+                "better-sqlite3, take + delete",
+                KILL,
+                node("sqlite checkout messages=10000 body=100"),
+            ),
     ]
 }
 
@@ -322,9 +350,9 @@ fn end_to_end() -> Vec<Contest> {
                 NOTHING,
                 python("queue end-to-end messages=100000 body=100"),
             )
-            .with("huey, SQLite", KILL, python("huey end-to-end messages=1000 body=100"))
+            .with("huey, SQLite", POWER, python("huey end-to-end messages=1000 body=100"))
             .with("litequeue", KILL, python("litequeue end-to-end messages=3000 body=100"))
-            .with("persist-queue", KILL, python("persistqueue end-to-end messages=1000 body=100"))
+            .with("persist-queue", POWER, python("persistqueue end-to-end messages=1000 body=100"))
             .with("honker", KILL, python("honker end-to-end messages=1000 body=100")),
         new("Node, os, fed one by one")
             .with("libmq", KILL, node("libmq end-to-end messages=30000 body=100"))
@@ -386,8 +414,9 @@ fn latency() -> Vec<Contest> {
         new("Python, from an enqueue to an idle handler", P50)
             .with("libmq", KILL, python("libmq idle messages=300 body=100"))
             .with("queue.Queue and a thread", NOTHING, python("queue idle messages=300 body=100"))
-            .with("huey, SQLite", KILL, python("huey idle messages=30 body=100"))
-            .with("honker", KILL, python("honker idle messages=100 body=100")),
+            .with("huey, SQLite", POWER, python("huey idle messages=30 body=100"))
+            .with("honker", KILL, python("honker idle messages=100 body=100"))
+            .at_most("p50", 200.0, None),
         new("Node, from an enqueue to an idle handler", P50)
             .with("libmq", KILL, node("libmq idle messages=300 body=100"))
             .with("fastq", NOTHING, node("fastq idle messages=300 body=100"))
@@ -396,7 +425,8 @@ fn latency() -> Vec<Contest> {
                 "BullMQ, everysec",
                 ALL_BUT_A_SECOND,
                 node("bullmq idle messages=300 body=100").beside(Kind::RedisEverysec),
-            ),
+            )
+            .at_most("p50", 200.0, None),
     ]
 }
 

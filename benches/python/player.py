@@ -1,0 +1,119 @@
+"""One run of one contender in Python: `player.py PEER WORK DIRECTORY [KEY=VALUE]...` prints its figures as JSON.
+
+The work is done in DIRECTORY. Who is compared with whom, `benches/peers` knows. Where the peer is not installed, the
+status is 77.
+"""
+
+import json
+import queue
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from peers import PEERS, Missing, Peer
+
+MISSING = 77
+
+
+def enqueue(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages in, one by one, each answered before the next."""
+    put = peer.put
+    began = time.perf_counter()
+    for _ in range(messages):
+        put(body)
+    return rate(messages, began)
+
+
+def checkout(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages out that have been put in before, one at a time, each acked."""
+    peer.put_all([body] * messages)
+    began = time.perf_counter()
+    for _ in range(messages):
+        if peer.take() != body:
+            raise ValueError("a body changed on its way")
+    return rate(messages, began)
+
+
+def handled(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages that have been put in before, until a handler has had each."""
+    peer.put_all([body] * messages)
+    return handle(peer, messages, body, lambda: None)
+
+
+def end_to_end(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages in, one by one, until a handler has had each."""
+
+    def put() -> None:
+        for _ in range(messages):
+            peer.put(body)
+
+    return handle(peer, messages, body, put)
+
+
+def handle(peer: Peer, messages: int, body: bytes, meanwhile: Callable[[], None]) -> dict[str, float]:
+    seen, done = 0, threading.Event()
+
+    def work(found: bytes) -> None:
+        nonlocal seen
+        if found != body:
+            raise ValueError("a body changed on its way")
+        seen += 1
+        if seen == messages:
+            done.set()
+
+    began = time.perf_counter()
+    with peer.handling(work):
+        meanwhile()
+        done.wait()
+        return rate(messages, began)
+
+
+def idle(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """From the call of an enqueue to the first line of a handler that had nothing to do."""
+    entered: queue.SimpleQueue[float] = queue.SimpleQueue()
+    times = []
+    with peer.handling(lambda _: entered.put(time.perf_counter())):
+        for _ in range(messages):
+            # Of one that polls, any moment between two looks is as likely.
+            time.sleep(0.001 + random.random() * peer.polls)
+            began = time.perf_counter()
+            peer.put(body)
+            times.append((entered.get() - began) * 1e6)
+    times.sort()
+
+    def at(thousandth: int) -> float:
+        return times[min(len(times) * thousandth // 1000, len(times) - 1)]
+
+    return {"p50": at(500), "p99": at(990), "p999": at(999), "max": times[-1]}
+
+
+def rate(messages: int, began: float) -> dict[str, float]:
+    return {"rate": messages / (time.perf_counter() - began)}
+
+
+WORKS: dict[str, Callable[[Peer, int, bytes], dict[str, float]]] = {
+    "enqueue": enqueue,
+    "checkout": checkout,
+    "handled": handled,
+    "end-to-end": end_to_end,
+    "idle": idle,
+}
+
+
+def main(name: str, work: str, directory: str, *settings: str) -> None:
+    asked = dict(setting.split("=", 1) for setting in settings)
+    try:
+        peer = PEERS[name](Path(directory))
+    except Missing as missing:
+        print(missing, file=sys.stderr)
+        sys.exit(MISSING)
+    figures = WORKS[work](peer, int(asked["messages"]), b"x" * int(asked["body"]))
+    peer.close()
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -102,7 +102,7 @@ class Queue(Peer):
 
 
 class Sqlite(Peer):
-    """`sqlite3` by hand, WAL and NORMAL: survives a kill. Taken in two transactions, as who delivers at least once must."""
+    """`sqlite3` by hand, WAL and NORMAL: survives a kill. Taken in two transactions, so that none is lost."""
 
     polls = 0.001
 
@@ -175,7 +175,7 @@ class Persistqueue(Peer):
 
 
 class Huey(Peer):
-    """`SqliteHuey`: WAL and SQLite's default, FULL: an enqueue survives a power cut. A task is removed before it runs."""
+    """`SqliteHuey`: WAL and SQLite's default, FULL, so it survives a power cut. A task is removed before it runs."""
 
     polls = 0.1
 

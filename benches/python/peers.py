@@ -160,7 +160,7 @@ class Litequeue(Peer):
 
 
 class Persistqueue(Peer):
-    """`SQLiteAckQueue`: SQLite's own defaults, a rollback journal that is synced, so it survives a power cut."""
+    """`SQLiteAckQueue`: WAL and SQLite's default, FULL, so it survives a power cut."""
 
     def __init__(self, directory: Path) -> None:
         self._queue = package("persistqueue").SQLiteAckQueue(str(directory), auto_commit=True, multithreading=True)
@@ -178,6 +178,7 @@ class Huey(Peer):
     """`SqliteHuey`: WAL and SQLite's default, FULL, so it survives a power cut. A task is removed before it runs."""
 
     polls = 0.1
+    """As its consumer does after work; by itself it would look ever more seldom."""
 
     def __init__(self, directory: Path) -> None:
         self._huey = package("huey").SqliteHuey(filename=str(directory / "huey.db"), results=False)

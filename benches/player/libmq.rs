@@ -73,13 +73,20 @@ fn batch_of(count: u32, body: &[u8]) -> Vec<Message<'_>> {
     (0..count).map(|_| Message::new(QUEUE, body)).collect()
 }
 
-/// Enqueues messages that nobody times.
-fn fill(broker: &Broker, messages: u32, body: &[u8]) -> Result<(), Failure> {
-    let batch = batch_of(BATCH, body);
-    for _ in 0..messages / BATCH {
-        broker.enqueue_batch(&batch)?;
+/// Enqueues messages a batch at a time; of one, one by one.
+fn put(broker: &Broker, messages: u32, batch: &[Message<'_>]) -> Result<(), Failure> {
+    for _ in 0..messages as usize / batch.len() {
+        match batch {
+            [message] => _ = broker.enqueue(message.clone())?,
+            batch => _ = broker.enqueue_batch(batch)?,
+        }
     }
     Ok(())
+}
+
+/// Enqueues messages that nobody times.
+fn fill(broker: &Broker, messages: u32, body: &[u8]) -> Result<(), Failure> {
+    put(broker, messages, &batch_of(BATCH, body))
 }
 
 /// Bytes of the log that so many messages take that are enqueued together.
@@ -101,15 +108,7 @@ fn enqueue(job: &Job) -> Answer {
     let body = body(job)?;
     let batched = batch_of(batch, &body);
     let began = Instant::now();
-    if batch == 1 {
-        for _ in 0..messages {
-            broker.enqueue(Message::new(QUEUE, &body[..]))?;
-        }
-    } else {
-        for _ in 0..messages / batch {
-            broker.enqueue_batch(&batched)?;
-        }
-    }
+    put(&broker, messages, &batched)?;
     let figures = Figures::rate(messages, began.elapsed());
     broker.close(SOON)?;
     Ok(figures)
@@ -224,15 +223,7 @@ fn end_to_end(job: &Job) -> Answer {
     broker.start()?;
     let batched = batch_of(batch, &body);
     let began = Instant::now();
-    if batch == 1 {
-        for _ in 0..messages {
-            broker.enqueue(Message::new(QUEUE, &body[..]))?;
-        }
-    } else {
-        for _ in 0..messages / batch {
-            broker.enqueue_batch(&batched)?;
-        }
-    }
+    put(&broker, messages, &batched)?;
     broker.wait_idle(None::<Duration>)?;
     let figures = Figures::rate(messages, began.elapsed());
     if seen.load(Ordering::Relaxed) != u64::from(messages) * body.len() as u64 {

@@ -144,9 +144,9 @@ impl BrokerClock {
         self.start.after(self.source.elapsed().saturating_sub(self.elapsed_at_start))
     }
 
-    /// The moment that the wall clock calls so, as it goes now: it may have been set since the start.
-    pub(crate) fn moment_of(&self, time: SystemTime) -> Moment {
-        self.source.moment_of(time, self.now())
+    /// The moment that the wall clock calls so, as it goes `now`: it may have been set since the start.
+    pub(crate) fn moment_of(&self, time: SystemTime, now: Moment) -> Moment {
+        self.source.moment_of(time, now)
     }
 
     /// A moment that is at most a few milliseconds ago, and cheap: for what is noted, not for what is due.
@@ -196,14 +196,17 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(10_000));
         let clock = BrokerClock::start(Box::new(Wall(Arc::clone(&seconds))), Moment::default());
         let start = clock.now();
-        assert_eq!(clock.moment_of(at(10_030)), start.after(Duration::from_secs(30)));
+        assert_eq!(clock.moment_of(at(10_030), start), start.after(Duration::from_secs(30)));
         for wall in [6_400, 13_600, 1_800_000_000] {
             seconds.store(wall, Ordering::Relaxed);
             assert_eq!(clock.now(), start);
-            assert_eq!(clock.moment_of(at(wall + 30)), start.after(Duration::from_secs(30)));
-            assert_eq!(clock.moment_of(at(wall - 30)), start.before(Duration::from_secs(30)));
+            assert_eq!(clock.moment_of(at(wall + 30), start), start.after(Duration::from_secs(30)));
+            assert_eq!(
+                clock.moment_of(at(wall - 30), start),
+                start.before(Duration::from_secs(30))
+            );
         }
-        assert_eq!(clock.moment_of(UNIX_EPOCH), Moment::default());
+        assert_eq!(clock.moment_of(UNIX_EPOCH, start), Moment::default());
     }
 
     #[test]
@@ -212,6 +215,6 @@ mod tests {
         let clock = BrokerClock::start(Box::new(Arc::clone(&manual)), Moment::default());
         manual.advance(Duration::from_secs(3_600));
         let in_a_minute = clock.now().after(Duration::from_secs(60));
-        assert_eq!(clock.moment_of(in_a_minute.to_system()), in_a_minute);
+        assert_eq!(clock.moment_of(in_a_minute.to_system(), clock.now()), in_a_minute);
     }
 }

@@ -25,3 +25,14 @@ fn what_comes_back_after_its_time_is_found_whatever_the_timekeeper_is_doing() {
         }
     }
 }
+
+/// The clock was looked at once for the start and once for the end: a message that expires right behind its start was
+/// refused where time went on in between.
+#[test]
+fn what_expires_right_behind_its_start_is_taken_whatever_the_clock_does() {
+    let broker = Broker::open(":memory:", Options::new()).unwrap();
+    for _ in 0..20_000 {
+        let message = Message::new("q", "x").delay(LONG);
+        broker.enqueue(message.expires_in(LONG + Duration::from_micros(1))).unwrap();
+    }
+}

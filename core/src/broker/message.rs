@@ -286,6 +286,11 @@ impl<'a> Message<'a> {
         }
         Ok(())
     }
+
+    /// Whether it has a moment of its own to start or to expire at.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.delay.is_some() || self.run_at.is_some() || self.expires_in.is_some()
+    }
 }
 
 /// Nothing of what is in it, which is nobody's affair who reads a log: its queue, its size, and what is to become of it.

@@ -60,16 +60,19 @@ impl Shared {
             check_queue_name(&message.queue)?;
         }
         message.check(self.options.max_message_bytes)?;
+        if !message.is_timed() {
+            return Ok(());
+        }
+        let now = self.engine.now();
         if let Some(moment) = message.run_at
-            && self.moment_of(moment) > self.engine.now().after(limits::DURATION_MAX)
+            && self.moment_of(moment, now) > now.after(limits::DURATION_MAX)
         {
             return Err(Error::invalid("run_at is more than ten years from now"));
         }
-        if let Some(time) = message.expires_in {
-            let now = self.engine.now();
-            if now.after(time) <= self.due(message, now) {
-                return Err(Error::invalid("expires_in is over before the message is due"));
-            }
+        if let Some(time) = message.expires_in
+            && now.after(time) <= self.due(message, now)
+        {
+            return Err(Error::invalid("expires_in is over before the message is due"));
         }
         Ok(())
     }
@@ -77,14 +80,14 @@ impl Shared {
     /// When a message is due that is enqueued now.
     fn due(&self, message: &Message<'_>, now: Moment) -> Moment {
         match (message.delay, message.run_at) {
-            (Some(delay), _) => self.engine.now().after(delay),
-            (None, Some(moment)) => self.moment_of(moment).max(now),
+            (Some(delay), _) => now.after(delay),
+            (None, Some(moment)) => self.moment_of(moment, now).max(now),
             (None, None) => now,
         }
     }
 
-    fn moment_of(&self, time: SystemTime) -> Moment {
-        self.engine.buffer.state.clock.moment_of(time)
+    fn moment_of(&self, time: SystemTime, now: Moment) -> Moment {
+        self.engine.buffer.state.clock.moment_of(time, now)
     }
 
     /// Runs `work` with the messages in the words of the buffer. They were checked. `trace` is the header of those that have
@@ -113,6 +116,8 @@ impl Shared {
         trace: Option<&str>,
         now: Moment,
     ) -> Result<NewMessage<'m>> {
+        // Both times of a message are told from one look at the clock: what expires behind its start never starts too late.
+        let exactly = if message.is_timed() { self.engine.now() } else { now };
         let mut headers = Vec::new();
         for (name, value) in &message.headers {
             put_header(&mut headers, name, value);
@@ -130,12 +135,12 @@ impl Shared {
             content_type: message.content_type.as_deref(),
             group: message.group.as_deref(),
             priority: message.priority,
-            expires: message.expires_in.map(|time| self.engine.now().after(time)),
+            expires: message.expires_in.map(|time| exactly.after(time)),
             window: message.dedup_window,
             headers,
             body: &message.body,
             enqueued_at: now,
-            due: self.due(message, now),
+            due: self.due(message, exactly),
             level: self.level(message.durability),
         })
     }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::thread::JoinHandle;
 
-use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::sync::{Bell, Condvar, Mutex, MutexGuard, lock, wait};
 
 /// What waits for a thread, in order.
 pub struct Pile<T> {
@@ -16,7 +16,7 @@ pub struct Pile<T> {
     /// How much may wait.
     most: usize,
     /// Something was put there, or the pile was closed.
-    more: Condvar,
+    more: Bell,
     /// Nobody works here any more.
     left: Condvar,
 }
@@ -46,7 +46,7 @@ impl<T> Pile<T> {
     #[must_use]
     pub fn of_at_most(most: usize) -> Self {
         let inner = Inner { waiting: VecDeque::new(), closed: false, manned: false, thread: None };
-        Self { inner: Mutex::new(inner), most, more: Condvar::new(), left: Condvar::new() }
+        Self { inner: Mutex::new(inner), most, more: Bell::new(), left: Condvar::new() }
     }
 
     /// Puts something there for the thread, which is to call [`Pile::work`] and is started by `start` if there is none.
@@ -70,7 +70,7 @@ impl<T> Pile<T> {
             }
             inner.waiting.push_back(item);
             if inner.manned {
-                self.more.notify_one();
+                self.more.ring();
                 return Ok(());
             }
             inner.manned = true;
@@ -93,7 +93,7 @@ impl<T> Pile<T> {
     /// Takes nothing more. The thread ends when all is dealt with.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.more.notify_one();
+        self.more.ring();
     }
 
     /// Returns when all is dealt with. It was closed.
@@ -135,7 +135,7 @@ impl<T> Hand<'_, T> {
             if inner.closed {
                 return None;
             }
-            inner = wait(&self.0.more, inner);
+            inner = self.0.more.wait(inner, None);
         }
         Some(std::mem::take(&mut inner.waiting))
     }

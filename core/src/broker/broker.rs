@@ -306,7 +306,8 @@ impl Broker {
         timeout: impl Into<Option<Duration>>,
         lease: impl Into<Option<Duration>>,
     ) -> Result<Option<Delivery>> {
-        Ok(self.receive_batch(queue, 1, timeout, lease)?.pop())
+        let interrupt = Interrupt::new();
+        Ok(self.received(queue, 1, timeout.into(), lease.into(), &interrupt)?.next())
     }
 
     /// Takes up to `max` messages that are there, waiting for the first one as [`Broker::receive`] does.
@@ -336,12 +337,23 @@ impl Broker {
         lease: impl Into<Option<Duration>>,
         interrupt: &Interrupt,
     ) -> Result<Vec<Delivery>> {
-        let (shared, lease) = (&self.shared, lease.into().unwrap_or(LEASE));
+        Ok(self.received(queue, max, timeout.into(), lease.into(), interrupt)?.collect())
+    }
+
+    fn received(
+        &self,
+        queue: &str,
+        max: usize,
+        timeout: Option<Duration>,
+        lease: Option<Duration>,
+        interrupt: &Interrupt,
+    ) -> Result<impl Iterator<Item = Delivery>> {
+        let lease = lease.unwrap_or(LEASE);
         self.check_receive(queue, max, lease)?;
-        let end = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        let queue = shared.engine.buffer.state.queues.named(queue)?;
-        let flights = shared.engine.receive(queue, max, end, lease, interrupt)?;
-        Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(shared), flight)).collect())
+        let engine = &self.shared.engine;
+        let queue = engine.buffer.state.queues.named(queue)?;
+        let flights = engine.receive(queue, max, timeout, lease, interrupt)?;
+        Ok(flights.into_iter().map(|flight| Delivery::new(Arc::clone(&self.shared), flight)))
     }
 
     /// Refuses what [`Broker::receive_batch`] would refuse, without taking anything: for the bindings, where a receive may

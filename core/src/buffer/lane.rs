@@ -165,6 +165,9 @@ impl Lane {
 
     /// The number of the first message, which may be stale, and whether it is a suspect.
     fn first(&self) -> Option<(u32, bool)> {
+        if self.side.is_empty() && self.suspects.is_empty() {
+            return (self.head != NONE).then_some((self.head, false));
+        }
         let list = (self.head != NONE).then_some((self.head_id, self.head, false));
         let side = self.side.first_key_value().map(|(id, index)| (*id, *index, false));
         let suspects = self.suspects.first_key_value().map(|(id, index)| (*id, *index, true));

@@ -9,7 +9,7 @@ use super::lease::{CancelReason, Lease};
 use super::owed::{End, Owed};
 use super::station::Station;
 use crate::broker::Backoff;
-use crate::buffer::{Buffer, Limits, Outcome, Queue, Removed, Settled, Wish, earliest};
+use crate::buffer::{Buffer, Few, Limits, Outcome, Queue, Removed, Settled, Wish, earliest};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{detail, event};
@@ -138,17 +138,19 @@ impl Engine {
         }
     }
 
-    /// Takes up to `max` messages, waiting for the first one at most until `end`.
+    /// Takes up to `max` messages, waiting for the first one at most for `timeout`.
     pub(crate) fn receive(
         self: &Arc<Self>,
         queue: &Arc<Queue>,
         max: usize,
-        end: Option<Instant>,
+        timeout: Option<Duration>,
         lease: Duration,
         interrupt: &Interrupt,
-    ) -> Result<Vec<Arc<Flight>>> {
+    ) -> Result<Few<Arc<Flight>>> {
         let taker = Taker::Pull(lease);
-        let mut flights = Vec::new();
+        let mut flights = Few::new();
+        // A look at the clock costs as much as half of all else, and mostly there is no need to wait.
+        let mut end = None;
         loop {
             while flights.len() < max {
                 if self.closed.load(Ordering::Acquire) {
@@ -164,9 +166,13 @@ impl Engine {
                     Err(_) => return Ok(flights),
                 }
             }
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let over = interrupt.is_set() || left.is_some_and(|left| left.is_zero());
-            if !flights.is_empty() || over {
+            if !flights.is_empty() || interrupt.is_set() || timeout == Some(Duration::ZERO) {
+                return Ok(flights);
+            }
+            let now = Instant::now();
+            let end = *end.get_or_insert_with(|| timeout.and_then(|time| now.checked_add(time)));
+            let left = end.map(|end| end.saturating_duration_since(now));
+            if left.is_some_and(|left| left.is_zero()) {
                 return Ok(flights);
             }
             let ready = queue.ready();

@@ -1,14 +1,14 @@
 //! Models of the dispatcher: what somebody takes, owes or cancels in the moment in which another one closes or takes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loom::thread;
 
 use super::engine::{Engine, EngineOptions, Retries};
 use super::flight::Flight;
 use crate::broker::Backoff;
-use crate::buffer::Outcome;
 use crate::buffer::models::{enqueue, open, queue};
+use crate::buffer::{Few, Outcome};
 use crate::error::{ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::storage::{MemoryStorage, Storage};
@@ -25,9 +25,9 @@ pub(crate) fn engine() -> Arc<Engine> {
     Arc::new(Engine::new(open(&storage), options))
 }
 
-fn receive(engine: &Arc<Engine>) -> Result<Vec<Arc<Flight>>> {
+fn receive(engine: &Arc<Engine>) -> Result<Few<Arc<Flight>>> {
     let queue = queue(&engine.buffer);
-    engine.receive(queue, 1, Some(Instant::now()), LONG, &Interrupt::new())
+    engine.receive(queue, 1, Some(Duration::ZERO), LONG, &Interrupt::new())
 }
 
 /// What a close does before it ends the log.

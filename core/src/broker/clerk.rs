@@ -11,10 +11,11 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use super::begun::Begun;
+use super::enqueue::reached;
 use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::shared::Shared;
+use crate::buffer::Begun;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::is_telling;
 use crate::interrupt::Interrupt;
@@ -127,18 +128,14 @@ impl Unbegun {
             shared.check_open()?;
             shared.begin_within(std::slice::from_ref(message), for_room, interrupt)
         };
-        Ok(Begun::new(Arc::clone(shared), caught(shared, begin)?))
+        caught(shared, begin)
     }
 }
 
 /// Waits for the durability of what has begun, one after the other, and tells.
 fn tell_all(shared: &Shared, begun: impl IntoIterator<Item = (Result<Begun>, Done)>) {
     for (begun, done) in begun {
-        let reach = |begun: Begun| {
-            begun.reach()?;
-            begun.receipts().next().ok_or_else(Error::closed)
-        };
-        let outcome = begun.and_then(|begun| caught(shared, || reach(begun)));
+        let outcome = begun.and_then(|begun| caught(shared, || reached(shared, &begun)));
         // What a callback panics about is its own affair, and the next one's turn comes all the same.
         let _ = catch_unwind(AssertUnwindSafe(|| done(outcome)));
     }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::begun::Begun;
 use super::broker::Broker;
 use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
@@ -44,7 +43,7 @@ struct Answer {
 /// How far an enqueue has come without waiting.
 #[derive(Debug)]
 pub(super) enum Beginning {
-    Begun(Begun),
+    Begun(buffer::Begun),
     /// Not at all, and nothing has happened.
     Not(Message<'static>),
 }
@@ -94,10 +93,9 @@ enum Started {
 fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
     let beginning = begin(shared, message)?;
     if let Beginning::Begun(begun) = &beginning
-        && begun.needs_no_sync()
+        && shared.engine.buffer.needs_no_sync(begun.owed)
     {
-        begun.reach()?;
-        return begun.receipts().next().map(Started::Done).ok_or_else(Error::closed);
+        return Ok(Started::Done(reached(shared, begun)?));
     }
     let answer = Arc::new(Mutex::new(Answer::default()));
     let told = Arc::clone(&answer);
@@ -117,6 +115,12 @@ fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
     Ok(Started::Waits(answer))
 }
 
+/// Waits for the durability of a message that has begun.
+pub(super) fn reached(shared: &Shared, begun: &buffer::Begun) -> Result<Receipt> {
+    shared.engine.buffer.reach(begun.owed)?;
+    begun.enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
+}
+
 /// Begins an enqueue as far as that goes without waiting.
 pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginning> {
     let messages = std::slice::from_ref(&message);
@@ -128,7 +132,7 @@ pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginn
         shared.begin(messages)?
     };
     Ok(match begun {
-        Some(begun) => Beginning::Begun(Begun::new(Arc::clone(shared), begun)),
+        Some(begun) => Beginning::Begun(begun),
         None => Beginning::Not(message.into_owned()),
     })
 }
@@ -228,7 +232,7 @@ impl Shared {
     fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
         self.check_open()?;
         if let [message] = messages {
-            return self.check_message(message);
+            return self.check_message(message, None);
         }
         if messages.len() > limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid(format!(
@@ -237,8 +241,9 @@ impl Shared {
                 limits::BATCH_MESSAGES_MAX
             )));
         }
+        let mut before = None;
         for (index, message) in messages.iter().enumerate() {
-            let checked = self.check_message(message);
+            let checked = self.check_message(message, before.replace(message));
             checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
         }
         let bytes: usize = messages.iter().map(Message::size).sum();

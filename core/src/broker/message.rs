@@ -246,6 +246,33 @@ impl<'a> Message<'a> {
 
     /// Refuses what is out of range, naming the option; the queue's name apart.
     pub(crate) fn check(&self, max_message_bytes: usize) -> Result<()> {
+        if !self.is_plain() {
+            self.check_options()?;
+        }
+        if self.size() > max_message_bytes {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "body and headers are {} bytes, but max_message_bytes is {max_message_bytes}",
+                    self.size()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether it asks for nothing but to be handled, as nearly all do.
+    fn is_plain(&self) -> bool {
+        let texts = [&self.content_type, &self.correlation_id, &self.dedup_key, &self.group];
+        texts.iter().all(|text| text.is_none())
+            && self.headers.is_empty()
+            && self.priority == 0
+            && !self.is_timed()
+            && self.dedup_window.is_zero()
+            && self.durability.is_none()
+    }
+
+    fn check_options(&self) -> Result<()> {
         check_text("content_type", self.content_type.as_deref())?;
         check_text("correlation_id", self.correlation_id.as_deref())?;
         check_text("dedup_key", self.dedup_key.as_deref())?;
@@ -275,16 +302,12 @@ impl<'a> Message<'a> {
         if self.durability == Some(Durability::Memory) {
             return Err(Error::invalid("durability memory is for a broker, not for a message"));
         }
-        if self.size() > max_message_bytes {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "body and headers are {} bytes, but max_message_bytes is {max_message_bytes}",
-                    self.size()
-                ),
-            ));
-        }
         Ok(())
+    }
+
+    /// Whether this message names its queue by the very same text as the other: a look at two addresses tells.
+    pub(crate) fn names_the_same(&self, other: &Self) -> bool {
+        std::ptr::eq(&*self.queue, &*other.queue)
     }
 
     /// Whether it has a moment of its own to start or to expire at.

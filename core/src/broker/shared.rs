@@ -7,7 +7,7 @@ use super::clerk::{Clerk, refuse_in_callback};
 use super::message::{Dedup, Message, TRACEPARENT, check_queue_name};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
-use crate::buffer::{NewMessage, put_header};
+use crate::buffer::{NewMessage, Queue, put_header};
 use crate::clock::{ManualClock, Moment};
 use crate::dispatch::{Engine, Snapshots, dismiss};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,10 +53,16 @@ impl Shared {
         self.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
     }
 
-    /// Refuses a message that is out of range.
-    pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<()> {
+    /// Refuses a message that is out of range. The one that came `before` it is not.
+    pub(crate) fn check_message(
+        &self,
+        message: &Message<'_>,
+        before: Option<&Message<'_>>,
+    ) -> Result<()> {
         let queues = &self.engine.buffer.state.queues;
-        if !queues.was_named(&message.queue) {
+        if !before.is_some_and(|before| message.names_the_same(before))
+            && !queues.was_named(&message.queue)
+        {
             check_queue_name(&message.queue)?;
         }
         message.check(self.options.max_message_bytes)?;
@@ -103,19 +109,34 @@ impl Shared {
         }
         let now = self.engine.buffer.state.clock.recent();
         if let [message] = messages {
-            return work(std::slice::from_ref(&self.new_message(message, trace, now)?));
+            let queue = self.queue(&message.queue)?;
+            return work(std::slice::from_ref(&self.new_message(message, queue, trace, now)));
         }
-        let new: Result<Vec<NewMessage<'_>>> =
-            messages.iter().map(|message| self.new_message(message, trace, now)).collect();
-        work(&new?)
+        let mut new: Vec<NewMessage<'_>> = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            let before = index.checked_sub(1).and_then(|before| messages.get(before));
+            let before = before.filter(|before| message.names_the_same(before)).and(new.last());
+            let queue = match before {
+                Some(before) => before.queue,
+                None => self.queue(&message.queue)?,
+            };
+            new.push(self.new_message(message, queue, trace, now));
+        }
+        work(&new)
     }
 
+    fn queue(&self, name: &str) -> Result<&Arc<Queue>> {
+        self.engine.buffer.state.queues.named(name)
+    }
+
+    #[inline]
     fn new_message<'m>(
         &'m self,
         message: &'m Message<'_>,
+        queue: &'m Arc<Queue>,
         trace: Option<&str>,
         now: Moment,
-    ) -> Result<NewMessage<'m>> {
+    ) -> NewMessage<'m> {
         // Both times of a message are told from one look at the clock: what expires behind its start never starts too late.
         let exactly = if message.is_timed() { self.engine.now() } else { now };
         let mut headers = Vec::new();
@@ -127,8 +148,8 @@ impl Shared {
         {
             put_header(&mut headers, TRACEPARENT, trace);
         }
-        Ok(NewMessage {
-            queue: self.engine.buffer.state.queues.named(&message.queue)?,
+        NewMessage {
+            queue,
             key: message.dedup_key.as_deref(),
             keep: message.dedup == Dedup::Keep,
             correlation_id: message.correlation_id.as_deref(),
@@ -142,7 +163,7 @@ impl Shared {
             enqueued_at: now,
             due: self.due(message, exactly),
             level: self.level(message.durability),
-        })
+        }
     }
 
     /// The level that a message reaches.

@@ -13,17 +13,31 @@ pub(crate) fn zeros(bytes: usize) -> Result<Vec<u8>> {
     Ok(zeros)
 }
 
+/// An empty buffer with room for so many bytes.
+///
+/// # Errors
+/// `NO_MEMORY`.
+pub(crate) fn with_room(bytes: usize) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    reserve(&mut buffer, bytes)?;
+    Ok(buffer)
+}
+
 /// Makes a buffer this long, with zeros at its end.
 ///
 /// # Errors
 /// `NO_MEMORY`: it is as it was.
 pub(crate) fn lengthen(buffer: &mut Vec<u8>, bytes: usize) -> Result<()> {
+    reserve(buffer, bytes)?;
+    buffer.resize(bytes, 0);
+    Ok(())
+}
+
+fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<()> {
     buffer.try_reserve_exact(bytes.saturating_sub(buffer.len())).map_err(|_| {
         let text = format!("there is no memory for {bytes} bytes");
         Error::new(ErrorKind::NoMemory, text)
-    })?;
-    buffer.resize(bytes, 0);
-    Ok(())
+    })
 }
 
 #[cfg(all(test, not(loom)))]

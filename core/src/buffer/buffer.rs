@@ -13,11 +13,11 @@ use super::queue::Queue;
 use super::reason;
 use super::settle::{Outcome, stale};
 use super::slot::{NONE, State as SlotState};
-use super::state::State;
+use super::state::{Effect, State};
 use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::journal::{Bytes, Journal, Level, Need, Record};
+use crate::journal::{Bytes, Group, Journal, Level, Need, Pending, Record};
 use crate::storage::Mark;
 use crate::sync::{Arc, lock};
 
@@ -172,6 +172,12 @@ impl Buffer {
         {
             return self.begin_new(message, slot);
         }
+        if messages.len() > 1
+            && messages.iter().all(|message| message.key.is_none())
+            && let Some(slots) = self.state.claim_all(messages.len())
+        {
+            return self.begin_all_new(messages, &slots);
+        }
         let mut places = 0;
         loop {
             let keys =
@@ -288,23 +294,61 @@ impl Buffer {
 
     /// Enqueues one message without a key, which concerns nothing that is there, in this slot: there is nothing to plan.
     fn begin_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Begun> {
-        let state = &*self.state;
         let head = message.head(0, false, message.level);
         let pieces = message.pieces(&head);
         let record = Record::new(kind::MESSAGE, &pieces);
         let appended = self.journal.append(Need::Grow, &[record], |position, pending| {
-            let mut guard = state.slots.at(slot).lock();
-            guard.set_id(position);
-            guard.key = NONE;
-            state.ids.insert(position, slot);
-            message.fill(state, slot, &mut guard, position, false, message.level);
-            pending.at(message.level, message.shown(slot, position));
+            self.fill_new(message, slot, position, pending);
         });
-        let appended = appended.inspect_err(|_| state.unclaim(slot))?;
+        let appended = appended.inspect_err(|_| self.state.unclaim(slot))?;
         let mut owed = Owed::default();
         owed.add(message.level, appended.end);
         message.queue.figures.enqueued.up();
         Ok(Begun { enqueued: Few::from_buf([Enqueued::Accepted(appended.start)]), owed })
+    }
+
+    /// As [`Buffer::begin_new`], of many.
+    fn begin_all_new(&self, messages: &[NewMessage<'_>], slots: &[u32]) -> Result<Begun> {
+        let mut ids = Vec::with_capacity(messages.len());
+        let appended =
+            Group::with_room(messages.iter().map(NewMessage::space).sum()).and_then(|mut group| {
+                for message in messages {
+                    let head = message.head(0, false, message.level);
+                    ids.push(group.space());
+                    group.push(&Record::new(kind::MESSAGE, &message.pieces(&head)));
+                }
+                self.journal.append_group(group, |start, pending| {
+                    for ((message, slot), id) in messages.iter().zip(slots).zip(&mut ids) {
+                        *id += start;
+                        self.fill_new(message, *slot, *id, pending);
+                    }
+                })
+            });
+        let appended =
+            appended.inspect_err(|_| slots.iter().for_each(|slot| self.state.unclaim(*slot)))?;
+        let mut owed = Owed::default();
+        for message in messages {
+            owed.add(message.level, appended.end);
+            message.queue.figures.enqueued.up();
+        }
+        Ok(Begun { enqueued: ids.into_iter().map(Enqueued::Accepted).collect(), owed })
+    }
+
+    /// Makes a slot that was claimed a new message's, whose record stands at `position`.
+    fn fill_new(
+        &self,
+        message: &NewMessage<'_>,
+        slot: u32,
+        position: u64,
+        pending: &mut Pending<'_, Effect>,
+    ) {
+        let state = &*self.state;
+        let mut guard = state.slots.at(slot).lock();
+        guard.set_id(position);
+        guard.key = NONE;
+        state.ids.insert(position, slot);
+        message.fill(state, slot, &mut guard, position, false, message.level);
+        pending.at(message.level, message.shown(slot, position));
     }
 
     /// Logs a plan; what is owed is its level, and that of the messages it found to be duplicates of.

@@ -112,16 +112,19 @@ impl MessageHead {
             .stored()
             .with(Flag::Expires, self.expires.is_some())
             .with(Flag::Window, !self.window.is_zero());
+        let mut fixed = [0; HEAD_BYTES];
+        fixed[0..8].copy_from_slice(&self.id.to_le_bytes());
+        fixed[8..16].copy_from_slice(&self.enqueued_at.0.to_le_bytes());
+        fixed[16..24].copy_from_slice(&self.due.0.to_le_bytes());
+        fixed[24..28].copy_from_slice(&self.attempts.to_le_bytes());
+        fixed[28..32].copy_from_slice(&[self.crashes, flags.0, self.priority, self.queue_len]);
+        fixed[32..34].copy_from_slice(&self.key_len.to_le_bytes());
+        fixed[34..36].copy_from_slice(&self.correlation_len.to_le_bytes());
+        fixed[36..38].copy_from_slice(&self.type_len.to_le_bytes());
+        fixed[38..40].copy_from_slice(&self.group_len.to_le_bytes());
+        fixed[40..44].copy_from_slice(&self.headers_len.to_le_bytes());
         let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: 0 };
-        out.put(&self.id.to_le_bytes());
-        out.put(&self.enqueued_at.0.to_le_bytes());
-        out.put(&self.due.0.to_le_bytes());
-        out.put(&self.attempts.to_le_bytes());
-        out.put(&[self.crashes, flags.0, self.priority, self.queue_len]);
-        for length in [self.key_len, self.correlation_len, self.type_len, self.group_len] {
-            out.put(&length.to_le_bytes());
-        }
-        out.put(&self.headers_len.to_le_bytes());
+        out.put(&fixed);
         if let Some(expires) = self.expires {
             out.put(&expires.0.to_le_bytes());
         }

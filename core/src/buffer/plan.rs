@@ -14,7 +14,7 @@ use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders, LockedKeys};
 use super::queue::Queue;
 use super::slot::{Guard, NONE, State as SlotState};
-use super::state::{Effect, State};
+use super::state::{Effect, State, Waiting};
 use super::turns::group_number;
 use crate::clock::Moment;
 use crate::error::Result;
@@ -83,6 +83,14 @@ impl NewMessage<'_> {
         ]
     }
 
+    /// Bytes that its record takes in the log.
+    pub(super) fn space(&self) -> usize {
+        let texts = [self.key, self.correlation_id, self.content_type, self.group];
+        let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
+        let body = self.queue.name.len() + texts + self.headers.len() + self.body.len();
+        record_space(MessageHead::len(self.expires.is_some(), !self.window.is_zero()) + body)
+    }
+
     /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
     // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
     #[inline]
@@ -117,7 +125,7 @@ impl NewMessage<'_> {
     /// What its record does once it has reached its level.
     pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
         let delayed = self.due > self.enqueued_at;
-        Effect::Show { slot, queue: self.queue.number, version, delayed }
+        Effect::Show(Waiting { slot, queue: self.queue.number, version, delayed })
     }
 }
 
@@ -370,7 +378,7 @@ impl<'a> Plan<'a> {
             }
             ids.push((guard.id(), position));
             pending.at(item.level, message.shown(item.slot, position));
-            position += bodies.space(message) as u64;
+            position += message.space() as u64;
         }
         if let Some(slot) = self.freed
             && let Some((_, guard)) = self.held.iter_mut().find(|(held, _)| *held == slot)
@@ -379,7 +387,8 @@ impl<'a> Plan<'a> {
             if guard.state() == SlotState::Behind {
                 guard.set(SlotState::Pending);
                 let (queue, version) = (guard.queue.into(), guard.version);
-                pending.at(Level::Os, Effect::Show { slot, queue, version, delayed: true });
+                let waiting = Waiting { slot, queue, version, delayed: true };
+                pending.at(Level::Os, Effect::Show(waiting));
             }
         }
         self.held.clear();
@@ -528,14 +537,6 @@ impl Bodies<'_> {
     /// The pieces of every body, in order.
     pub(crate) fn pieces(&self) -> Few<Pieces<'_>> {
         self.bodies.iter().map(|(head, message)| message.pieces(head)).collect()
-    }
-
-    /// Bytes that a message's record takes in the log.
-    fn space(&self, message: &NewMessage<'_>) -> usize {
-        let texts = [message.key, message.correlation_id, message.content_type, message.group];
-        let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
-        let body = message.queue.name.len() + texts + message.headers.len() + message.body.len();
-        record_space(MessageHead::len(message.expires.is_some(), !message.window.is_zero()) + body)
     }
 }
 

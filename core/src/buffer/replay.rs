@@ -12,7 +12,7 @@ use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders};
 use super::slot::{Linked, NONE, State as SlotState};
-use super::state::{Bounds, State};
+use super::state::{Bounds, State, Waiting};
 use super::token;
 use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};
@@ -258,7 +258,8 @@ impl Replayed {
                 }
                 guard.set(SlotState::Pending);
             }
-            state.show_waiting(slot, message.queue, message.version, true);
+            let (queue, version) = (message.queue, message.version);
+            state.show_waiting(Waiting { slot, queue, version, delayed: true });
         }
         for ((queue, key), (id, until)) in self.guarded {
             if until > state.clock.now() {

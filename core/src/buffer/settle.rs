@@ -12,7 +12,7 @@ use super::plan::{NewMessage, Plan, records};
 use super::queue::Queue;
 use super::reason;
 use super::slot::{NONE, State as SlotState};
-use super::state::Effect;
+use super::state::{Effect, Waiting};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Need, Record, SHORT_TEXT_BYTES_MAX};
@@ -162,7 +162,8 @@ impl Buffer {
                     guard.due = *due;
                     guard.flags.set(Flag::Holds, true);
                     guard.set(SlotState::Pending);
-                    Effect::Show { slot, queue: queue.number, version, delayed: *due > now }
+                    let (queue, delayed) = (queue.number, *due > now);
+                    Effect::Show(Waiting { slot, queue, version, delayed })
                 }
                 Entry::Dead { attempts, at, reason, error, .. } => {
                     guard.set(SlotState::Settled);

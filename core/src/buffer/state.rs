@@ -4,6 +4,8 @@
 //! [`super::slot`]), or the record of one has reached its level and its [`Effect`] is shown, in the order of the log.
 //! Recovery makes the same changes through the same functions.
 
+use std::iter::Peekable;
+
 use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;
 use super::entry::DeadLetterEntry;
@@ -28,20 +30,42 @@ use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
+/// Messages of one queue that are shown before others get at it.
+const SHOWN_AT_ONCE: usize = 64;
+
 /// What a record does once it has reached its level.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since. Known to be
-    /// due unless `delayed`.
-    Show { slot: u32, queue: u32, version: u64, delayed: bool },
+    Show(Waiting),
     /// The message was replaced by one that is not of this group.
-    LeftGroup { slot: u32, queue: u32, group: u64 },
+    LeftGroup {
+        slot: u32,
+        queue: u32,
+        group: u64,
+    },
     /// The message is gone.
-    Gone { slot: u32 },
+    Gone {
+        slot: u32,
+    },
     /// The message is a dead letter.
-    Dead { slot: u32, letter: Box<DeadLetterEntry> },
+    Dead {
+        slot: u32,
+        letter: Box<DeadLetterEntry>,
+    },
     /// A dead letter is gone.
-    Undead { id: u64 },
+    Undead {
+        id: u64,
+    },
+}
+
+/// A message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) slot: u32,
+    pub(crate) queue: u32,
+    pub(crate) version: u64,
+    /// Else it is known to be due.
+    pub(crate) delayed: bool,
 }
 
 /// How much there may be.
@@ -317,6 +341,20 @@ impl State {
         if self.room.take(1) { self.claim_in_place() } else { Err(self.room.full()) }
     }
 
+    /// Slots for so many new messages, and room for them; none where there is not enough.
+    pub(crate) fn claim_all(&self, count: usize) -> Option<Vec<u32>> {
+        if !self.room.take(count) {
+            return None;
+        }
+        let slots: Vec<u32> = (0..count).map_while(|_| self.slots.claim()).collect();
+        if slots.len() < count {
+            slots.iter().for_each(|slot| self.slots.free(*slot));
+            self.room.free(count);
+            return None;
+        }
+        Some(slots)
+    }
+
     /// A slot for a new message, whose place was taken already.
     pub(crate) fn claim_in_place(&self) -> Result<u32> {
         self.slots.claim().ok_or_else(|| {
@@ -331,10 +369,28 @@ impl State {
         self.room.free(1);
     }
 
-    /// A message waits: in its lane, in the schedule, or behind another. Known to be due unless `delayed`.
-    pub(crate) fn show_waiting(&self, index: u32, queue: u32, version: u64, delayed: bool) {
-        let queue = self.queues.numbered(queue);
+    /// Shows a message that waits.
+    pub(crate) fn show_waiting(&self, waiting: Waiting) {
+        let queue = self.queues.numbered(waiting.queue);
+        self.show_in(queue, &mut queue.ready(), waiting);
+    }
+
+    /// Shows a message that waits, and those of the same queue that come right behind it.
+    fn show_run(&self, first: Waiting, effects: &mut Peekable<impl Iterator<Item = Effect>>) {
+        let queue = self.queues.numbered(first.queue);
         let mut ready = queue.ready();
+        self.show_in(queue, &mut ready, first);
+        let is_next =
+            |effect: &Effect| matches!(effect, Effect::Show(next) if next.queue == first.queue);
+        for _ in 1..SHOWN_AT_ONCE {
+            let Some(Effect::Show(next)) = effects.next_if(is_next) else { return };
+            self.show_in(queue, &mut ready, next);
+        }
+    }
+
+    /// Shows a message that waits in this queue.
+    fn show_in(&self, queue: &Queue, ready: &mut Ready, waiting: Waiting) {
+        let Waiting { slot: index, version, delayed, .. } = waiting;
         let mut schedule = delayed.then(|| lock(&self.schedule));
         let mut guard = self.slots.at(index).lock();
         if guard.state() != SlotState::Pending || guard.version != version {
@@ -361,12 +417,12 @@ impl State {
             }
             let due = guard.due;
             schedule.insert(due, guard.id(), index);
-            self.put_off(queue, &mut ready, index, guard);
+            self.put_off(queue, ready, index, guard);
             self.timer.due_at(due);
         } else {
             guard.set(SlotState::Ready);
             queue.figures.ready.up();
-            self.admit(queue, &mut ready, index, guard);
+            self.admit(queue, ready, index, guard);
         }
     }
 
@@ -520,12 +576,11 @@ impl Show for State {
 
     type Effect = Effect;
 
-    fn show(&self, effects: &mut Vec<Effect>) {
-        for effect in effects.drain(..) {
+    fn show(&self, effects: impl Iterator<Item = Effect>) {
+        let mut effects = effects.peekable();
+        while let Some(effect) = effects.next() {
             match effect {
-                Effect::Show { slot, queue, version, delayed } => {
-                    self.show_waiting(slot, queue, version, delayed);
-                }
+                Effect::Show(first) => self.show_run(first, &mut effects),
                 Effect::LeftGroup { slot, queue, group } => {
                     self.show_left_group(slot, queue, group);
                 }

@@ -32,16 +32,9 @@ pub(crate) struct Chunk {
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
-    /// A chunk of zeros at this position of this segment.
-    pub(crate) fn new(segment: Arc<Segment>, start: u64, capacity: usize) -> Self {
-        let mut bytes = vec![0; capacity];
-        populate(&mut bytes);
-        Self::filled(segment, start, bytes)
-    }
-
-    /// A chunk that was filled before it had a position.
-    pub(crate) fn filled(segment: Arc<Segment>, start: u64, bytes: Vec<u8>) -> Self {
-        let memory = Box::into_raw(bytes.into_boxed_slice()) as *mut [UnsafeCell<u8>];
+    /// A chunk at this position of this segment, in memory of which nothing is known.
+    pub(crate) fn new(segment: Arc<Segment>, start: u64, memory: Vec<u8>) -> Self {
+        let memory = Box::into_raw(memory.into_boxed_slice()) as *mut [UnsafeCell<u8>];
         // SAFETY: the pointer comes from `Box::into_raw` one line above, and `UnsafeCell<u8>` has the layout of `u8`.
         let memory = unsafe { Box::from_raw(memory) };
         Self {
@@ -51,6 +44,20 @@ impl Chunk {
             #[cfg(loom)]
             fills: std::sync::Mutex::default(),
         }
+    }
+
+    /// Memory for a chunk of this size.
+    pub(crate) fn memory(capacity: usize) -> Vec<u8> {
+        let mut memory = vec![0; capacity];
+        populate(&mut memory);
+        memory
+    }
+
+    /// The memory of a chunk that nobody looks at any more.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        let memory = Box::into_raw(self.memory) as *mut [u8];
+        // SAFETY: as in `new`, the other way round.
+        unsafe { Box::from_raw(memory) }.into_vec()
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {

@@ -25,7 +25,7 @@ pub(crate) trait Show: Send + Sync {
     type Effect: Send;
 
     /// Shows these effects, in order. Never called by two threads for one level at once.
-    fn show(&self, effects: &mut Vec<Self::Effect>);
+    fn show(&self, effects: impl Iterator<Item = Self::Effect>);
 
     /// Something was shown, and the mark tells so.
     fn shown(&self);
@@ -59,7 +59,7 @@ impl<E> Pending<'_, E> {
     }
 }
 
-/// Effects that wait for a level.
+/// Effects that wait for a level, each with the position of its append.
 #[derive(Debug)]
 pub(super) struct Queue<E> {
     effects: VecDeque<(u64, E)>,
@@ -73,9 +73,12 @@ impl<E> Queue<E> {
     /// Moves out the effects of records below `end`.
     pub(super) fn take_below(&mut self, end: u64, showing: &mut Showing<E>) {
         showing.from.store(self.oldest().unwrap_or(NOTHING), Ordering::Release);
-        while self.effects.front().is_some_and(|(position, _)| *position < end) {
-            showing.effects.extend(self.effects.pop_front().map(|(_, effect)| effect));
+        if self.effects.back().is_none_or(|(position, _)| *position < end) {
+            std::mem::swap(&mut self.effects, &mut showing.effects);
+            return;
         }
+        let below = self.effects.partition_point(|(position, _)| *position < end);
+        showing.effects.extend(self.effects.drain(..below));
     }
 
     pub(super) fn oldest(&self) -> Option<u64> {
@@ -91,18 +94,20 @@ const NOTHING: u64 = u64::MAX;
 /// two places.
 #[derive(Debug)]
 pub(super) struct Showing<E> {
-    effects: Vec<E>,
+    /// None while nothing is being shown.
+    effects: VecDeque<(u64, E)>,
     pub(super) from: Arc<AtomicU64>,
 }
 
 impl<E> Showing<E> {
     pub(super) fn new() -> Self {
-        Self { effects: Vec::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
+        Self { effects: VecDeque::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
     }
 
     pub(super) fn show<S: Show<Effect = E>>(&mut self, show: &S) {
         let any = !self.effects.is_empty();
-        show.show(&mut self.effects);
+        // Mostly there is one, and a drain has its price.
+        show.show(std::iter::from_fn(|| self.effects.pop_front().map(|(_, effect)| effect)));
         self.from.store(NOTHING, Ordering::Release);
         if any {
             show.shown();

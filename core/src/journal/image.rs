@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::{self, Record};
+use super::record;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::storage::{Storage, StorageFile};
@@ -147,7 +147,7 @@ fn closing(end: u64, salt: u32) -> Vec<u8> {
     for record in record::CLOSING {
         let mut one = vec![0; record.space()];
         let position = end + bytes.len() as u64;
-        record::write_group(&[record], &mut one, position, end, salt, Record::copy_body);
+        record::write_group(&[record], &mut one, position, end, salt);
         bytes.append(&mut one);
     }
     bytes

@@ -18,8 +18,8 @@ use super::chunk::Bytes;
 use super::commit::Gate;
 use super::effects::{Level, Pending, Show, Showing};
 use super::files::Files;
+use super::group::Group;
 use super::image::Image;
-use super::prepared::Prepared;
 use super::record::{self, Record};
 use super::segment::{BrokerId, Segment};
 use super::snapshot::{SnapshotHeader, SnapshotWriter};
@@ -48,6 +48,15 @@ pub(crate) struct Appended {
     pub(crate) start: u64,
     /// The position behind its last record.
     pub(crate) end: u64,
+}
+
+/// What an append takes.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    bytes: u64,
+    records: u64,
+    /// Entries that come to live.
+    entries: u64,
 }
 
 /// The marks of the log, each a position.
@@ -187,9 +196,52 @@ impl<S: Show> Journal<S> {
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
     ) -> Result<Appended> {
         let bytes: usize = records.iter().map(Record::space).sum();
-        let is_long = bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX;
-        let prepared = is_long.then(|| Prepared::new(records, bytes)).transpose()?;
-        let bytes = bytes as u64;
+        let entries = match need {
+            Need::Settle | Need::Clean => 0,
+            Need::Replace => allowance::entries_of(records),
+            Need::Grow => records.len() as u64,
+        };
+        if bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX {
+            let mut group = Group::with_room(bytes)?;
+            records.iter().for_each(|record| group.push(record));
+            return self.append_prepared(need, entries, group, finish);
+        }
+        let size = Size { bytes: bytes as u64, records: records.len() as u64, entries };
+        self.append_by(need, size, |tail, durable| tail.copy(records, durable, &self.space), finish)
+    }
+
+    /// As [`Journal::append`], of messages that are new.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn append_group(
+        &self,
+        group: Group,
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        self.append_prepared(Need::Grow, group.records(), group, finish)
+    }
+
+    fn append_prepared(
+        &self,
+        need: Need,
+        entries: u64,
+        group: Group,
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let size = Size { bytes: group.space(), records: group.records(), entries };
+        self.append_by(need, size, |tail, durable| tail.place(group, durable, &self.space), finish)
+    }
+
+    /// Finds a place for so much, and has `put` put it there.
+    fn append_by(
+        &self,
+        need: Need,
+        size: Size,
+        put: impl FnOnce(&mut Tail<S::Effect>, u64),
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let Size { bytes, records, entries } = size;
         let mut has_asked = false;
         loop {
             let mut tail = lock(&self.tail);
@@ -202,18 +254,10 @@ impl<S: Show> Journal<S> {
                 continue;
             }
             if tail.fits(bytes) {
-                let durable = self.durable.reached();
                 let start = tail.position;
-                match prepared {
-                    Some(prepared) => tail.place(prepared, records, durable, &self.space),
-                    None => tail.copy(records, durable, &self.space),
-                }
-                tail.records += records.len() as u64;
-                tail.growth = match need {
-                    Need::Settle | Need::Clean => tail.growth,
-                    Need::Replace => tail.growth.saturating_sub(allowance::entries_of(records)),
-                    Need::Grow => tail.growth.saturating_sub(records.len() as u64),
-                };
+                put(&mut tail, self.durable.reached());
+                tail.records += records;
+                tail.growth = tail.growth.saturating_sub(entries);
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
@@ -499,8 +543,8 @@ mod tests {
     impl Show for Faulty {
         type Effect = ();
 
-        fn show(&self, effects: &mut Vec<()>) {
-            assert!(effects.is_empty(), "a bug");
+        fn show(&self, mut effects: impl Iterator<Item = ()>) {
+            assert!(effects.next().is_none(), "a bug");
         }
 
         fn shown(&self) {}
@@ -618,8 +662,8 @@ mod tests {
     impl Show for Told {
         type Effect = ();
 
-        fn show(&self, effects: &mut Vec<()>) {
-            effects.clear();
+        fn show(&self, effects: impl Iterator<Item = ()>) {
+            effects.for_each(drop);
         }
 
         fn shown(&self) {}

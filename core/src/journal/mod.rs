@@ -10,11 +10,11 @@ mod effects;
 mod files;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod group;
 mod image;
 mod log;
 #[cfg(all(test, loom))]
 mod models;
-mod prepared;
 mod record;
 mod recovery;
 mod segment;
@@ -32,6 +32,7 @@ pub(crate) use chunk::Bytes;
 pub(crate) use condense::{condense, secure};
 pub(crate) use effects::{Level, Pending, Show};
 pub(crate) use files::{is_segment, refuse_foreign};
+pub(crate) use group::Group;
 pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions};
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};

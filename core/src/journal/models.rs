@@ -22,8 +22,8 @@ struct Witness {
 impl Show for Witness {
     type Effect = u64;
 
-    fn show(&self, effects: &mut Vec<u64>) {
-        for position in effects.drain(..) {
+    fn show(&self, effects: impl Iterator<Item = u64>) {
+        for position in effects {
             let mut header = [0; record::HEADER_BYTES];
             let offset = self.segment.offset(position);
             self.segment.file.read_at(&mut header, offset).unwrap();

@@ -78,60 +78,63 @@ impl<'a> Record<'a> {
         space(self.body_len)
     }
 
-    /// Writes the body into `target`, which holds [`Record::space`] zeroed bytes; answers the body's checksum, taken
-    /// over the copy, so that a caller's change of its bytes meanwhile cannot make the two differ.
-    pub(crate) fn copy_body(&self, target: &mut [u8]) -> u32 {
+    /// Writes the body into `target`, which holds [`Record::space`] bytes; answers the body's checksum, taken over the copy,
+    /// so that a caller's change of its bytes meanwhile cannot make the two differ.
+    fn copy_body(&self, target: &mut [u8]) -> u32 {
         let (_, mut rest) = target.split_at_mut(HEADER_BYTES);
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             let (place, after) = rest.split_at_mut(part.len());
             place.copy_from_slice(part);
             rest = after;
         }
-        let body_end = HEADER_BYTES + self.body_len;
         rest.fill(0);
-        let mut hasher = HASHER.clone();
-        hasher.update(target.get(HEADER_BYTES..body_end).unwrap_or_default());
-        hasher.finalize()
+        body_crc(target, self.body_len)
     }
-}
 
-impl Record<'_> {
-    /// Writes the header in front of a body that [`Record::copy_body`] has written.
-    fn write_header(
-        &self,
-        target: &mut [u8],
-        more: bool,
-        position: u64,
-        durable: u64,
-        body_crc: u32,
-        salt: u32,
-    ) {
-        // Lengths are checked against the limits of a message long before a record is made of it.
-        let body_len = u32::try_from(self.body_len).unwrap_or(u32::MAX);
-        let header = Header { body_len, kind: self.kind, more, position, durable, body_crc };
-        if let Some(place) = target.first_chunk_mut() {
-            *place = header.encode(salt);
+    /// Appends the record to `target`, but for what [`Header::place`] adds.
+    pub(super) fn copy_to(&self, target: &mut Vec<u8>) {
+        let start = target.len();
+        target.extend_from_slice(&[0; HEADER_BYTES]);
+        self.parts.iter().for_each(|part| target.extend_from_slice(part));
+        target.resize(start + self.space(), 0);
+        let record = target.get_mut(start..).unwrap_or_default();
+        let body_crc = body_crc(record, self.body_len);
+        if let Some(place) = record.first_chunk_mut() {
+            *place = self.header(body_crc).fields();
         }
     }
+
+    /// Its header, but for its place.
+    fn header(&self, body_crc: u32) -> Header {
+        // Lengths are checked against the limits of a message long before a record is made of it.
+        let body_len = u32::try_from(self.body_len).unwrap_or(u32::MAX);
+        Header { body_len, kind: self.kind, more: false, position: 0, durable: 0, body_crc }
+    }
 }
 
-/// Writes the headers of a group of records, one behind the other, into `target`, which has room for them and begins at
-/// the position `start`. `body` has each record's bytes, and answers the checksum of the body that it has put there, or
-/// that had been put there before.
-pub(super) fn write_group<'a>(
-    records: &[Record<'a>],
+/// The checksum of the body of a record that is being written.
+fn body_crc(record: &[u8], body_len: usize) -> u32 {
+    let mut hasher = HASHER.clone();
+    hasher.update(record.get(HEADER_BYTES..HEADER_BYTES + body_len).unwrap_or_default());
+    hasher.finalize()
+}
+
+/// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`.
+pub(super) fn write_group(
+    records: &[Record<'_>],
     mut target: &mut [u8],
     start: u64,
     durable: u64,
     salt: u32,
-    mut body: impl FnMut(&Record<'a>, &mut [u8]) -> u32,
 ) {
     let mut position = start;
     for (index, record) in records.iter().enumerate() {
         let (place, after) = target.split_at_mut(record.space());
         let more = index + 1 < records.len();
-        let body_crc = body(record, place);
-        record.write_header(place, more, position, durable, body_crc, salt);
+        let header = Header { more, position, durable, ..record.header(record.copy_body(place)) };
+        if let Some(place) = place.first_chunk_mut() {
+            *place = header.encode(salt);
+        }
         position += record.space() as u64;
         target = after;
     }
@@ -154,22 +157,37 @@ pub(crate) struct Header {
     pub(crate) body_crc: u32,
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "offsets are constants inside an array of HEADER_BYTES"
-)]
 impl Header {
     pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        let (fields, crc) = bytes.split_at_mut(28);
-        fields[0..4].copy_from_slice(&self.body_len.to_le_bytes());
-        fields[4] = self.kind;
-        fields[5] = if self.more { FLAG_MORE } else { 0 };
-        fields[8..16].copy_from_slice(&self.position.to_le_bytes());
-        fields[16..24].copy_from_slice(&self.durable.to_le_bytes());
-        fields[24..28].copy_from_slice(&self.body_crc.to_le_bytes());
-        crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
+        let mut bytes = self.fields();
+        seal(&mut bytes, salt);
         bytes
+    }
+
+    /// The header without its own checksum.
+    fn fields(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..4].copy_from_slice(&self.body_len.to_le_bytes());
+        bytes[4] = self.kind;
+        bytes[5] = if self.more { FLAG_MORE } else { 0 };
+        bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.durable.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.body_crc.to_le_bytes());
+        bytes
+    }
+
+    /// Tells a header that [`Record::copy_to`] has made where its record stands.
+    pub(super) fn place(
+        bytes: &mut [u8; HEADER_BYTES],
+        more: bool,
+        position: u64,
+        durable: u64,
+        salt: u32,
+    ) {
+        bytes[5] = if more { FLAG_MORE } else { 0 };
+        bytes[8..16].copy_from_slice(&position.to_le_bytes());
+        bytes[16..24].copy_from_slice(&durable.to_le_bytes());
+        seal(bytes, salt);
     }
 
     /// The header that was encoded into these bytes, which have never left our memory.
@@ -214,6 +232,12 @@ impl Header {
     }
 }
 
+/// Gives a header its own checksum.
+fn seal(header: &mut [u8; HEADER_BYTES], salt: u32) {
+    let (fields, crc) = header.split_at_mut(28);
+    crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
+}
+
 fn header_crc(fields: &[u8], salt: u32) -> u32 {
     let mut hasher = Hasher::new_with_initial(salt);
     hasher.update(fields);
@@ -243,6 +267,7 @@ fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::group::Group;
 
     const HEADER: Header = Header {
         body_len: 77,
@@ -300,7 +325,7 @@ mod tests {
             records.map(|(kind, body)| Record::new(kind, body)).collect();
         let bytes: usize = records.iter().map(Record::space).sum();
         let mut target = vec![0xff; bytes];
-        write_group(&records, &mut target, 8192, 4096, 42, Record::copy_body);
+        write_group(&records, &mut target, 8192, 4096, 42);
         let mut at = 0;
         for (index, record) in records.iter().enumerate() {
             let header = target[at..].first_chunk().unwrap();
@@ -312,6 +337,11 @@ mod tests {
             at += record.space();
         }
         assert_eq!(at, bytes);
+        // The same, whether it is copied there or made beforehand.
+        let mut group = Group::with_room(bytes).unwrap();
+        records.iter().for_each(|record| group.push(record));
+        assert_eq!((group.records(), group.space()), (3, bytes as u64));
+        assert_eq!(group.finish(8192, 4096, 42), target);
     }
 
     #[test]

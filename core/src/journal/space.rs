@@ -54,15 +54,39 @@ impl Space {
         lock(&self.segments).push(Arc::clone(segment));
     }
 
-    /// Keeps a chunk for readers, and lets go of the oldest ones beyond the cache's size.
-    pub(crate) fn remember(&self, chunk: &Arc<Chunk>) {
+    /// A new chunk of so many bytes, kept for readers. The oldest ones beyond the cache's size go; the memory of one of them
+    /// is its own, if nobody reads in it: a page that the system has to find and to clear costs more than what is copied there.
+    pub(crate) fn chunk(&self, segment: &Arc<Segment>, start: u64, bytes: usize) -> Arc<Chunk> {
+        let left = self.let_go(bytes as u64).map(Chunk::into_memory);
+        let memory = left.filter(|memory| memory.len() == bytes);
+        let memory = memory.unwrap_or_else(|| Chunk::memory(bytes));
+        self.remember(Chunk::new(Arc::clone(segment), start, memory))
+    }
+
+    /// A new chunk of bytes that are there already, kept for readers.
+    pub(crate) fn filled(&self, segment: &Arc<Segment>, start: u64, bytes: Vec<u8>) -> Arc<Chunk> {
+        self.let_go(bytes.len() as u64);
+        self.remember(Chunk::new(Arc::clone(segment), start, bytes))
+    }
+
+    /// Lets go of the oldest chunks, as there are to be so many bytes more; answers the last one of which nobody reads.
+    fn let_go(&self, more: u64) -> Option<Chunk> {
+        let mut gone = None;
         let mut cache = lock(&self.cache);
-        cache.bytes += chunk.end() - chunk.start();
-        cache.chunks.push_back(Arc::clone(chunk));
-        while cache.bytes > self.cache_bytes && cache.chunks.len() > 1 {
+        while cache.bytes + more > self.cache_bytes {
             let Some(oldest) = cache.chunks.pop_front() else { break };
             cache.bytes -= oldest.end() - oldest.start();
+            gone = Arc::into_inner(oldest).or(gone);
         }
+        gone
+    }
+
+    fn remember(&self, chunk: Chunk) -> Arc<Chunk> {
+        let chunk = Arc::new(chunk);
+        let mut cache = lock(&self.cache);
+        cache.bytes += chunk.end() - chunk.start();
+        cache.chunks.push_back(Arc::clone(&chunk));
+        chunk
     }
 
     /// The body of the record at this position, and its kind. The caller knows that it was shown, so it was written.
@@ -199,4 +223,36 @@ pub(crate) fn read_record(
         return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));
     }
     Ok((header.kind, Bytes::Owned(Arc::new(body))))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::journal::by_hand::first_segment;
+    use crate::storage::MemoryStorage;
+
+    /// The chunk's address.
+    fn place(chunk: &Chunk) -> *const u8 {
+        // SAFETY: of no bytes, which nobody fills.
+        unsafe { chunk.bytes(chunk.start()..chunk.start()) }.as_ptr()
+    }
+
+    #[test]
+    fn the_memory_of_what_leaves_the_cache_is_used_again_once_nobody_reads_in_it() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let segment = first_segment(&*storage, 1 << 20);
+        let options = JournalOptions { segment_bytes: 1 << 20, cache_bytes: 2 << 10 };
+        let space = Space::new(storage, options, Vec::new(), Arc::clone(&segment));
+        let first = place(&space.chunk(&segment, 0, 1 << 10));
+        let second = space.chunk(&segment, 1 << 10, 1 << 10);
+        let third = space.chunk(&segment, 2 << 10, 1 << 10);
+        assert_eq!(place(&third), first);
+        let fourth = space.chunk(&segment, 3 << 10, 1 << 10);
+        assert_ne!(place(&fourth), place(&second), "somebody has the second one");
+        assert_eq!(space.cached_bytes(), 2 << 10);
+        // Of another size, it is of no use.
+        drop(third);
+        space.chunk(&segment, 4 << 10, 512);
+        assert_eq!(space.cached_bytes(), 1536);
+    }
 }

@@ -17,8 +17,8 @@ struct Nothing;
 impl Show for Nothing {
     type Effect = ();
 
-    fn show(&self, effects: &mut Vec<()>) {
-        effects.clear();
+    fn show(&self, effects: impl Iterator<Item = ()>) {
+        effects.for_each(drop);
     }
 
     fn shown(&self) {}

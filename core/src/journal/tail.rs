@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::allowance::Need;
 use super::chunk::Chunk;
 use super::effects::{Queue, Showing};
-use super::prepared::Prepared;
+use super::group::Group;
 use super::record::{KIND_ROLL, Record, write_group};
 use super::segment::{FOOTER_BYTES, Segment, room_in};
 use super::space::Space;
@@ -115,26 +115,19 @@ impl<E> Tail<E> {
         let bytes: usize = records.iter().map(Record::space).sum();
         let (start, salt) = (self.position, self.segment.header.salt);
         self.fill(bytes, space, |place| {
-            write_group(records, place, start, durable, salt, Record::copy_body);
+            write_group(records, place, start, durable, salt);
         });
     }
 
     /// Takes records that were copied beforehand, for which the segment has room.
-    pub(super) fn place(
-        &mut self,
-        prepared: Prepared,
-        records: &[Record<'_>],
-        durable: u64,
-        space: &Space,
-    ) {
-        let bytes = prepared.finish(records, self.position, durable, self.segment.header.salt);
+    pub(super) fn place(&mut self, group: Group, durable: u64, space: &Space) {
+        let bytes = group.finish(self.position, durable, self.segment.header.salt);
         if bytes.len() <= CHUNK_OF_ITS_OWN_MIN {
             return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
         }
-        let chunk = Arc::new(Chunk::filled(Arc::clone(&self.segment), self.position, bytes));
+        let chunk = space.filled(&self.segment, self.position, bytes);
         #[cfg(loom)]
         chunk.note_fill(chunk.start()..chunk.end());
-        space.remember(&chunk);
         self.position = chunk.end();
         self.chunks.push_back(Filled { end: chunk.end(), chunk });
     }
@@ -152,8 +145,7 @@ impl<E> Tail<E> {
             let most = if is_after_large { CHUNK_OF_ITS_OWN_MIN } else { CHUNK_BYTES };
             let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
             let size = most.max(bytes).min(room);
-            let chunk = Arc::new(Chunk::new(Arc::clone(segment), *position, size));
-            space.remember(&chunk);
+            let chunk = space.chunk(segment, *position, size);
             chunks.push_back(Filled { chunk, end: *position });
         }
         let Some(filled) = chunks.back_mut() else { return };

@@ -65,7 +65,10 @@ impl Group {
             state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             (state.durable, state.offset) = (come, offset + bytes.len() as u64);
             state.is_writing = false;
+            // They need it to go on.
+            drop(state);
             self.written.notify_all();
+            return Ok(());
         }
         Ok(())
     }

@@ -100,6 +100,8 @@ pub(crate) struct State {
     pub(crate) disk: Alarm,
     /// Something is written that no sync covers.
     pub(crate) sync_wish: Wish,
+    /// Something waits for a sync that nobody else has made.
+    pub(crate) sync_now_wish: Wish,
     /// Something is appended that nobody waits to see written.
     pub(crate) write_wish: Wish,
     /// Rung when something was shown, came due or ended, which `wait_idle` may be waiting for.
@@ -131,6 +133,7 @@ impl State {
             timer: Timer::new(),
             disk: Alarm::default(),
             sync_wish: Wish::default(),
+            sync_now_wish: Wish::default(),
             write_wish: Wish::default(),
             rest: Alarm::default(),
             events,

@@ -209,7 +209,8 @@ impl Engine {
         );
         self.ended(flight, false);
         if settled.awaits_sync {
-            self.buffer.state.disk.ring();
+            let state = &self.buffer.state;
+            state.sync_now_wish.ask(&state.disk);
         }
         Ok(settled)
     }

@@ -195,8 +195,10 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
         }
         let now = Instant::now();
         let is_due = |by: Option<Instant>| by.is_some_and(|by| by <= now);
-        if journal.awaits_sync() || is_due(sync_by) {
+        // Not whenever something waits for a sync: nearly always somebody is about to make one.
+        if state.sync_now_wish.is_asked() || is_due(sync_by) {
             (sync_by, write_by) = (None, None);
+            state.sync_now_wish.hear();
             state.sync_wish.hear();
             state.write_wish.hear();
             // A failure poisons the journal, and everybody hears of it from there.

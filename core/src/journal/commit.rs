@@ -186,11 +186,13 @@ impl Round<'_> {
         let all = outcome.is_err();
         let attention = state.failure.is_some() || state.waiting != [0, 0];
         gate.lead.store(if attention { ATTENTION } else { 0 }, Ordering::Release);
-        for (turn, condvar) in gate.turns.iter().enumerate() {
-            let waiting = state.waiting.get(turn).copied().unwrap_or(0);
-            if waiting == 0 {
-                continue;
-            }
+        let waiting = state.waiting;
+        // They need it to go on.
+        drop(state);
+        // First who leads next: behind those that were covered it would wait for a processor, and the disk for it.
+        for turn in [covered ^ 1, covered] {
+            let waiting = waiting.get(turn).copied().unwrap_or(0);
+            let Some(condvar) = gate.turns.get(turn).filter(|_| waiting > 0) else { continue };
             if turn == covered || all {
                 condvar.notify_all();
             } else {

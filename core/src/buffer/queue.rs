@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(crate) struct Ready {
     /// Nothing is handed out for now.
     pub(crate) paused: bool,
     waiting: u32,
-    /// How many of those have been woken and are not back yet.
+    /// How many of those have been rung for and are not back yet.
     rung: u32,
     /// Those who cannot wait. They are told of everything, whoever else was woken for it.
     doorbells: Vec<Arc<Doorbell>>,
@@ -56,8 +57,8 @@ impl Queue {
         }
     }
 
-    pub(crate) fn ready(&self) -> MutexGuard<'_, Ready> {
-        lock(&self.ready)
+    pub(crate) fn ready(&self) -> ReadyGuard<'_> {
+        self.guard(lock(&self.ready))
     }
 
     /// Whether nothing is in flight, and nothing ready that a handler will take.
@@ -77,12 +78,16 @@ impl Queue {
         self.ready().doorbells.retain(|other| !Arc::ptr_eq(other, doorbell));
     }
 
+    fn guard<'a>(&'a self, ready: MutexGuard<'a, Ready>) -> ReadyGuard<'a> {
+        ReadyGuard { ready, calls: Calls { arrival: &self.arrival, for_one: 0, for_all: false } }
+    }
+
     /// Wakes one of those who wait, if there are any.
-    pub(crate) fn ring(&self, ready: &mut Ready) {
+    pub(crate) fn ring(&self, ready: &mut ReadyGuard<'_>) {
         ready.doorbells.iter().for_each(|doorbell| doorbell.ring());
         if ready.waiting > ready.rung {
             ready.rung += 1;
-            self.arrival.notify_one();
+            ready.calls.for_one += 1;
         }
     }
 
@@ -99,7 +104,7 @@ impl Queue {
     pub(crate) fn ring_all(&self) {
         let mut ready = self.ready();
         ready.rung = ready.waiting;
-        self.arrival.notify_all();
+        ready.calls.for_all = true;
         ready.doorbells.iter().for_each(|doorbell| doorbell.ring());
     }
 
@@ -114,18 +119,60 @@ impl Queue {
     /// Waits until rung, at most for `time`.
     pub(crate) fn wait<'a>(
         &'a self,
-        mut ready: MutexGuard<'a, Ready>,
+        mut ready: ReadyGuard<'a>,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, Ready> {
+    ) -> ReadyGuard<'a> {
         ready.waiting += 1;
-        ready = match time {
+        let ReadyGuard { ready, calls } = ready;
+        drop(calls);
+        let mut ready = self.guard(match time {
             Some(time) => wait_for(&self.arrival, ready, time),
             None => wait(&self.arrival, ready),
-        };
+        });
         // It may be another one that was woken; then that one finds out that there is nothing left for it.
         ready.waiting -= 1;
         ready.rung = ready.rung.saturating_sub(1);
         ready
+    }
+}
+
+/// A queue that is locked.
+#[derive(Debug)]
+pub(crate) struct ReadyGuard<'a> {
+    ready: MutexGuard<'a, Ready>,
+    // Dropped last, when the lock has been given back: who is woken needs it, and would go to sleep again.
+    calls: Calls<'a>,
+}
+
+impl Deref for ReadyGuard<'_> {
+    type Target = Ready;
+
+    fn deref(&self) -> &Ready {
+        &self.ready
+    }
+}
+
+impl DerefMut for ReadyGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Ready {
+        &mut self.ready
+    }
+}
+
+/// Calls that wake those who wait, made when it is dropped.
+#[derive(Debug)]
+struct Calls<'a> {
+    arrival: &'a Condvar,
+    for_one: u32,
+    for_all: bool,
+}
+
+impl Drop for Calls<'_> {
+    fn drop(&mut self) {
+        if self.for_all {
+            self.arrival.notify_all();
+        } else {
+            (0..self.for_one).for_each(|_| self.arrival.notify_one());
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::ids::Ids;
 use super::keys::Keys;
 use super::lane::PRIORITIES;
 use super::letters::{Gone, Letters};
-use super::queue::{Queue, Queues, Ready};
+use super::queue::{Queue, Queues, Ready, ReadyGuard};
 use super::reason;
 use super::room::Room;
 use super::schedule::Schedule;
@@ -392,7 +392,7 @@ impl State {
     }
 
     /// Shows a message that waits in this queue.
-    fn show_in(&self, queue: &Queue, ready: &mut Ready, waiting: Waiting) {
+    fn show_in(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, waiting: Waiting) {
         let Waiting { slot: index, version, delayed, .. } = waiting;
         let mut schedule = delayed.then(|| lock(&self.schedule));
         let mut guard = self.slots.at(index).lock();
@@ -430,7 +430,7 @@ impl State {
     }
 
     /// Puts a message that is ready into its lane, unless its group has another one first.
-    fn admit(&self, queue: &Queue, ready: &mut Ready, index: u32, mut guard: Guard<'_>) {
+    fn admit(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32, mut guard: Guard<'_>) {
         let id = guard.id();
         if guard.group == 0 {
             ready.lanes.link(&self.slots, index, id, &mut guard);
@@ -462,7 +462,7 @@ impl State {
     }
 
     /// Sets the turns of its group right for a message that waits for its moment.
-    fn put_off(&self, queue: &Queue, ready: &mut Ready, index: u32, guard: Guard<'_>) {
+    fn put_off(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32, guard: Guard<'_>) {
         let (group, id, holds) = (guard.group, guard.id(), guard.flags.has(Flag::Holds));
         drop(guard);
         if group == 0 {
@@ -476,7 +476,7 @@ impl State {
     }
 
     /// Takes a message out of its lane, for its group has another one first.
-    fn displace(&self, ready: &mut Ready, index: u32) {
+    fn displace(&self, ready: &mut ReadyGuard<'_>, index: u32) {
         let mut guard = self.slots.at(index).lock();
         let id = guard.id();
         ready.lanes.unlink(&self.slots, index, id, &mut guard);
@@ -484,7 +484,14 @@ impl State {
     }
 
     /// A message is no more in line in this group.
-    fn leave_group(&self, queue: &Queue, ready: &mut Ready, group: u64, id: u64, index: u32) {
+    fn leave_group(
+        &self,
+        queue: &Queue,
+        ready: &mut ReadyGuard<'_>,
+        group: u64,
+        id: u64,
+        index: u32,
+    ) {
         if let Some(next) = ready.turns.leave(group, id, index) {
             self.promote(queue, ready, next);
         }
@@ -492,7 +499,7 @@ impl State {
 
     /// Puts the next message of a group into its lane. One that is not ready is about to be shown again or gone, and
     /// its place in the group is set right then.
-    fn promote(&self, queue: &Queue, ready: &mut Ready, index: u32) {
+    fn promote(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32) {
         let mut guard = self.slots.at(index).lock();
         if guard.state() == SlotState::Ready {
             let id = guard.id();

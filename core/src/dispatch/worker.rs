@@ -164,6 +164,7 @@ impl Worker {
     fn wait_for_message(&mut self) {
         let state = &self.engine.buffer.state;
         let began = Instant::now();
+        self.station.queue.look_out();
         let time = self.station.has_spare_workers().then_some(IDLE_TIME);
         let mut ready = self.station.queue.ready();
         if !self.station.is_open() || state.has_ready(&ready) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::begun::Begun;
-use super::clerk::refuse_in_callback;
+use super::clerk::{Done, refuse_in_callback};
 use super::dead_letters::DeadLetters;
 use super::delivery::Delivery;
 use super::enqueue::{Beginning, Enqueueing};
@@ -167,11 +167,10 @@ impl Broker {
         message: Message<'_>,
         done: impl FnOnce(Result<Receipt>) + Send + 'static,
     ) -> Result<()> {
-        match super::enqueue::begin(&self.shared, message)? {
-            Beginning::Begun(begun) => self.shared.clerk.reach(&self.shared, begun, Box::new(done)),
-            Beginning::Not(message) => {
-                self.shared.clerk.enqueue(&self.shared, message, Box::new(done));
-            }
+        let (shared, done) = (&self.shared, Done::Call(Box::new(done)));
+        match super::enqueue::begin(shared, message)? {
+            Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
+            Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
         }
         Ok(())
     }

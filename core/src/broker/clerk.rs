@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::enqueue::reached;
@@ -20,8 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::is_telling;
 use crate::interrupt::Interrupt;
 use crate::pile::{Pile, Refused};
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Arc, Mutex, lock};
 use crate::thread::spawn_quiet;
 
 thread_local! {
@@ -29,8 +30,20 @@ thread_local! {
     static IS_CLERK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Told what became of an enqueue, on the clerk's thread.
-pub(super) type Done = Box<dyn FnOnce(Result<Receipt>) + Send>;
+/// Who is to know what became of an enqueue.
+pub(super) enum Done {
+    /// Called on the clerk's thread.
+    Call(Box<dyn FnOnce(Result<Receipt>) + Send>),
+    /// Looked at by a future.
+    Answer(Arc<Mutex<Answer>>),
+}
+
+/// What the clerk leaves for a future.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) outcome: Option<Result<Receipt>>,
+    pub(super) waker: Option<Waker>,
+}
 
 /// What waits for the clerk.
 #[derive(Default)]
@@ -116,6 +129,23 @@ impl Clerk {
     }
 }
 
+impl Done {
+    fn tell(self, outcome: Result<Receipt>) {
+        match self {
+            Self::Call(done) => done(outcome),
+            Self::Answer(answer) => {
+                let mut answer = lock(&answer);
+                answer.outcome = Some(outcome);
+                let waker = answer.waker.take();
+                drop(answer);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
 impl Unbegun {
     /// Begins it. Before it waits for room, which may take long, `first` is done.
     fn begin(&self, shared: &Arc<Shared>, first: impl FnOnce()) -> Result<Begun> {
@@ -137,7 +167,7 @@ fn tell_all(shared: &Shared, begun: impl IntoIterator<Item = (Result<Begun>, Don
     for (begun, done) in begun {
         let outcome = begun.and_then(|begun| caught(shared, || reached(shared, &begun)));
         // What a callback panics about is its own affair, and the next one's turn comes all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| done(outcome)));
+        let _ = catch_unwind(AssertUnwindSafe(|| done.tell(outcome)));
     }
 }
 

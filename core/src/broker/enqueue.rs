@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::broker::Broker;
+use super::clerk::{Answer, Done};
 use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::options::OnFull;
@@ -31,13 +32,6 @@ enum Stage<'a> {
     New(Broker, Message<'a>),
     Waits(Arc<Mutex<Answer>>),
     Over,
-}
-
-/// What the clerk leaves for a future.
-#[derive(Debug, Default)]
-struct Answer {
-    outcome: Option<Result<Receipt>>,
-    waker: Option<Waker>,
 }
 
 /// How far an enqueue has come without waiting.
@@ -98,16 +92,7 @@ fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
         return Ok(Started::Done(reached(shared, begun)?));
     }
     let answer = Arc::new(Mutex::new(Answer::default()));
-    let told = Arc::clone(&answer);
-    let done = Box::new(move |outcome| {
-        let mut told = lock(&told);
-        told.outcome = Some(outcome);
-        let waker = told.waker.take();
-        drop(told);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    });
+    let done = Done::Answer(Arc::clone(&answer));
     match beginning {
         Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
         Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),

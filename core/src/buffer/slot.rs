@@ -20,7 +20,7 @@
 //! the index of ids.
 
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 use super::flags::{Flag, Flags};
 use crate::clock::Moment;
@@ -313,11 +313,31 @@ impl Slots {
 
     /// A free slot; none where all are in use.
     pub(crate) fn claim(&self) -> Option<u32> {
+        self.claim_freed().or_else(|| self.claim_fresh(1).map(|fresh| fresh.start))
+    }
+
+    /// So many free slots; none where there are fewer.
+    pub(crate) fn claim_all(&self, count: usize) -> Option<Vec<u32>> {
+        let mut claimed = Vec::with_capacity(count);
+        claimed.extend((0..count).map_while(|_| self.claim_freed()));
+        let left = u32::try_from(count - claimed.len()).ok()?;
+        match self.claim_fresh(left) {
+            Some(fresh) => claimed.extend(fresh),
+            None => {
+                claimed.iter().for_each(|slot| self.free(*slot));
+                return None;
+            }
+        }
+        Some(claimed)
+    }
+
+    /// A slot that was freed.
+    fn claim_freed(&self) -> Option<u32> {
         let mut head = self.free.load(Ordering::Acquire);
         loop {
             let index = low(head);
             if index == NONE {
-                break;
+                return None;
             }
             // Acquire pairs with the release of the push: its link is seen. The count in the head makes the swap fail
             // if the slot was claimed and freed meanwhile.
@@ -333,14 +353,17 @@ impl Slots {
                 Err(found) => head = found,
             }
         }
+    }
+
+    /// So many slots that were never used.
+    fn claim_fresh(&self, count: u32) -> Option<Range<u32>> {
         // Acquire and release: see `claimed_for_good`.
-        let fresh = self
-            .fresh
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |fresh| {
-                ((fresh as usize) < self.slots.places()).then_some(fresh + 1)
-            })
-            .ok()?;
-        self.slots.get_or_make(fresh).map(|_| fresh)
+        let claim = |fresh: u32| {
+            fresh.checked_add(count).filter(|end| *end as usize <= self.slots.places())
+        };
+        let fresh = self.fresh.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).ok()?;
+        let claimed = fresh..fresh + count;
+        claimed.clone().all(|index| self.slots.get_or_make(index).is_some()).then_some(claimed)
     }
 
     /// Gives a slot back; its state is free and no list links it.

@@ -349,13 +349,11 @@ impl State {
         if !self.room.take(count) {
             return None;
         }
-        let slots: Vec<u32> = (0..count).map_while(|_| self.slots.claim()).collect();
-        if slots.len() < count {
-            slots.iter().for_each(|slot| self.slots.free(*slot));
+        let slots = self.slots.claim_all(count);
+        if slots.is_none() {
             self.room.free(count);
-            return None;
         }
-        Some(slots)
+        slots
     }
 
     /// A slot for a new message, whose place was taken already.

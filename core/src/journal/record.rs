@@ -95,7 +95,9 @@ impl<'a> Record<'a> {
     pub(super) fn copy_to(&self, target: &mut Vec<u8>) {
         let start = target.len();
         target.extend_from_slice(&[0; HEADER_BYTES]);
-        self.parts.iter().for_each(|part| target.extend_from_slice(part));
+        for part in self.parts.iter().filter(|part| !part.is_empty()) {
+            target.extend_from_slice(part);
+        }
         target.resize(start + self.space(), 0);
         let record = target.get_mut(start..).unwrap_or_default();
         let body_crc = body_crc(record, self.body_len);

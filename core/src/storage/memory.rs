@@ -192,10 +192,12 @@ impl StorageFile for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = Self::check_end(offset, bytes.len())?;
-        if end > self.len()? {
+        let mut contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
+        if end > contents.bytes {
+            drop(contents);
             self.grow(end)?;
+            contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
         }
-        let contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
         let mut rest = bytes;
         let (mut blocks, mut start) = blocks_from(&contents.blocks, offset);
         while let Some((block, later)) = blocks.split_first().filter(|_| !rest.is_empty()) {

@@ -35,8 +35,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
     let mut recovered = recover(&*storage, served, &mut replayed)?;
     missing(&*storage, &recovered, &replayed).next().map_or(Ok(()), Err)?;
     let found_snapshot = recovered.snapshot.map(|snapshot| snapshot.begin);
-    // Counted once: there may be millions.
-    let live = replayed.live(found_snapshot.unwrap_or(0));
+    let live = replayed.live();
     let allowance =
         Allowance::new(Arc::clone(&storage), options.max_bytes, recovered.snapshot_size, live);
     let ordinary = options.segment_size(small_disk(&*storage, options.segment_bytes)?);

@@ -18,7 +18,7 @@ function fetched(name) {
 }
 
 // Durability `os`: survives a kill.
-async function libmq(directory) {
+async function libmq(directory, { parallelism = 1 }) {
   const broker = await open(join(directory, 'queue'), { durability: 'os' });
   return {
     polls: 0,
@@ -32,7 +32,7 @@ async function libmq(directory) {
       return delivery.body;
     },
     async handle(work) {
-      broker.handle('bench', work);
+      broker.handle('bench', work, { maxParallelism: Number(parallelism) });
       await broker.start();
     },
     close: () => broker.close(),
@@ -40,14 +40,21 @@ async function libmq(directory) {
 }
 
 // In memory: survives nothing.
-function fastq() {
+function fastq(_, { parallelism = 1 }) {
   let handler;
-  const queue = fetched('fastq').promise(async (body) => handler(body), 1);
+  const queue = fetched('fastq').promise(async (body) => handler(body), Number(parallelism));
   return {
     polls: 0,
     // Its promise is that of the work: who only enqueues does not wait for it.
     put: (body) => void queue.push(body),
-    handle: (work) => void (handler = work),
+    putAll(bodies) {
+      queue.pause();
+      for (const body of bodies) queue.push(body);
+    },
+    handle(work) {
+      handler = work;
+      queue.resume();
+    },
     close: () => {},
   };
 }

@@ -199,7 +199,9 @@ fn checkout() -> Vec<Contest> {
             .with("sqlite3, take + delete", KILL, python("sqlite checkout messages=10000 body=100"))
             .at_least("rate", 8.0, Some(("sqlite3, take + delete", "rate"))),
         new("Node, os, handled")
-            .with("libmq", KILL, node("libmq handled messages=50000 body=100"))
+            .with("libmq", KILL, node("libmq handled messages=50000 parallelism=8 body=100"))
+            .with("libmq, one by one", KILL, node("libmq handled messages=50000 body=100"))
+            .with("fastq, 8", NOTHING, node("fastq handled messages=50000 parallelism=8 body=100"))
             .with(
                 "better-sqlite3, take + delete",
                 KILL,

@@ -30,6 +30,14 @@ pub(crate) fn wait_for<'a, T>(
     condvar.wait_timeout(guard, time).unwrap_or_else(|poisoned| poisoned.into_inner()).0
 }
 
+/// Lets another thread have the processor.
+pub(crate) fn yield_now() {
+    #[cfg(not(loom))]
+    std::thread::yield_now();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
 /// A condition variable that costs no system call while nobody waits for it.
 ///
 /// Who rings has changed, under the lock the waiters wait with, what they look at. So whoever was asleep before that
@@ -90,7 +98,7 @@ impl Pause {
         #[cfg(not(loom))]
         self.0.snooze();
         #[cfg(loom)]
-        loom::thread::yield_now();
+        yield_now();
     }
 }
 

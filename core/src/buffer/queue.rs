@@ -119,15 +119,13 @@ impl Queue {
         }
     }
 
-    /// Returns as soon as something may be ready, at the latest in a moment. Before a wait: what comes right now meets somebody
-    /// who is awake, and whoever brings it makes no system call.
-    pub(crate) fn look_out(&self) {
-        for _ in 0..LOOKS {
-            if self.figures.ready.value() > 0 {
-                return;
-            }
+    /// Looks for a moment whether something becomes ready. Before a wait: what comes right now meets somebody who is awake, and
+    /// whoever brings it makes no system call.
+    pub(crate) fn look_out(&self) -> bool {
+        (0..LOOKS).any(|_| {
             std::hint::spin_loop();
-        }
+            self.figures.ready.value() > 0
+        })
     }
 
     /// Waits until rung, at most for `time`.

@@ -66,6 +66,7 @@ impl Worker {
     /// Waits for the next message; none when it is time to leave.
     pub(crate) fn next(&mut self) -> Option<Arc<Flight>> {
         self.came_back(None);
+        let mut has_looked_out = false;
         while self.serving {
             let (engine, owed) = (&self.engine, &mut self.owed);
             self.serving = self.station.take_permit(|| _ = owed.write(engine));
@@ -75,6 +76,10 @@ impl Worker {
             match self.take() {
                 Took::Flight(flight) => return Some(flight),
                 Took::Lost => {}
+                // What comes right now is taken before what is owed is written, which may be one write for more, then.
+                Took::Nothing
+                    if !std::mem::replace(&mut has_looked_out, true)
+                        && self.station.queue.look_out() => {}
                 Took::Nothing if self.owed.write(&self.engine) => {}
                 Took::Nothing => self.wait_for_message(),
                 Took::NoRoom => {
@@ -164,7 +169,6 @@ impl Worker {
     fn wait_for_message(&mut self) {
         let state = &self.engine.buffer.state;
         let began = Instant::now();
-        self.station.queue.look_out();
         let time = self.station.has_spare_workers().then_some(IDLE_TIME);
         let mut ready = self.station.queue.ready();
         if !self.station.is_open() || state.has_ready(&ready) {

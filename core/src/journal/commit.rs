@@ -23,12 +23,15 @@
 
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, lock, wait};
+use crate::sync::{Condvar, Mutex, lock, wait, yield_now};
 
 /// Somebody leads a round.
 const LED: u32 = 1;
 /// What follows has to be done under the lock.
 const ATTENTION: u32 = 2;
+
+/// Looks at the mark without giving the processor to others.
+const SPINS: u32 = 100;
 
 /// A growing mark and the callers that wait for it.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub(crate) struct Gate {
     state: Mutex<State>,
     turns: [Condvar; 2],
     /// How often an arrival looks at the mark before it sleeps.
-    spins: u32,
+    looks: u32,
 }
 
 #[derive(Debug, Default)]
@@ -52,13 +55,13 @@ struct State {
 }
 
 impl Gate {
-    pub(crate) fn new(reached: u64, spins: u32) -> Self {
+    pub(crate) fn new(reached: u64, looks: u32) -> Self {
         Self {
             reached: AtomicU64::new(reached),
             lead: AtomicU32::new(0),
             state: Mutex::new(State::default()),
             turns: [Condvar::new(), Condvar::new()],
-            spins,
+            looks,
         }
     }
 
@@ -86,14 +89,19 @@ impl Gate {
 
     /// Waits until the mark is at `target`, or leads, and answers whether it does.
     fn wait_to_lead(&self, target: u64) -> Result<bool> {
-        for _ in 0..self.spins {
+        for look in 0..self.looks {
             if self.reached() >= target {
                 return Ok(false);
             }
             if self.lead.load(Ordering::Relaxed) & LED == 0 {
                 break;
             }
-            std::hint::spin_loop();
+            if look < SPINS {
+                std::hint::spin_loop();
+            } else {
+                // Where there are more threads than processors, whoever leads may be waiting for one.
+                yield_now();
+            }
         }
         let mut state = lock(&self.state);
         loop {

@@ -39,7 +39,7 @@ pub(super) const BACKLOG_MAX: u64 = 8 << 20;
 
 /// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer. A model checks every
 /// value that each look may see, and one look shows all of them.
-const WRITE_SPINS: u32 = if cfg!(loom) { 1 } else { 200 };
+const WRITE_LOOKS: u32 = if cfg!(loom) { 1 } else { 150 };
 
 /// Where an append ended up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl<S: Show> Journal<S> {
             tail: Mutex::new(tail),
             reserved: AtomicU64::new(position),
             making: Mutex::new(()),
-            written: Gate::new(position, WRITE_SPINS),
+            written: Gate::new(position, WRITE_LOOKS),
             durable: Gate::new(position, 0),
             syncs: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
@@ -481,8 +481,9 @@ impl<S: Show> Journal<S> {
                 return Err(self.io_failed("write to", &segment.name(), &cause));
             }
         }
-        self.show.unsynced();
         showing.show(&*self.show);
+        // Behind the show: it may wake a keeper, and whoever waits for a message need not wait for that.
+        self.show.unsynced();
         Ok(end)
     }
 

@@ -53,6 +53,8 @@ pub struct Ledger {
     dead: u64,
     /// Numbers in a call, a handler, or a settle, in this start.
     active: HashSet<u64>,
+    /// Those that were entered in this life, but for most that have come back since.
+    running: Vec<u64>,
     /// What each lane has entered and not yet shown to have ended.
     lanes: HashMap<String, Vec<u64>>,
     /// What has ended and is not known to be written, with the line that showed the end.
@@ -121,6 +123,7 @@ impl Ledger {
                 self.never(child)?;
             }
         }
+        self.running.clear();
         self.lanes.clear();
         self.ended.clear();
         self.suspects_least = if self.opened { certain } else { 0 };
@@ -133,6 +136,7 @@ impl Ledger {
             self.written(number)?;
         }
         self.active.clear();
+        self.running.clear();
         self.lanes.clear();
         self.ended.clear();
         Ok(())
@@ -406,10 +410,12 @@ impl Ledger {
         if let Some(child) = child {
             self.never(child)?;
         }
-        for other in self.active.iter().filter_map(|other| self.messages.get(other)) {
-            if other.number == number || other.place != Place::Entered {
-                continue;
-            }
+        let messages = &self.messages;
+        let is_running = |number: &u64| {
+            messages.get(number).is_some_and(|message| message.place == Place::Entered)
+        };
+        self.running.retain(|other| *other != number && is_running(other));
+        for other in self.running.iter().filter_map(|other| self.messages.get(other)) {
             if suspect || other.is_suspect() {
                 return Err(format!("a suspect does not run alone, beside it is {}", other.number));
             }
@@ -417,6 +423,7 @@ impl Ledger {
                 return Err(format!("two of one key run at once, the other is {}", other.number));
             }
         }
+        self.running.push(number);
         self.active.insert(number);
         self.live.insert(number);
         // What the lane of an earlier attempt does next shows nothing of this one.

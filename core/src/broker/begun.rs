@@ -3,7 +3,7 @@
 use super::message::Receipt;
 use super::shared::Shared;
 use crate::buffer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sync::Arc;
 
 /// Messages that were enqueued and have not reached their durability yet. Nobody is to be told of them before
@@ -38,4 +38,10 @@ impl Begun {
     pub fn receipts(&self) -> impl ExactSizeIterator<Item = Receipt> {
         self.inner.enqueued.iter().copied().map(Receipt::from)
     }
+}
+
+/// Waits for the durability of a message that has begun.
+pub(super) fn reached(shared: &Shared, begun: &buffer::Begun) -> Result<Receipt> {
+    shared.engine.buffer.reach(begun.owed)?;
+    begun.enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
 }

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::enqueue::reached;
+use super::begun::reached;
 use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::shared::Shared;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::begun::reached;
 use super::broker::Broker;
 use super::clerk::{Answer, Done};
 use super::handlers::is_in_handler;
@@ -98,12 +99,6 @@ fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
         Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
     }
     Ok(Started::Waits(answer))
-}
-
-/// Waits for the durability of a message that has begun.
-pub(super) fn reached(shared: &Shared, begun: &buffer::Begun) -> Result<Receipt> {
-    shared.engine.buffer.reach(begun.owed)?;
-    begun.enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
 }
 
 /// Begins an enqueue as far as that goes without waiting.

@@ -272,6 +272,7 @@ impl<'a> Message<'a> {
             && self.durability.is_none()
     }
 
+    /// Refuses what is out of range of all that a plain message has not.
     fn check_options(&self) -> Result<()> {
         check_text("content_type", self.content_type.as_deref())?;
         check_text("correlation_id", self.correlation_id.as_deref())?;

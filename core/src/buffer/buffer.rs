@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::effect::Effect;
 use super::entry::{Entry, kind};
 use super::flags::Flag;
 use super::plan::{Fate, Few, NewMessage, Plan, records};
@@ -13,7 +14,7 @@ use super::queue::Queue;
 use super::reason;
 use super::settle::{Outcome, stale};
 use super::slot::{NONE, State as SlotState};
-use super::state::{Effect, State};
+use super::state::State;
 use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;

@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::buffer::{Buffer, Enqueued};
+use super::effect::Effect;
 use super::entry::{Entry, kind};
 use super::plan::{Fate, Few, NewMessage, Plan, records};
-use super::state::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Need, Record};
 

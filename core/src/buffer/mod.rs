@@ -6,6 +6,7 @@ mod cleaner;
 mod company;
 mod dead;
 mod doorbell;
+mod effect;
 mod entry;
 mod expiries;
 mod flags;
@@ -16,6 +17,7 @@ mod ids;
 mod keys;
 mod lane;
 mod letters;
+mod line;
 #[cfg(all(test, loom))]
 pub(crate) mod models;
 mod plan;

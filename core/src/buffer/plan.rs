@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::effect::{Effect, Waiting};
 use super::entry::{HeadBytes, MessageHead, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders, LockedKeys};
 use super::queue::Queue;
 use super::slot::{Guard, NONE, State as SlotState};
-use super::state::{Effect, State, Waiting};
+use super::state::State;
 use super::turns::group_number;
 use crate::clock::Moment;
 use crate::error::Result;

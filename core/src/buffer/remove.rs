@@ -1,6 +1,7 @@
 //! Removal: the end of a message that nobody holds. It has expired, was cancelled, or its queue is purged.
 
 use super::buffer::Buffer;
+use super::effect::Effect;
 use super::entry::{DeadLetterEntry, Entry};
 use super::flags::Flag;
 use super::keys::shard_of_number;
@@ -8,7 +9,6 @@ use super::plan::Plan;
 use super::queue::Queue;
 use super::reason;
 use super::slot::{NONE, State as SlotState};
-use super::state::Effect;
 use crate::clock::Moment;
 use crate::error::Result;
 use crate::journal::{Level, Need, Record};

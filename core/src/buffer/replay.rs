@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
+use super::effect::Waiting;
 use super::entry::{DeadLetterEntry, Entry, Guarded, Kept, MessageEntry, SnapshotEntry, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::keys::{Guarding, Holders};
 use super::slot::{Linked, NONE, State as SlotState};
-use super::state::{Bounds, State, Waiting};
+use super::state::{Bounds, State};
 use super::token;
 use super::turns::group_number;
 use crate::clock::{BrokerClock, Moment};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::buffer::{Buffer, Taken};
+use super::effect::{Effect, Waiting};
 use super::entry::{DeadLetterEntry, Entry, gone, kind};
 use super::flags::Flag;
 use super::keys::Guarding;
@@ -12,7 +13,6 @@ use super::plan::{NewMessage, Plan, records};
 use super::queue::Queue;
 use super::reason;
 use super::slot::{NONE, State as SlotState};
-use super::state::{Effect, Waiting};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Need, Record, SHORT_TEXT_BYTES_MAX};

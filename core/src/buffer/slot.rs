@@ -475,18 +475,37 @@ mod tests {
     }
 
     #[test]
+    fn many_slots_are_claimed_at_once_or_none() {
+        let slots = Slots::new(10);
+        let places = slots.slots.places();
+        let first = slots.claim_all(3).unwrap();
+        first.iter().for_each(|slot| slots.free(*slot));
+        let mut claimed = slots.claim_all(5).unwrap();
+        assert!(first.iter().all(|slot| claimed.contains(slot)), "what was freed is used first");
+        slots.free(claimed.pop().unwrap());
+        assert_eq!(slots.claim_all(places), None);
+        claimed.extend(slots.claim_all(places - 4).unwrap());
+        claimed.sort_unstable();
+        claimed.dedup();
+        assert_eq!(claimed.len(), places);
+        assert_eq!((slots.claim(), slots.claim_all(1)), (None, None));
+        assert_eq!(slots.claim_all(0), Some(Vec::new()));
+    }
+
+    #[test]
     fn stress_many_threads_never_share_a_slot() {
         let slots = Slots::new(100);
         std::thread::scope(|scope| {
             for thread in 1..=4_u64 {
                 let slots = &slots;
                 scope.spawn(move || {
-                    for _ in 0..rounds(300_000) {
-                        let index = slots.claim().unwrap();
-                        let slot = slots.at(index);
-                        slot.lock().version = thread;
-                        assert_eq!(slot.lock().version, thread);
-                        slots.free(index);
+                    for round in 0..rounds(300_000) {
+                        for index in slots.claim_all(1 + round as usize % 3).unwrap() {
+                            let slot = slots.at(index);
+                            slot.lock().version = thread;
+                            assert_eq!(slot.lock().version, thread);
+                            slots.free(index);
+                        }
                     }
                 });
             }

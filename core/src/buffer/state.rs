@@ -4,69 +4,26 @@
 //! [`super::slot`]), or the record of one has reached its level and its [`Effect`] is shown, in the order of the log.
 //! Recovery makes the same changes through the same functions.
 
-use std::iter::Peekable;
-
 use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;
 use super::entry::DeadLetterEntry;
 use super::expiries::Expiries;
-use super::flags::Flag;
 use super::holds::Holds;
 use super::ids::Ids;
 use super::keys::Keys;
 use super::lane::PRIORITIES;
 use super::letters::{Gone, Letters};
-use super::queue::{Queue, Queues, Ready, ReadyGuard};
+use super::queue::{Queue, Queues, Ready};
 use super::reason;
 use super::room::Room;
 use super::schedule::Schedule;
-use super::slot::{Guard, Linked, Slots, State as SlotState};
-use super::turns::Admission;
+use super::slot::{Guard, Slots, State as SlotState};
 use crate::clock::{BrokerClock, Moment};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::events::{Events, event};
-use crate::journal::{Live, Show};
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
-
-/// Messages of one queue that are shown before others get at it.
-const SHOWN_AT_ONCE: usize = 64;
-
-/// What a record does once it has reached its level.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    Show(Waiting),
-    /// The message was replaced by one that is not of this group.
-    LeftGroup {
-        slot: u32,
-        queue: u32,
-        group: u64,
-    },
-    /// The message is gone.
-    Gone {
-        slot: u32,
-    },
-    /// The message is a dead letter.
-    Dead {
-        slot: u32,
-        letter: Box<DeadLetterEntry>,
-    },
-    /// A dead letter is gone.
-    Undead {
-        id: u64,
-    },
-}
-
-/// A message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) slot: u32,
-    pub(crate) queue: u32,
-    pub(crate) version: u64,
-    /// Else it is known to be due.
-    pub(crate) delayed: bool,
-}
 
 /// How much there may be.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +45,13 @@ pub(crate) struct State {
     pub(crate) holds: Holds,
     pub(crate) expiries: Expiries,
     pub(crate) ids: Ids,
-    schedule: Mutex<Schedule>,
+    pub(super) schedule: Mutex<Schedule>,
     pub(crate) letters: Letters,
     pub(crate) company: Company,
     /// Delayed messages that were attempted before.
-    retries: AtomicU64,
+    pub(super) retries: AtomicU64,
     /// The most bytes that a queue's name and a key take together, of what came since the last snapshot.
-    name_bytes_max: AtomicU64,
+    pub(super) name_bytes_max: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.
     pub(crate) disk: Alarm,
@@ -217,7 +174,7 @@ impl State {
         }
     }
 
-    fn ring_everywhere(&self) {
+    pub(super) fn ring_everywhere(&self) {
         for queue in self.queues.all() {
             queue.ring_all();
         }
@@ -370,183 +327,6 @@ impl State {
         self.room.free(1);
     }
 
-    /// Shows a message that waits.
-    pub(crate) fn show_waiting(&self, waiting: Waiting) {
-        let queue = self.queues.numbered(waiting.queue);
-        self.show_in(queue, &mut queue.ready(), waiting);
-    }
-
-    /// Shows a message that waits, and those of the same queue that come right behind it.
-    fn show_run(&self, first: Waiting, effects: &mut Peekable<impl Iterator<Item = Effect>>) {
-        let queue = self.queues.numbered(first.queue);
-        let mut ready = queue.ready();
-        self.show_in(queue, &mut ready, first);
-        let is_next =
-            |effect: &Effect| matches!(effect, Effect::Show(next) if next.queue == first.queue);
-        for _ in 1..SHOWN_AT_ONCE {
-            let Some(Effect::Show(next)) = effects.next_if(is_next) else { return };
-            self.show_in(queue, &mut ready, next);
-        }
-    }
-
-    /// Shows a message that waits in this queue.
-    fn show_in(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, waiting: Waiting) {
-        let Waiting { slot: index, version, delayed, .. } = waiting;
-        let mut schedule = delayed.then(|| lock(&self.schedule));
-        let mut guard = self.slots.at(index).lock();
-        if guard.state() != SlotState::Pending || guard.version != version {
-            // Replaced, or a slot of another message by now: the effect of that record will do it.
-            return;
-        }
-        if guard.flags.has(Flag::Expires)
-            && let Some(moment) = self.expiries.arm(index, guard.id())
-        {
-            // A manual clock, which stands still, may stand at that moment or beyond.
-            if moment <= self.clock.now() {
-                self.timer.due_now();
-            } else {
-                self.timer.due_at(moment);
-            }
-        }
-        if guard.flags.has(Flag::Behind) {
-            guard.set(SlotState::Behind);
-        } else if let Some(schedule) = schedule.as_mut().filter(|_| guard.due > self.clock.now()) {
-            guard.set(SlotState::Delayed);
-            queue.figures.delayed.up();
-            if guard.attempts > 0 {
-                self.retries.fetch_add(1, Ordering::Relaxed);
-            }
-            let due = guard.due;
-            schedule.insert(due, guard.id(), index);
-            self.put_off(queue, ready, index, guard);
-            self.timer.due_at(due);
-        } else {
-            guard.set(SlotState::Ready);
-            queue.figures.ready.up();
-            self.admit(queue, ready, index, guard);
-        }
-    }
-
-    /// Puts a message that is ready into its lane, unless its group has another one first.
-    fn admit(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32, mut guard: Guard<'_>) {
-        let id = guard.id();
-        if guard.group == 0 {
-            ready.lanes.link(&self.slots, index, id, &mut guard);
-            return queue.ring(ready);
-        }
-        let holds = guard.flags.has(Flag::Holds);
-        match ready.turns.admit(guard.group, id, index, holds) {
-            Admission::Runs => {
-                ready.lanes.link(&self.slots, index, id, &mut guard);
-                queue.ring(ready);
-            }
-            Admission::Displaces(head) => {
-                ready.lanes.link(&self.slots, index, id, &mut guard);
-                drop(guard);
-                self.displace(ready, head);
-                queue.ring(ready);
-            }
-            Admission::Waits => {
-                ready.lanes.unlink(&self.slots, index, id, &mut guard);
-                guard.linked = Linked::Turn;
-            }
-            Admission::Yields(next) => {
-                ready.lanes.unlink(&self.slots, index, id, &mut guard);
-                guard.linked = Linked::Turn;
-                drop(guard);
-                self.promote(queue, ready, next);
-            }
-        }
-    }
-
-    /// Sets the turns of its group right for a message that waits for its moment.
-    fn put_off(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32, guard: Guard<'_>) {
-        let (group, id, holds) = (guard.group, guard.id(), guard.flags.has(Flag::Holds));
-        drop(guard);
-        if group == 0 {
-            return;
-        }
-        if !holds {
-            self.leave_group(queue, ready, group, id, index);
-        } else if let Some(head) = ready.turns.hold(group, index) {
-            self.displace(ready, head);
-        }
-    }
-
-    /// Takes a message out of its lane, for its group has another one first.
-    fn displace(&self, ready: &mut ReadyGuard<'_>, index: u32) {
-        let mut guard = self.slots.at(index).lock();
-        let id = guard.id();
-        ready.lanes.unlink(&self.slots, index, id, &mut guard);
-        guard.linked = Linked::Turn;
-    }
-
-    /// A message is no more in line in this group.
-    fn leave_group(
-        &self,
-        queue: &Queue,
-        ready: &mut ReadyGuard<'_>,
-        group: u64,
-        id: u64,
-        index: u32,
-    ) {
-        if let Some(next) = ready.turns.leave(group, id, index) {
-            self.promote(queue, ready, next);
-        }
-    }
-
-    /// Puts the next message of a group into its lane. One that is not ready is about to be shown again or gone, and
-    /// its place in the group is set right then.
-    fn promote(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32) {
-        let mut guard = self.slots.at(index).lock();
-        if guard.state() == SlotState::Ready {
-            let id = guard.id();
-            ready.lanes.link(&self.slots, index, id, &mut guard);
-            queue.ring(ready);
-        }
-    }
-
-    /// A message was replaced by one that is not of this group.
-    fn show_left_group(&self, index: u32, queue: u32, group: u64) {
-        let queue = self.queues.numbered(queue);
-        let mut ready = queue.ready();
-        let id = {
-            let mut guard = self.slots.at(index).lock();
-            if guard.linked == Linked::Turn {
-                guard.linked = Linked::Nowhere;
-            }
-            guard.id()
-        };
-        self.leave_group(queue, &mut ready, group, id, index);
-    }
-
-    /// Frees the slot of a message that is gone.
-    fn free(&self, index: u32) {
-        let mut guard = self.slots.at(index).lock();
-        if guard.linked != Linked::Nowhere || guard.group != 0 {
-            // Still linked under its old state, or in its group's line: that takes the lock of the lanes, which comes
-            // first.
-            let queue = self.queues.numbered(guard.queue.into());
-            drop(guard);
-            let mut ready = queue.ready();
-            guard = self.slots.at(index).lock();
-            let (id, group) = (guard.id(), guard.group);
-            ready.lanes.unlink(&self.slots, index, id, &mut guard);
-            if group != 0 {
-                drop(guard);
-                self.leave_group(queue, &mut ready, group, id, index);
-                guard = self.slots.at(index).lock();
-            }
-        }
-        if guard.flags.has(Flag::Expires) {
-            self.expiries.remove(index, guard.id());
-        }
-        self.ids.remove(guard.id());
-        guard.set(SlotState::Free);
-        drop(guard);
-        self.slots.free(index);
-    }
-
     /// Adds a dead letter; answers whether it is parked, and needs a place.
     pub(crate) fn bury(&self, letter: DeadLetterEntry) -> bool {
         let Ok(queue) = self.queues.named(&letter.queue) else { return false };
@@ -570,60 +350,6 @@ impl State {
 /// The earlier of two moments that may not come.
 pub(crate) fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
     [one, other].into_iter().flatten().min()
-}
-
-impl Show for State {
-    fn live(&self) -> Live {
-        Live {
-            messages: self.room.taken() as u64 + self.letters.count() as u64,
-            guards: self.keys.guarded() as u64,
-            text_bytes: self.letters.text_bytes() + self.expiries.text_bytes(),
-            name_bytes_max: self.name_bytes_max.load(Ordering::Relaxed),
-        }
-    }
-
-    type Effect = Effect;
-
-    fn show(&self, effects: impl Iterator<Item = Effect>) {
-        let mut effects = effects.peekable();
-        while let Some(effect) = effects.next() {
-            match effect {
-                Effect::Show(first) => self.show_run(first, &mut effects),
-                Effect::LeftGroup { slot, queue, group } => {
-                    self.show_left_group(slot, queue, group);
-                }
-                Effect::Gone { slot } => {
-                    self.free(slot);
-                    self.room.free(1);
-                }
-                Effect::Dead { slot, letter } => {
-                    let parked = self.bury(*letter);
-                    self.free(slot);
-                    if !parked {
-                        self.room.free(1);
-                    }
-                }
-                Effect::Undead { id } => self.unbury(id),
-            }
-        }
-    }
-
-    fn shown(&self) {
-        self.rest.ring_if_heard();
-    }
-
-    fn unsynced(&self) {
-        self.sync_wish.ask(&self.disk);
-    }
-
-    fn poisoned(&self, cause: &Error) {
-        if cause.kind() != ErrorKind::Closed {
-            event!(self.events, Error, "poisoned", error = cause.to_string().as_str());
-        }
-        self.ring_everywhere();
-        self.rest.ring();
-        self.room.poison();
-    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -56,7 +56,8 @@ impl Chunk {
     /// The memory of a chunk that nobody looks at any more.
     pub(crate) fn into_memory(self) -> Vec<u8> {
         let memory = Box::into_raw(self.memory) as *mut [u8];
-        // SAFETY: as in `new`, the other way round.
+        // SAFETY: the pointer comes from `Box::into_raw` one line above, of cells that this chunk alone has, and `u8` has the
+        // layout of `UnsafeCell<u8>`.
         unsafe { Box::from_raw(memory) }.into_vec()
     }
 
@@ -166,10 +167,10 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            // SAFETY: `Shared` is made by `Journal::read` alone, for records that are filled. Of one below the written
-            // mark that is known by the mark, which is stored after the fill and read before. Content that was written
-            // again may be read above it: where it is now is read under the guard of its slot or of the dead letters,
-            // under which it was put there after the fill.
+            // Of a record below the written mark it is known by the mark, which is stored after the fill and read before.
+            // Content that was written again may be read above it: where it is now is read under the guard of its slot or
+            // of the dead letters, under which it was put there after the fill.
+            // SAFETY: `Shared` is made by `Journal::read` alone, for records whose fill happened before, as said above.
             Self::Shared(chunk, range) => unsafe { chunk.bytes(range.clone()) },
             Self::Owned(bytes) => bytes,
         }

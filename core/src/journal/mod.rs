@@ -1,6 +1,7 @@
 //! Floor 1: the append-only log. It knows records, segments and syncs, and no queues.
 
 mod allowance;
+mod append;
 #[cfg(test)]
 mod by_hand;
 mod chunk;

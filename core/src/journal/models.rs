@@ -4,9 +4,10 @@
 use loom::thread;
 
 use super::allowance::{Allowance, Live, Need};
+use super::append::Appended;
 use super::by_hand::first_segment;
 use super::effects::{Level, Pending, Show};
-use super::log::{Appended, Journal, JournalOptions};
+use super::log::{Journal, JournalOptions};
 use super::record::{self, Header, Record};
 use super::segment::Segment;
 use crate::error::Error;

@@ -1,0 +1,196 @@
+//! Effects: what records do once they have reached their level.
+
+use std::iter::Peekable;
+
+use super::entry::DeadLetterEntry;
+use super::flags::Flag;
+use super::queue::{Queue, ReadyGuard};
+use super::slot::{Linked, State as SlotState};
+use super::state::State;
+use crate::error::{Error, ErrorKind};
+use crate::events::event;
+use crate::journal::{Live, Show};
+use crate::sync::atomic::Ordering;
+use crate::sync::lock;
+
+/// Messages of one queue that are shown before others get at it.
+const SHOWN_AT_ONCE: usize = 64;
+
+/// What a record does once it has reached its level.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// The message waits.
+    Show(Waiting),
+    /// The message was replaced by one that is not of this group.
+    LeftGroup { slot: u32, queue: u32, group: u64 },
+    /// The message is gone.
+    Gone { slot: u32 },
+    /// The message is a dead letter.
+    Dead { slot: u32, letter: Box<DeadLetterEntry> },
+    /// A dead letter is gone.
+    Undead { id: u64 },
+}
+
+/// A message waits: in its lane, in the schedule, or behind another. Nothing if it was replaced since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) slot: u32,
+    pub(crate) queue: u32,
+    pub(crate) version: u64,
+    /// Else it is known to be due.
+    pub(crate) delayed: bool,
+}
+
+impl State {
+    /// Shows a message that waits.
+    pub(crate) fn show_waiting(&self, waiting: Waiting) {
+        let queue = self.queues.numbered(waiting.queue);
+        self.show_in(queue, &mut queue.ready(), waiting);
+    }
+
+    /// Shows a message that waits, and those of the same queue that come right behind it.
+    fn show_run(&self, first: Waiting, effects: &mut Peekable<impl Iterator<Item = Effect>>) {
+        let queue = self.queues.numbered(first.queue);
+        let mut ready = queue.ready();
+        self.show_in(queue, &mut ready, first);
+        let is_next =
+            |effect: &Effect| matches!(effect, Effect::Show(next) if next.queue == first.queue);
+        for _ in 1..SHOWN_AT_ONCE {
+            let Some(Effect::Show(next)) = effects.next_if(is_next) else { return };
+            self.show_in(queue, &mut ready, next);
+        }
+    }
+
+    /// Shows a message that waits in this queue.
+    fn show_in(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, waiting: Waiting) {
+        let Waiting { slot: index, version, delayed, .. } = waiting;
+        let mut schedule = delayed.then(|| lock(&self.schedule));
+        let mut guard = self.slots.at(index).lock();
+        if guard.state() != SlotState::Pending || guard.version != version {
+            // Replaced, or a slot of another message by now: the effect of that record will do it.
+            return;
+        }
+        if guard.flags.has(Flag::Expires)
+            && let Some(moment) = self.expiries.arm(index, guard.id())
+        {
+            // A manual clock, which stands still, may stand at that moment or beyond.
+            if moment <= self.clock.now() {
+                self.timer.due_now();
+            } else {
+                self.timer.due_at(moment);
+            }
+        }
+        if guard.flags.has(Flag::Behind) {
+            guard.set(SlotState::Behind);
+        } else if let Some(schedule) = schedule.as_mut().filter(|_| guard.due > self.clock.now()) {
+            guard.set(SlotState::Delayed);
+            queue.figures.delayed.up();
+            if guard.attempts > 0 {
+                self.retries.fetch_add(1, Ordering::Relaxed);
+            }
+            let due = guard.due;
+            schedule.insert(due, guard.id(), index);
+            self.put_off(queue, ready, index, guard);
+            self.timer.due_at(due);
+        } else {
+            guard.set(SlotState::Ready);
+            queue.figures.ready.up();
+            self.admit(queue, ready, index, guard);
+        }
+    }
+
+    /// A message was replaced by one that is not of this group.
+    fn show_left_group(&self, index: u32, queue: u32, group: u64) {
+        let queue = self.queues.numbered(queue);
+        let mut ready = queue.ready();
+        let id = {
+            let mut guard = self.slots.at(index).lock();
+            if guard.linked == Linked::Turn {
+                guard.linked = Linked::Nowhere;
+            }
+            guard.id()
+        };
+        self.leave_group(queue, &mut ready, group, id, index);
+    }
+
+    /// Frees the slot of a message that is gone.
+    fn free(&self, index: u32) {
+        let mut guard = self.slots.at(index).lock();
+        if guard.linked != Linked::Nowhere || guard.group != 0 {
+            // Still linked under its old state, or in its group's line: that takes the lock of the lanes, which comes
+            // first.
+            let queue = self.queues.numbered(guard.queue.into());
+            drop(guard);
+            let mut ready = queue.ready();
+            guard = self.slots.at(index).lock();
+            let (id, group) = (guard.id(), guard.group);
+            ready.lanes.unlink(&self.slots, index, id, &mut guard);
+            if group != 0 {
+                drop(guard);
+                self.leave_group(queue, &mut ready, group, id, index);
+                guard = self.slots.at(index).lock();
+            }
+        }
+        if guard.flags.has(Flag::Expires) {
+            self.expiries.remove(index, guard.id());
+        }
+        self.ids.remove(guard.id());
+        guard.set(SlotState::Free);
+        drop(guard);
+        self.slots.free(index);
+    }
+}
+
+impl Show for State {
+    fn live(&self) -> Live {
+        Live {
+            messages: self.room.taken() as u64 + self.letters.count() as u64,
+            guards: self.keys.guarded() as u64,
+            text_bytes: self.letters.text_bytes() + self.expiries.text_bytes(),
+            name_bytes_max: self.name_bytes_max.load(Ordering::Relaxed),
+        }
+    }
+
+    type Effect = Effect;
+
+    fn show(&self, effects: impl Iterator<Item = Effect>) {
+        let mut effects = effects.peekable();
+        while let Some(effect) = effects.next() {
+            match effect {
+                Effect::Show(first) => self.show_run(first, &mut effects),
+                Effect::LeftGroup { slot, queue, group } => {
+                    self.show_left_group(slot, queue, group);
+                }
+                Effect::Gone { slot } => {
+                    self.free(slot);
+                    self.room.free(1);
+                }
+                Effect::Dead { slot, letter } => {
+                    let parked = self.bury(*letter);
+                    self.free(slot);
+                    if !parked {
+                        self.room.free(1);
+                    }
+                }
+                Effect::Undead { id } => self.unbury(id),
+            }
+        }
+    }
+
+    fn shown(&self) {
+        self.rest.ring_if_heard();
+    }
+
+    fn unsynced(&self) {
+        self.sync_wish.ask(&self.disk);
+    }
+
+    fn poisoned(&self, cause: &Error) {
+        if cause.kind() != ErrorKind::Closed {
+            event!(self.events, Error, "poisoned", error = cause.to_string().as_str());
+        }
+        self.ring_everywhere();
+        self.rest.ring();
+        self.room.poison();
+    }
+}

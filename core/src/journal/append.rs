@@ -1,0 +1,144 @@
+//! Appending: records get their positions, and are copied behind what there is.
+
+use super::allowance::{self, Need};
+use super::effects::{Pending, Show};
+use super::group::Group;
+use super::log::Journal;
+use super::record::Record;
+use super::segment::Segment;
+use super::tail::Tail;
+use crate::error::Result;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, lock};
+
+/// Records together larger than this, or more than so many, are copied and checksummed before the tail is locked.
+const COPY_INSIDE_MAX: usize = 2 << 10;
+const COPY_INSIDE_RECORDS_MAX: usize = 4;
+
+/// Where an append ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// The position of its first record.
+    pub(crate) start: u64,
+    /// The position behind its last record.
+    pub(crate) end: u64,
+}
+
+/// What an append takes.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    bytes: u64,
+    records: u64,
+    /// Entries that come to live.
+    entries: u64,
+}
+
+impl<S: Show> Journal<S> {
+    /// Gives the records their positions and copies them; several are one group. `finish` learns the first position,
+    /// under the tail's lock. Shows nothing, so it may be called under any lock but the tail's.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `NO_MEMORY`, `POISONED`, `CLOSED`: then nothing was appended and `finish` did not run.
+    pub(crate) fn append(
+        &self,
+        need: Need,
+        records: &[Record<'_>],
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let bytes: usize = records.iter().map(Record::space).sum();
+        let entries = match need {
+            Need::Settle | Need::Clean => 0,
+            Need::Replace => allowance::entries_of(records),
+            Need::Grow => records.len() as u64,
+        };
+        if bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX {
+            let mut group = Group::with_room(bytes)?;
+            records.iter().for_each(|record| group.push(record));
+            return self.append_prepared(need, entries, group, finish);
+        }
+        let size = Size { bytes: bytes as u64, records: records.len() as u64, entries };
+        self.append_by(
+            need,
+            size,
+            |tail, durable| tail.copy(records, durable, self.space()),
+            finish,
+        )
+    }
+
+    /// As [`Journal::append`], of messages that are new.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn append_group(
+        &self,
+        group: Group,
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        self.append_prepared(Need::Grow, group.records(), group, finish)
+    }
+
+    fn append_prepared(
+        &self,
+        need: Need,
+        entries: u64,
+        group: Group,
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let size = Size { bytes: group.space(), records: group.records(), entries };
+        self.append_by(need, size, |tail, durable| tail.place(group, durable, self.space()), finish)
+    }
+
+    /// Finds a place for so much, and has `put` put it there.
+    fn append_by(
+        &self,
+        need: Need,
+        size: Size,
+        put: impl FnOnce(&mut Tail<S::Effect>, u64),
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let Size { bytes, records, entries } = size;
+        let mut has_asked = false;
+        loop {
+            let mut tail = lock(&self.tail);
+            tail.check()?;
+            if need > Need::Settle
+                && (!tail.may(need) || tail.spare.is_none() && tail.is_nearly_full(bytes))
+            {
+                drop(tail);
+                self.make_spare(need, bytes)?;
+                continue;
+            }
+            if tail.fits(bytes) {
+                let start = tail.position;
+                put(&mut tail, self.durable.reached());
+                tail.records += records;
+                tail.growth = tail.growth.saturating_sub(entries);
+                self.reserved.store(start + bytes, Ordering::Release);
+                let Tail { os, sync, .. } = &mut *tail;
+                finish(start, &mut Pending { os, sync, position: start });
+                return Ok(Appended { start, end: start + bytes });
+            }
+            if tail.has_small_spare(bytes) && !has_asked {
+                // It would be used up for nothing where there is no room for the next one.
+                drop(tail);
+                self.ask_for_room(need, bytes)?;
+                has_asked = true;
+                continue;
+            }
+            match tail.spare.take() {
+                Some(next) => self.roll(&mut tail, next),
+                None => {
+                    drop(tail);
+                    self.make_spare(need, bytes)?;
+                }
+            }
+        }
+    }
+
+    /// Has the log go on in the next segment.
+    pub(super) fn roll(&self, tail: &mut Tail<S::Effect>, next: Arc<Segment>) {
+        tail.roll(next, self.durable.reached(), self.space());
+        // Should nothing be appended after all, the roll is to be written all the same.
+        self.reserved.store(tail.position, Ordering::Release);
+    }
+}

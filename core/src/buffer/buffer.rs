@@ -223,7 +223,7 @@ impl Buffer {
                 continue;
             }
             let (lease, token) = self.tokens.next();
-            let (id, attempt) = (guard.id(), guard.attempts + 1);
+            let (id, attempt) = (guard.id(), guard.attempts.saturating_add(1));
             let spent = spent(guard.attempts, guard.crashes, limits);
             let hold = match spent {
                 Some(_) => NONE,

@@ -145,7 +145,7 @@ impl Buffer {
         }
         let queue = state.queues.numbered(guard.queue.into());
         let (version, now) = (guard.version, state.clock.recent());
-        let attempts = guard.attempts + u32::from(guard.crashes);
+        let attempts = guard.attempts.saturating_add(guard.crashes.into());
         if key != NONE {
             plan.leave(key, slot);
         }

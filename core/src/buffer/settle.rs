@@ -92,7 +92,8 @@ impl Buffer {
         };
         let superseded = taken.key != NONE && plan.has_behind(taken.key, taken.slot);
         let (id, version, attempts) = (guard.id(), guard.version, guard.attempts);
-        let counted = attempts + 1;
+        // A log may say that there were as many as can be counted.
+        let counted = attempts.saturating_add(1);
         let waits = match outcome {
             Outcome::Fail { due, max_retries, error } if !superseded && counted <= max_retries => {
                 Some((counted, due, error))
@@ -112,7 +113,7 @@ impl Buffer {
                 id,
                 version,
                 next,
-                attempts: attempts + u32::from(guard.crashes),
+                attempts: attempts.saturating_add(guard.crashes.into()),
                 at: now,
                 reason: reason.into(),
                 error: error.into(),
@@ -291,7 +292,9 @@ fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Broker, Message, Options};
+    use std::time::Duration;
+
+    use crate::{Broker, Delivery, Message, Options};
 
     /// The attempt that was never made, because the limit was used up, was counted too: three deaths made four attempts.
     #[test]
@@ -307,9 +310,31 @@ mod tests {
             drop(delivery);
         }
         let broker = open();
-        assert!(broker.receive("queue", std::time::Duration::ZERO, None).unwrap().is_none());
+        assert!(broker.receive("queue", Duration::ZERO, None).unwrap().is_none());
         broker.snapshot().unwrap();
         let letter = broker.dead_letters().get(id).unwrap().unwrap();
         assert_eq!((letter.reason(), letter.attempts()), ("crashed", 3));
+    }
+
+    /// A log may say of a message that there were as many attempts as can be counted: to count one more was an overflow, which
+    /// ends the call where they are checked, and counted from nothing where they are not.
+    #[test]
+    fn attempts_are_counted_as_far_as_that_goes() {
+        let broker = Broker::open(":memory:", Options::new()).unwrap();
+        let attempted = |end: fn(Delivery) -> crate::Result<()>| {
+            broker.enqueue(Message::new("queue", "body")).unwrap();
+            let delivery = broker.receive("queue", None, None).unwrap().unwrap();
+            let slot = delivery.flight.taken.slot;
+            delivery.shared.engine.buffer.state.slots.at(slot).lock().attempts = u32::MAX;
+            end(delivery).unwrap();
+            // One that was released is a dead letter only when somebody asks for it.
+            assert!(broker.receive("queue", Duration::ZERO, None).unwrap().is_none());
+            let letters = broker.dead_letters().list(None, 1, None).unwrap();
+            assert_eq!(letters[0].attempts(), u32::MAX);
+            broker.dead_letters().purge(None).unwrap();
+        };
+        attempted(|delivery| delivery.retry(Duration::ZERO));
+        attempted(|delivery| delivery.reject("why"));
+        attempted(|delivery| delivery.release(Duration::ZERO));
     }
 }

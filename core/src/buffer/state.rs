@@ -1,8 +1,8 @@
 //! The shown state: slots, queues, keys, schedule, dead letters, room.
 //!
 //! Whatever changes here changes for one of two reasons: a transition was decided (under a slot's guard, see
-//! [`super::slot`]), or the record of one has reached its level and its [`Effect`] is shown, in the order of the log.
-//! Recovery makes the same changes through the same functions.
+//! [`super::slot`]), or the record of one has reached its level and its [effect](super::effect::Effect) is shown, in the
+//! order of the log. Recovery makes the same changes through the same functions.
 
 use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;

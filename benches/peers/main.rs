@@ -1,8 +1,8 @@
 //! libmq, the bounds of the machine, and its peers, side by side: `make bench` and `make bench-peers`.
 //!
 //! Usage: `peers DIRECTORY`. Works in DIRECTORY/scratch, which should be on the disk one wants to know about, and leaves
-//! its figures in DIRECTORY/latest.json and DIRECTORY/*.svg. `LIBMQ_BENCH_ROUNDS` sets the rounds, `LIBMQ_BENCH_ONLY` runs
-//! only the contests of a category, or those whose name contains it.
+//! its figures in DIRECTORY/latest.json, DIRECTORY/latest.md and DIRECTORY/*.svg. `LIBMQ_BENCH_ROUNDS` sets the rounds,
+//! `LIBMQ_BENCH_ONLY` runs only the contests of a category, or those whose name contains it.
 
 mod contest;
 mod contests;
@@ -52,6 +52,7 @@ fn main() -> Result<(), Failure> {
     let missed = contests.iter().filter(|contest| !contest.is_reached()).count();
     println!("\n{} of {} contests as promised", contests.len() - missed, contests.len());
     report::write_json(&contests, rounds, &directory.join("latest.json"))?;
+    report::write_markdown(&contests, &directory.join("latest.md"))?;
     for category in categories(&contests) {
         let mine: Vec<&Contest> =
             contests.iter().filter(|contest| contest.category == category).collect();

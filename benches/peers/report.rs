@@ -1,5 +1,6 @@
-//! The table for people and the JSON for machines.
+//! The tables for people and the JSON for machines.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -45,6 +46,36 @@ fn promised(contest: &Contest, promise: &Promise) -> String {
         None => ("-".to_owned(), "not looked at"),
     };
     format!("{key}: {bound_text}{of_text}: {measured} {verdict}")
+}
+
+/// The same in Markdown, as docs/performance.md has it.
+pub(crate) fn write_markdown(contests: &[Contest], path: &Path) -> Result<(), Failure> {
+    let mut text = String::new();
+    for contest in contests {
+        let (category, unit) = (contest.category, contest.figure.unit);
+        let _ = writeln!(text, "**{category}: {}** ({unit})\n", contest.name);
+        text +=
+            "| | median | least..largest | libmq's over it | survives |\n|---|--:|--:|--:|---|\n";
+        for (index, contender) in contest.contenders.iter().enumerate() {
+            if contender.missing.is_some() {
+                continue;
+            }
+            let [least, middle, largest] = contender.spread(contest.figure.key).map(grouped);
+            let ratio = match index {
+                0 => String::new(),
+                _ => short(contest.ratio(contender)),
+            };
+            let Contender { name, survives, .. } = contender;
+            let _ =
+                writeln!(text, "| {name} | {middle} | {least}..{largest} | {ratio} | {survives} |");
+        }
+        text.push('\n');
+        for promise in &contest.promises {
+            let _ = writeln!(text, "- {}", promised(contest, promise));
+        }
+        text += if contest.promises.is_empty() { "" } else { "\n" };
+    }
+    Ok(fs::write(path, text)?)
 }
 
 pub(crate) fn write_json(contests: &[Contest], rounds: usize, path: &Path) -> Result<(), Failure> {

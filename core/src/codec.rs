@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// What has a fixed form.
+    pub(crate) fn form<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        self.bytes(N)?.first_chunk()
+    }
+
     /// UTF-8 text of this many bytes.
     pub(crate) fn text(&mut self, count: usize) -> Option<&'a str> {
         std::str::from_utf8(self.bytes(count)?).ok()
@@ -55,6 +60,14 @@ impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.try_into().ok()
     }
+}
+
+/// The bytes of a field of what has a fixed form. A look at all of it tells the compiler that each field is there.
+#[inline]
+pub(crate) fn array_at<const N: usize, const M: usize>(bytes: &[u8; M], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
 }
 
 /// Appends text behind a 16-bit length; what is longer than that can say is cut at a character.

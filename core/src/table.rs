@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use crate::storage::populate;
+
 /// Places in a block; few under loom, which models every atomic in them.
-const BLOCK: usize = if cfg!(loom) { 4 } else { 1 << 10 };
+const BLOCK: usize = if cfg!(loom) { 4 } else { 1 << 11 };
 
 /// A table that grows up to a fixed number of places and never moves one.
 pub(crate) struct Table<T> {
@@ -32,8 +34,15 @@ impl<T> Table<T> {
     /// The place of this number, whose block is made if need be; none beyond the table's end.
     pub(crate) fn get_or_make(&self, number: u32) -> Option<&T> {
         let number = number as usize;
-        let make = || (0..BLOCK).map(|_| (self.empty)()).collect();
-        self.blocks.get(number / BLOCK)?.get_or_init(make).get(number % BLOCK)
+        self.blocks.get(number / BLOCK)?.get_or_init(|| self.block()).get(number % BLOCK)
+    }
+
+    fn block(&self) -> Box<[T]> {
+        let mut block = Vec::with_capacity(BLOCK);
+        // All of it is written right now, a page at a time.
+        populate(block.spare_capacity_mut());
+        block.resize_with(BLOCK, self.empty);
+        block.into_boxed_slice()
     }
 
     /// Bytes that the blocks take.
@@ -56,12 +65,12 @@ mod tests {
 
     #[test]
     fn places_are_made_in_blocks_and_stay() {
-        let table: Table<std::cell::Cell<u8>> = Table::new(3000, std::cell::Cell::default);
-        assert_eq!((table.places(), table.bytes()), (3072, 0));
-        assert!(table.get(1500).is_none());
-        table.get_or_make(1500).unwrap().set(7);
-        assert_eq!(table.get(1500).unwrap().get(), 7);
-        assert_eq!(table.bytes(), 1024);
-        assert!(table.get_or_make(3072).is_none());
+        let table: Table<std::cell::Cell<u8>> = Table::new(5000, std::cell::Cell::default);
+        assert_eq!((table.places(), table.bytes()), (6144, 0));
+        assert!(table.get(3000).is_none());
+        table.get_or_make(3000).unwrap().set(7);
+        assert_eq!(table.get(3000).unwrap().get(), 7);
+        assert_eq!(table.bytes(), 2048);
+        assert!(table.get_or_make(6144).is_none());
     }
 }

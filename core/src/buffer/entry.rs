@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::flags::{Flag, Flags};
 use crate::clock::Moment;
-use crate::codec::{Reader, put_text};
+use crate::codec::{Reader, array_at, put_text};
 use crate::journal::KIND_USER_MIN;
 
 /// Kinds of records. The numbers are the format's.
@@ -135,20 +135,23 @@ impl MessageHead {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let fixed: &[u8; HEAD_BYTES] = reader.form()?;
+        let long = |at| u64::from_le_bytes(array_at(fixed, at));
+        let short = |at| u16::from_le_bytes(array_at(fixed, at));
         let mut head = Self {
-            id: reader.u64()?,
-            enqueued_at: Moment(reader.u64()?),
-            due: Moment(reader.u64()?),
-            attempts: reader.u32()?,
-            crashes: reader.u8()?,
-            flags: Flags::read(reader.u8()?)?,
-            priority: reader.u8()?,
-            queue_len: reader.u8()?,
-            key_len: reader.u16()?,
-            correlation_len: reader.u16()?,
-            type_len: reader.u16()?,
-            group_len: reader.u16()?,
-            headers_len: reader.u32()?,
+            id: long(0),
+            enqueued_at: Moment(long(8)),
+            due: Moment(long(16)),
+            attempts: u32::from_le_bytes(array_at(fixed, 24)),
+            crashes: fixed[28],
+            flags: Flags::read(fixed[29])?,
+            priority: fixed[30],
+            queue_len: fixed[31],
+            key_len: short(32),
+            correlation_len: short(34),
+            type_len: short(36),
+            group_len: short(38),
+            headers_len: u32::from_le_bytes(array_at(fixed, 40)),
             ..Self::default()
         };
         if head.flags.has(Flag::Expires) {
@@ -191,8 +194,8 @@ impl<'a> MessageEntry<'a> {
         let head = MessageHead::decode(&mut reader)?;
         let queue = reader.text(head.queue_len.into())?;
         let mut option = |length: u16| {
-            let text = reader.text(length.into())?;
-            Some((length > 0).then_some(text))
+            // Mostly there is none, and to find that nothing is UTF-8 has its price.
+            if length == 0 { Some(None) } else { reader.text(length.into()).map(Some) }
         };
         let key = option(head.key_len)?;
         let correlation_id = option(head.correlation_len)?;

@@ -1,6 +1,7 @@
 //! Floor 2: messages, keys, lanes, dead letters. It decides what becomes of a message; it knows no threads.
 
 mod alarm;
+mod ascending;
 mod buffer;
 mod cleaner;
 mod company;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
+use super::ascending::Ascending;
 use super::effect::Waiting;
 use super::entry::{DeadLetterEntry, Entry, Guarded, Kept, MessageEntry, SnapshotEntry, kind};
 use super::expiries::Expiry;
@@ -47,7 +48,7 @@ struct Message {
 /// What replay has come to.
 #[derive(Debug, Default)]
 pub(crate) struct Replayed {
-    messages: BTreeMap<u64, Message>,
+    messages: Ascending<Message>,
     dead: BTreeMap<u64, DeadLetterEntry>,
     /// The keys that messages guard which are done: the id, and until when.
     guarded: HashMap<(u32, Box<str>), (u64, Moment)>,
@@ -119,9 +120,9 @@ impl Replayed {
         let queue = |number: u32| self.queues.get(number as usize).map_or("", |name| name);
         writer.entry(|out| SnapshotEntry::encode_time(self.last_seen, out))?;
         writer.entry(|out| SnapshotEntry::encode_tokens(self.opening, self.tokens_end, out))?;
-        for (id, message) in &self.messages {
+        for (id, message) in self.messages.iter() {
             let kept = Kept {
-                id: *id,
+                id,
                 version: message.version,
                 due: message.due,
                 attempts: message.attempts,
@@ -154,10 +155,7 @@ impl Replayed {
     pub(crate) fn held(&self, marks: &[Mark]) -> Vec<u64> {
         let is_held = |mark: &&Mark| {
             mark.token >= self.opening
-                && self
-                    .messages
-                    .get(&mark.id)
-                    .is_some_and(|message| message.attempts < mark.attempt)
+                && self.messages.get(mark.id).is_some_and(|message| message.attempts < mark.attempt)
         };
         let mut held: Vec<u64> = marks.iter().filter(is_held).map(|mark| mark.id).collect();
         held.sort_unstable();
@@ -177,7 +175,7 @@ impl Replayed {
         }
         (self.was.behind, self.was.crashed) = (false, !held.is_empty());
         for id in held {
-            if let Some(message) = self.messages.get_mut(id) {
+            if let Some(message) = self.messages.get_mut(*id) {
                 message.crashed = true;
                 message.flags.set(Flag::Holds, true);
                 message.crashes = message.crashes.saturating_add(1);
@@ -188,16 +186,17 @@ impl Replayed {
     /// Takes away what another message waits behind.
     fn supersede(&mut self, held: &[u64]) -> Vec<(u32, bool)> {
         let mut behind: HashMap<(u32, Box<str>), u64> = HashMap::new();
-        for (id, message) in &self.messages {
+        for (id, message) in self.messages.iter() {
             if let (true, Some(key)) = (message.flags.has(Flag::Behind), &message.key) {
-                behind.insert((message.queue, key.clone()), *id);
+                behind.insert((message.queue, key.clone()), id);
             }
         }
-        let superseded = self.messages.extract_if(.., |id, message| {
+        let superseded = self.messages.extract(|id, message| {
             let holder =
                 message.key.as_ref().and_then(|key| behind.get(&(message.queue, key.clone())));
-            holder.is_some_and(|newest| newest != id)
+            holder.is_some_and(|newest| *newest != id)
         });
+        let superseded = superseded.into_iter();
         superseded.map(|(id, message)| (message.queue, held.contains(&id))).collect()
     }
 
@@ -233,7 +232,7 @@ impl Replayed {
         }
         let (now, mut held_groups) = (state.clock.now(), HashSet::new());
         state.room.force(self.messages.len());
-        for (id, mut message) in self.messages {
+        for (id, mut message) in self.messages.into_ordered() {
             // A mark may outlive the records before it. Then more than one message of a group came back; the first is it.
             if message.group != 0
                 && message.flags.has(Flag::Holds)
@@ -339,7 +338,7 @@ impl Replayed {
             self.guarded.remove(&(queue, key.into()));
         }
         // What was written again is what it was.
-        let before = (head.id != 0).then(|| self.messages.remove(&id)).flatten();
+        let before = (head.id != 0).then(|| self.messages.remove(id)).flatten();
         self.messages.insert(
             id,
             Message {
@@ -390,19 +389,19 @@ impl Replayed {
                 self.see(at);
                 self.freed(next);
                 if self.version(id, version).is_some() {
-                    self.messages.remove(&id);
+                    self.messages.remove(id);
                 }
             }
             Entry::Dead { id, version, next, attempts, at, reason, error } => {
                 self.see(at);
                 self.freed(next);
                 // A dead letter that was written again follows its message in one group, and names no version.
-                let Some(message) = self.messages.get(&id) else { return Some(()) };
+                let Some(message) = self.messages.get(id) else { return Some(()) };
                 if version != 0 && message.version != version {
                     return Some(());
                 }
                 let (queue, version) = (message.queue, message.version);
-                self.messages.remove(&id);
+                self.messages.remove(id);
                 let queue = self.queues.get(queue as usize).cloned().unwrap_or_default().into();
                 let letter = DeadLetterEntry { id, version, queue, attempts, at, reason, error };
                 self.dead.insert(id, letter);
@@ -415,7 +414,7 @@ impl Replayed {
             Entry::Done { id, version, until, at } => {
                 self.see(at);
                 if self.version(id, version).is_some()
-                    && let Some(Message { queue, key: Some(key), .. }) = self.messages.remove(&id)
+                    && let Some(Message { queue, key: Some(key), .. }) = self.messages.remove(id)
                 {
                     self.guarded.insert((queue, key), (id, until));
                 }
@@ -425,11 +424,11 @@ impl Replayed {
     }
 
     fn version(&mut self, id: u64, version: u64) -> Option<&mut Message> {
-        self.messages.get_mut(&id).filter(|message| message.version == version)
+        self.messages.get_mut(id).filter(|message| message.version == version)
     }
 
     fn freed(&mut self, next: u64) {
-        if let Some(message) = self.messages.get_mut(&next) {
+        if let Some(message) = self.messages.get_mut(next) {
             message.flags.set(Flag::Behind, false);
         }
     }

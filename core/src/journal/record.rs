@@ -22,6 +22,8 @@ use std::sync::LazyLock;
 
 use crc32fast::Hasher;
 
+use crate::codec::array_at;
+
 /// One that has hashed nothing. To make a new one is to look what the processor can do, each time.
 static HASHER: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 
@@ -116,8 +118,13 @@ impl<'a> Record<'a> {
 
 /// The checksum of the body of a record that is being written.
 fn body_crc(record: &[u8], body_len: usize) -> u32 {
+    checksum(record.get(HEADER_BYTES..HEADER_BYTES + body_len).unwrap_or_default())
+}
+
+/// The checksum of a body.
+pub(super) fn checksum(body: &[u8]) -> u32 {
     let mut hasher = HASHER.clone();
-    hasher.update(record.get(HEADER_BYTES..HEADER_BYTES + body_len).unwrap_or_default());
+    hasher.update(body);
     hasher.finalize()
 }
 
@@ -195,12 +202,12 @@ impl Header {
     /// The header that was encoded into these bytes, which have never left our memory.
     pub(crate) fn of_our_own(bytes: &[u8; HEADER_BYTES]) -> Self {
         Self {
-            body_len: u32_at(bytes, 0),
+            body_len: u32::from_le_bytes(array_at(bytes, 0)),
             kind: bytes[4],
             more: bytes[5] & FLAG_MORE != 0,
-            position: u64_at(bytes, 8),
-            durable: u64_at(bytes, 16),
-            body_crc: u32_at(bytes, 24),
+            position: u64::from_le_bytes(array_at(bytes, 8)),
+            durable: u64::from_le_bytes(array_at(bytes, 16)),
+            body_crc: u32::from_le_bytes(array_at(bytes, 24)),
         }
     }
 
@@ -213,7 +220,7 @@ impl Header {
             && bytes[5] & !FLAG_MORE == 0
             && bytes[6..8] == [0, 0]
             && header.durable <= position
-            && header_crc(&bytes[..28], salt) == u32_at(bytes, 28);
+            && header_crc(&bytes[..28], salt) == u32::from_le_bytes(array_at(bytes, 28));
         sound.then_some(header)
     }
 
@@ -244,26 +251,6 @@ fn header_crc(fields: &[u8], salt: u32) -> u32 {
     let mut hasher = Hasher::new_with_initial(salt);
     hasher.update(fields);
     hasher.finalize()
-}
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "called with the constant offsets of a header's fields"
-)]
-fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(field)
-}
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "called with the constant offsets of a header's fields"
-)]
-fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
-    let mut field = [0; 8];
-    field.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(field)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::io;
 
 use super::chunk::{Bytes, Chunk};
 use super::log::JournalOptions;
-use super::record::{BODY_BYTES_MAX, HEADER_BYTES, Header};
+use super::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, checksum};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::memory;
@@ -219,7 +219,7 @@ pub(crate) fn read_record(
         })?;
     let mut body = memory::zeros(header.body_len as usize)?;
     fill(&mut body, offset + HEADER_BYTES as u64)?;
-    if crc32fast::hash(&body) != header.body_crc {
+    if checksum(&body) != header.body_crc {
         return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));
     }
     Ok((header.kind, Bytes::Owned(Arc::new(body))))

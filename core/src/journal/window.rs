@@ -1,8 +1,9 @@
 //! A segment, read through a buffer that moves along it.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
-use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header};
+use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header, checksum};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::memory;
@@ -57,7 +58,7 @@ impl<'a> Window<'a> {
             return Err(Error::corrupt(self.path(), offset, what));
         }
         let body = self.body(&header)?;
-        Ok(body.filter(|body| crc32fast::hash(body) == header.body_crc).map(|body| (header, body)))
+        Ok(body.filter(|body| checksum(body) == header.body_crc).map(|body| (header, body)))
     }
 
     /// The body of a record that is there.
@@ -67,20 +68,29 @@ impl<'a> Window<'a> {
 
     /// The bytes at `position`; none where the file ends before them.
     fn bytes(&mut self, position: u64, count: usize) -> Result<Option<&[u8]>> {
-        let held = |window: &Self| {
-            let at = usize::try_from(position.checked_sub(window.start)?).ok()?;
-            let range = at..at.checked_add(count)?;
-            window.buffer.get(range.clone()).map(|_| range)
-        };
-        if held(self).is_none() {
-            self.start = position;
-            memory::lengthen(&mut self.buffer, count.max(READ_BYTES))?;
-            let offset = self.segment.offset(position);
-            let got = self.segment.file.read_at(&mut self.buffer, offset);
-            let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
-            self.buffer.truncate(got);
+        if self.held(position, count).is_none() {
+            self.read(position, count)?;
         }
-        Ok(held(self).and_then(|range| self.buffer.get(range)))
+        Ok(self.held(position, count).and_then(|range| self.buffer.get(range)))
+    }
+
+    /// Where in the buffer so many bytes at `position` are.
+    fn held(&self, position: u64, count: usize) -> Option<Range<usize>> {
+        let at = usize::try_from(position.checked_sub(self.start)?).ok()?;
+        let end = at.checked_add(count)?;
+        (end <= self.buffer.len()).then_some(at..end)
+    }
+
+    /// Moves the buffer to `position`, to hold so many bytes if there are.
+    #[cold]
+    fn read(&mut self, position: u64, count: usize) -> Result<()> {
+        self.start = position;
+        memory::lengthen(&mut self.buffer, count.max(READ_BYTES))?;
+        let offset = self.segment.offset(position);
+        let got = self.segment.file.read_at(&mut self.buffer, offset);
+        let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
+        self.buffer.truncate(got);
+        Ok(())
     }
 
     /// Looks at every place behind `from` where a record may begin.

@@ -185,11 +185,11 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
 /// Has memory that was just allocated and never touched given its pages now, together, which costs a tenth of giving
 /// them one by one at the first touch of each.
 #[cfg(target_os = "linux")]
-pub(crate) fn populate(memory: &mut [u8]) {
+pub(crate) fn populate<T>(memory: &mut [T]) {
     const PAGE: usize = 4096;
-    let start = memory.as_mut_ptr();
+    let start = memory.as_mut_ptr().cast::<u8>();
     let skipped = start.align_offset(PAGE);
-    let bytes = memory.len().saturating_sub(skipped) / PAGE * PAGE;
+    let bytes = size_of_val(memory).saturating_sub(skipped) / PAGE * PAGE;
     if bytes > 0 {
         // SAFETY: the range is inside `memory`, which is borrowed for writing; the call changes no byte of it. Kernels
         // before 5.14 do not know it and refuse, and then the pages come one by one.
@@ -199,7 +199,7 @@ pub(crate) fn populate(memory: &mut [u8]) {
 
 /// Pages come one by one.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn populate(_memory: &mut [u8]) {}
+pub(crate) fn populate<T>(_memory: &mut [T]) {}
 
 /// The first descriptor that is none of a process's standard files.
 const ABOVE_STANDARD: libc::c_int = 3;

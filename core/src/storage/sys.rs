@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,6 +70,50 @@ pub(crate) fn tick() -> u64 {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn tick() -> u64 {
     u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What tells whether an open file is still the one it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct About {
+    /// Which file it is: device and number.
+    pub(super) place: (u64, u64),
+    /// How many names it has.
+    pub(super) names: u64,
+    pub(super) bytes: u64,
+}
+
+/// What an open file is. Asks for nothing else: who asks for a file's times since Linux 6.13 has its next change told apart
+/// from all before it, and the next sync write that to the file system's journal, which makes it half as slow again.
+#[cfg(target_os = "linux")]
+pub(super) fn about(file: &File) -> io::Result<About> {
+    let wanted = libc::STATX_INO | libc::STATX_NLINK | libc::STATX_SIZE;
+    // SAFETY: a statx is plain numbers, for which zeros are good.
+    let mut about = unsafe { std::mem::zeroed::<libc::statx>() };
+    // SAFETY: the path is a live, empty string, which means the descriptor itself, and `about` a live, writable statx of
+    // this frame.
+    let answer = unsafe {
+        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, &raw mut about)
+    };
+    if answer != 0 || about.stx_mask & wanted != wanted {
+        // A kernel or a sandbox that does not know the call.
+        return about_at_length(file);
+    }
+    Ok(About {
+        place: (libc::makedev(about.stx_dev_major, about.stx_dev_minor), about.stx_ino),
+        names: about.stx_nlink.into(),
+        bytes: about.stx_size,
+    })
+}
+
+/// What an open file is.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn about(file: &File) -> io::Result<About> {
+    about_at_length(file)
+}
+
+fn about_at_length(file: &File) -> io::Result<About> {
+    let about = file.metadata()?;
+    Ok(About { place: (about.dev(), about.ino()), names: about.nlink(), bytes: about.len() })
 }
 
 /// Makes an empty file `bytes` long, all zero, its space taken from the disk now, so that a later write inside it
@@ -245,9 +289,19 @@ pub(super) fn check_access(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
+
+    #[test]
+    fn what_a_file_is_is_told_alike_by_both_calls() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::hard_link(&path, dir.path().join("link")).unwrap();
+        let told = about(&file).unwrap();
+        assert_eq!((told.names, told.bytes), (2, 5));
+        assert_eq!(told, about_at_length(&file).unwrap());
+    }
 
     #[test]
     fn boot_time_goes_forward() {

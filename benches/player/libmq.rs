@@ -89,6 +89,11 @@ fn fill(broker: &Broker, messages: u32, body: &[u8]) -> Result<(), Failure> {
     put(broker, messages, &batch_of(BATCH, body))
 }
 
+/// Has all done that what was enqueued so far leaves to do: a sync, and a snapshot. What those cost is a contest of its own.
+fn rest(broker: &Broker) -> Result<(), Failure> {
+    Ok(broker.snapshot()?)
+}
+
 /// Bytes of the log that so many messages take that are enqueued together.
 pub(crate) fn record_bytes(count: u32, body: usize) -> Result<usize, Failure> {
     let broker = Broker::open(":memory:", Options::new())?;
@@ -316,6 +321,7 @@ fn waiting(job: &Job) -> Answer {
     let broker = broker(job, options)?;
     let body = body(job)?;
     let cost = || {
+        rest(&broker)?;
         let began = Instant::now();
         for _ in 0..probe {
             broker.enqueue(Message::new(QUEUE, &body[..]))?;
@@ -360,6 +366,7 @@ fn backlog(job: &Job) -> Answer {
     let broker = broker(job, Options::new().capacity(waiting as usize + 1_000_000))?;
     let body = body(job)?;
     fill(&broker, waiting, &body)?;
+    rest(&broker)?;
     let began = Instant::now();
     (0..messages).try_for_each(|_| turn(&broker, &body))?;
     let figures = Figures::rate(messages, began.elapsed());

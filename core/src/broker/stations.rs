@@ -1,6 +1,5 @@
 //! Handlers coming and going: register, start, stop, close.
 
-use std::sync::TryLockError;
 use std::time::{Duration, Instant};
 
 use super::delivery::Delivery;
@@ -15,7 +14,7 @@ use crate::events::event;
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, MutexGuard, lock};
+use crate::sync::{Arc, MutexGuard, lock, try_lock};
 
 /// How long a stop waits for an end that was decided to be noted by whoever decided it.
 const ENDING_TIME_MAX: Duration = Duration::from_secs(1);
@@ -336,12 +335,7 @@ impl<'a> Turn<'a> {
     }
 
     fn now(shared: &'a Shared) -> Option<Self> {
-        let guard = match shared.turn.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        Some(Self { shared, guard: Some(guard) })
+        Some(Self { shared, guard: Some(try_lock(&shared.turn)?) })
     }
 
     /// Waits for it until then, or until that is interrupted.

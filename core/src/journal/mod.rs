@@ -16,6 +16,7 @@ mod image;
 mod log;
 #[cfg(all(test, loom))]
 mod models;
+mod readback;
 mod record;
 mod recovery;
 mod segment;
@@ -36,9 +37,9 @@ pub(crate) use files::{is_segment, refuse_foreign};
 pub(crate) use group::Group;
 pub(crate) use image::Image;
 pub(crate) use log::{Journal, JournalOptions};
+pub(crate) use readback::read_record;
 pub(crate) use record::{KIND_USER_MIN, Record, space as record_space};
 pub(crate) use recovery::{Recovered, recover, recover_what_is_sound};
 pub(crate) use segment::{Segment, SegmentHeader, least_capacity, room_in};
 pub(crate) use snapshot::SnapshotWriter;
-pub(crate) use space::read_record;
 pub(crate) use walk::Replay;

@@ -8,10 +8,10 @@ use std::io;
 
 use super::chunk::{Bytes, Chunk};
 use super::log::JournalOptions;
-use super::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, checksum};
+use super::readback::ReadBack;
+use super::record::{HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
-use crate::memory;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -23,6 +23,7 @@ pub(crate) struct Space {
     /// Ordered by position; the last one is being appended to.
     segments: Mutex<Vec<Arc<Segment>>>,
     cache: Mutex<Cache>,
+    readback: ReadBack,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +47,7 @@ impl Space {
             cache_bytes: options.cache_bytes,
             segments: Mutex::new(segments),
             cache: Mutex::default(),
+            readback: ReadBack::default(),
         }
     }
 
@@ -192,37 +194,8 @@ impl Space {
                 "the segment of this position is missing",
             ));
         };
-        read_record(&*self.storage, &segment, position)
+        self.readback.read(&*self.storage, &segment, position)
     }
-}
-
-/// Reads a record from its segment and checks it.
-pub(crate) fn read_record(
-    storage: &dyn Storage,
-    segment: &Segment,
-    position: u64,
-) -> Result<(u8, Bytes)> {
-    let path = || storage.path().join(segment.name());
-    let offset = segment.offset(position);
-    let fill = |bytes: &mut [u8], offset: u64| match segment.file.read_at(bytes, offset) {
-        Ok(got) if got == bytes.len() => Ok(()),
-        Ok(_) => Err(Error::corrupt(path(), offset, "the file ends inside a record")),
-        Err(cause) => Err(Error::io("read", path(), &cause)),
-    };
-    let mut header = [0; HEADER_BYTES];
-    fill(&mut header, offset)?;
-    let header = Header::decode(&header, position, segment.header.salt)
-        .filter(|header| offset + header.space() <= segment.header.capacity)
-        .filter(|header| header.body_len as usize <= BODY_BYTES_MAX)
-        .ok_or_else(|| {
-            Error::corrupt(path(), offset, "a record's header does not match its checksum")
-        })?;
-    let mut body = memory::zeros(header.body_len as usize)?;
-    fill(&mut body, offset + HEADER_BYTES as u64)?;
-    if checksum(&body) != header.body_crc {
-        return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));
-    }
-    Ok((header.kind, Bytes::Owned(Arc::new(body))))
 }
 
 #[cfg(all(test, not(loom)))]

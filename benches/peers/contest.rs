@@ -32,6 +32,7 @@ pub(crate) struct Contender {
     /// What a message that was answered survives.
     pub(crate) survives: &'static str,
     player: Player,
+    /// One of each round; empty where it died.
     pub(crate) rounds: Vec<Figures>,
     /// Why it does not take part.
     pub(crate) missing: Option<String>,
@@ -117,19 +118,27 @@ impl Contest {
         self
     }
 
-    /// Runs each contender once, each in an empty directory of its own. One that is not there is left out from then on.
+    /// Runs each contender once, each in an empty directory of its own. One that is not there is left out from then on; a peer
+    /// that dies has no figures in this round, and libmq does not die.
     pub(crate) fn run(&mut self, round: usize, scratch: &Path) -> Result<(), Failure> {
         let count = self.contenders.len();
         for turn in 0..count {
-            let Some(contender) = self.contenders.get_mut((turn + round) % count) else { continue };
+            let index = (turn + round) % count;
+            let Some(contender) = self.contenders.get_mut(index) else { continue };
             if contender.missing.is_some() {
                 continue;
             }
             clear(scratch)?;
-            let figures = contender.player.run(scratch);
-            match figures.map_err(|error| format!("{}, {}: {error}", self.name, contender.name))? {
-                Ok(figures) => contender.rounds.push(figures),
-                Err(missing) => contender.missing = Some(missing),
+            match contender.player.run(scratch) {
+                Ok(Ok(figures)) => contender.rounds.push(figures),
+                Ok(Err(missing)) => contender.missing = Some(missing),
+                Err(error) if index == 0 => {
+                    return Err(format!("{}, {}: {error}", self.name, contender.name).into());
+                }
+                Err(error) => {
+                    eprintln!("{} has died: {error}", contender.name);
+                    contender.rounds.push(Figures::new());
+                }
             }
         }
         clear(scratch)
@@ -137,7 +146,8 @@ impl Contest {
 
     /// Those that took part.
     pub(crate) fn played(&self) -> impl Iterator<Item = &Contender> {
-        self.contenders.iter().filter(|contender| contender.missing.is_none())
+        let took_part = |contender: &&Contender| contender.deaths() < contender.rounds.len();
+        self.contenders.iter().filter(took_part)
     }
 
     /// The median over the rounds of what a promise is about; none where whom it names did not take part.
@@ -177,6 +187,11 @@ impl Contender {
         self.rounds.iter().map(move |figures| figures.get(key).copied().unwrap_or(f64::NAN))
     }
 
+    /// Rounds in which it died.
+    pub(crate) fn deaths(&self) -> usize {
+        self.rounds.iter().filter(|figures| figures.is_empty()).count()
+    }
+
     /// The least, the middle and the largest of a figure.
     pub(crate) fn spread(&self, key: &str) -> [f64; 3] {
         let least = self.each(key).fold(f64::INFINITY, f64::min);
@@ -185,9 +200,9 @@ impl Contender {
     }
 }
 
-/// The middle value, or the mean of the two in the middle.
+/// The middle value, or the mean of the two in the middle, of those that are there.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+    let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.get(middle) {

@@ -25,10 +25,18 @@ pub(crate) fn print(contest: &Contest) {
             _ => format!("x {:.2}", contest.ratio(contender)),
         };
         let spread = format!("{least}..{largest}");
-        println!("  {name:<32} {middle:>13}  {spread:<25} {ratio:<10} survives {survives}");
+        let died = died(contender);
+        println!("  {name:<32} {middle:>13}  {spread:<25} {ratio:<10} survives {survives}{died}");
     }
     for promise in &contest.promises {
         println!("  - {}", promised(contest, promise));
+    }
+}
+
+fn died(contender: &Contender) -> String {
+    match contender.deaths() {
+        0 => String::new(),
+        deaths => format!("; died in {deaths} of {} rounds", contender.rounds.len()),
     }
 }
 
@@ -65,9 +73,11 @@ pub(crate) fn write_markdown(contests: &[Contest], path: &Path) -> Result<(), Fa
                 0 => String::new(),
                 _ => short(contest.ratio(contender)),
             };
-            let Contender { name, survives, .. } = contender;
-            let _ =
-                writeln!(text, "| {name} | {middle} | {least}..{largest} | {ratio} | {survives} |");
+            let (Contender { name, survives, .. }, died) = (contender, died(contender));
+            let _ = writeln!(
+                text,
+                "| {name} | {middle} | {least}..{largest} | {ratio} | {survives}{died} |"
+            );
         }
         text.push('\n');
         for promise in &contest.promises {

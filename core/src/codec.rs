@@ -83,6 +83,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_has_a_fixed_form_is_there_whole_or_not_at_all() {
+        let bytes = [1, 2, 3, 4, 5, 6];
+        let mut reader = Reader::new(&bytes);
+        let form: &[u8; 4] = reader.form().unwrap();
+        assert_eq!(form, &[1, 2, 3, 4]);
+        assert_eq!((array_at(form, 0), array_at(form, 1)), ([1, 2, 3, 4], [2, 3]));
+        assert_eq!(array_at(form, 3), [4]);
+        assert!(reader.form::<3>().is_none());
+        assert_eq!(reader.form(), Some(&[5, 6]));
+    }
+
+    #[test]
     fn fields_come_back_in_order_and_no_read_goes_beyond() {
         let mut out = vec![1];
         out.extend_from_slice(&2u16.to_le_bytes());

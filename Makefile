@@ -18,10 +18,10 @@ build: ## target/release/libmq.so and libmq.a, the Python package in .venv, and 
 check: ## formatting, lints, documentation, the header against the code, and what comes from outside
 	@scripts/check.sh
 
-bench: ## libmq, the bounds of the machine and SQLite side by side, against the figures promised
+bench: build ## libmq, the bounds of the machine and SQLite side by side, against the figures promised
 	@scripts/bench.sh
 
-bench-peers: ## libmq beside its peers and servers, with plots: ONLY=category, or a part of a contest's name
+bench-peers: build ## libmq beside its peers and servers, with plots: ONLY=category, or a part of a contest's name
 	@scripts/bench.sh peers "$(ONLY)"
 
 crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: three quarters of an hour

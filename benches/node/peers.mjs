@@ -43,12 +43,13 @@ async function libmq(directory, { parallelism = 1 }) {
 function fastq(_, { parallelism = 1 }) {
   let handler;
   const queue = fetched('fastq').promise(async (body) => handler(body), Number(parallelism));
+  // Until there is a handler, what is pushed waits.
+  queue.pause();
   return {
     polls: 0,
     // Its promise is that of the work: who only enqueues does not wait for it.
     put: (body) => void queue.push(body),
     putAll(bodies) {
-      queue.pause();
       for (const body of bodies) queue.push(body);
     },
     handle(work) {

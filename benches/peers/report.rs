@@ -129,9 +129,13 @@ fn to_json(contest: &Contest) -> Value {
     })
 }
 
-/// A ratio with two digits behind the point, a large figure with its thousands apart.
+/// A ratio with two digits behind the point, or more where it is small; a large figure with its thousands apart.
 fn short(figure: f64) -> String {
-    if figure < 100.0 { format!("{figure:.2}") } else { grouped(figure) }
+    match figure {
+        ..0.1 => format!("{figure:.4}"),
+        ..100.0 => format!("{figure:.2}"),
+        _ => grouped(figure),
+    }
 }
 
 /// A figure with its thousands apart, and one digit behind the point where it is small.

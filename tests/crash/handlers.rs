@@ -23,7 +23,7 @@ use crate::run::options;
 /// One of so many cases is in a share.
 const SHARE: u64 = 30;
 /// And one of so many where all is tried but this: ends that find no room are tried again every second, so it takes long.
-const FULL_SHARE: u64 = 2;
+const FULL_SHARE: u64 = 3;
 /// Of the images that a case leaves, one of so many is opened, besides those of a killed process and of a disk that lost all
 /// it could.
 const IMAGES_SHARE: u64 = 16;

@@ -58,7 +58,7 @@ pub(crate) fn of_sequences(part: usize) -> Floor {
 pub(crate) const ERRORS_BRIEFLY: Floor = floor("errors, briefly", 1_800, 1_800);
 
 /// Runs of the workloads in which a call to the disk fails.
-pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 23_500, 900);
+pub(crate) const ERRORS_IN_WORKLOADS: Floor = floor("errors in the workloads", 23_000, 900);
 
 /// Runs in which one fails while handlers work.
 pub(crate) const ERRORS_UNDER_HANDLERS: Floor = floor("errors under handlers", 650, 30);

@@ -26,7 +26,7 @@ npm_packages() {
 }
 if [ -e bindings/node/libmq.node ] && need npm npm; then
 	export LIBMQ_BENCH_NODE="$(command -v node)" LIBMQ_BENCH_NODE_PEERS="$fetched"
-	npm_packages better-sqlite3@12 fastq@1
+	npm_packages better-sqlite3@12.11.1 fastq@1.20.3
 else
 	skip "contests in Node: the package is not built, or npm is not there"
 fi
@@ -51,9 +51,41 @@ if [ "${1:-}" = peers ]; then
 		for packages in "$bench"/python/lib/python*/site-packages; do echo "$own" >"$packages/libmq.pth"; done
 		python="$bench/python/bin/python"
 	fi
-	[ -z "${LIBMQ_BENCH_NODE:-}" ] || npm_packages plainjob@0.0.14 better-queue@3 bullmq@6 ioredis@5
+	[ -z "${LIBMQ_BENCH_NODE:-}" ] || npm_packages plainjob@0.0.14 better-queue@3.8.12 bullmq@6.7.0 ioredis@5.11.1
 fi
 export LIBMQ_BENCH_PYTHON="$python"
+
+# locked LOCKFILE CRATE...: which versions were built.
+locked() {
+	lockfile=$1
+	shift
+	for crate; do
+		awk -v crate="$crate" '$1 == "name" && $3 == "\"" crate "\"" { getline; gsub("\"", "", $3); print crate, $3 }' "$lockfile"
+	done
+}
+# What the figures are of, a line each; of whom is not there, nothing.
+{
+	awk -F ': *' '/^model name/ { print "processor: " $2; exit }' /proc/cpuinfo
+	echo "cores: $(nproc); memory: $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+	echo "kernel: $(uname -sr); file system: $(df --output=fstype "$bench" | tail -1)"
+	echo "libmq: $(git describe --always --dirty 2>/dev/null || echo 'of no commit'); $(rustc --version)"
+	echo "Rust: $(locked Cargo.lock rusqlite crossbeam-queue | paste -sd, | sed 's/,/, /g')"
+	if [ "${1:-}" = peers ]; then
+		echo "Rust, peers: $(locked benches/rust/Cargo.lock fjall redb yaque effectum async-nats redis | paste -sd, | sed 's/,/, /g')"
+		echo "servers: $(dpkg-query --show --showformat '${Package} ${Version}, ' redis-server beanstalkd nats-server 2>/dev/null | sed 's/, $//')"
+	fi
+	[ -z "$python" ] || "$python" - <<-'EOF'
+		import importlib.metadata, platform, sqlite3
+		packages = {"huey", "litequeue", "persist-queue", "honker"}
+		found = sorted((d.name, d.version) for d in importlib.metadata.distributions() if d.name in packages)
+		print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}", *(" ".join(one) for one in found), sep=", ")
+	EOF
+	[ -z "${LIBMQ_BENCH_NODE:-}" ] || (cd "$fetched" && node -e '
+		const { dependencies } = JSON.parse(fs.readFileSync("package.json"));
+		const versions = Object.keys(dependencies).map((name) => `${name} ${require(`./node_modules/${name}/package.json`).version}`);
+		console.log([`Node ${process.versions.node}`, ...versions].join(", "));')
+} >"$bench/machine.txt"
+
 "$target/release/peers" "$bench"
 [ "${1:-}" != peers ] || exit 0
 

@@ -17,9 +17,9 @@ function fetched(name) {
   }
 }
 
-// Durability `os`: survives a kill.
-async function libmq(directory, { parallelism = 1 }) {
-  const broker = await open(join(directory, 'queue'), { durability: 'os' });
+// Survives what its level says: by default `os`, a kill.
+async function libmq(directory, { level = 'os', parallelism = 1 }) {
+  const broker = await open(join(directory, 'queue'), { durability: level });
   return {
     polls: 0,
     put: (body) => broker.enqueue('bench', body),
@@ -94,6 +94,7 @@ function plainjob(directory) {
   return {
     polls: 1000,
     put: (body) => queue.add('bench', body),
+    putAll: (bodies) => queue.addMany('bench', bodies),
     handle(work) {
       const worker = defineWorker('bench', async ({ data }) => work(JSON.parse(data)), { queue, logger: quiet });
       worker.start();
@@ -121,7 +122,7 @@ function betterQueue() {
 }
 
 // In Redis, which the conductor has started: what an answer survives is Redis's to say.
-async function bullmq(_, { port }) {
+async function bullmq(_, { port, parallelism = 1 }) {
   const { Queue, Worker } = fetched('bullmq');
   const connection = { host: '127.0.0.1', port: Number(port), maxRetriesPerRequest: null };
   const queue = new Queue('bench', { connection });
@@ -129,8 +130,10 @@ async function bullmq(_, { port }) {
   return {
     polls: 0,
     put: (body) => queue.add('bench', body, { removeOnComplete: true }),
+    putAll: (bodies) => queue.addBulk(bodies.map((data) => ({ name: 'bench', data, opts: { removeOnComplete: true } }))),
     async handle(work) {
-      const worker = new Worker('bench', async ({ data }) => work(data), { connection });
+      const concurrency = Number(parallelism);
+      const worker = new Worker('bench', async ({ data }) => work(data), { connection, concurrency });
       await worker.waitUntilReady();
     },
     close: () => {},

@@ -15,6 +15,17 @@ async function enqueue(peer, messages, body) {
   return rate(messages, began);
 }
 
+// Messages in, a thousand under way, each of a thousand callers with one after the other.
+async function enqueueAtOnce(peer, messages, body) {
+  const each = Math.floor(messages / 1000);
+  const putSome = async () => {
+    for (let i = 0; i < each; i++) await peer.put(body);
+  };
+  const began = performance.now();
+  await Promise.all(Array.from({ length: 1000 }, putSome));
+  return rate(each * 1000, began);
+}
+
 // Messages out that have been put in before, one at a time, each acked.
 async function checkout(peer, messages, body) {
   await peer.putAll(Array.from({ length: messages }, () => body));
@@ -78,7 +89,7 @@ function check(found, body) {
 
 const [, , name, work, directory, ...settings] = process.argv;
 const asked = Object.fromEntries(settings.map((setting) => setting.split('=')));
-const works = { enqueue, checkout, handled, 'end-to-end': endToEnd, idle };
+const works = { enqueue, 'enqueue-at-once': enqueueAtOnce, checkout, handled, 'end-to-end': endToEnd, idle };
 try {
   const peer = await peers[name](directory, asked);
   console.log(JSON.stringify(await works[work](peer, Number(asked.messages), 'x'.repeat(Number(asked.body)))));

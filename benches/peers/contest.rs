@@ -25,8 +25,19 @@ pub(crate) struct Figure {
 }
 
 pub(crate) const RATE: Figure = Figure { key: "rate", unit: "/s", is_more_better: true };
+pub(crate) const P50: Figure = less("p50", "us");
+pub(crate) const P99: Figure = less("p99", "us");
+pub(crate) const P999: Figure = less("p999", "us");
+pub(crate) const MEGABYTES: Figure = less("megabytes", "MB");
+pub(crate) const BYTES: Figure = less("bytes", "B a message");
+pub(crate) const SPEED: Figure = Figure { key: "megabytes", unit: "MB/s", is_more_better: true };
+
+const fn less(key: &'static str, unit: &'static str) -> Figure {
+    Figure { key, unit, is_more_better: false }
+}
 
 /// One way to do the work, with what came of it in each round.
+#[derive(Clone)]
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     /// What a message that was answered survives.
@@ -54,6 +65,7 @@ pub(crate) enum Bound {
 }
 
 /// Several ways to do the same work. The first is libmq.
+#[derive(Clone)]
 pub(crate) struct Contest {
     pub(crate) category: &'static str,
     pub(crate) name: String,
@@ -111,6 +123,11 @@ impl Contest {
         servers
             .into_iter()
             .fold(self, |contest, name| contest.at_least(key, 1.0, Some((name, key))))
+    }
+
+    /// Whether it is of the category that somebody asks for, or has that in its name.
+    pub(crate) fn is_asked_for(&self, part: &str) -> bool {
+        self.category == part || self.name.to_lowercase().contains(&part.to_lowercase())
     }
 
     fn promise(mut self, promise: Promise) -> Self {

@@ -1,8 +1,9 @@
 //! libmq, the bounds of the machine, and its peers, side by side: `make bench` and `make bench-peers`.
 //!
 //! Usage: `peers DIRECTORY`. Works in DIRECTORY/scratch, which should be on the disk one wants to know about, and leaves
-//! its figures in DIRECTORY/latest.json, DIRECTORY/latest.md and DIRECTORY/*.svg. `LIBMQ_BENCH_ROUNDS` sets the rounds,
-//! `LIBMQ_BENCH_ONLY` runs only the contests of a category, or those whose name contains it.
+//! its figures in DIRECTORY/latest.json, DIRECTORY/latest.md and DIRECTORY/*.svg; what DIRECTORY/machine.txt says of the
+//! machine and of everybody's versions goes with them. `LIBMQ_BENCH_ROUNDS` sets the rounds, `LIBMQ_BENCH_ONLY` runs only the
+//! contests of a category, or those whose name contains it.
 
 mod contest;
 mod contests;
@@ -32,7 +33,7 @@ fn main() -> Result<(), Failure> {
     };
     let only = std::env::var("LIBMQ_BENCH_ONLY").unwrap_or_default();
     let mut contests = contests::all();
-    contests.retain(|contest| contest.category == only || contest.name.contains(&only));
+    contests.retain(|contest| contest.is_asked_for(&only));
     if contests.is_empty() {
         return Err(
             format!("no category is called {only}, and no contest has that in its name").into()
@@ -51,8 +52,9 @@ fn main() -> Result<(), Failure> {
     contests.iter().for_each(report::print);
     let missed = contests.iter().filter(|contest| !contest.is_reached()).count();
     println!("\n{} of {} contests as promised", contests.len() - missed, contests.len());
-    report::write_json(&contests, rounds, &directory.join("latest.json"))?;
-    report::write_markdown(&contests, &directory.join("latest.md"))?;
+    let machine = fs::read_to_string(directory.join("machine.txt")).unwrap_or_default();
+    report::write_json(&contests, rounds, &machine, &directory.join("latest.json"))?;
+    report::write_markdown(&contests, rounds, &machine, &directory.join("latest.md"))?;
     for category in categories(&contests) {
         let mine: Vec<&Contest> =
             contests.iter().filter(|contest| contest.category == category).collect();

@@ -11,6 +11,7 @@ use crate::server::{Kind, Server};
 const MISSING: i32 = 77;
 
 /// A program and what it is asked for.
+#[derive(Clone)]
 pub(crate) struct Player {
     program: Program,
     /// `PEER WORK [KEY=VALUE]...`.

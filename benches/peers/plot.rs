@@ -7,9 +7,9 @@ use std::fmt::Write;
 use crate::contest::{Contender, Contest};
 use crate::report::grouped;
 
-const WIDTH: f64 = 900.0;
-/// Where bars begin, and how long the longest is.
-const LEFT: f64 = 270.0;
+const WIDTH: f64 = 1020.0;
+/// Where bars begin, behind who it is and what a message survives there, and how long the longest is.
+const LEFT: f64 = 420.0;
 const LENGTH: f64 = 470.0;
 const BAR: f64 = 18.0;
 const TITLE: f64 = 44.0;
@@ -37,7 +37,10 @@ fn draw(body: &mut String, contest: &Contest, y: f64) -> f64 {
     let largest = figures.iter().copied().fold(0.0, f64::max);
     // A decade below the least, so that this has a bar, too.
     let (low, high) = (least.log10() - 1.0, largest.log10());
-    let title = escaped(&format!("{} ({}, {better})", contest.name, contest.figure.unit));
+    let title = escaped(&format!(
+        "{} ({}, {better}; · what a message survives)",
+        contest.name, contest.figure.unit
+    ));
     let _ = writeln!(body, "<text x=\"16\" y=\"{}\" font-weight=\"bold\">{title}</text>", y + 30.0);
     let mut at = y + TITLE;
     for contender in contest.played() {
@@ -45,9 +48,11 @@ fn draw(body: &mut String, contest: &Contest, y: f64) -> f64 {
         let length = LENGTH * ((figure.log10() - low) / (high - low)).clamp(0.0, 1.0);
         let (fill, text_y) = (colour(contender), at + BAR - 5.0);
         let (label, end) = (escaped(contender.name), LEFT + length + 6.0);
+        let survives = escaped(contender.survives);
         let _ = writeln!(
             body,
-            "<text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{label}</text>\
+            "<text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{label}\
+             <tspan fill=\"#777\"> · {survives}</tspan></text>\
              <rect x=\"{LEFT}\" y=\"{at}\" width=\"{length:.1}\" height=\"{}\" fill=\"{fill}\"/>\
              <text x=\"{end:.1}\" y=\"{text_y}\">{}</text>",
             LEFT - 8.0,

@@ -56,9 +56,23 @@ fn promised(contest: &Contest, promise: &Promise) -> String {
     format!("{key}: {bound_text}{of_text}: {measured} {verdict}")
 }
 
-/// The same in Markdown, as docs/performance.md has it.
-pub(crate) fn write_markdown(contests: &[Contest], path: &Path) -> Result<(), Failure> {
-    let mut text = String::new();
+/// The same in Markdown, as docs/performance/figures.md has it.
+pub(crate) fn write_markdown(
+    contests: &[Contest],
+    rounds: usize,
+    machine: &str,
+    path: &Path,
+) -> Result<(), Failure> {
+    let mut text = format!(
+        "# All figures\n\n\
+         Of one run; how they were measured is told in [performance.md](../performance.md). The median over {rounds} rounds,\n\
+         the least and the largest, and the median of libmq's figure over the contender's of the same round. Below each\n\
+         contest stands what libmq is to reach in it.\n\n"
+    );
+    for line in machine.lines() {
+        let _ = writeln!(text, "- {line}");
+    }
+    text += if machine.is_empty() { "" } else { "\n" };
     for contest in contests {
         let (category, unit) = (contest.category, contest.figure.unit);
         let _ = writeln!(text, "**{category}: {}** ({unit})\n", contest.name);
@@ -85,12 +99,19 @@ pub(crate) fn write_markdown(contests: &[Contest], path: &Path) -> Result<(), Fa
         }
         text += if contest.promises.is_empty() { "" } else { "\n" };
     }
-    Ok(fs::write(path, text)?)
+    Ok(fs::write(path, text.trim_end().to_owned() + "\n")?)
 }
 
-pub(crate) fn write_json(contests: &[Contest], rounds: usize, path: &Path) -> Result<(), Failure> {
+pub(crate) fn write_json(
+    contests: &[Contest],
+    rounds: usize,
+    machine: &str,
+    path: &Path,
+) -> Result<(), Failure> {
     let contests: Vec<Value> = contests.iter().map(to_json).collect();
-    let text = serde_json::to_string_pretty(&json!({ "rounds": rounds, "contests": contests }))?;
+    let machine: Vec<&str> = machine.lines().collect();
+    let all = json!({ "machine": machine, "rounds": rounds, "contests": contests });
+    let text = serde_json::to_string_pretty(&all)?;
     Ok(fs::write(path, text + "\n")?)
 }
 

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,12 +44,19 @@ class Peer:
         """Takes the next message and acks it."""
         raise NotImplementedError
 
+    async def aput(self, body: bytes) -> object:
+        raise NotImplementedError
+
     @contextmanager
     def handling(self, work: Work) -> Iterator[None]:
         """Has a thread take messages and do the work with each, as long as it is entered."""
         thread = threading.Thread(target=self._handle, args=(work,), daemon=True)
         thread.start()
         yield
+
+    def handling_async(self, work: Work) -> AbstractContextManager[None]:
+        """The same by coroutines."""
+        raise NotImplementedError
 
     def _handle(self, work: Work) -> None:
         while True:
@@ -60,10 +67,10 @@ class Peer:
 
 
 class Libmq(Peer):
-    """Survives a kill: durability `os`."""
+    """Survives what its level says: by default `os`, a kill."""
 
-    def __init__(self, directory: Path) -> None:
-        self._broker = package("libmq").open(directory / "queue", durability="os")
+    def __init__(self, directory: Path, level: str = "os") -> None:
+        self._broker = package("libmq").open(directory / "queue", durability=level)
 
     def put(self, body: bytes) -> object:
         return self._broker.enqueue("bench", body)
@@ -71,6 +78,9 @@ class Libmq(Peer):
     def put_all(self, bodies: list[bytes]) -> None:
         for start in range(0, len(bodies), 10_000):
             self._broker.enqueue_many("bench", bodies[start : start + 10_000])
+
+    async def aput(self, body: bytes) -> object:
+        return await self._broker.aenqueue("bench", body)
 
     def take(self) -> bytes:
         delivery = self._broker.receive("bench", timeout=0)
@@ -80,6 +90,16 @@ class Libmq(Peer):
     @contextmanager
     def handling(self, work: Work) -> Iterator[None]:
         self._broker.handler("bench", work)
+        self._broker.start()
+        yield
+        self._broker.wait_idle(60)
+
+    @contextmanager
+    def handling_async(self, work: Work) -> Iterator[None]:
+        async def handle(body: bytes) -> None:
+            work(body)
+
+        self._broker.handler("bench", handle, max_parallelism=64)
         self._broker.start()
         yield
         self._broker.wait_idle(60)
@@ -101,15 +121,40 @@ class Queue(Peer):
         return body
 
 
+class Tasks(Peer):
+    """A bare loop that makes a task of each body, a thousand at a time: survives nothing."""
+
+    def __init__(self, _: Path) -> None:
+        self._bodies: list[bytes] = []
+
+    def put_all(self, bodies: list[bytes]) -> None:
+        self._bodies = bodies
+
+    @contextmanager
+    def handling_async(self, work: Work) -> Iterator[None]:
+        async def handle(body: bytes) -> None:
+            work(body)
+
+        async def handle_all() -> None:
+            loop = asyncio.get_running_loop()
+            for start in range(0, len(self._bodies), 1000):
+                tasks = [loop.create_task(handle(body)) for body in self._bodies[start : start + 1000]]
+                for task in tasks:
+                    await task
+
+        asyncio.run(handle_all())
+        yield
+
+
 class Sqlite(Peer):
-    """`sqlite3` by hand, WAL and NORMAL: survives a kill. Taken in two transactions, so that none is lost."""
+    """`sqlite3` by hand, WAL. NORMAL survives a kill, FULL a power cut. Taken in two transactions, so that none is lost."""
 
     polls = 0.001
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, level: str = "NORMAL") -> None:
         self._connection = sqlite3.connect(directory / "queue.db", isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(f"PRAGMA synchronous = {level}")
         self._connection.execute(
             "CREATE TABLE queue (id INTEGER PRIMARY KEY, body BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0)"
         )
@@ -237,9 +282,10 @@ class Honker(Peer):
             asyncio.run(claim())
 
 
-PEERS: dict[str, Callable[[Path], Any]] = {
+PEERS: dict[str, Callable[..., Any]] = {
     "libmq": Libmq,
     "queue": Queue,
+    "tasks": Tasks,
     "sqlite": Sqlite,
     "litequeue": Litequeue,
     "persistqueue": Persistqueue,

@@ -4,6 +4,7 @@ The work is done in DIRECTORY. Who is compared with whom, `benches/peers` knows.
 status is 77.
 """
 
+import asyncio
 import json
 import queue
 import random
@@ -11,11 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from peers import PEERS, Missing, Peer
+from peers import PEERS, Missing, Peer, Work
 
 MISSING = 77
+
+Handling = Callable[[Work], AbstractContextManager[None]]
 
 
 def enqueue(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
@@ -25,6 +29,42 @@ def enqueue(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
     for _ in range(messages):
         put(body)
     return rate(messages, began)
+
+
+def enqueue_many(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages in, a thousand at a time, all or none of each thousand."""
+    bodies = [body] * 1000
+    began = time.perf_counter()
+    for _ in range(messages // 1000):
+        peer.put_all(bodies)
+    return rate(messages // 1000 * 1000, began)
+
+
+def aenqueue(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages in from a loop, one by one, each awaited before the next."""
+
+    async def put() -> dict[str, float]:
+        began = time.perf_counter()
+        for _ in range(messages):
+            await peer.aput(body)
+        return rate(messages, began)
+
+    return asyncio.run(put())
+
+
+def enqueue_at_once(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """Messages in from a loop: a thousand tasks, each of which awaits one after the other."""
+
+    async def put_some() -> None:
+        for _ in range(messages // 1000):
+            await peer.aput(body)
+
+    async def put() -> dict[str, float]:
+        began = time.perf_counter()
+        await asyncio.gather(*(put_some() for _ in range(1000)))
+        return rate(messages // 1000 * 1000, began)
+
+    return asyncio.run(put())
 
 
 def checkout(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
@@ -40,7 +80,13 @@ def checkout(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
 def handled(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
     """Messages that have been put in before, until a handler has had each."""
     peer.put_all([body] * messages)
-    return handle(peer, messages, body, lambda: None)
+    return handle(peer.handling, messages, body, lambda: None)
+
+
+def handled_async(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
+    """The same, and the handler is a coroutine."""
+    peer.put_all([body] * messages)
+    return handle(peer.handling_async, messages, body, lambda: None)
 
 
 def end_to_end(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
@@ -50,10 +96,10 @@ def end_to_end(peer: Peer, messages: int, body: bytes) -> dict[str, float]:
         for _ in range(messages):
             peer.put(body)
 
-    return handle(peer, messages, body, put)
+    return handle(peer.handling, messages, body, put)
 
 
-def handle(peer: Peer, messages: int, body: bytes, meanwhile: Callable[[], None]) -> dict[str, float]:
+def handle(handling: Handling, messages: int, body: bytes, meanwhile: Callable[[], None]) -> dict[str, float]:
     seen, wrong, done = 0, 0, threading.Event()
 
     def work(found: bytes) -> None:
@@ -65,7 +111,7 @@ def handle(peer: Peer, messages: int, body: bytes, meanwhile: Callable[[], None]
             done.set()
 
     began = time.perf_counter()
-    with peer.handling(work):
+    with handling(work):
         meanwhile()
         done.wait()
         figures = rate(messages, began)
@@ -99,8 +145,12 @@ def rate(messages: int, began: float) -> dict[str, float]:
 
 WORKS: dict[str, Callable[[Peer, int, bytes], dict[str, float]]] = {
     "enqueue": enqueue,
+    "enqueue-many": enqueue_many,
+    "aenqueue": aenqueue,
+    "enqueue-at-once": enqueue_at_once,
     "checkout": checkout,
     "handled": handled,
+    "handled-async": handled_async,
     "end-to-end": end_to_end,
     "idle": idle,
 }
@@ -108,12 +158,13 @@ WORKS: dict[str, Callable[[Peer, int, bytes], dict[str, float]]] = {
 
 def main(name: str, work: str, directory: str, *settings: str) -> None:
     asked = dict(setting.split("=", 1) for setting in settings)
+    messages, body = int(asked.pop("messages")), b"x" * int(asked.pop("body"))
     try:
-        peer = PEERS[name](Path(directory))
+        peer = PEERS[name](Path(directory), **asked)
     except Missing as missing:
         print(missing, file=sys.stderr)
         sys.exit(MISSING)
-    figures = WORKS[work](peer, int(asked["messages"]), b"x" * int(asked["body"]))
+    figures = WORKS[work](peer, messages, body)
     peer.close()
     print(json.dumps(figures))
 

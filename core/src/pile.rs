@@ -82,6 +82,11 @@ impl<T> Pile<T> {
         Ok(())
     }
 
+    /// Has the last of what waits changed by `change`, which says whether it did.
+    pub(crate) fn amend(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
+        self.lock().waiting.back_mut().is_some_and(change)
+    }
+
     /// What the thread does: has everything dealt with until the pile is closed and empty.
     pub fn work(&self, mut deal: impl FnMut(VecDeque<T>)) {
         let hand = Hand(self);

@@ -91,6 +91,46 @@ fn a_thousand_in_flight_share_syncs_and_keep_their_order() {
     assert_eq!(broker.recovery().messages, 1000);
 }
 
+/// Counts how often it is woken.
+struct Count(AtomicU32);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn those_of_one_task_wake_it_once_a_sync_and_another_one_that_asks_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let (count, other) = (Arc::new(Count(AtomicU32::new(0))), Arc::new(Count(AtomicU32::new(0))));
+    let wakers = [&count, &other].map(|count| Waker::from(Arc::clone(count)));
+    let before = broker.metrics().unwrap().syncs;
+    let mut futures: Vec<_> =
+        (0..1000).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
+    let mut poll_all = |waker: &Waker| {
+        let mut context = Context::from_waker(waker);
+        futures.retain_mut(|future| Pin::new(future).poll(&mut context).is_pending());
+        futures.len()
+    };
+    let left = poll_all(&wakers[0]);
+    assert!(left > 0);
+    // Asked again, it is not told more often.
+    poll_all(&wakers[0]);
+    let moved = poll_all(&wakers[1]) > 0;
+    let end = Instant::now() + LONG;
+    while poll_all(&wakers[1]) > 0 {
+        assert!(Instant::now() < end, "they do not end");
+        thread::yield_now();
+    }
+    let syncs = broker.metrics().unwrap().syncs - before;
+    broker.close(LONG).unwrap();
+    let woken = [count, other].map(|count| count.0.load(Ordering::Relaxed));
+    assert!(woken[0] >= 1 && u64::from(woken[0]) <= syncs + 1, "{woken:?}, {syncs} syncs");
+    assert!(!moved || woken[1] >= 1, "{woken:?}");
+}
+
 /// Once one could not begin without waiting for the next segment, each of those behind it had a sync of its own, and never did
 /// the others catch up.
 #[test]

@@ -16,7 +16,7 @@ use super::begun::reached;
 use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::shared::Shared;
-use crate::buffer::Begun;
+use crate::buffer::{Begun, Few, Owed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::is_telling;
 use crate::interrupt::Interrupt;
@@ -34,8 +34,10 @@ thread_local! {
 pub(super) enum Done {
     /// Called on the clerk's thread.
     Call(Box<dyn FnOnce(Result<Receipt>) + Send>),
-    /// Looked at by a future.
+    /// Looked at by a future whose enqueue has not begun.
     Answer(Arc<Mutex<Answer>>),
+    /// Woken, to look itself.
+    Wake(Waker),
 }
 
 /// What the clerk leaves for a future.
@@ -70,6 +72,21 @@ impl Clerk {
     /// Has `done` told when what has begun has reached its durability.
     pub(super) fn reach(&self, shared: &Arc<Shared>, begun: Begun, done: Done) {
         self.add(shared, Task::Reach(begun, done));
+    }
+
+    /// Has `waker` woken when that much has been reached, or cannot be any more. Many futures of one task are one task here.
+    pub(super) fn wake(&self, shared: &Arc<Shared>, owed: Owed, waker: &Waker) {
+        let is_told_with = |last: &mut Task| match last {
+            Task::Reach(begun, Done::Wake(last)) if last.will_wake(waker) => {
+                begun.owed.add_all(owed);
+                true
+            }
+            _ => false,
+        };
+        if !self.pile.amend(is_told_with) {
+            let begun = Begun { enqueued: Few::new(), owed };
+            self.add(shared, Task::Reach(begun, Done::Wake(waker.clone())));
+        }
     }
 
     /// Has a message enqueued, and `done` told.
@@ -133,6 +150,8 @@ impl Done {
     fn tell(self, outcome: Result<Receipt>) {
         match self {
             Self::Call(done) => done(outcome),
+            // It finds by the log what has become of it.
+            Self::Wake(waker) => waker.wake(),
             Self::Answer(answer) => {
                 let mut answer = lock(&answer);
                 answer.outcome = Some(outcome);

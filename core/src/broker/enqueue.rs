@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::begun::reached;
@@ -25,14 +25,20 @@ use crate::sync::{Arc, Mutex, lock};
 pub struct Enqueueing<'a>(Stage<'a>);
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "each future has one, and a box would be one more allocation an enqueue"
-)]
 enum Stage<'a> {
     New(Broker, Message<'a>),
+    Begun(Reaching),
     Waits(Arc<Mutex<Answer>>),
     Over,
+}
+
+/// An enqueue that has begun, and waits for its durability.
+#[derive(Debug)]
+struct Reaching {
+    shared: Arc<Shared>,
+    begun: buffer::Begun,
+    /// Who will be woken for it.
+    waker: Option<Waker>,
 }
 
 /// How far an enqueue has come without waiting.
@@ -53,14 +59,21 @@ impl Future for Enqueueing<'_> {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match std::mem::replace(&mut self.0, Stage::Over) {
-            Stage::New(broker, message) => match start(broker.shared(), message) {
-                Ok(Started::Done(receipt)) => return Poll::Ready(Ok(receipt)),
-                Ok(Started::Waits(answer)) => answer,
-                Err(error) => return Poll::Ready(Err(error)),
-            },
+        let stage = match std::mem::replace(&mut self.0, Stage::Over) {
+            Stage::New(broker, message) => start(broker.shared(), message)?,
+            stage => stage,
+        };
+        let answer = match stage {
+            Stage::Begun(mut reaching) => {
+                if let Some(outcome) = reaching.outcome() {
+                    return Poll::Ready(outcome);
+                }
+                reaching.wake(context.waker());
+                self.0 = Stage::Begun(reaching);
+                return Poll::Pending;
+            }
             Stage::Waits(answer) => answer,
-            Stage::Over => {
+            Stage::New(..) | Stage::Over => {
                 let text = "the future of an enqueue was polled after it was done";
                 return Poll::Ready(Err(Error::invalid(text)));
             }
@@ -79,26 +92,37 @@ impl Future for Enqueueing<'_> {
     }
 }
 
-enum Started {
-    Done(Receipt),
-    Waits(Arc<Mutex<Answer>>),
+impl Reaching {
+    /// What has become of it, once that is known.
+    fn outcome(&self) -> Option<Result<Receipt>> {
+        let buffer = &self.shared.engine.buffer;
+        if buffer.needs_no_sync(self.begun.owed) {
+            return Some(reached(&self.shared, &self.begun));
+        }
+        buffer.journal.check().err().map(Err)
+    }
+
+    /// Has this one woken when that is so.
+    fn wake(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|before| before.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+            self.shared.clerk.wake(&self.shared, self.begun.owed, waker);
+        }
+    }
 }
 
-/// Begins an enqueue; one that needs no sync is done at once.
-fn start(shared: &Arc<Shared>, message: Message<'_>) -> Result<Started> {
-    let beginning = begin(shared, message)?;
-    if let Beginning::Begun(begun) = &beginning
-        && shared.engine.buffer.needs_no_sync(begun.owed)
-    {
-        return Ok(Started::Done(reached(shared, begun)?));
-    }
-    let answer = Arc::new(Mutex::new(Answer::default()));
-    let done = Done::Answer(Arc::clone(&answer));
-    match beginning {
-        Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
-        Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
-    }
-    Ok(Started::Waits(answer))
+/// Begins an enqueue.
+fn start<'a>(shared: &Arc<Shared>, message: Message<'_>) -> Result<Stage<'a>> {
+    Ok(match begin(shared, message)? {
+        Beginning::Begun(begun) => {
+            Stage::Begun(Reaching { shared: Arc::clone(shared), begun, waker: None })
+        }
+        Beginning::Not(message) => {
+            let answer = Arc::new(Mutex::new(Answer::default()));
+            shared.clerk.enqueue(shared, message, Done::Answer(Arc::clone(&answer)));
+            Stage::Waits(answer)
+        }
+    })
 }
 
 /// Begins an enqueue as far as that goes without waiting.

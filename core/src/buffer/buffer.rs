@@ -53,6 +53,12 @@ impl Owed {
         };
         *mark = end.max(*mark);
     }
+
+    /// Another's, too.
+    pub(crate) fn add_all(&mut self, other: Self) {
+        self.written = self.written.max(other.written);
+        self.synced = self.synced.max(other.synced);
+    }
 }
 
 /// A message that was taken: leased, and its attempt marked.

@@ -36,7 +36,7 @@ mod token;
 mod turns;
 
 pub(crate) use alarm::{Alarm, Wish};
-pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Taken};
+pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Owed, Taken};
 pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
 pub(crate) use plan::{Few, NewMessage};

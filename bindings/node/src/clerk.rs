@@ -1,6 +1,6 @@
 //! Clerks: one thread for each broker of an environment, which waits so that the loop need not.
 //!
-//! It brings enqueues that have begun to their durability, and enqueues what could not even begin without waiting. It does
+//! It brings enqueues that have begun to their durability, and has begin what could not even do that without waiting. It does
 //! both in the order in which the loop asked. While an enqueue waits with it that has not begun, none may begin on the
 //! loop, or it would overtake.
 
@@ -25,7 +25,7 @@ pub(crate) struct Clerk {
 struct Office {
     pile: Pile<Task>,
     /// Enqueues that have not begun, the one that is being tried included. Counted before they are on the pile.
-    enqueues: AtomicUsize,
+    unbegun: AtomicUsize,
     interrupt: Interrupt,
 }
 
@@ -33,28 +33,37 @@ struct Office {
 pub(crate) enum Task {
     /// What has begun reaches its durability.
     Reach(Begun, f64),
-    /// What could not begin is enqueued as a whole.
-    Enqueue(Enqueue, f64),
+    /// What could not begin does.
+    Begin(Begin, f64),
 }
 
-/// Enqueues messages, waiting for room and for the disk; the interrupt ends the wait for room.
-type Enqueue = Box<dyn FnOnce(&Broker, &Interrupt) -> libmq::Result<Value> + Send>;
+/// Has messages begin, waiting for the disk and for room; the interrupt ends the wait for room, and what is called last is
+/// called before it.
+type Begin = Box<dyn FnOnce(&Broker, &Interrupt, &mut dyn FnMut()) -> libmq::Result<Begun> + Send>;
+
+/// What has begun, or could not, with its promise.
+struct Waiting {
+    begun: libmq::Result<Begun>,
+    promise: f64,
+    /// The promise brings the receipts, too.
+    with_receipts: bool,
+}
 
 impl Clerk {
     pub(crate) fn new(broker: Broker) -> Self {
-        let (pile, enqueues) = (Pile::default(), AtomicUsize::new(0));
-        Self { broker, office: Arc::new(Office { pile, enqueues, interrupt: Interrupt::new() }) }
+        let (pile, unbegun) = (Pile::default(), AtomicUsize::new(0));
+        Self { broker, office: Arc::new(Office { pile, unbegun, interrupt: Interrupt::new() }) }
     }
 
     /// Whether an enqueue waits that has not begun.
-    pub(crate) fn has_enqueues(&self) -> bool {
-        self.office.enqueues.load(Ordering::Acquire) > 0
+    pub(crate) fn has_unbegun(&self) -> bool {
+        self.office.unbegun.load(Ordering::Acquire) > 0
     }
 
     /// One more task.
     pub(crate) fn add(&self, environment: &Arc<Inner>, task: Task) {
-        if matches!(task, Task::Enqueue(..)) {
-            self.office.enqueues.fetch_add(1, Ordering::AcqRel);
+        if matches!(task, Task::Begin(..)) {
+            self.office.unbegun.fetch_add(1, Ordering::AcqRel);
         }
         let start = || {
             let (broker, office) = (self.broker.clone(), Arc::clone(&self.office));
@@ -84,38 +93,52 @@ impl Clerk {
 }
 
 impl Office {
+    /// All begin before the first is waited for, so that they share a sync.
     fn deal_with(
         &self,
         broker: &Broker,
         environment: &Inner,
         tasks: impl IntoIterator<Item = Task>,
     ) {
-        let mut done = Vec::new();
+        let mut waiting = Vec::new();
         for task in tasks {
-            match task {
-                // The first of them has a sync made that covers all that have begun by then.
+            let one = match task {
                 Task::Reach(begun, promise) => {
-                    let result = guarded(broker, || begun.reach()).map(|()| Value::Nothing);
-                    done.push(Done { promise, result });
+                    Waiting { begun: Ok(begun), promise, with_receipts: false }
                 }
-                Task::Enqueue(enqueue, promise) => {
+                Task::Begin(begin, promise) => {
                     // It may wait for long, and nobody else should for that.
-                    environment.all_done(std::mem::take(&mut done));
-                    let result = guarded(broker, || enqueue(broker, &self.interrupt));
-                    self.enqueues.fetch_sub(1, Ordering::AcqRel);
-                    environment.done(promise, result);
+                    let mut first = || reach_all(broker, environment, waiting.drain(..));
+                    let begun = guarded(broker, || begin(broker, &self.interrupt, &mut first));
+                    self.unbegun.fetch_sub(1, Ordering::AcqRel);
+                    Waiting { begun, promise, with_receipts: true }
                 }
-            }
+            };
+            waiting.push(one);
         }
-        environment.all_done(done);
+        reach_all(broker, environment, waiting);
     }
+}
+
+/// Waits for the durability of what has begun, and keeps the promises. The first has a sync made that covers all that have begun
+/// by then.
+fn reach_all(broker: &Broker, environment: &Inner, waiting: impl IntoIterator<Item = Waiting>) {
+    let done = waiting.into_iter().map(|Waiting { begun, promise, with_receipts }| {
+        let reached = begun.and_then(|begun| guarded(broker, || begun.reach().map(|()| begun)));
+        let result = reached.map(|begun| match with_receipts {
+            true => Value::Receipts(begun.receipts().collect()),
+            false => Value::Nothing,
+        });
+        Done { promise, result }
+    });
+    environment.all_done(done.collect::<Vec<_>>());
 }
 
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Reach(..) => "Reach",
-            Self::Enqueue(..) => "Enqueue",
+            Self::Begin(..) => "Begin",
         })
     }
 }

@@ -10,7 +10,7 @@ use napi_derive::napi;
 use crate::boundary::{duration, guarded, thrown, whole};
 use crate::broker::NativeBroker;
 use crate::clerk::Task;
-use crate::done::{Value, receipt_list};
+use crate::done::receipt_list;
 use crate::options::level;
 
 /// A body: text, which JavaScript made of what it was given, or bytes.
@@ -124,7 +124,7 @@ impl NativeBroker {
         let broker = &self.opened.owner.broker;
         let begun = if self.desk.borrow_mut().is_in_handler() {
             guarded(broker, || broker.as_handler(|| broker.begin_enqueue(messages)))
-        } else if self.opened.clerk.has_enqueues() {
+        } else if self.opened.clerk.has_unbegun() {
             Ok(None)
         } else {
             guarded(broker, || broker.begin_enqueue(messages))
@@ -144,13 +144,13 @@ impl NativeBroker {
 
     fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {
         let (in_handler, asked) = (self.desk.borrow_mut().is_in_handler(), Instant::now());
-        let enqueue = move |broker: &libmq::Broker, interrupt: &libmq::Interrupt| {
-            let messages: Vec<Message<'_>> = owned.iter().map(Owned::message).collect();
-            let enqueue = || broker.enqueue_batch_asked(&messages, asked, interrupt);
-            let receipts = if in_handler { broker.as_handler(enqueue) } else { enqueue() };
-            receipts.map(Value::Receipts)
-        };
-        self.opened.clerk.add(&self.environment, Task::Enqueue(Box::new(enqueue), promise));
+        let begin =
+            move |broker: &libmq::Broker, interrupt: &libmq::Interrupt, first: &mut dyn FnMut()| {
+                let messages: Vec<Message<'_>> = owned.iter().map(Owned::message).collect();
+                let begin = || broker.begin_enqueue_asked(&messages, asked, interrupt, first);
+                if in_handler { broker.as_handler(begin) } else { begin() }
+            };
+        self.opened.clerk.add(&self.environment, Task::Begin(Box::new(begin), promise));
     }
 }
 

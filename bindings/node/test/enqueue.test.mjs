@@ -107,6 +107,22 @@ test('what JSON would keep nothing of is refused', async (t) => {
   assert.deepEqual((await queue.receive('q', { timeout: 0 })).body, { empty: {}, none: null });
 });
 
+// Once one could not begin without waiting for the next segment, each of those behind it had a sync of its own, and never did
+// the others catch up: a thousand callers were slower than one.
+test('callers at once share syncs across segments', async (t) => {
+  const queue = await broker(t, { segmentBytes: 64 << 10 }, directory());
+  const before = queue.metrics().syncs;
+  const body = Buffer.alloc(100, 7);
+  await Promise.all(
+    Array.from({ length: 1000 }, async () => {
+      for (let i = 0; i < 4; i++) await queue.enqueue('q', body);
+    }),
+  );
+  assert.equal(queue.metrics().enqueued, 4000);
+  const syncs = queue.metrics().syncs - before;
+  assert.ok(syncs < 1000, `${syncs} syncs`);
+});
+
 test('a queue may have any name that is one', async (t) => {
   const queue = await broker(t);
   await queue.enqueue('__proto__', 1);

@@ -80,7 +80,7 @@ impl Broker {
     /// `POISONED`: unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
         let messages = std::slice::from_ref(&message);
-        let enqueued = self.shared.enqueue(messages, None, &Interrupt::new())?;
+        let enqueued = self.shared.enqueue(messages, &Interrupt::new())?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -90,7 +90,7 @@ impl Broker {
     /// As [`Broker::enqueue`]; `FULL` when it was ended.
     #[doc(hidden)]
     pub fn enqueue_until(&self, message: Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
-        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), None, interrupt)?;
+        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), interrupt)?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -113,23 +113,7 @@ impl Broker {
         messages: &[Message<'_>],
         interrupt: &Interrupt,
     ) -> Result<Vec<Receipt>> {
-        let enqueued = self.shared.enqueue(messages, None, interrupt)?;
-        Ok(enqueued.into_iter().map(Receipt::from).collect())
-    }
-
-    /// As [`Broker::enqueue_batch_until`], for a call that came to its turn after it was `asked` for: the time in which it may
-    /// wait for room runs from then on.
-    ///
-    /// # Errors
-    /// As [`Broker::enqueue_batch_until`].
-    #[doc(hidden)]
-    pub fn enqueue_batch_asked(
-        &self,
-        messages: &[Message<'_>],
-        asked: Instant,
-        interrupt: &Interrupt,
-    ) -> Result<Vec<Receipt>> {
-        let enqueued = self.shared.enqueue(messages, Some(asked), interrupt)?;
+        let enqueued = self.shared.enqueue(messages, interrupt)?;
         Ok(enqueued.into_iter().map(Receipt::from).collect())
     }
 
@@ -143,6 +127,23 @@ impl Broker {
     pub fn begin_enqueue(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
         let begun = self.shared.begin(messages)?;
         Ok(begun.map(|begun| Begun::new(Arc::clone(&self.shared), begun)))
+    }
+
+    /// As [`Broker::begin_enqueue`], for a call that could not begin at once: it waits for the disk, and for room, with the time
+    /// for that running since it was `asked` for. Before it waits for room, which may take long, `first` is done.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue`]; `FULL` when its wait for room was ended.
+    #[doc(hidden)]
+    pub fn begin_enqueue_asked(
+        &self,
+        messages: &[Message<'_>],
+        asked: Instant,
+        interrupt: &Interrupt,
+        first: impl FnOnce(),
+    ) -> Result<Begun> {
+        let begun = self.shared.begin_asked(messages, asked, interrupt, first)?;
+        Ok(Begun::new(Arc::clone(&self.shared), begun))
     }
 
     /// Enqueues a message without ever making the caller's thread wait for a sync or for room: a plain future, which any

@@ -169,15 +169,8 @@ impl Unbegun {
     /// Begins it. Before it waits for room, which may take long, `first` is done.
     fn begin(&self, shared: &Arc<Shared>, first: impl FnOnce()) -> Result<Begun> {
         let Self { message, asked, interrupt } = self;
-        let for_room = || {
-            first();
-            shared.time_for_room(Some(*asked), interrupt)
-        };
-        let begin = || {
-            shared.check_open()?;
-            shared.begin_within(std::slice::from_ref(message), for_room, interrupt)
-        };
-        caught(shared, begin)
+        let messages = std::slice::from_ref(message);
+        caught(shared, || shared.begin_asked(messages, *asked, interrupt, first))
     }
 }
 

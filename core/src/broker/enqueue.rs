@@ -142,19 +142,17 @@ pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginn
 }
 
 impl Shared {
-    /// Enqueues messages: all or none, answered when all have reached their durability. The time in which they may wait for
-    /// room runs from now on, or since it was asked for them.
+    /// Enqueues messages: all or none, answered when all have reached their durability.
     pub(super) fn enqueue(
         &self,
         messages: &[Message<'_>],
-        asked: Option<Instant>,
         interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
         self.check_batch(messages)?;
         if messages.is_empty() {
             return Ok(Few::new());
         }
-        let wait = self.time_for_room(asked, interrupt);
+        let wait = self.time_for_room(None, interrupt);
         let _span = enqueue_span(messages);
         let enqueued = self
             .traced(messages, |messages| self.engine.buffer.enqueue(messages, wait, interrupt))?;
@@ -178,9 +176,26 @@ impl Shared {
         }
     }
 
+    /// Has messages begin whose turn has come some time after they were asked for, waiting for the disk where that is needed,
+    /// and for room. Before that, which may take long, `first` is done.
+    pub(super) fn begin_asked(
+        &self,
+        messages: &[Message<'_>],
+        asked: Instant,
+        interrupt: &Interrupt,
+        first: impl FnOnce(),
+    ) -> Result<buffer::Begun> {
+        self.check_open()?;
+        let for_room = || {
+            first();
+            self.time_for_room(Some(asked), interrupt)
+        };
+        self.begin_within(messages, for_room, interrupt)
+    }
+
     /// Has messages begin that were checked, waiting for the disk where that is needed; for room as long as `for_room` says,
     /// which is asked where there is none.
-    pub(super) fn begin_within(
+    fn begin_within(
         &self,
         messages: &[Message<'_>],
         for_room: impl FnOnce() -> Duration,
@@ -202,7 +217,7 @@ impl Shared {
     }
 
     /// How long messages may still wait for room that were asked for a while ago, or now.
-    pub(super) fn time_for_room(&self, asked: Option<Instant>, interrupt: &Interrupt) -> Duration {
+    fn time_for_room(&self, asked: Option<Instant>, interrupt: &Interrupt) -> Duration {
         if !self.waits_for_room() || interrupt.is_set() {
             return Duration::ZERO;
         }

@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 use std::ptr;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
@@ -11,7 +10,7 @@ use crate::boundary;
 use crate::callback::refuse_in_drop;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{Handle, OpenBroker, libmq_broker, libmq_error, libmq_options};
-use crate::options::{BackoffParts, Settings};
+use crate::settings::{BackoffParts, Settings};
 use crate::status::{LIBMQ_NONE, libmq_status};
 use crate::wakeup::Wakeups;
 
@@ -39,8 +38,7 @@ pub unsafe extern "C" fn libmq_broker_open(
         let settings = if options.is_null() {
             Settings::default()
         } else {
-            let settings = libmq_options::find(options)?;
-            settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            libmq_options::find(options)?.read()?.clone()
         };
         let out = out?;
         let path = c.required_text("path", path, PATH_BYTES_MAX)?;

@@ -10,7 +10,8 @@ use crate::callback::{Running, refuse_in_drop, run};
 use crate::from_c::{Extensible, FromC, from_c, invalid};
 use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
 use crate::message::time;
-use crate::options::FACTOR_PERMILLE_MAX;
+use crate::settings::FACTOR_PERMILLE_MAX;
+use crate::slab::Found;
 use crate::status::{LIBMQ_NONE, libmq_status};
 
 /// A handler's answer: done.
@@ -69,7 +70,9 @@ pub struct libmq_handler {
 }
 
 // SAFETY: repr(C), begins with a u32; numbers and addresses may have any bits, and functions are null or come from C.
-unsafe impl Extensible for libmq_handler {}
+unsafe impl Extensible for libmq_handler {
+    const FIRST_SIZE: usize = 88;
+}
 
 /// Registers a queue's handler. Before the start it waits for it; after it, it is called at once. A second handler for a
 /// queue replaces the first when its calls have ended.
@@ -112,7 +115,7 @@ pub unsafe extern "C" fn libmq_handle(
 fn call(
     delivery: Delivery,
     handle: impl FnOnce(*mut libmq_delivery) -> i32,
-) -> Option<(Delivery, std::result::Result<(), HandlerError>)> {
+) -> Option<(Found<'static, HeldDelivery>, std::result::Result<(), HandlerError>)> {
     // Without a handle the delivery is dropped here, which releases it.
     let handed = libmq_delivery::give(HeldDelivery::new(delivery)).ok()?;
     let answer = run(Running::Handler(handed.addr()), || handle(handed));
@@ -128,8 +131,7 @@ fn call(
         ))),
     };
     // Gone where the handler has settled it.
-    let delivery = libmq_delivery::take(handed).ok()?.lock().take()?;
-    Some((delivery, result))
+    Some((libmq_delivery::take(handed).ok()?, result))
 }
 
 /// A handler's context, dropped once.
@@ -147,8 +149,7 @@ unsafe impl Sync for Context {}
 impl Context {
     /// The context of a handler, as far as there is one to read.
     fn of(c: &FromC, handler: *const libmq_handler) -> Option<Self> {
-        let (ctx, drop) =
-            c.known_part("handler", handler, |handler| (handler.ctx, handler.drop))?;
+        let (ctx, drop) = c.first_part(handler, |handler| (handler.ctx, handler.drop))?;
         Some(Self { ctx, drop })
     }
 }

@@ -88,7 +88,9 @@ pub struct libmq_receipt {
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers and addresses may have any bits.
-unsafe impl Extensible for libmq_message {}
+unsafe impl Extensible for libmq_message {
+    const FIRST_SIZE: usize = 112;
+}
 
 impl libmq_receipt {
     /// The receipt for nothing.
@@ -101,9 +103,27 @@ impl libmq_header {
 
 impl libmq_message {
     /// The message for this queue. What it borrows was promised for the time of the call.
+    #[inline]
     pub(crate) fn read<'c>(&self, c: &'c FromC, queue: &'c str) -> Result<Message<'c>> {
         let body = c.bytes("body", self.body, self.body_len, limits::MESSAGE_BYTES_MAX)?;
-        let mut message = Message::new(queue, body);
+        let message = Message::new(queue, body);
+        if self.is_plain() { Ok(message) } else { self.with_options(c, message) }
+    }
+
+    /// Whether nothing is set beside the body, as in most messages.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        let texts = self.content_type.addr()
+            | self.dedup_key.addr()
+            | self.correlation_id.addr()
+            | self.group.addr()
+            | self.headers_len;
+        let words = self.dedup | self.priority | self.durability;
+        let times = self.delay_ms | self.run_at_ms | self.expires_in_ms | self.dedup_window_ms;
+        texts == 0 && words == 0 && times == 0
+    }
+
+    fn with_options<'c>(&self, c: &'c FromC, mut message: Message<'c>) -> Result<Message<'c>> {
         let text = |name, text| c.text(name, text, limits::TEXT_BYTES_MAX);
         if let Some(content_type) = text("content_type", self.content_type)? {
             message = message.content_type(content_type);

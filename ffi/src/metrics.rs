@@ -84,7 +84,9 @@ pub struct libmq_metrics {
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers may have any bits.
-unsafe impl Extensible for libmq_metrics {}
+unsafe impl Extensible for libmq_metrics {
+    const FIRST_SIZE: usize = 256;
+}
 
 /// Reads the figures of a queue, or with NULL the sums of all.
 ///

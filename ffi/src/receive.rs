@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::ptr;
 use std::time::Duration;
 
-use libmq::{Delivery, Error, ErrorKind, Result};
+use libmq::{Error, ErrorKind, Result};
 
 use crate::boundary;
 use crate::broker::waiting;
@@ -37,8 +37,12 @@ pub unsafe extern "C" fn libmq_receive(
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let lease = lease(lease_ms)?;
-        let delivery = receive(open, queue, 1, timeout, lease)?.pop();
-        let delivery = delivery.ok_or_else(|| empty(open))?;
+        let look = |timeout| open.broker.receive_until(queue, timeout, lease, &open.freed);
+        let found = match look(timeout)? {
+            None => open.wakeups.look_again(queue, || look(Some(Duration::ZERO)), Option::is_none)?,
+            found => found,
+        };
+        let delivery = found.ok_or_else(|| empty(open))?;
         out.write(libmq_delivery::give(HeldDelivery::new(delivery))?);
         Ok(())
     })
@@ -67,7 +71,13 @@ pub unsafe extern "C" fn libmq_receive_batch(
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let lease = lease(lease_ms)?;
-        let deliveries = receive(open, queue, max, timeout, lease)?;
+        let look =
+            |timeout| open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed);
+        let mut deliveries = look(timeout)?;
+        if deliveries.is_empty() {
+            let look = || look(Some(Duration::ZERO));
+            deliveries = open.wakeups.look_again(queue, look, Vec::is_empty)?;
+        }
         if deliveries.is_empty() {
             return Err(empty(open));
         }
@@ -82,22 +92,6 @@ pub unsafe extern "C" fn libmq_receive_batch(
         }
         Ok(())
     })
-}
-
-/// Receives; whoever finds nothing clears the queue's wakeups.
-fn receive(
-    open: &OpenBroker,
-    queue: &str,
-    max: usize,
-    timeout: Option<Duration>,
-    lease: Option<Duration>,
-) -> Result<Vec<Delivery>> {
-    let look = |timeout| open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed);
-    let deliveries = look(timeout)?;
-    if deliveries.is_empty() {
-        return open.wakeups.look_again(queue, || look(Some(Duration::ZERO)));
-    }
-    Ok(deliveries)
 }
 
 /// How long a delivery is held: none for the default.

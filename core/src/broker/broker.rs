@@ -305,8 +305,22 @@ impl Broker {
         timeout: impl Into<Option<Duration>>,
         lease: impl Into<Option<Duration>>,
     ) -> Result<Option<Delivery>> {
-        let interrupt = Interrupt::new();
-        Ok(self.received(queue, 1, timeout.into(), lease.into(), &interrupt)?.next())
+        self.receive_until(queue, timeout, lease, &Interrupt::new())
+    }
+
+    /// As [`Broker::receive`], with a wait that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`].
+    #[doc(hidden)]
+    pub fn receive_until(
+        &self,
+        queue: &str,
+        timeout: impl Into<Option<Duration>>,
+        lease: impl Into<Option<Duration>>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Delivery>> {
+        Ok(self.received(queue, 1, timeout.into(), lease.into(), interrupt)?.next())
     }
 
     /// Takes up to `max` messages that are there, waiting for the first one as [`Broker::receive`] does.

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
-use libmq::{Error, ErrorKind};
+use libmq::{Error, ErrorKind, limits};
 
 use crate::boundary;
 use crate::broker::PATH_BYTES_MAX;
@@ -25,10 +25,12 @@ pub unsafe extern "C" fn libmq_scale(
     n: i32,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    let c = from_c!();
+    let (c, given) = (from_c!(), n);
     boundary::broker(&c, broker, err, |open| {
-        let n = u32::try_from(n)
-            .map_err(|_| invalid(format!("max_parallelism is {n}, but goes from 1 to 1024")))?;
+        open.broker.check_open()?;
+        let most = limits::PARALLELISM_MAX;
+        let n = u32::try_from(n).ok().filter(|n| (1..=most).contains(n));
+        let n = n.ok_or_else(|| invalid(format!("n is {given}, but goes from 1 to {most}")))?;
         open.broker.scale(c.queue(queue)?, n)
     })
 }

@@ -13,6 +13,7 @@ use libmq::{Delivery, Error, ErrorKind, Result};
 use crate::error;
 use crate::from_c::{FromC, Out};
 use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
+use crate::names;
 use crate::slab::Found;
 use crate::status::{LIBMQ_OK, libmq_status};
 
@@ -118,7 +119,7 @@ fn answer(c: &FromC, err: *mut *mut libmq_error, result: Result<()>) -> libmq_st
 fn refused(place: Option<Out<'_, *mut libmq_error>>, error: Error) -> libmq_status {
     let status = error.kind().code();
     if let Some(place) = place {
-        place.write(error::report(error));
+        place.write(error::report(names::in_c(error)));
     }
     status
 }

@@ -77,6 +77,10 @@ impl FromC {
         if bytes.len() > bytes_max {
             return Err(too_long(name, bytes_max));
         }
+        if bytes.iter().fold(0, |all, byte| all | byte).is_ascii() {
+            // SAFETY: what is ASCII is UTF-8.
+            return Ok(unsafe { str::from_utf8_unchecked(bytes) });
+        }
         str::from_utf8(bytes).map_err(|_| not_utf8(name))
     }
 
@@ -138,14 +142,28 @@ impl FromC {
         Ok(unsafe { slice::from_raw_parts(items, len) })
     }
 
-    /// A copy of a struct: what an older caller does not know is zero, and what a newer one sets is refused.
-    #[inline]
-    pub(crate) fn structure<T: Extensible>(&self, name: &str, from: *const T) -> Result<T> {
+    /// Reads a struct: what an older caller does not know is zero, and what a newer one sets is refused.
+    #[inline(always)]
+    pub(crate) fn with_structure<T: Extensible, R>(
+        &self,
+        name: &str,
+        from: *const T,
+        read: impl FnOnce(&T) -> Result<R>,
+    ) -> Result<R> {
         let size = self.struct_size(name, from)?;
-        self.sized(name, from.cast(), size)
+        let copy;
+        let known = if size == size_of::<T>() {
+            // SAFETY: not null and aligned; so many bytes can be read until the witness is dropped, as promised in
+            // `FromC::new`, and any bytes that C puts there are a value of an extensible struct.
+            unsafe { &*from }
+        } else {
+            copy = self.sized(name, from.cast(), size)?;
+            &copy
+        };
+        read(known)
     }
 
-    /// Something of what a struct had in its first version, even where [`FromC::structure`] would refuse the struct; none
+    /// Something of what a struct had in its first version, even where [`FromC::with_structure`] would refuse the struct; none
     /// where it is not there, or says that it is shorter.
     pub(crate) fn first_part<T: Extensible, R>(
         &self,
@@ -287,24 +305,9 @@ impl FromC {
         }
     }
 
-    /// A copy of the struct of this size.
-    #[inline]
+    /// A copy of the struct of this size, which may be that of an older or a newer caller.
+    #[inline(never)]
     fn sized<T: Extensible>(&self, name: &str, from: *const u8, size: usize) -> Result<T> {
-        if size == size_of::<T>() {
-            // SAFETY: so many bytes can be read as promised in `FromC::new`; the address was checked with the size.
-            return Ok(unsafe { from.cast::<T>().read() });
-        }
-        self.sized_otherwise(name, from, size)
-    }
-
-    /// A copy of a struct of an older or a newer caller.
-    #[cold]
-    fn sized_otherwise<T: Extensible>(
-        &self,
-        name: &str,
-        from: *const u8,
-        size: usize,
-    ) -> Result<T> {
         let known = size.min(size_of::<T>());
         let rest = size - known;
         // SAFETY: `size` bytes can be read as promised in `FromC::new`; the part beyond what is known lies within.
@@ -420,7 +423,7 @@ mod tests {
     }
 
     fn read(words: &[u64]) -> Result<Known> {
-        witness().structure("known", words.as_ptr().cast::<Known>())
+        witness().with_structure("known", words.as_ptr().cast::<Known>(), |known| Ok(*known))
     }
 
     #[test]
@@ -491,7 +494,7 @@ mod tests {
         let odd = words.as_ptr().cast::<u8>().wrapping_add(4).cast::<Known>();
         for address in [odd, ptr::null()] {
             assert_eq!(
-                witness().structure("known", address).unwrap_err().kind(),
+                witness().with_structure("known", address, |known| Ok(*known)).unwrap_err().kind(),
                 ErrorKind::Invalid
             );
             assert!(witness().emptied("known", address.cast_mut(), read(&words).unwrap()).is_err());

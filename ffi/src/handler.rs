@@ -98,9 +98,10 @@ pub unsafe extern "C" fn libmq_handle(
     boundary::broker(&c, broker, err, |open| {
         refuse_in_drop("handle")?;
         let queue = c.queue(queue)?;
-        let handler = c.structure("handler", handler)?;
-        let handle = handler.handle.ok_or_else(|| invalid("handle is NULL".into()))?;
-        let options = handler.options(open)?;
+        let (handle, options) = c.with_structure("handler", handler, |handler| {
+            let handle = handler.handle.ok_or_else(|| invalid("handle is NULL".into()))?;
+            Ok((handle, handler.options(open)?))
+        })?;
         let context = context.take();
         open.broker.handle_returning(queue, options, move |delivery| {
             let ctx = context.as_ref().map_or(std::ptr::null_mut(), |context| context.ctx);
@@ -175,6 +176,11 @@ impl libmq_handler {
             options = options.max_parallelism(most);
         }
         if let Some(least) = count("min_parallelism", self.min_parallelism)? {
+            let (given, most) = (self.min_parallelism, self.max_parallelism.max(1));
+            if given > most {
+                let text = format!("min_parallelism is {given}, but goes from 1 to {most}");
+                return Err(invalid(text));
+            }
             options = options.min_parallelism(least);
         }
         if let Some(retries) = count("max_retries", self.max_retries)? {

@@ -102,12 +102,26 @@ impl libmq_header {
 }
 
 impl libmq_message {
-    /// The message for this queue. What it borrows was promised for the time of the call.
-    #[inline]
+    /// Does something with the message for this queue. What it borrows was promised for the time of the call.
+    #[inline(always)]
+    pub(crate) fn with<'c, R>(
+        &self,
+        c: &'c FromC,
+        queue: &'c str,
+        work: impl FnOnce(&Message<'c>) -> Result<R>,
+    ) -> Result<R> {
+        let message = Message::new(queue, self.body(c)?);
+        if self.is_plain() { work(&message) } else { work(&self.with_options(c, message)?) }
+    }
+
+    /// The message for this queue.
     pub(crate) fn read<'c>(&self, c: &'c FromC, queue: &'c str) -> Result<Message<'c>> {
-        let body = c.bytes("body", self.body, self.body_len, limits::MESSAGE_BYTES_MAX)?;
-        let message = Message::new(queue, body);
-        if self.is_plain() { Ok(message) } else { self.with_options(c, message) }
+        self.with_options(c, Message::new(queue, self.body(c)?))
+    }
+
+    #[inline]
+    fn body<'c>(&self, c: &'c FromC) -> Result<&'c [u8]> {
+        c.bytes("body", self.body, self.body_len, limits::MESSAGE_BYTES_MAX)
     }
 
     /// Whether nothing is set beside the body, as in most messages.
@@ -123,6 +137,7 @@ impl libmq_message {
         texts == 0 && words == 0 && times == 0
     }
 
+    #[inline(never)]
     fn with_options<'c>(&self, c: &'c FromC, mut message: Message<'c>) -> Result<Message<'c>> {
         let text = |name, text| c.text(name, text, limits::TEXT_BYTES_MAX);
         if let Some(content_type) = text("content_type", self.content_type)? {
@@ -147,7 +162,11 @@ impl libmq_message {
         message = match self.dedup {
             0 | LIBMQ_DEDUP_REPLACE => message,
             LIBMQ_DEDUP_KEEP => message.dedup(Dedup::Keep),
-            other => return Err(invalid(format!("dedup is {other}, but takes LIBMQ_DEDUP_…"))),
+            other => {
+                return Err(invalid(format!(
+                    "dedup is {other}, but takes LIBMQ_DEDUP_REPLACE or LIBMQ_DEDUP_KEEP"
+                )));
+            }
         };
         message = match self.durability {
             0 => message,

@@ -6,6 +6,7 @@ use std::ptr;
 use libmq::{Event, Result};
 
 use crate::boundary;
+use crate::callback::in_parent;
 use crate::from_c::{FromC, from_c, invalid};
 use crate::handles::{Handle, libmq_error, libmq_options};
 use crate::settings::{Settings, Versions};
@@ -164,7 +165,9 @@ impl LogHook {
         // A control character in a text is escaped, so there is no NUL.
         let fields = CString::new(event.fields_json()).unwrap_or_default();
         // SAFETY: the function came with the context; both texts end in NUL and live until it returns.
-        unsafe { (self.log)(self.ctx, event.level.code(), name.as_ptr(), fields.as_ptr()) }
+        in_parent(|| unsafe {
+            (self.log)(self.ctx, event.level.code(), name.as_ptr(), fields.as_ptr());
+        });
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libmq::{
-    Backoff, ClockMode, Durability, Error, ErrorKind, OnCorruption, OnFull, Options, Result, limits,
+    Backoff, ClockMode, Durability, Error, OnCorruption, OnFull, Options, Result, limits,
 };
 
 use crate::from_c::invalid;
@@ -218,11 +218,11 @@ impl BackoffParts {
 }
 
 fn unknown(name: &str, what: &str) -> Error {
-    invalid(format!("there is no option {name} that takes {what}"))
+    invalid(format!("there is no option {name:?} that takes {what}"))
 }
 
 fn other_word(name: &str, value: &str, words: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{name} is {value}, but takes {words}"))
+    invalid(format!("{name} is {value:?}, but takes {words}"))
 }
 
 #[cfg(test)]
@@ -247,7 +247,7 @@ mod tests {
             assert!(error.to_string().contains("there is no option"), "{error}");
         }
         let error = settings.set_str("durability", "none").unwrap_err();
-        assert!(error.to_string().contains("durability is none"), "{error}");
+        assert!(error.to_string().contains("durability is \"none\""), "{error}");
         let error = settings.set_int("capacity", -1).unwrap_err();
         assert!(error.to_string().contains("capacity is -1"), "{error}");
         settings.set_int("max_bytes", -1).unwrap();

@@ -45,8 +45,7 @@ pub unsafe extern "C" fn libmq_delivery_enqueue(
     let c = from_c!();
     boundary::delivery(&c, delivery, err, |delivery| {
         let queue = c.queue(queue)?;
-        let message = c.structure("message", message)?;
-        delivery.enqueue(message.read(&c, queue)?)
+        c.with_structure("message", message, |message| delivery.enqueue(message.read(&c, queue)?))
     })
 }
 

@@ -71,6 +71,7 @@ pub(crate) struct Slab<T> {
 #[derive(Debug)]
 struct Slot<T> {
     state: AtomicU64,
+    number: u32,
     forks: AtomicU32,
     next_free: AtomicU32,
     value: Place<T>,
@@ -87,7 +88,6 @@ unsafe impl<T: Send + Sync> Send for Slot<T> {}
 pub(crate) struct Found<'s, T> {
     slab: &'s Slab<T>,
     slot: &'s Slot<T>,
-    number: u32,
 }
 
 impl<T> Slab<T> {
@@ -167,16 +167,16 @@ impl<T> Slab<T> {
     }
 
     /// Changes the state of a handle's slot from one in which it is out.
-    #[inline]
+    #[inline(always)]
     fn change(&self, handle: usize, change: impl Fn(u64) -> u64) -> Result<Found<'_, T>> {
         let generation = low_bits(handle >> SLOT_BITS);
-        let of_this_kind = handle >> (SLOT_BITS + GENERATION_BITS) == usize::from(self.kind);
-        let number = self.number(handle);
-        let slot = if of_this_kind { self.slot(number) } else { None };
+        let is_possible = handle >> (SLOT_BITS + GENERATION_BITS) == usize::from(self.kind)
+            && !generation.is_multiple_of(2);
+        let slot = if is_possible { self.slot(self.number(handle)) } else { None };
         let Some(slot) = slot else { return Err(self.bad(handle)) };
         let mut state = slot.state.load(Ordering::Acquire);
         loop {
-            if generation.is_multiple_of(2) || generation_of(state) != generation {
+            if generation_of(state) != generation {
                 return Err(self.bad(handle));
             }
             if !self.inherited && slot.forks.load(Ordering::Relaxed) != forks() {
@@ -188,7 +188,7 @@ impl<T> Slab<T> {
                 Ordering::Acquire,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Ok(Found { slab: self, slot, number }),
+                Ok(_) => return Ok(Found { slab: self, slot }),
                 Err(now) => state = now,
             }
         }
@@ -232,7 +232,9 @@ impl<T> Slab<T> {
     #[cold]
     fn make_page(&self, page: usize) {
         let Some(place) = self.pages.get(page) else { return };
-        let slots: Box<[Slot<T>]> = (0..slots_of(page)).map(|_| Slot::default()).collect();
+        let before = slots_of(page) - FIRST_PAGE as usize;
+        let numbers = (before..).map_while(|number| u32::try_from(number).ok());
+        let slots: Box<[Slot<T>]> = numbers.take(slots_of(page)).map(Slot::new).collect();
         let first: *mut Slot<T> = Box::into_raw(slots).cast();
         let (set, failed) = (Ordering::AcqRel, Ordering::Relaxed);
         if place.compare_exchange(ptr::null_mut(), first, set, failed).is_err() {
@@ -265,11 +267,11 @@ impl<T> Slab<T> {
         }
     }
 
-    fn push_free(&self, number: u32, slot: &Slot<T>) {
+    fn push_free(&self, slot: &Slot<T>) {
         let mut free = self.free.load(Ordering::Relaxed);
         loop {
             slot.next_free.store(low_bits_of(free), Ordering::Relaxed);
-            let changed = counted(free, number + 1);
+            let changed = counted(free, slot.number + 1);
             match self.free.compare_exchange_weak(
                 free,
                 changed,
@@ -293,7 +295,8 @@ impl<T> Slab<T> {
 
     #[cold]
     fn forked(&self) -> Error {
-        let text = format!("this handle of {} is of the process that this one was forked from", self.name);
+        let text =
+            format!("this handle of {} is of the process that this one was forked from", self.name);
         Error::new(ErrorKind::Forked, text)
     }
 
@@ -314,10 +317,11 @@ impl<T> Drop for Slab<T> {
     }
 }
 
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
+impl<T> Slot<T> {
+    fn new(number: u32) -> Self {
         Self {
             state: AtomicU64::new(0),
+            number,
             forks: AtomicU32::new(0),
             next_free: AtomicU32::new(0),
             value: Place::empty(),
@@ -364,7 +368,7 @@ impl<T> Found<'_, T> {
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { self.slot.value.drop_in_place() }));
         // After its last generation a slot stays empty for ever: its numbers would come again.
         if dropped.is_ok() && generation != 0 {
-            self.slab.push_free(self.number, self.slot);
+            self.slab.push_free(self.slot);
         }
     }
 }
@@ -483,8 +487,7 @@ mod tests {
             assert_eq!(*slab.find(*handle).unwrap(), i);
         }
         handles.iter().for_each(|handle| drop(slab.take(*handle).unwrap()));
-        let again: HashSet<usize> =
-            (0..10_000).map(|i| slab.insert(i).unwrap()).collect();
+        let again: HashSet<usize> = (0..10_000).map(|i| slab.insert(i).unwrap()).collect();
         assert_eq!(slab.used.load(Ordering::Relaxed), 10_000);
         assert!(handles.iter().all(|handle| !again.contains(handle)));
     }

@@ -119,7 +119,10 @@ mod tests {
             assert_eq!(read(texts.fixed(2)).unwrap(), "");
             assert!(texts.fixed(3).is_none());
             let (name, found) = texts.header(1).unwrap();
-            assert_eq!((read(Some(name)).unwrap(), read(Some(found)).unwrap()), ("b".into(), value.into()));
+            assert_eq!(
+                (read(Some(name)).unwrap(), read(Some(found)).unwrap()),
+                ("b".into(), value.into())
+            );
             assert!(texts.header(2).is_none() && texts.header(usize::MAX).is_none());
         }
     }

@@ -129,8 +129,8 @@ pub unsafe extern "C" fn libmq_snapshot(
 ///
 /// Any thread; it takes as long as writing and syncing the copy does. The directory above `to` has to be there. What fails
 /// leaves nothing behind. A close meanwhile ends it. Answers `LIBMQ_E_INVALID` for a `to` that is empty, is something else
-/// than an empty directory, or lies in the broker's own; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the path;
-/// `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
+/// than an empty directory, lies in the broker's own, or is ":memory:"; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the
+/// path; `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_backup(
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn libmq_backup(
 ///
 /// Any thread. Damage is in the report, and the call succeeds. Meanwhile an open of the directory is `LIBMQ_E_LOCKED`. The
 /// caller frees `*out_report_json` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_INVALID` for what is no
-/// directory of libmq, `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
+/// directory of libmq, and for ":memory:"; `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
 /// format, `LIBMQ_E_IO`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]

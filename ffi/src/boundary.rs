@@ -79,13 +79,14 @@ pub(crate) fn value<H: Handle, R>(
     default: R,
     read: impl FnOnce(&H::Value) -> Option<R>,
 ) -> R {
-    let found = H::find(handle).and_then(|value| guarded(|| Ok(read(&value)), || {}));
-    found.ok().flatten().unwrap_or(default)
+    let found = H::slab().find(handle.addr());
+    let read = found.and_then(|value| guarded(|| Ok(read(&value)), || {}).ok().flatten());
+    read.unwrap_or(default)
 }
 
 /// Frees a handle; what is none is let be.
 pub(crate) fn free<H: Handle>(handle: *const H) {
-    drop(H::take(handle));
+    drop(H::slab().take(handle.addr()));
 }
 
 /// Runs `work`, and answers `PANIC` for a panic.

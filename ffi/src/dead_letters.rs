@@ -39,7 +39,7 @@ pub unsafe extern "C" fn libmq_dead_letters_list(
     })
 }
 
-/// Frees a list. NULL, and what was freed before, is let be.
+/// Frees a list. Does nothing for NULL, or for what was freed before.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

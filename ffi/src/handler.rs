@@ -42,7 +42,7 @@ pub struct libmq_handler {
     pub struct_size: u32,
     /// How many run at once, 1 to 1024. Default 1.
     pub max_parallelism: i32,
-    /// How many threads stay when idle, 1 to `max_parallelism`. Default 1; `LIBMQ_NONE` is 1 as well.
+    /// How many threads stay when idle, 1 (default) to `max_parallelism`. One stays in any case: `LIBMQ_NONE` is 1.
     pub min_parallelism: i32,
     /// Retries after the first attempt, up to 1,000,000. Default the broker's; `LIBMQ_NONE`: none.
     pub max_retries: i32,
@@ -78,9 +78,11 @@ unsafe impl Extensible for libmq_handler {
 /// queue replaces the first when its calls have ended.
 ///
 /// `drop` is called once, after the last call has ended: when the handler is replaced, before `libmq_broker_close` returns,
-/// when the broker is freed, or at once when this call fails. A call may outlive the close (which answered `LIBMQ_E_TIMEOUT`,
-/// or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by them. So where a
-/// handler may be stuck, `ctx` may go in `drop` and nowhere else. In `drop` nothing may be waited for.
+/// when the broker is freed, or at once when this call fails; of a `handler` that is NULL, misaligned, or smaller than the
+/// first version of the struct, there is no `drop` to be read. A call may outlive the close (which answered
+/// `LIBMQ_E_TIMEOUT`, or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by
+/// them. So where a handler may be stuck, free `ctx` in `drop` and nowhere else. In `drop` what waits for handlers (start,
+/// stop, close, wait for idleness, register) is `LIBMQ_E_DEADLOCK`.
 ///
 /// Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
 /// is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.
@@ -132,7 +134,7 @@ fn call(
         ))),
     };
     // Gone where the handler has settled it.
-    Some((libmq_delivery::take(handed).ok()?, result))
+    Some((libmq_delivery::slab().take(handed.addr())?, result))
 }
 
 /// A handler's context, dropped once.

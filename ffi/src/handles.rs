@@ -97,11 +97,11 @@ pub(crate) trait Handle: Sized + 'static {
     }
 
     fn find(handle: *const Self) -> Result<Found<'static, Self::Value>> {
-        Self::slab().find(handle.addr())
+        Self::slab().find(handle.addr()).ok_or_else(|| Self::slab().why_not(handle.addr()))
     }
 
     fn take(handle: *const Self) -> Result<Found<'static, Self::Value>> {
-        Self::slab().take(handle.addr())
+        Self::slab().take(handle.addr()).ok_or_else(|| Self::slab().why_not(handle.addr()))
     }
 }
 

@@ -19,6 +19,7 @@ compile_error!("libmq's handles are numbers of 64 bits: it is built for machines
 mod boundary;
 mod callback;
 mod from_c;
+mod leaks;
 mod names;
 mod settings;
 mod slab;

@@ -44,7 +44,8 @@ pub struct libmq_header {
 pub struct libmq_message {
     /// `sizeof(libmq_message)`.
     pub struct_size: u32,
-    /// `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken.
+    /// `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken. Without a key it means
+    /// nothing.
     pub dedup: i32,
     /// 0 (default) to 9, higher first.
     pub priority: i32,
@@ -73,7 +74,8 @@ pub struct libmq_message {
     /// No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
     /// Longer than `delay_ms`, and ending behind `run_at_ms`. Default never.
     pub expires_in_ms: i64,
-    /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0.
+    /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. Without a key
+    /// it means nothing.
     pub dedup_window_ms: i64,
 }
 

@@ -161,7 +161,7 @@ pub unsafe extern "C" fn libmq_recovery_json(
     })
 }
 
-/// Frees a string that one of the functions above made. NULL is let be.
+/// Frees a string that one of these functions made. Does nothing for NULL.
 ///
 /// Any thread. Once for each: a string is no handle, and freeing it twice is not noticed.
 // SAFETY: the caller keeps what the head of the header asks.

@@ -34,7 +34,7 @@ pub extern "C" fn libmq_options_new() -> *mut libmq_options {
     made.unwrap_or(ptr::null_mut())
 }
 
-/// Frees options. NULL, and what was freed before, is let be.
+/// Frees options. Does nothing for NULL, or for what was freed before.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

@@ -119,7 +119,7 @@ pub unsafe extern "C" fn libmq_delivery_release(
 }
 
 /// Frees a delivery; one that was not settled is released. In its own handler this does nothing: there the answer settles.
-/// NULL, and what was settled or freed before, is let be.
+/// Does nothing either for NULL, or for what was settled or freed before.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libmq::storage::forks;
 use libmq::{Error, ErrorKind, Result};
 
+use crate::leaks;
 use crate::sync::{AtomicU32, AtomicU64, Place, fence};
 
 /// Bits of a handle that number the slot.
@@ -129,21 +130,15 @@ impl<T> Slab<T> {
         Ok(self.handle(number, generation))
     }
 
-    /// What a handle stands for.
-    ///
-    /// # Errors
-    /// `BAD_HANDLE`, `FORKED`.
+    /// What a handle stands for; none where [`Slab::why_not`] says why.
     #[inline]
-    pub(crate) fn find(&self, handle: usize) -> Result<Found<'_, T>> {
+    pub(crate) fn find(&self, handle: usize) -> Option<Found<'_, T>> {
         self.change(handle, |state| state + 1)
     }
 
     /// Ends a handle, and answers what it stood for, which others may be using still. Of two that take the same, one gets it.
-    ///
-    /// # Errors
-    /// `BAD_HANDLE`, `FORKED`.
     #[inline]
-    pub(crate) fn take(&self, handle: usize) -> Result<Found<'_, T>> {
+    pub(crate) fn take(&self, handle: usize) -> Option<Found<'_, T>> {
         // The handle's own user is from now on the caller.
         self.change(handle, |state| state_of(generation_of(state).wrapping_add(1), users_of(state)))
     }
@@ -161,26 +156,17 @@ impl<T> Slab<T> {
             .count()
     }
 
-    /// What a handle of this slab stands for, in words.
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Changes the state of a handle's slot from one in which it is out.
     #[inline(always)]
-    fn change(&self, handle: usize, change: impl Fn(u64) -> u64) -> Result<Found<'_, T>> {
+    fn change(&self, handle: usize, change: impl Fn(u64) -> u64) -> Option<Found<'_, T>> {
         let generation = low_bits(handle >> SLOT_BITS);
         let is_possible = handle >> (SLOT_BITS + GENERATION_BITS) == usize::from(self.kind)
             && !generation.is_multiple_of(2);
-        let slot = if is_possible { self.slot(self.number(handle)) } else { None };
-        let Some(slot) = slot else { return Err(self.bad(handle)) };
+        let slot = if is_possible { self.slot(self.number(handle))? } else { return None };
         let mut state = slot.state.load(Ordering::Acquire);
         loop {
-            if generation_of(state) != generation {
-                return Err(self.bad(handle));
-            }
-            if !self.inherited && slot.forks.load(Ordering::Relaxed) != forks() {
-                return Err(self.forked());
+            if generation_of(state) != generation || self.is_foreign(slot) {
+                return None;
             }
             match slot.state.compare_exchange_weak(
                 state,
@@ -188,7 +174,7 @@ impl<T> Slab<T> {
                 Ordering::Acquire,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Ok(Found { slab: self, slot }),
+                Ok(_) => return Some(Found { slab: self, slot }),
                 Err(now) => state = now,
             }
         }
@@ -232,6 +218,7 @@ impl<T> Slab<T> {
     #[cold]
     fn make_page(&self, page: usize) {
         let Some(place) = self.pages.get(page) else { return };
+        leaks::watch();
         let before = slots_of(page) - FIRST_PAGE as usize;
         let numbers = (before..).map_while(|number| u32::try_from(number).ok());
         let slots: Box<[Slot<T>]> = numbers.take(slots_of(page)).map(Slot::new).collect();
@@ -284,8 +271,21 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Why a handle stands for nothing here: `BAD_HANDLE`, or `FORKED`.
     #[cold]
-    fn bad(&self, handle: usize) -> Error {
+    pub(crate) fn why_not(&self, handle: usize) -> Error {
+        let generation = low_bits(handle >> SLOT_BITS);
+        let is_there =
+            |slot: &&Slot<T>| generation_of(slot.state.load(Ordering::Acquire)) == generation;
+        let slot = self.slot(self.number(handle)).filter(is_there);
+        if self.handle(self.number(handle), generation) == handle
+            && slot.is_some_and(|slot| self.is_foreign(slot))
+        {
+            let name = self.name;
+            let text =
+                format!("this handle of {name} is of the process that this one was forked from");
+            return Error::new(ErrorKind::Forked, text);
+        }
         let why = match handle {
             0 => "it is NULL",
             _ => "it was freed or settled, is of another type, or was made up",
@@ -293,11 +293,10 @@ impl<T> Slab<T> {
         Error::new(ErrorKind::BadHandle, format!("this is no handle of {}: {why}", self.name))
     }
 
-    #[cold]
-    fn forked(&self) -> Error {
-        let text =
-            format!("this handle of {} is of the process that this one was forked from", self.name);
-        Error::new(ErrorKind::Forked, text)
+    /// Whether what the slot has belongs to the process that this one was forked from.
+    #[inline]
+    fn is_foreign(&self, slot: &Slot<T>) -> bool {
+        !self.inherited && slot.forks.load(Ordering::Relaxed) != forks()
     }
 
     #[cold]
@@ -431,18 +430,14 @@ mod tests {
         few * given.unwrap_or(1)
     }
 
-    fn kind_of<T>(result: Result<T>) -> Option<ErrorKind> {
-        result.err().map(|error| error.kind())
-    }
-
     #[test]
     fn a_handle_leads_to_its_value_until_it_is_taken() {
         let slab = Slab::new(1, "a thing");
         let handle = slab.insert(7).unwrap();
         assert_eq!(*slab.find(handle).unwrap(), 7);
         assert_eq!(*slab.take(handle).unwrap(), 7);
-        assert_eq!(kind_of(slab.find(handle)), Some(ErrorKind::BadHandle));
-        assert_eq!(kind_of(slab.take(handle)), Some(ErrorKind::BadHandle));
+        assert!(slab.find(handle).is_none() && slab.take(handle).is_none());
+        assert_eq!(slab.why_not(handle).kind(), ErrorKind::BadHandle);
     }
 
     #[test]
@@ -453,7 +448,7 @@ mod tests {
         let second = slab.insert(2).unwrap();
         assert_eq!(slab.number(first), slab.number(second));
         assert_ne!(first, second);
-        assert!(slab.find(first).is_err());
+        assert!(slab.find(first).is_none());
         assert_eq!(*slab.find(second).unwrap(), 2);
     }
 
@@ -465,10 +460,11 @@ mod tests {
         other.insert(1).unwrap();
         let odd = [0, 1, usize::MAX, usize::MAX / 2, handle ^ 1, handle ^ (1 << SLOT_BITS)];
         for handle in odd.into_iter().chain((0..64).map(|bit| handle ^ (1 << bit))) {
-            assert_eq!(kind_of(slab.find(handle)), Some(ErrorKind::BadHandle), "{handle:x}");
+            assert!(slab.find(handle).is_none(), "{handle:x}");
+            assert_eq!(slab.why_not(handle).kind(), ErrorKind::BadHandle);
         }
-        assert_eq!(kind_of(other.find(handle)), Some(ErrorKind::BadHandle));
-        assert!(slab.find(handle).is_ok());
+        assert!(other.find(handle).is_none());
+        assert!(slab.find(handle).is_some());
     }
 
     #[test]
@@ -513,7 +509,7 @@ mod tests {
         assert_eq!(slab.number(last), number);
         slab.take(last).unwrap();
         assert_ne!(slab.number(slab.insert(3).unwrap()), number);
-        assert!(slab.find(last).is_err() && slab.find(handle).is_err());
+        assert!(slab.find(last).is_none() && slab.find(handle).is_none());
     }
 
     #[test]
@@ -594,7 +590,7 @@ mod tests {
                         if i % 1000 == 0 {
                             old.push(handle);
                         }
-                        assert!(old.iter().all(|handle| slab.find(*handle).is_err()));
+                        assert!(old.iter().all(|handle| slab.find(*handle).is_none()));
                     }
                 });
             }
@@ -611,7 +607,7 @@ mod tests {
             std::thread::scope(|scope| {
                 for _ in 0..3 {
                     scope.spawn(|| {
-                        got.fetch_add(usize::from(slab.take(handle).is_ok()), Ordering::Relaxed);
+                        got.fetch_add(usize::from(slab.take(handle).is_some()), Ordering::Relaxed);
                     });
                 }
             });
@@ -643,16 +639,16 @@ mod loom_models {
             let takers = [(); 2].map(|()| {
                 let slab = Arc::clone(&slab);
                 thread::spawn(move || {
-                    let Ok(taken) = slab.take(handle) else { return 0 };
+                    let Some(taken) = slab.take(handle) else { return 0 };
                     assert_eq!(*taken, 7);
                     slab.insert(8).unwrap();
                     1
                 })
             });
-            assert!(slab.find(handle).is_ok_and(|value| *value == 7) || slab.find(handle).is_err());
+            assert!(slab.find(handle).is_none_or(|value| *value == 7));
             let got: u32 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
             assert_eq!(got, 1);
-            assert!(slab.find(handle).is_err());
+            assert!(slab.find(handle).is_none());
         });
     }
 
@@ -677,7 +673,7 @@ mod loom_models {
             assert_eq!(*slab.find(mine).unwrap(), 6);
             other.join().unwrap();
             assert_eq!(*slab.find(mine).unwrap(), 6);
-            assert!(old.into_iter().all(|handle| slab.find(handle).is_err()));
+            assert!(old.into_iter().all(|handle| slab.find(handle).is_none()));
         });
     }
 }

@@ -43,7 +43,8 @@ pub unsafe extern "C" fn libmq_wakeup_open(
 
 /// Closes a descriptor of `libmq_wakeup_open`; also after the broker was closed.
 ///
-/// Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open.
+/// Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open, or that was
+/// closed already; `LIBMQ_E_CLOSED` for such a one after the close of the broker.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_wakeup_close(

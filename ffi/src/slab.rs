@@ -372,6 +372,11 @@ impl<T> Found<'_, T> {
     }
 }
 
+/// Whether a number is, was or could be a handle, and so is no address.
+pub(crate) fn is_handle(number: usize) -> bool {
+    (1..=14).contains(&(number >> (SLOT_BITS + GENERATION_BITS)))
+}
+
 fn state_of(generation: u32, users: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(users)
 }
@@ -471,7 +476,7 @@ mod tests {
     fn a_handle_is_no_address() {
         for kind in [1, 14] {
             let handle = Slab::new(kind, "a thing").insert(()).unwrap();
-            assert!(!matches!(handle >> 60, 0 | 15));
+            assert!(!matches!(handle >> 60, 0 | 15) && is_handle(handle));
         }
     }
 

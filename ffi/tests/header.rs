@@ -329,7 +329,7 @@ fn compact(made: &str) -> String {
         } else {
             let between = line.starts_with("#define");
             let place = lines.len().saturating_sub(2);
-            lines.push(parenthesized(line.trim_end()));
+            lines.push(parenthesized(&by_its_type(line.trim_end())));
             let follows =
                 place >= 1 && lines[place].is_empty() && lines[place - 1].starts_with("#define");
             if between && follows {
@@ -338,6 +338,11 @@ fn compact(made: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// A struct by the name of its type, where it is used.
+fn by_its_type(line: &str) -> String {
+    if line.starts_with("typedef") { line.into() } else { line.replace("struct libmq_", "libmq_") }
 }
 
 /// A constant below zero in parentheses, so that it is one number wherever it is written.

@@ -142,7 +142,7 @@ static void a_child_calls_everything(void) {
     HERE(libmq_options_new() != NULL);
     HERE(libmq_snapshot(broker, &error) == LIBMQ_E_FORKED && libmq_error_message(error) != NULL);
   }
-  _exit(0);
+  leave("exit 0");
 }
 
 static void in_a_child_nothing_waits_for_the_parents_threads(void) {
@@ -194,7 +194,7 @@ static int32_t fork_and_answer(void *ctx, libmq_delivery *handed) {
   if (child == 0) {
     alarm(30);
     HERE(libmq_delivery_id(handed) == 0);
-    if (!forking->returns) _exit(7);
+    if (!forking->returns) leave("exit 7");
     /* What it says on its way out is not for who reads the tests. */
     fclose(stderr);
     return LIBMQ_ACK;

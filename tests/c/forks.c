@@ -54,7 +54,9 @@ static void *churn_broker(void *ctx) {
     libmq_dead_letter_header(dead, 0, "a");
     libmq_dead_letters_free(dead);
     CHECK_OK(libmq_enqueue(broker, "q", &message, NULL, NULL));
-    CHECK_OK(libmq_delivery_ack(receive_now(broker, "q"), NULL));
+    libmq_delivery *own = NULL;
+    CHECK_OK(libmq_receive(broker, "q", 0, 86400000, &own, NULL));
+    CHECK_OK(libmq_delivery_ack(own, NULL));
   }
   return NULL;
 }
@@ -155,7 +157,7 @@ static void in_a_child_nothing_waits_for_the_parents_threads(void) {
   CHECK_OK(libmq_enqueue(broker, "q", &message, NULL, NULL));
   CHECK_OK(libmq_delivery_reject(receive_now(broker, "q"), "r", NULL));
   CHECK_OK(libmq_enqueue(broker, "held", &message, NULL, NULL));
-  delivery = receive_now(broker, "held");
+  CHECK_OK(libmq_receive(broker, "held", 0, 86400000, &delivery, NULL));
   CHECK_OK(libmq_dead_letters_list(broker, NULL, 1, 0, &inherited_dead, NULL));
   CHECK_STATUS(libmq_enqueue(broker, NULL, &message, NULL, &inherited_error), LIBMQ_E_INVALID);
   inherited_options = libmq_options_new();

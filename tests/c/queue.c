@@ -100,7 +100,7 @@ static void a_batch_is_all_or_nothing_in_its_order(void) {
   close_and_free(broker);
 }
 
-/* A program of tomorrow, whose messages are larger, and one of yesterday, whose messages are smaller. */
+/* A program of tomorrow, whose messages are larger, and one of before the first version, of which there is none. */
 static void messages_of_other_versions_lie_apart_as_the_first_says(void) {
   libmq_broker *broker = open_memory();
   struct {
@@ -119,15 +119,16 @@ static void messages_of_other_versions_lie_apart_as_the_first_says(void) {
     const void *body;
     size_t body_len;
   } earlier[2] = {{32, 0, 0, 0, "c", 1}, {32, 0, 0, 0, "d", 1}};
-  CHECK_OK(libmq_enqueue_batch(broker, "q", (const libmq_message *)(const void *)earlier, 2, NULL, NULL));
-  for (const char *body = "abcd"; *body != 0; body++) {
+  const libmq_message *none = (const libmq_message *)(const void *)earlier;
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", none, 2, NULL, &error), LIBMQ_E_INVALID, "struct_size of messages is 32");
+  for (const char *body = "ab"; *body != 0; body++) {
     libmq_delivery *delivery = receive_now(broker, "q");
     size_t len = 0;
     CHECK(*(const char *)libmq_delivery_body(delivery, &len) == *body && len == 1);
     CHECK_OK(libmq_delivery_ack(delivery, NULL));
   }
   libmq_message odd[2] = {message_of("a"), message_of("b")};
-  odd[1].struct_size = 32;
+  odd[1].struct_size += 8;
   CHECK_ERROR(libmq_enqueue_batch(broker, "q", odd, 2, NULL, &error), LIBMQ_E_INVALID, "another struct_size");
   close_and_free(broker);
 }

@@ -438,7 +438,7 @@ typedef struct libmq_message {
   /** One message of a group at a time, in order. Default none. 1 to 256 bytes. */
   const char *group;
   /** The headers; NULL only with a length of 0. */
-  const struct libmq_header *headers;
+  const libmq_header *headers;
   /** How many headers; up to 64. */
   size_t headers_len;
   /** Not before this many milliseconds have passed. Default 0. Excludes `run_at_ms`. */
@@ -599,7 +599,7 @@ typedef struct libmq_handler {
  */
 libmq_status libmq_handle(libmq_broker *broker,
                           const char *queue,
-                          const struct libmq_handler *handler,
+                          const libmq_handler *handler,
                           libmq_error **err);
 
 /** Begins a `libmq_handler`. */
@@ -1021,7 +1021,7 @@ typedef struct libmq_metrics {
  */
 libmq_status libmq_metrics_read(libmq_broker *broker,
                                 const char *queue_or_null,
-                                struct libmq_metrics *out,
+                                libmq_metrics *out,
                                 libmq_error **err);
 
 /**
@@ -1046,7 +1046,7 @@ libmq_status libmq_recovery_json(libmq_broker *broker,
                                  libmq_error **err);
 
 /**
- * Frees a string that one of these functions made. Does nothing for NULL.
+ * Frees a string that one of these functions made. Does nothing for NULL, and for a handle.
  *
  * Any thread. Once for each: a string is no handle, and freeing it twice is not noticed.
  */

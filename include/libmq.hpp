@@ -298,7 +298,7 @@ class message {
   }
   /** 0 (default) to 9, higher first. */
   message &priority(std::int32_t priority) {
-    fields_.priority = priority;
+    fields_.priority = detail::call::meant(priority, "priority");
     return *this;
   }
   /** When its enqueue returns. Default the broker's. */
@@ -928,8 +928,8 @@ class broker {
                                       milliseconds lease = milliseconds(0)) {
     detail::call c;
     const std::string name = detail::call::text(queue, "queue");
-    // More than that are refused.
-    std::vector<libmq_delivery *> out(std::min<std::size_t>(max, 10000));
+    // Other numbers are refused.
+    std::vector<libmq_delivery *> out(std::clamp<std::size_t>(max, 1, 10000));
     std::vector<delivery> received;
     received.reserve(out.size());
     std::size_t n = 0;

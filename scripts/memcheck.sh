@@ -11,17 +11,10 @@ if ! need valgrind valgrind; then
 fi
 [ -f "$target/release/libmq.so" ] || scripts/build.sh c
 
-out="$target/memcheck"
-mkdir -p "$out"
-
 check() {
-	compiler=cc flags=$c_flags
-	is_cpp "$1" && compiler=c++ flags="-std=c++17 $cxx_flags"
-	name=$(basename "$1" | tr . -)
-	# shellcheck disable=SC2086
-	$compiler $flags -O1 -g -Iinclude "$1" -o "$out/$name" -L"$target/release" -Wl,-rpath,"$target/release" -lmq -pthread
-	run_program "$1" "$out/$name" "${2:-}" valgrind --quiet --error-exitcode=99 --leak-check=full \
+	compiled "$1"
+	run_program "$1" "$program" "${2:-}" valgrind --quiet --error-exitcode=99 --leak-check=full \
 		--show-leak-kinds=definite --errors-for-leak-kinds=definite --child-silent-after-fork=yes --fair-sched=yes
 }
 
-each_program check "$out"
+each_program check "$target/c"

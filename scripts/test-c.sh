@@ -13,13 +13,8 @@ ran=0
 need c++ g++ || die "a C++ compiler is needed"
 
 run() {
-	compiler=cc flags=$c_flags
-	is_cpp "$1" && compiler=c++ flags="-std=c++17 $cxx_flags"
-	name=$(basename "$1" | tr . -)
-	# Flags are words.
-	# shellcheck disable=SC2086
-	$compiler $flags -O1 -g -Iinclude "$1" -o "$out/$name" -L"$target/release" -Wl,-rpath,"$target/release" -lmq -pthread
-	run_program "$1" "$out/$name" "${2:-}"
+	compiled "$1"
+	run_program "$1" "$program" "${2:-}"
 	ran=$((ran + 1))
 }
 

@@ -225,6 +225,7 @@ class retry : public std::runtime_error {
 /** Thrown in a handler: to the dead letters, for this reason. */
 class reject : public std::runtime_error {
  public:
+  /** A text that is kept as the dead letter's reason. */
   explicit reject(const std::string &why = "rejected") : std::runtime_error(why) {}
 };
 
@@ -368,7 +369,9 @@ class message {
  */
 class delivery {
  public:
+  /** Takes over what another one has. */
   delivery(delivery &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  /** Lets go of what it has, and takes over what another one has. */
   delivery &operator=(delivery &&other) noexcept {
     if (this != &other) {
       drop();
@@ -759,7 +762,9 @@ class dead_letter {
 /** A descriptor for an event loop, from `broker::wakeup`, which is closed with this. */
 class wakeup {
  public:
+  /** Takes over what another one has. */
   wakeup(wakeup &&other) noexcept : broker_(other.broker_), fd_(std::exchange(other.fd_, -1)) {}
+  /** Lets go of what it has, and takes over what another one has. */
   wakeup &operator=(wakeup &&other) noexcept {
     if (this != &other) {
       close();
@@ -804,7 +809,9 @@ class broker {
     open(path, with.in_c());
     log_ = with.log_;
   }
+  /** Takes over what another one has. */
   broker(broker &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)), log_(std::move(other.log_)) {}
+  /** Lets go of what it has, and takes over what another one has. */
   broker &operator=(broker &&other) noexcept {
     if (this != &other) {
       drop();

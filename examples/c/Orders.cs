@@ -62,10 +62,10 @@ internal static class Libmq
     public static extern void Free(IntPtr broker);
 
     [DllImport("mq", EntryPoint = "libmq_handle")]
-    public static extern int Register(IntPtr broker, [MarshalAs(UnmanagedType.LPUTF8Str)] string queue, in Handler handler, out IntPtr error);
+    public static extern int Register(IntPtr broker, [MarshalAs(UnmanagedType.LPUTF8Str)] string queue, ref Handler handler, out IntPtr error);
 
     [DllImport("mq", EntryPoint = "libmq_enqueue")]
-    public static extern int Enqueue(IntPtr broker, [MarshalAs(UnmanagedType.LPUTF8Str)] string queue, in Message message, out Receipt receipt, out IntPtr error);
+    public static extern int Enqueue(IntPtr broker, [MarshalAs(UnmanagedType.LPUTF8Str)] string queue, ref Message message, out Receipt receipt, out IntPtr error);
 
     [DllImport("mq", EntryPoint = "libmq_delivery_body")]
     public static extern IntPtr Body(IntPtr delivery, out UIntPtr length);
@@ -117,7 +117,7 @@ internal static class Orders
             StructSize = (uint)Marshal.SizeOf<Libmq.Handler>(),
             Handle = Marshal.GetFunctionPointerForDelegate(take),
         };
-        Libmq.Must(Libmq.Register(broker, "orders", handler, out error), error);
+        Libmq.Must(Libmq.Register(broker, "orders", ref handler, out error), error);
         Libmq.Must(Libmq.Start(broker, out error), error);
 
         byte[] order = Encoding.UTF8.GetBytes("3 books");
@@ -128,7 +128,7 @@ internal static class Orders
             Body = pinned.AddrOfPinnedObject(),
             BodyLen = (UIntPtr)order.Length,
         };
-        Libmq.Must(Libmq.Enqueue(broker, "orders", message, out Libmq.Receipt receipt, out error), error);
+        Libmq.Must(Libmq.Enqueue(broker, "orders", ref message, out Libmq.Receipt receipt, out error), error);
         pinned.Free();
         Console.WriteLine(receipt.Status == Libmq.Accepted ? "accepted" : "replaced");
 

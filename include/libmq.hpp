@@ -364,8 +364,8 @@ class message {
 
 /**
  * A message that is held, and is settled once: `ack`, `retry`, `reject` or `release`. Settling ends it, whatever comes of it,
- * unless an argument is out of its range. Destroyed unsettled it is released. One without a message, because it was settled or moved from, has no body and no
- * names, and 0 for every number.
+ * unless a delay is out of its range. Destroyed unsettled it is released. One without a message, because it was settled or moved
+ * from, has no body and no names, and 0 for every number.
  */
 class delivery {
  public:
@@ -407,7 +407,7 @@ class delivery {
   }
   /** The value of the first header of this name, if there is one. */
   std::optional<std::string_view> header(std::string_view name) const {
-    return detail::call::or_none(libmq_delivery_header(handle_, std::string(name).c_str()));
+    return detail::call::or_none(libmq_delivery_header(handle_, detail::call::text(name, "name").c_str()));
   }
   /** All headers, in the order they were given. */
   std::vector<std::pair<std::string_view, std::string_view>> headers() const {
@@ -613,15 +613,16 @@ class options {
   }
 
   /** Sets a number by its name in C. */
-  options &set(const char *name, std::int64_t value) {
+  options &set(std::string_view name, std::int64_t value) {
     detail::call c;
-    c.must(libmq_options_set_int(handle_.get(), name, value, c.err()));
+    c.must(libmq_options_set_int(handle_.get(), detail::call::text(name, "name").c_str(), value, c.err()));
     return *this;
   }
   /** Sets a word by its name in C. */
-  options &set(const char *name, const char *word) {
+  options &set(std::string_view name, std::string_view word) {
     detail::call c;
-    c.must(libmq_options_set_str(handle_.get(), name, word, c.err()));
+    const std::string value = detail::call::text(word, "a word");
+    c.must(libmq_options_set_str(handle_.get(), detail::call::text(name, "name").c_str(), value.c_str(), c.err()));
     return *this;
   }
 
@@ -677,6 +678,7 @@ class options {
    * close.
    */
   options &log(std::function<void(int level, std::string_view event, std::string_view fields_json)> hook) {
+    if (!hook) throw error(LIBMQ_E_INVALID, "the log hook is none");
     auto kept = std::make_shared<log_fn>(std::move(hook));
     detail::call c;
     c.must(libmq_options_set_log(handle_.get(), tell, kept.get(), c.err()));
@@ -743,7 +745,7 @@ class dead_letter {
   }
   /** The value of the first header of this name, if there is one. */
   std::optional<std::string_view> header(std::string_view name) const {
-    return detail::call::or_none(libmq_dead_letter_header(list_.get(), at_, std::string(name).c_str()));
+    return detail::call::or_none(libmq_dead_letter_header(list_.get(), at_, detail::call::text(name, "name").c_str()));
   }
 
  private:
@@ -873,6 +875,7 @@ class broker {
    * the order of the commits; while it runs, the others wait. What is wrong with the call is thrown here, and then it is not.
    */
   void enqueue_async(std::string_view queue, const message &message, std::function<void(libmq_status, receipt)> done) {
+    if (!done) throw error(LIBMQ_E_INVALID, "done is none");
     detail::call c;
     std::vector<libmq_header> headers;
     headers.reserve(message.headers_.size());

@@ -170,6 +170,8 @@ void options_are_those_of_c() {
   CHECK_SAME(broker.receive("q", 0ms)->max_retries(), 0U);
   CHECK_ERROR(libmq::broker("options", options), LIBMQ_E_LOCKED, "");
   CHECK_ERROR(options.set("nothing", 1), LIBMQ_E_INVALID, "nothing");
+  options.set("default_max_retries", 0);
+  CHECK_ERROR(options.log(nullptr), LIBMQ_E_INVALID, "log");
   CHECK_ERROR(options.set("clock", "broken"), LIBMQ_E_INVALID, "broken");
   CHECK_ERROR(libmq::broker(":memory:", libmq::options().capacity(0)), LIBMQ_E_INVALID, "capacity");
   broker.close(LONG);

@@ -199,6 +199,7 @@ void what_is_wrong_with_an_enqueue_is_thrown_at_once_and_the_callback_let_go() {
   const auto kept = std::make_shared<int>(0);
   CHECK_ERROR(broker.enqueue_async("no name", "x", [kept](libmq_status, libmq::receipt) {}), LIBMQ_E_INVALID, "queue");
   CHECK_SAME(kept.use_count(), 1);
+  CHECK_ERROR(broker.enqueue_async("q", "x", nullptr), LIBMQ_E_INVALID, "done");
   CHECK_ERROR(broker.enqueue_async("q", message().priority(10)), LIBMQ_E_INVALID, "priority");
   broker.enqueue("q", "x");
   auto waits = broker.enqueue_async("q", "y");

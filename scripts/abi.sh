@@ -25,15 +25,17 @@ built() {
 built "$old/source" "$old/before"
 built . "$old/now"
 
-# Only what the header declares is the interface.
-headers_then="$old/source/include" headers_now="include"
-# 0 is no difference, 4 one; 8 beside it is one that breaks programs, and 1 and 2 are failures of its own.
-set +e
-abidiff --no-added-syms --headers-dir1 "$headers_then" --headers-dir2 "$headers_now" \
-	"$old/before/debug/libmq.so" "$old/now/debug/libmq.so" >"$old/log" 2>&1
-answer=$?
-set -e
+# 0 is no difference, 4 one, 8 beside it one that breaks programs for certain, and 1 and 2 are failures of its own. It is not told
+# where the headers are: of types that are declared in Rust it would then say nothing.
+answer=0
+abidiff --no-added-syms "$old/before/debug/libmq.so" "$old/now/debug/libmq.so" >"$old/log" 2>&1 || answer=$?
 rm -rf "$old/source" "$old/before" "$old/now"
 cat "$old/log"
-[ "$answer" = 0 ] || die "libmq.so is not what it was at $before: $old/log"
-echo "the interface: all of $before is there, as it was"
+if [ "$answer" = 4 ] && [ -n "${LIBMQ_ABI_LOOKED_AT:-}" ]; then
+	echo "the interface: different from $before, which somebody has looked at"
+elif [ "$answer" != 0 ]; then
+	# A struct may grow at its end: its struct_size says how long it is. abidiff knows nothing of that.
+	die "libmq.so is not what it was at $before; if structs have grown at their ends and no more, LIBMQ_ABI_LOOKED_AT=1 says so"
+else
+	echo "the interface: all of $before is there, as it was"
+fi

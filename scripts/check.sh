@@ -23,6 +23,12 @@ say "the header is what the code declares"
 need clang clang || :
 cargo test --package libmq-ffi --quiet header
 
+say "the reference of the C library"
+scripts/reference.sh
+
+say "C and C++: analysers"
+scripts/analyze-c.sh
+
 say "what comes from outside: licences, sources, versions"
 if deny; then
 	# Nothing is fetched that Cargo.lock does not name, and that has been. Known faults are for a release: docs/security.md.

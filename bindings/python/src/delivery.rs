@@ -99,12 +99,12 @@ impl Delivery {
         raised: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let settle = SETTLE.import(this.py(), "libmq.settling", "settle_delivery")?;
+        let settle = SETTLE.import(this.py(), "libmq._settling", "settle_delivery")?;
         call(settle, (this, raised)).map(drop)
     }
 
     fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        call(ENTER_ASYNC.import(this.py(), "libmq.settling", "enter_delivery")?, (this,))
+        call(ENTER_ASYNC.import(this.py(), "libmq._settling", "enter_delivery")?, (this,))
     }
 
     /// As `__exit__`: a settle waits for no sync.
@@ -114,7 +114,7 @@ impl Delivery {
         raised: &Bound<'py, PyAny>,
         _traceback: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        call(EXIT_ASYNC.import(this.py(), "libmq.settling", "exit_delivery")?, (this, raised))
+        call(EXIT_ASYNC.import(this.py(), "libmq._settling", "exit_delivery")?, (this, raised))
     }
 
     /// To the dead letters, because its body is not what it says it is.

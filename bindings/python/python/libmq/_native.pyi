@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
-from libmq.durations import Duration
+from libmq._durations import Duration
 
 __all__ = [
     "Attempt",

@@ -9,20 +9,20 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
-from libmq import _native, leaving, telling
+from libmq import _leaving, _native, _telling
+from libmq._aside import Ending
+from libmq._calling import Scope, call_of
+from libmq._crew import Crew
+from libmq._depends import Override
+from libmq._desk import Desks
+from libmq._durations import Duration
+from libmq._errors import ClosedError, TimeoutError, error_of
+from libmq._figures import Lsn, Metrics, QueueMetrics, Recovery
+from libmq._hall import CLOSING_MAX_S, Hall
 from libmq._native import Backoff, Delivery, Interrupt, Message, Receipt
-from libmq.aside import Ending
-from libmq.calling import Scope, call_of
-from libmq.crew import Crew
-from libmq.depends import Override
-from libmq.desk import Desks
-from libmq.durations import Duration
-from libmq.errors import ClosedError, TimeoutError, error_of
-from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
-from libmq.hall import CLOSING_MAX_S, Hall
-from libmq.providing import Providers
-from libmq.running import Run
-from libmq.signals import Hurry
+from libmq._providing import Providers
+from libmq._running import Run
+from libmq._signals import Hurry
 
 _CLOSE_TIMEOUT_S = 25
 """How long running handlers get in a stop or close, unless it is said."""
@@ -47,8 +47,8 @@ class Broker(_native.Broker):
         # Whoever registers a handler may wait there for the one that is replaced.
         self._registering = threading.RLock()
         self._closings: list[Ending] = []
-        leaving.watch(self)
-        telling.listen(self)
+        _leaving.watch(self)
+        _telling.listen(self)
 
     @overload
     def handler(

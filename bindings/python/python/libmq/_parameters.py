@@ -9,8 +9,8 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Annotated, Any
 
+from libmq._depends import Depends
 from libmq._native import Context
-from libmq.depends import Depends
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)

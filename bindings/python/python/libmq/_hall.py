@@ -17,11 +17,11 @@ from contextvars import Context as Variables
 from dataclasses import dataclass
 from typing import Any
 
+from libmq._calling import Call
+from libmq._desk import in_handler
 from libmq._native import Attempt, Broker, Context, Inbox, Tray, serve
-from libmq.calling import Call
-from libmq.desk import in_handler
-from libmq.providing import Providers
-from libmq.settling import settle_attempt, settle_cancelled, tell
+from libmq._providing import Providers
+from libmq._settling import settle_attempt, settle_cancelled, tell
 
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 5.0

@@ -2,7 +2,7 @@
 
 The core says when one more is needed; that reaches Python through a channel, at whose end a thread of Python waits, the
 foreman. It starts a thread for each worker, which asks for messages until there are to be no more. All of them are
-Python's own threads, and daemons: the end of the program waits for handlers as long as `leaving` says, and no longer.
+Python's own threads, and daemons: the end of the program waits for handlers as long as `_leaving` says, and no longer.
 """
 
 import itertools
@@ -15,9 +15,9 @@ from contextvars import Context as Variables
 from functools import partial
 from typing import Any
 
+from libmq._calling import refuse_awaitable
 from libmq._native import Broker, Context, Worker
-from libmq.calling import refuse_awaitable
-from libmq.settling import settle_attempt, tell, text_of
+from libmq._settling import settle_attempt, tell, text_of
 
 Handle = Callable[[Context], object]
 """Calls a handler with what it asks for."""

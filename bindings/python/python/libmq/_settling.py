@@ -5,9 +5,9 @@ import os
 import threading
 import traceback
 
+from libmq._errors import DecodeError, Error, InvalidError
 from libmq._native import Attempt, Delivery, Worker
-from libmq.errors import DecodeError, Error, InvalidError
-from libmq.outcomes import ASKED, Cancelled, Reject, Release, Retry
+from libmq._outcomes import ASKED, Cancelled, Reject, Release, Retry
 
 _log = logging.getLogger("libmq")
 

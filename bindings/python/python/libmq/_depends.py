@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from libmq.errors import InvalidError
+from libmq._errors import InvalidError
 
 Lifetime = Literal["message", "app"]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Union
 
-from libmq.errors import DecodeError
-from libmq.parameters import VARIADIC
+from libmq._errors import DecodeError
+from libmq._parameters import VARIADIC
 
 Read = Callable[[Any], Any]
 """Makes what was asked for of what JSON said."""

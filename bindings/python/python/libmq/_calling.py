@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
+from libmq._depends import Depends
 from libmq._native import Context
-from libmq.depends import Depends
-from libmq.parameters import (
+from libmq._parameters import (
     POSITIONAL,
     VARIADIC,
     annotations_of,
@@ -20,8 +20,8 @@ from libmq.parameters import (
     is_context,
     is_generator,
 )
-from libmq.providing import Kept, Providers, at_once, opened
-from libmq.reading import reader
+from libmq._providing import Kept, Providers, at_once, opened
+from libmq._reading import reader
 
 ReadBody = Callable[[Context], object]
 """How the body is had."""

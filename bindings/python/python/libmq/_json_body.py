@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from libmq.errors import DecodeError, InvalidError
+from libmq._errors import DecodeError, InvalidError
 
 
 class _NotJson(TypeError):

@@ -7,6 +7,7 @@ use libmq::HandlerError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::broker::Broker;
 use crate::calling::call;
 use crate::ends;
 use crate::entering::entered;
@@ -16,7 +17,7 @@ static SETTLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static ENTER_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static EXIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// A message that was received, to be settled once, from any thread.
+/// A message that was received, to be settled once, from any thread. It keeps its broker.
 ///
 /// In a `with`, it is acked at the end, or settled as a handler that raised the same. One that is garbage before it is
 /// settled is held until its lease runs out.
@@ -30,15 +31,21 @@ pub(crate) struct Delivery {
     delivery: Arc<libmq::Delivery>,
     /// It was settled by this object. Relaxed: what is settled, and how, is decided in the core.
     settled: AtomicBool,
+    /// Python's own: what is held of a broker that is garbage can be settled no more.
+    _broker: Py<Broker>,
     forks: u32,
 }
 
 impl Delivery {
-    pub(crate) fn new(delivery: Arc<libmq::Delivery>) -> PyClassInitializer<Self> {
+    pub(crate) fn new(
+        delivery: Arc<libmq::Delivery>,
+        broker: Py<Broker>,
+    ) -> PyClassInitializer<Self> {
         let held = PyClassInitializer::from(Held::new(Arc::clone(&delivery)));
         held.add_subclass(Self {
             delivery,
             settled: AtomicBool::new(false),
+            _broker: broker,
             forks: libmq::storage::forks(),
         })
     }

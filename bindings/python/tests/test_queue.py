@@ -268,3 +268,19 @@ def test_dead_letters_keep_their_broker_as_it_is() -> None:
     del letters
     gc.collect()
     assert itself() is None
+
+
+def test_a_delivery_keeps_its_broker() -> None:
+    """What was received of a broker that nobody else had could not be settled: it was closed under it."""
+
+    def received() -> libmq.Delivery:
+        broker = libmq.open(":memory:")
+        broker.enqueue_many("q", [1, 2])
+        (delivery,) = broker.receive_many("q", 1, timeout=0)
+        return delivery
+
+    delivery = received()
+    gc.collect()
+    assert delivery.body == 1
+    delivery.enqueue("q", 3)
+    delivery.ack()

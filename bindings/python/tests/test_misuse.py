@@ -639,3 +639,29 @@ def test_what_nobody_makes_by_hand(broker: libmq.Broker) -> None:
             kind()
     with pytest.raises(AttributeError):
         broker.enqueue("q", 1).id = 7
+
+
+def test_a_closed_broker_is_not_entered(broker: libmq.Broker) -> None:
+    """It was, and only what was called in there was refused."""
+    broker.close()
+    with pytest.raises(libmq.ClosedError), broker:
+        pass
+
+    async def enter() -> None:
+        async with broker:
+            pass
+
+    with pytest.raises(libmq.ClosedError):
+        asyncio.run(enter())
+
+
+def test_a_broker_is_opened_by_open_alone() -> None:
+    """Its class opened one as well, without a scope, a log or defaults."""
+    for arguments in ((), (":memory:",), (":memory:", {})):
+        with pytest.raises(TypeError, match="libmq.open"):
+            libmq.Broker(*arguments)
+
+
+def test_what_is_shown_of_dead_letters_and_overrides(broker: libmq.Broker) -> None:
+    assert repr(broker.dead_letters) == "<libmq.DeadLetters of :memory:>"
+    assert repr(broker.override(print, len)) == "<libmq.Override of print by len>"

@@ -82,6 +82,4 @@ def open(
     given = dict(locals())
     if given.pop("scope") is not None and not callable(scope):
         raise TypeError(f"scope must be callable, not {type(scope).__name__}")
-    broker = Broker(given.pop("path"), given | {"listens": _telling.is_heard()})
-    broker._scope = scope
-    return broker
+    return Broker._open(given.pop("path"), given | {"listens": _telling.is_heard()}, scope)

@@ -658,7 +658,7 @@ def test_a_closed_broker_is_not_entered(broker: libmq.Broker) -> None:
 def test_a_broker_is_opened_by_open_alone() -> None:
     """Its class opened one as well, without a scope, a log or defaults."""
     for arguments in ((), (":memory:",), (":memory:", {})):
-        with pytest.raises(TypeError, match="libmq.open"):
+        with pytest.raises(TypeError, match=r"by libmq\.open"):
             libmq.Broker(*arguments)
 
 

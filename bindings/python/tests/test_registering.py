@@ -106,7 +106,7 @@ def test_an_optional_context_is_the_context(broker: libmq.Broker) -> None:
 
 
 def test_an_annotation_that_cannot_be_looked_up_is_named_where_two_are_left(broker: libmq.Broker) -> None:
-    """A dependency's class that is only known within a function made its parameter a second body, and nothing said why."""
+    """A dependency's class that only a function knows made its parameter a second body; nothing said why."""
 
     class Session:
         pass

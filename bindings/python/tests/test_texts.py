@@ -99,10 +99,10 @@ def test_a_dataclass_without_a_field_says_which(broker: libmq.Broker) -> None:
 
 def test_a_path_and_items_are_named() -> None:
     """What was said came from within, and named neither."""
-    with pytest.raises(TypeError, match="^path must be a str, or what has one for a path, not bytes$"):
+    with pytest.raises(TypeError, match=r"^path must be a str, or what has one for a path, not bytes$"):
         libmq.open(b"queue-data")  # type: ignore[arg-type]
     with libmq.open(":memory:") as broker:
         for items in (None, 7, "abc", b"abc", {"a": 1}):
-            with pytest.raises(TypeError, match="^items must be a list of bodies and messages, not "):
+            with pytest.raises(TypeError, match=r"^items must be a list of bodies and messages, not "):
                 broker.enqueue_many("q", items)  # type: ignore[arg-type]
         assert len(broker.enqueue_many("q", iter([1, 2]))) == 2

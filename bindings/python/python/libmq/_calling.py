@@ -123,8 +123,8 @@ def _asked(function: Callable[..., object], has_self: bool) -> _Asked:
 
 
 def _body(parameters: list[Parameter], left: list[Parameter], annotations: dict[str, Any]) -> Parameter | None:
-    """The parameter for the body, of those that are left: the one without a default, beside which others keep theirs. Where
-    all have one, the one that can be given by position.
+    """The parameter for the body, of those that are left: the one without a default, beside which others keep theirs.
+    Where all have one, the one that can be given by position.
     """
     of_kind = {parameter.kind: parameter for parameter in parameters}
     anything, named = of_kind.get(Parameter.VAR_POSITIONAL), of_kind.get(Parameter.VAR_KEYWORD)

@@ -19,6 +19,9 @@ from libmq._calling import refuse_awaitable
 from libmq._native import Broker, Context, Worker
 from libmq._settling import settle_attempt, tell, text_of
 
+_END = "at interpreter shutdown"
+"""What Python says, from 3.12 on, where the program ends and there are no new threads: that is nobody's fault."""
+
 Handle = Callable[[Context], object]
 """Calls a handler with what it asks for."""
 
@@ -84,6 +87,8 @@ class Crew:
         except Exception as error:
             # Dropped, the worker has left, and the core hires another one in a second. The error itself is not for a
             # log, which may keep it, and the worker with it.
+            if _END in str(error):
+                return
             tell(logging.WARNING, "there is no thread for the handler of %s: %s", queue, text_of(error))
 
     def _start(self, name: str, run: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime
+import decimal
 import itertools
 import math
 import pickle
@@ -42,8 +43,12 @@ BODIES: list[tuple[Any, type[Exception]]] = [
     ({math.nan: 1}, libmq.InvalidError),
     ({1, 2}, TypeError),
     (object(), TypeError),
-    (datetime.datetime.now(datetime.UTC), TypeError),
     ({(1, 2): 3}, TypeError),
+    ({1: "a", "1": "b"}, libmq.InvalidError),
+    ({"true": {"a": 1}, True: {}}, libmq.InvalidError),
+    ([{"a": {None: 1, "null": 2}}], libmq.InvalidError),
+    ({math.inf: 1, decimal.Decimal(1): 2}, libmq.InvalidError),
+    (decimal.Decimal("NaN"), libmq.InvalidError),
     ({"a": b"bytes in JSON"}, TypeError),
     (libmq.Message(1), TypeError),
     (int, TypeError),

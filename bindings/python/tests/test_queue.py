@@ -171,7 +171,7 @@ def test_children_come_with_the_ack_or_not_at_all(broker: libmq.Broker) -> None:
 
 def test_a_delivery_that_is_garbage_is_not_settled(broker: libmq.Broker) -> None:
     broker.enqueue("q", 1)
-    delivery = broker.receive("q", timeout=0, lease=0.2)
+    delivery = broker.receive("q", timeout=0, lease=1)
     assert delivery is not None
     del delivery
     gc.collect()

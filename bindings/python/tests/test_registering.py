@@ -121,7 +121,7 @@ def test_a_decorator_without_its_queue_is_refused_at_once(broker: libmq.Broker) 
     """It made the function a decorator, and nothing was ever handled."""
     with pytest.raises(TypeError, match=r'@broker.handler\("orders"\)'):
 
-        @broker.handler  # type: ignore[arg-type]
+        @broker.handler  # type: ignore[call-overload]
         def handle(order: Any) -> None: ...
 
 

@@ -525,7 +525,7 @@ def test_a_task_that_is_cancelled_before_it_has_begun_ends_its_attempt() -> None
                     task.cancel()
                 return task
 
-            loop.create_task = cancelled_at_once  # type: ignore[method-assign]
+            loop.create_task = cancelled_at_once  # type: ignore[method-assign,assignment]
             await broker.arun(until_idle=True)
 
         broker.enqueue_many("q", range(5))

@@ -136,7 +136,8 @@ def test_a_flat_body_on_a_full_stack_is_not_said_to_be_nested(broker: libmq.Brok
     def deeper() -> None:
         with contextlib.suppress(RecursionError):
             deeper()
-        for body in ({"a": [1]}, [[{}]]):
+        bodies: list[object] = [{"a": [1]}, [[{}]]]
+        for body in bodies:
             try:
                 broker.enqueue("q", body)
             except (RecursionError, libmq.InvalidError) as error:

@@ -363,7 +363,8 @@ class Broker(_native.Broker):
         Args:
             until_idle: Stop when there is nothing to do, too.
             install_signal_handlers: Take SIGTERM and SIGINT, which only a loop of the main thread can. It takes the
-                place of handlers that the loop has for them.
+                place of handlers that the loop has for them; those of `signal.signal` are called as well. Under a
+                server, which ends by them itself, say False, and cancel this when the server ends.
             stop_timeout: How long running handlers get.
 
         Raises:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from libmq import _native
+from libmq._aside import Aside, Ending, LoopBell
+from libmq._durations import Duration
+from libmq._errors import ClosedError, Error, InvalidError, TimeoutError
+from libmq._hall import Hall
 from libmq._native import Bell, Interrupt, check_duration
-from libmq.aside import Aside, Ending, LoopBell
-from libmq.durations import Duration
-from libmq.errors import ClosedError, Error, InvalidError, TimeoutError
-from libmq.hall import Hall
-from libmq.signals import ENDING, Hurry, LoopSignals, Signals
+from libmq._signals import ENDING, Hurry, LoopSignals, Signals
 
 
 class _End(Protocol):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
+from libmq._depends import Depends
 from libmq._native import Context
-from libmq.depends import Depends
-from libmq.parameters import (
+from libmq._parameters import (
     POSITIONAL,
     VARIADIC,
     annotations_of,
@@ -20,8 +20,8 @@ from libmq.parameters import (
     is_context,
     is_generator,
 )
-from libmq.providing import Kept, Providers, at_once, opened
-from libmq.reading import reader
+from libmq._providing import Kept, Providers, at_once, opened
+from libmq._reading import reader
 
 ReadBody = Callable[[Context], object]
 """How the body is had."""
@@ -54,7 +54,6 @@ class _Asked:
 
 def call_of(handler: Any, providers: Providers, scope: Scope | None = None) -> Call:
     """How to call a handler: a function, an object that can be called or has a method `handle`, or a class that has.
-    Parameters with a default keep it.
 
     Raises:
         TypeError: It cannot be called, or asks for what it cannot be given.
@@ -103,7 +102,7 @@ def _asked(function: Callable[..., object], has_self: bool) -> _Asked:
     if has_self:
         parameters = parameters[1:]
     annotations = annotations_of(function)
-    body: Parameter | None = None
+    left: list[Parameter] = []
     context: Parameter | None = None
     depends: dict[str, Depends] = {}
     for parameter in parameters:
@@ -116,15 +115,40 @@ def _asked(function: Callable[..., object], has_self: bool) -> _Asked:
             if context is not None:
                 raise TypeError(f"the handler has two contexts, {context.name} and {parameter.name}")
             context = parameter
-        elif parameter.default is Parameter.empty:
-            if body is not None:
-                raise TypeError(f"the handler has two parameters for the body, {body.name} and {parameter.name}")
-            body = parameter
-    if body is None:
-        # What takes anything, as a wrapper does, takes the body.
-        body = next((parameter for parameter in parameters if parameter.kind is Parameter.VAR_POSITIONAL), None)
+        else:
+            left.append(parameter)
+    body = _body(parameters, left, annotations)
     read = None if body is None else _reader(annotations.get(body.name, body.annotation))
     return _Asked(parameters, context, body, read, depends)
+
+
+def _body(parameters: list[Parameter], left: list[Parameter], annotations: dict[str, Any]) -> Parameter | None:
+    """The parameter for the body, of those that are left: the one without a default, beside which others keep theirs.
+    Where all have one, the one that can be given by position.
+    """
+    of_kind = {parameter.kind: parameter for parameter in parameters}
+    anything, named = of_kind.get(Parameter.VAR_POSITIONAL), of_kind.get(Parameter.VAR_KEYWORD)
+    candidates = [it for it in left if it.default is Parameter.empty]
+    if not candidates:
+        candidates = [it for it in left if it.kind in POSITIONAL]
+    if not candidates and anything is not None:
+        # What takes anything, as a wrapper does, takes the body.
+        return anything
+    candidates = candidates or left
+    if len(candidates) > 1:
+        raise TypeError(_two(candidates, annotations))
+    if not candidates and named is not None:
+        raise TypeError(f"the handler has no parameter for the body, which **{named.name} is not: name one")
+    return candidates[0] if candidates else None
+
+
+def _two(candidates: list[Parameter], annotations: dict[str, Any]) -> str:
+    text = f"the handler has two parameters for the body, {candidates[0].name} and {candidates[1].name}"
+    for it in candidates:
+        # It may ask for something else, if one could only see for what.
+        if isinstance(annotations.get(it.name, it.annotation), str):
+            text += f"; the annotation {it.annotation!r} of {it.name} cannot be looked up where the handler stands"
+    return text
 
 
 def _bound(handler: Callable[..., object], asked: _Asked) -> Callable[[Context], object]:
@@ -228,7 +252,8 @@ def _reader(annotation: object) -> ReadBody:
     if annotation is bytes:
         return lambda ctx: ctx.raw
     if isinstance(annotation, str):
-        raise TypeError(f"the annotation {annotation!r} of the body cannot be looked up where the handler stands")
+        text = f"the annotation {annotation!r} of the body cannot be looked up where the handler stands"
+        raise TypeError(f"{text}: what it names has to be there, and not only within a function")
     read = reader(annotation)
     if read is None:
         return lambda ctx: ctx.body

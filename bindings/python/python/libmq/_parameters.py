@@ -3,17 +3,24 @@
 import contextlib
 import functools
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from inspect import Parameter
 from typing import Annotated, Any
 
+from libmq._depends import Depends
 from libmq._native import Context
-from libmq.depends import Depends
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+_CONTEXTS = ("Context", "libmq.Context")
+"""How the context is annotated where that is known to type checkers alone."""
+
+_OPTIONAL = re.compile(r"(?:typing\.)?Optional\[(?P<it>[\w.]+)\]|(?P<other>[\w.]+) *\| *None")
+"""An optional one there."""
 
 
 def function_of(called: Any) -> Any:
@@ -41,10 +48,21 @@ def annotations_of(called: Callable[..., object]) -> dict[str, Any]:
 
 
 def is_context(parameter: Parameter, annotation: object) -> bool:
-    """Whether a parameter is the context."""
+    """Whether a parameter is the context, which may be said to be optional."""
+    return parameter.name == "ctx" or any(one is Context or one in _CONTEXTS for one in _kinds(annotation))
+
+
+def _kinds(annotation: object) -> Iterator[object]:
+    """What a value may be that is annotated so, none left out."""
     if typing.get_origin(annotation) is Annotated:
-        annotation = typing.get_args(annotation)[0]
-    return parameter.name == "ctx" or annotation is Context or annotation in ("Context", "libmq.Context")
+        yield from _kinds(typing.get_args(annotation)[0])
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for one in typing.get_args(annotation):
+            yield from _kinds(one)
+    elif isinstance(annotation, str) and (inner := _OPTIONAL.fullmatch(annotation)) is not None:
+        yield inner["it"] or inner["other"]
+    else:
+        yield annotation
 
 
 def dependency_of(parameter: Parameter, annotation: object) -> Depends | None:

@@ -19,11 +19,11 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Literal
 
-from libmq import telling
+from libmq import _telling
 from libmq._native import leave
 
 if TYPE_CHECKING:
-    from libmq.broker import Broker
+    from libmq._broker import Broker
 
 GRACE_MAX_S = 5.0
 """How much of their `cancel_grace` handlers have at the end of the program."""
@@ -59,7 +59,7 @@ def _leave() -> None:
         broker._dismiss()
         broker._crew.join(end)
         broker._hall.join(max(0, end - time.monotonic()))
-    telling.join(end)
+    _telling.join(end)
 
 
 def _forget() -> None:

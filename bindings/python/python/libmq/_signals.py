@@ -65,7 +65,9 @@ class Signals:
 
 
 class LoopSignals(Signals):
-    """Takes signals on a loop, in place of handlers that it has for them."""
+    """Takes signals on a loop, in place of handlers that the loop has for them. A handler of the program's own, as of a
+    server whose loop it is, hears them as well: it would wait for ever for what it was not told.
+    """
 
     def __init__(
         self,
@@ -78,10 +80,21 @@ class LoopSignals(Signals):
         self._loop = loop
 
     def _take(self, number: signal.Signals) -> None:
-        self._loop.add_signal_handler(number, self._hear)
+        self._loop.add_signal_handler(number, self._hear_first, number)
+
+    def _hear_first(self, number: signal.Signals) -> None:
+        self._hear()
+        handler = self._before[number]
+        if callable(handler) and handler is not signal.default_int_handler and not _is_of_runner(handler):
+            handler(number, None)
 
     def _give_back(self, number: signal.Signals, handler: Any) -> None:
         # A loop that was left in the middle may be collected anywhere, where no signals can be set.
         with contextlib.suppress(ValueError, RuntimeError):
             self._loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+def _is_of_runner(handler: Any) -> bool:
+    """Whether a handler is that of `asyncio.run`, which cancels the main task at a Ctrl-C, as if nobody took it."""
+    return isinstance(getattr(getattr(handler, "func", None), "__self__", None), asyncio.Runner)

@@ -9,20 +9,20 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
-from libmq import _native, leaving, telling
+from libmq import _leaving, _native, _telling
+from libmq._aside import Ending
+from libmq._calling import Scope, call_of
+from libmq._crew import Crew
+from libmq._depends import Override
+from libmq._desk import Desks
+from libmq._durations import Duration
+from libmq._errors import ClosedError, TimeoutError, error_of
+from libmq._figures import Lsn, Metrics, QueueMetrics, Recovery
+from libmq._hall import CLOSING_MAX_S, Hall
 from libmq._native import Backoff, Delivery, Interrupt, Message, Receipt
-from libmq.aside import Ending
-from libmq.calling import Scope, call_of
-from libmq.crew import Crew
-from libmq.depends import Override
-from libmq.desk import Desks
-from libmq.durations import Duration
-from libmq.errors import ClosedError, TimeoutError, error_of
-from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
-from libmq.hall import CLOSING_MAX_S, Hall
-from libmq.providing import Providers
-from libmq.running import Run
-from libmq.signals import Hurry
+from libmq._providing import Providers
+from libmq._running import Run
+from libmq._signals import Hurry
 
 _CLOSE_TIMEOUT_S = 25
 """How long running handlers get in a stop or close, unless it is said."""
@@ -37,8 +37,18 @@ class Broker(_native.Broker):
     and ends all the same; the next open then finds what a crash would have left.
     """
 
-    def __init__(self, path: str | os.PathLike[str], options: dict[str, Any]) -> None:
-        self._scope: Scope | None = None
+    def __new__(cls, *_: object, **__: object) -> Self:
+        raise TypeError("a broker is opened by libmq.open")
+
+    @classmethod
+    def _open(cls, path: str | os.PathLike[str], options: dict[str, Any], scope: Scope | None) -> Self:
+        """Opens it as the native part does, which `open` alone knows how to ask."""
+        broker = _native.Broker.__new__(cls, path, options)
+        broker._begin_with(scope)
+        return broker
+
+    def _begin_with(self, scope: Scope | None) -> None:
+        self._scope = scope
         self._providers = Providers()
         self._crew = Crew()
         self._hall = Hall(self._providers)
@@ -47,8 +57,8 @@ class Broker(_native.Broker):
         # Whoever registers a handler may wait there for the one that is replaced.
         self._registering = threading.RLock()
         self._closings: list[Ending] = []
-        leaving.watch(self)
-        telling.listen(self)
+        _leaving.watch(self)
+        _telling.listen(self)
 
     @overload
     def handler(
@@ -98,7 +108,8 @@ class Broker(_native.Broker):
         """Registers a queue's handler: as a decorator, or with the function as the second argument.
 
         It is called once the broker is started. Of its parameters the one called `ctx`, or annotated `libmq.Context`,
-        is the context, those annotated with `Depends` are made for it, and the one left is the body. Returning acks.
+        is the context, those annotated with `Depends` are made for it, and the one left is the body, whether it has a
+        default or not; those that have one keep it beside one that has none. Returning acks.
         Raising is a failed attempt, whatever is raised, unless it is a `Retry`, `Reject` or `Release`. A second handler
         for a queue replaces the first when its calls have ended.
 
@@ -134,6 +145,11 @@ class Broker(_native.Broker):
             "cancel_grace": cancel_grace,
             "lease_extension_enabled": lease_extension_enabled,
         }
+        if not isinstance(queue, str) and callable(queue):
+            raise TypeError('handler takes the queue first: @broker.handler("orders")')
+        self._check_handler(queue, options)
+        if scope is not None and not callable(scope):
+            raise TypeError(f"scope must be callable, not {type(scope).__name__}")
         scope = self._scope if scope is None else scope
 
         def register(function: _Handler) -> _Handler:
@@ -244,9 +260,12 @@ class Broker(_native.Broker):
             InvalidError: Signal handlers were asked for elsewhere than in the main thread; `stop_timeout` is above ten
                 years.
             ClosedError, ForkedError: It was closed before; closed meanwhile, `run` returns.
-            TypeError; Error with `DEADLOCK` on the event loop that runs async handlers.
+            TypeError; Error with `DEADLOCK` in a handler, and on a thread with an event loop: `await arun` there.
         """
         self._refuse_on_loop("run")
+        _refuse_in_handler("run")
+        if asyncio._get_running_loop() is not None:
+            raise error_of("DEADLOCK", "run would hold up the event loop of this thread: await arun there")
         self._run.run(self, until_idle, install_signal_handlers, stop_timeout)
 
     def metrics(self) -> Metrics:
@@ -344,16 +363,19 @@ class Broker(_native.Broker):
         Args:
             until_idle: Stop when there is nothing to do, too.
             install_signal_handlers: Take SIGTERM and SIGINT, which only a loop of the main thread can. It takes the
-                place of handlers that the loop has for them.
+                place of handlers that the loop has for them; those of `signal.signal` are called as well. Under a
+                server, which ends by them itself, say False, and cancel this when the server ends.
             stop_timeout: How long running handlers get.
 
         Raises:
             As `run`.
         """
         self._check_open()
+        _refuse_in_handler("arun")
         await self._run.arun(self, until_idle, install_signal_handlers, stop_timeout)
 
     async def __aenter__(self) -> Self:
+        self._check_open()
         hurry = Hurry(self)
 
         def end() -> None:
@@ -381,9 +403,15 @@ class Broker(_native.Broker):
             await closing.end()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _refuse_in_handler(call: str) -> None:
+    if _native.handles():
+        raise error_of("DEADLOCK", f"{call} in a handler would wait for itself")

@@ -4,8 +4,8 @@ import copyreg
 from collections.abc import Callable
 from typing import Any
 
+from libmq._durations import Duration
 from libmq._native import check_duration
-from libmq.durations import Duration
 
 ASKED = "the handler asked for a retry"
 """What a retry says that says nothing."""

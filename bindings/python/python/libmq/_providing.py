@@ -16,10 +16,10 @@ from functools import partial
 from inspect import Parameter
 from typing import Any, TypeVar
 
+from libmq._depends import Depends, Overrides, key_of, name_of
+from libmq._errors import ClosedError
 from libmq._native import Context
-from libmq.depends import Depends, Overrides, key_of, name_of
-from libmq.errors import ClosedError
-from libmq.parameters import (
+from libmq._parameters import (
     VARIADIC,
     annotations_of,
     dependency_of,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from libmq._native import Bell
-from libmq.signals import Hurry
+from libmq._signals import Hurry
 
 
 class LoopBell:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from libmq.errors import InvalidError
+from libmq._errors import InvalidError
 
 Lifetime = Literal["message", "app"]
 
@@ -69,6 +69,7 @@ class Override:
         for what in (dependency, fake):
             if not callable(what):
                 raise TypeError(f"a dependency must be callable, not {type(what).__name__}")
+        self._dependency = dependency
         self._fake = fake
         self._those = overrides.of(dependency)
         self._those.append(self)
@@ -77,6 +78,9 @@ class Override:
         """Has it count no more. Restored already: nothing."""
         with contextlib.suppress(ValueError):
             self._those.remove(self)
+
+    def __repr__(self) -> str:
+        return f"<libmq.Override of {name_of(self._dependency)} by {name_of(self._fake)}>"
 
     def __enter__(self) -> Self:
         return self

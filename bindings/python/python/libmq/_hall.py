@@ -12,20 +12,26 @@ import logging
 import select
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import Context as Variables
 from dataclasses import dataclass
 from typing import Any
 
+from libmq._calling import Call
+from libmq._desk import in_handler
 from libmq._native import Attempt, Broker, Context, Inbox, Tray, serve
-from libmq.calling import Call
-from libmq.desk import in_handler
-from libmq.providing import Providers
-from libmq.settling import settle_attempt, settle_cancelled, tell
+from libmq._providing import Providers
+from libmq._settling import settle_attempt, settle_cancelled, tell
 
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 5.0
 """How long is waited before a loop is made anew: first, and at most."""
+
+_VARIABLES = Variables()
+"""What a handler's variables are at first: nothing of what the loop has in its own."""
+
+_VARIABLES.run(in_handler.set, True)
 
 CLOSING_MAX_S = 5.0
 """How long a close waits for the loop's thread once no handler runs any more."""
@@ -39,6 +45,9 @@ class _Handler:
     call: Call
     number: int
     inbox: Inbox
+    name: str
+    """That of its tasks."""
+    is_taking: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -48,12 +57,12 @@ class _Running:
     handler: _Handler
     attempt: Attempt
     context: Context
-    task: "asyncio.Task[BaseException | None]"
+    task: "asyncio.Task[None] | None" = None
     told: bool = False
 
     def hear(self) -> None:
         """Cancels the task if its attempt was cancelled."""
-        if not self.told and self.context.cancelled:
+        if not self.told and self.task is not None and self.context.cancelled:
             self.told = True
             self.task.cancel(self.context.cancel_reason)
 
@@ -89,7 +98,7 @@ class Hall:
         before = self.of(queue)
         inbox = broker._handle_on_loop(queue, self.tray(broker), number, options, self.is_here)
         with self._lock:
-            self._handlers[number] = _Handler(queue, call, number, inbox)
+            self._handlers[number] = _Handler(queue, call, number, inbox, f"libmq-{queue}")
         self.forget(before)
         # It may have rung before it was known.
         self._soon(lambda: self._take(number))
@@ -233,28 +242,49 @@ class Hall:
         handler, loop = self._handlers.get(number), self._loop
         if handler is None or loop is None:
             return
-        while (next_one := handler.inbox.take()) is not None:
-            if isinstance(next_one, float):
-                loop.call_later(next_one, self._take, number)
-                break
-            self._begin(handler, next_one, loop)
+        # A loop may run what it is given at once, and then this is asked in the middle of itself.
+        if handler.is_taking:
+            return
+        handler.is_taking = True
+        try:
+            while (next_one := handler.inbox.take()) is not None:
+                if isinstance(next_one, float):
+                    loop.call_later(next_one, self._take, number)
+                    break
+                self._begin(handler, next_one, loop)
+        finally:
+            handler.is_taking = False
         if handler.inbox.hear_cancelled():
             for running in tuple(self._running):
                 if running.handler is handler:
                     running.hear()
 
     def _begin(self, handler: _Handler, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        context = attempt.context
-        # Nothing of what the loop has in its own variables.
-        task = Variables().run(loop.create_task, _handle(handler.call, context))
-        task.set_name(f"libmq-{handler.queue}")
-        running = _Running(handler, attempt, context, task)
+        running = _Running(handler, attempt, attempt.context)
         self._running.add(running)
-        task.add_done_callback(lambda task: self._end(running))
+        work = self._handle(running)
+        # So that it hears of a cancellation, whenever that comes: within what has not begun nothing is raised.
+        work.send(None)
+        running.task = _VARIABLES.copy().run(loop.create_task, work, name=handler.name)
 
-    def _end(self, running: _Running) -> None:
+    async def _handle(self, running: _Running) -> None:
+        """Runs a handler, and ends its attempt. Nothing but the program's own Ctrl-C ends the loop."""
+        try:
+            await _begun()
+            await running.handler.call.run(running.context)
+        except GeneratorExit:
+            # The loop was left in the middle.
+            raise
+        except BaseException as error:
+            self._end(running, error)
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise
+        else:
+            self._end(running, None)
+
+    def _end(self, running: _Running, error: BaseException | None) -> None:
         self._running.discard(running)
-        self._settle(running)
+        self._settle(running, error)
         if self.is_here:
             self._take(running.handler.number)
             self._end_if_all_ended()
@@ -262,26 +292,22 @@ class Hall:
             # It has outlived its loop's time here.
             self._soon(self._end_if_all_ended)
 
-    def _settle(self, running: _Running) -> None:
-        task, attempt, context = running.task, running.attempt, running.context
-        queue, id = running.handler.queue, context.id
-        if task.cancelled():
-            reason = context.cancel_reason
-            if reason is not None:
-                settle_cancelled(attempt, queue, id, reason)
-            elif self._loop is None:
-                # The loop ended, not the handler.
-                attempt.release(0)
-            else:
-                settle_attempt(attempt, queue, id, asyncio.CancelledError())
-            return
-        error = task.exception()
-        if error is None:
-            error = task.result()
+    def _settle(self, running: _Running, error: BaseException | None) -> None:
+        attempt, context = running.attempt, running.context
         if error is None:
             attempt.ack()
-        else:
-            settle_attempt(attempt, queue, id, error)
+            return
+        queue, id = running.handler.queue, context.id
+        if isinstance(error, asyncio.CancelledError):
+            reason = context.cancel_reason
+            if reason is not None:
+                settle_cancelled(attempt, queue, id, reason, error)
+                return
+            if self._loop is None:
+                # The loop ended, not the handler.
+                attempt.release(0)
+                return
+        settle_attempt(attempt, queue, id, error)
 
     def _end_if_all_ended(self) -> None:
         ended = self._all_ended
@@ -289,15 +315,7 @@ class Hall:
             ended.set_result(None)
 
 
-async def _handle(call: Call, context: Context) -> BaseException | None:
-    """Runs a handler. What would end the loop is answered, unless it is a Ctrl-C that is the program's own."""
-    in_handler.set(True)
-    try:
-        await call.run(context)
-    except SystemExit as error:
-        return error
-    except KeyboardInterrupt as error:
-        if threading.current_thread() is threading.main_thread():
-            raise
-        return error
-    return None
+@types.coroutine
+def _begun() -> Iterator[None]:
+    """Where a handler waits that has begun, for its task."""
+    yield

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
-from libmq import telling
+from libmq import _telling
+from libmq._broker import Broker
+from libmq._durations import Duration
 from libmq._native import Backoff
-from libmq.broker import Broker
-from libmq.durations import Duration
 
 
 def open(
@@ -82,6 +82,4 @@ def open(
     given = dict(locals())
     if given.pop("scope") is not None and not callable(scope):
         raise TypeError(f"scope must be callable, not {type(scope).__name__}")
-    broker = Broker(given.pop("path"), given | {"listens": telling.is_heard()})
-    broker._scope = scope
-    return broker
+    return Broker._open(given.pop("path"), given | {"listens": _telling.is_heard()}, scope)

@@ -4,10 +4,11 @@ import logging
 import os
 import threading
 import traceback
+from types import TracebackType
 
+from libmq._errors import DecodeError, Error, InvalidError
 from libmq._native import Attempt, Delivery, Worker
-from libmq.errors import DecodeError, Error, InvalidError
-from libmq.outcomes import ASKED, Cancelled, Reject, Release, Retry
+from libmq._outcomes import ASKED, Cancelled, Reject, Release, Retry
 
 _log = logging.getLogger("libmq")
 
@@ -34,14 +35,11 @@ def text_of(error: BaseException) -> str:
         return f"{type.__dict__['__name__'].__get__(type(error))}: (it cannot be shown)"
 
 
-def report_of(error: BaseException) -> str:
+def report_of(error: BaseException, said: str | None = None) -> str:
     """What is kept of a failure: what it is, and then where it came from, of which the innermost is kept."""
-    said = text_of(error)
+    said = text_of(error) if said is None else said
     try:
-        frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
-            frames = frames.tb_next
-        trace = traceback.TracebackException(type(error), error, frames, limit=-_FRAMES_MAX, compact=True)
+        trace = traceback.TracebackException(type(error), error, _frames(error), limit=-_FRAMES_MAX, compact=True)
         where = "".join(trace.format()).rstrip()
     except Exception:
         return said
@@ -52,10 +50,18 @@ def report_of(error: BaseException) -> str:
     return f"{said}\n\n{where}" if where else said
 
 
+def _frames(error: BaseException) -> TracebackType | None:
+    """Where a failure came from, in the program: how libmq called it says nothing."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+        frames = frames.tb_next
+    return frames
+
+
 def tell(level: int, text: str, *values: object, error: BaseException | None = None) -> None:
     """Logs what became of an attempt. What goes wrong in a handler of logging, or in a filter, is that one's affair."""
     try:
-        _log.log(level, text, *values, exc_info=error)
+        _log.log(level, text, *values, exc_info=None if error is None else (type(error), error, _frames(error)))
     except BaseException as wrong:
         _raise_interrupt(wrong)
 
@@ -89,16 +95,16 @@ def _settle(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
             attempt.undecodable(str(error))
             tell(logging.ERROR, "message %d of %s does not decode: %s", id, queue, error)
         case Cancelled():
-            attempt.fail(text_of(error))
+            attempt.fail(report_of(error))
             tell(logging.WARNING, "the handler of %s gave up message %d: %s", queue, id, error)
         case _:
             attempt.fail(report_of(error))
             tell(logging.ERROR, "the handler of %s failed on message %d", queue, id, error=error)
 
 
-def settle_cancelled(attempt: Ends, queue: str, id: int, reason: str) -> None:
+def settle_cancelled(attempt: Ends, queue: str, id: int, reason: str, error: BaseException) -> None:
     """Ends the attempt of a handler whose task was cancelled together with it."""
-    attempt.fail(f"CancelledError: {reason}")
+    attempt.fail(report_of(error, f"CancelledError: {reason}"))
     tell(logging.WARNING, "the handler of %s was cancelled on message %d: %s", queue, id, reason)
 
 

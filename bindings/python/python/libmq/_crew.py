@@ -2,7 +2,7 @@
 
 The core says when one more is needed; that reaches Python through a channel, at whose end a thread of Python waits, the
 foreman. It starts a thread for each worker, which asks for messages until there are to be no more. All of them are
-Python's own threads, and daemons: the end of the program waits for handlers as long as `leaving` says, and no longer.
+Python's own threads, and daemons: the end of the program waits for handlers as long as `_leaving` says, and no longer.
 """
 
 import itertools
@@ -15,9 +15,12 @@ from contextvars import Context as Variables
 from functools import partial
 from typing import Any
 
+from libmq._calling import refuse_awaitable
 from libmq._native import Broker, Context, Worker
-from libmq.calling import refuse_awaitable
-from libmq.settling import settle_attempt, tell, text_of
+from libmq._settling import settle_attempt, tell, text_of
+
+_END = "at interpreter shutdown"
+"""What Python says, from 3.12 on, where the program ends and there are no new threads: that is nobody's fault."""
 
 Handle = Callable[[Context], object]
 """Calls a handler with what it asks for."""
@@ -84,6 +87,8 @@ class Crew:
         except Exception as error:
             # Dropped, the worker has left, and the core hires another one in a second. The error itself is not for a
             # log, which may keep it, and the worker with it.
+            if _END in str(error):
+                return
             tell(logging.WARNING, "there is no thread for the handler of %s: %s", queue, text_of(error))
 
     def _start(self, name: str, run: Callable[[], None]) -> None:

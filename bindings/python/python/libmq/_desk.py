@@ -10,9 +10,9 @@ import itertools
 import threading
 from contextvars import ContextVar
 
+from libmq._durations import Duration
+from libmq._errors import ClosedError
 from libmq._native import Broker, Delivery, Message, Receipt, Tray, Watch, check_duration
-from libmq.durations import Duration
-from libmq.errors import ClosedError
 
 in_handler: ContextVar[bool] = ContextVar("libmq_in_handler", default=False)
 """Whether an async handler is running, or what it has started."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from libmq import telling
 from libmq._native import Backoff
@@ -79,9 +79,18 @@ def open(
         Error: `UNSUPPORTED` for a directory of another version, `IO` where the system refuses.
         TypeError: A value of a wrong type.
     """
-    given = dict(locals())
-    if given.pop("scope") is not None and not callable(scope):
+    return opened(Broker, dict(locals()))
+
+
+_Broker = TypeVar("_Broker", bound=Broker)
+
+
+def opened(kind: type[_Broker], options: dict[str, Any]) -> _Broker:
+    """A broker of this kind, with all options of `open`, the path among them."""
+    given = dict(options)
+    scope = given.pop("scope")
+    if scope is not None and not callable(scope):
         raise TypeError(f"scope must be callable, not {type(scope).__name__}")
-    broker = Broker(given.pop("path"), given | {"listens": telling.is_heard()})
+    broker = kind(given.pop("path"), given | {"listens": telling.is_heard()})
     broker._scope = scope
     return broker

@@ -19,6 +19,7 @@ from typing import Any
 
 import libmq
 import pytest
+from test_snippets import snippet
 
 Program = Callable[..., Any]
 
@@ -138,16 +139,16 @@ def test_two_hundred_programs_that_end_under_load_lose_nothing(tmp_path: Path) -
         lane.join()
     assert not wrong, "\n".join(wrong[:5])
     promised = 0
-    for lane in range(LANES):
+    for name in (f"lane-{number}" for number in range(LANES)):
         counts = {word: Counter[int]() for word in "eds"}
-        for line in (tmp_path / f"lane-{lane}" / "ledger").read_text().splitlines():
+        for line in (tmp_path / name / "ledger").read_text().splitlines():
             word, number = line.split()
             counts[word][int(number)] += 1
         lost = set(counts["e"]) - set(counts["d"])
-        assert not lost, f"lane {lane}: {len(lost)} lost, as {min(lost)}"
+        assert not lost, f"{name}: {len(lost)} lost, as {min(lost)}"
         again = [number for number, times in counts["d"].items() if times > 1]
-        assert not again, f"lane {lane}: {len(again)} handled again, as {again[0]}"
-        assert set(counts["s"]) == {0}, f"lane {lane}: an end in order left suspects"
+        assert not again, f"{name}: {len(again)} handled again, as {again[0]}"
+        assert set(counts["s"]) == {0}, f"{name}: an end in order left suspects"
         promised += len(counts["e"])
     assert promised > LANES * LIVES * 4, f"{promised}: that is no load"
 
@@ -308,28 +309,7 @@ def app(environ, start_response):
     return [said.encode()]
 """
 
-CONFIGURED = """
-import libmq
-
-def one_of(workers):
-    # The first directory that nobody has: a worker that is started anew finds that of the one that died.
-    for number in range(workers):
-        try:
-            return libmq.open(f"queue-{number}")
-        except libmq.LockedError:
-            continue
-    raise RuntimeError("there are more workers than directories")
-
-def post_fork(server, worker):
-    import shop
-    shop.broker = one_of(server.cfg.workers)
-    shop.broker.handler("q", shop.handle)
-    shop.broker.start()
-
-def worker_exit(server, worker):
-    import shop
-    shop.broker.close(5)
-"""
+CONFIGURED = snippet("docs/python.md", "# gunicorn.conf.py")
 
 SHOP = """
 import os

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,6 +104,15 @@ def test_what_is_looked_at_is_as_it_was(libmq_broker: testing.TestBroker) -> Non
     delivery = libmq_broker.receive("q", 0)
     assert delivery is not None
     assert (delivery.body, delivery.attempt) == (0, 1)
+
+
+def test_nothing_is_logged_of_a_look(caplog: pytest.LogCaptureFixture) -> None:
+    """The copy that is looked into was said to be opened and closed, among what a program's tests look for."""
+    with caplog.at_level("DEBUG", "libmq"), testing.open() as broker:
+        broker.enqueue("q", 1)
+        broker.assert_enqueued("q", 1)
+    assert any(record.getMessage().startswith("open ") for record in caplog.records), "what is real is logged"
+    assert not [record for record in caplog.records if "libmq-testing" in record.getMessage()]
 
 
 def test_what_waits_for_a_time_or_a_retry_is_there_and_said_to_be_delayed(libmq_broker: testing.TestBroker) -> None:
@@ -314,6 +324,20 @@ def test_what_a_handler_raises_is_raised_and_nothing_is_enqueued(
     libmq_broker.assert_enqueued("children", count=0)
     assert not libmq_broker.metrics().ready
     assert len(libmq_broker.dead_letters) == 0
+
+
+def test_a_handler_finds_none_of_the_variables_of_its_test() -> None:
+    """Nor does it of those of whoever started its broker: each message has a context of its own."""
+    variable: ContextVar[str] = ContextVar("variable", default="of its own")
+    variable.set("of the test")
+    seen = []
+
+    async def handle(body: int) -> None:
+        seen.append(variable.get())
+
+    testing.call(handle, 1)
+    testing.call(lambda body: seen.append(variable.get()), 1)
+    assert seen == ["of its own"] * 2
 
 
 def test_a_body_that_does_not_fit_is_refused_as_always() -> None:

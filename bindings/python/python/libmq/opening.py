@@ -86,11 +86,14 @@ _Broker = TypeVar("_Broker", bound=Broker)
 
 
 def opened(kind: type[_Broker], options: dict[str, Any]) -> _Broker:
-    """A broker of this kind, with all options of `open`, the path among them."""
+    """A broker of this kind, with all options of `open`, the path among them, and `listens`: whether it is heard what
+    happens in it, if that is not for logging to say.
+    """
     given = dict(options)
     scope = given.pop("scope")
     if scope is not None and not callable(scope):
         raise TypeError(f"scope must be callable, not {type(scope).__name__}")
-    broker = kind(given.pop("path"), given | {"listens": telling.is_heard()})
+    given.setdefault("listens", telling.is_heard())
+    broker = kind(given.pop("path"), given)
     broker._scope = scope
     return broker

@@ -8,7 +8,7 @@ made, and what it raises is raised here.
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import copy_context
+from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from libmq._native import Context, Delivery, Message, check_duration
@@ -154,8 +154,8 @@ def call_on(
             if asyncio._get_running_loop() is not None:
                 raise TypeError("the handler is async, and a loop runs here: await acall")
             with asyncio.Runner() as runner:
-                runner.run(its.run(context))
-        elif (answer := copy_context().run(its.run, context)) is not None:
+                runner.run(its.run(context), context=Variables())
+        elif (answer := Variables().run(its.run, context)) is not None:
             refuse_awaitable(answer)
 
 
@@ -172,7 +172,7 @@ async def acall_on(
     with _attempt(broker, handler, message, queue, attempt, cancelled, override) as (its, context):
         if its.waits:
             await its.run(context)
-        elif (answer := copy_context().run(its.run, context)) is not None:
+        elif (answer := Variables().run(its.run, context)) is not None:
             refuse_awaitable(answer)
 
 

@@ -4,6 +4,7 @@ A copy of the broker is opened and emptied. So what is seen is what an open woul
 attempt is counted, no token given and no order changed where it is looked at.
 """
 
+import inspect
 import json
 import os
 import tempfile
@@ -13,7 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from libmq import json_body, opening
-from libmq._native import Broker, Delivery
+from libmq._native import Delivery
+from libmq.broker import Broker
 from libmq.errors import DecodeError, Error, StorageFullError
 
 _SHOWN_MAX = 20
@@ -82,7 +84,7 @@ def _waiting(broker: Broker, place: str | None) -> list[Enqueued]:
     with tempfile.TemporaryDirectory(prefix="libmq-testing-", dir=place) as directory:
         copy = os.path.join(directory, "copy")
         broker.backup(copy)
-        with opening.open(copy, clock="manual", durability="os", segment_bytes=64 << 10) as found:
+        with _opened(copy) as found:
             queues = sorted(found.metrics().queues)
             messages = [message for queue in queues for message in _taken(found, queue, delayed=False)]
             for step in steps():
@@ -92,6 +94,13 @@ def _waiting(broker: Broker, place: str | None) -> list[Enqueued]:
                 found.advance(step)
                 messages += [message for queue in queues for message in _taken(found, queue, delayed=True)]
     return sorted(messages, key=lambda message: message.queue)
+
+
+def _opened(copy: str) -> Broker:
+    """Nothing is logged of it: it is not the program's."""
+    given = inspect.signature(opening.open).bind(copy, clock="manual", durability="os", segment_bytes=64 << 10)
+    given.apply_defaults()
+    return opening.opened(Broker, {**given.arguments, "listens": False})
 
 
 def _taken(broker: Broker, queue: str, delayed: bool) -> list[Enqueued]:

@@ -13,12 +13,8 @@ from libmq.figures import Metrics, QueueMetrics
 from libmq.testing.looking import steps
 
 _LOOK_S = 0.005
-_STILL_S = 0.02
-_STILL_BEHIND_S = 0.1
-"""How long nothing must have happened for nothing to be under way: figures are not all read at one moment, so that what
-has just been taken may be in none of them. It is longer where messages are ready, behind one of their group that is not
-due.
-"""
+_STILL_S = 0.1
+"""How long nothing must have happened where messages are ready, but behind one of their group that is not due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +80,18 @@ def _settle(broker: Broker, end: float) -> None:
     seen: tuple[int, ...] = ()
     still_since = time.monotonic()
     while not broker.wait_idle(_LOOK_S):
-        figures = broker.metrics()
+        figures, later = broker.metrics(), broker.metrics()
         ours = _handled(broker, figures).values()
         ready, held, delayed = (sum(getattr(its, name) for its in ours) for name in ("ready", "in_flight", "delayed"))
-        now = (ready, held, delayed, figures.delivered, figures.enqueued, figures.acked, figures.retried)
-        if now != seen:
+        # What is taken is counted as held before it is no longer ready, and what is settled leaves by a record: where
+        # none came meanwhile, nothing was missed between two figures.
+        was_still = figures.lsn.shown == figures.lsn.reserved == later.lsn.reserved
+        if was_still and not ready and not held:
+            return
+        now = (ready, held, delayed, figures.lsn.reserved)
+        if now != seen or held:
             seen, still_since = now, time.monotonic()
-        still = time.monotonic() - still_since
-        if not held and still > (_STILL_BEHIND_S if ready else _STILL_S) and (delayed or not ready):
+        elif delayed and time.monotonic() - still_since > _STILL_S:
             return
         if time.monotonic() > end:
             raise AssertionError(f"there is still something to do: {_left(broker)}")

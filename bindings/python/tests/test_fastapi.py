@@ -23,7 +23,7 @@ fastapi = pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 pytest.importorskip("httpx2")
 
-from fastapi import Depends, FastAPI  # noqa: E402
+from fastapi import Depends, FastAPI, WebSocket  # noqa: E402
 from libmq.fastapi import Lifespan, get_broker  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.requests import Request  # noqa: E402
@@ -234,6 +234,21 @@ def test_starlette_alone_will_do_and_so_will_a_mounted_application() -> None:
     app = Starlette(routes=[Route("/path", answer), Mount("/inner", inner)], lifespan=Lifespan(":memory:"))
     with TestClient(app) as client:
         assert client.get("/path").text == client.get("/inner/path").text == ":memory:"
+
+
+def test_a_websocket_has_the_broker_too() -> None:
+    app = FastAPI(lifespan=Lifespan(":memory:"))
+
+    @app.websocket("/orders")
+    async def take(socket: WebSocket, broker: Annotated[libmq.Broker, Depends(get_broker)]) -> None:
+        await socket.accept()
+        receipt = await broker.aenqueue("orders", await socket.receive_json())
+        await socket.send_json(receipt.status)
+        await socket.close()
+
+    with TestClient(app) as client, client.websocket_connect("/orders") as socket:
+        socket.send_json({"id": 1})
+        assert socket.receive_json() == "accepted"
 
 
 def test_a_lifespan_of_ones_own_may_hold_it() -> None:

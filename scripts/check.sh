@@ -11,6 +11,10 @@ if component clippy clippy; then
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	# As the libraries for other languages are built.
 	cargo clippy --package libmq --no-default-features --quiet -- --deny warnings
+	# As for a free-threaded Python, which has no limited API.
+	if [ -x .venv/bin/python ]; then
+		PYO3_PYTHON="$PWD/.venv/bin/python" cargo clippy --package libmq-python --no-default-features --quiet -- --deny warnings
+	fi
 else
 	skip "lints: clippy is not installed"
 fi
@@ -46,7 +50,8 @@ if python_tool ruff "ruff>=0.17,<0.18"; then
 else
 	skip "lints of Python: ruff cannot be installed, or make build has not been run"
 fi
-# The tests' types are known only where pytest's are.
+# The tests' types are known only where pytest's are, and those of what the package is used with.
+python_companions || :
 if python_tool mypy "mypy>=2,<3" && python_tool pytest "pytest>=8" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	(cd bindings/python && ../../.venv/bin/mypy python/libmq tests)
 	# It leaves a cache where it is run.

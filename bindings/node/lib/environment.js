@@ -36,7 +36,7 @@ const desk = {
   RECEIPT: TAKE_MAX,
 };
 
-const environment = native.connect(wake, desk.numbers, desk.ids);
+const environment = native.connect(desk.numbers, desk.ids);
 const take = environment.taker();
 
 function settle(number, error, value) {
@@ -76,6 +76,16 @@ function waitFor(number) {
   });
 }
 
+// While a broker is open, or a call under way, the native half can have the loop look. When nothing is left that can be told,
+// it cannot: whoever asks what a program has left open, as test runners do, is to find nothing.
+function rouse() {
+  environment.rouse(wake);
+}
+
+function rest() {
+  if (promises.size === 0) environment.rest();
+}
+
 // Has `listener` called when an ear rings, until it is forgotten.
 function listen(ear, listener) {
   listeners.set(ear, listener);
@@ -109,6 +119,8 @@ module.exports = {
   listen,
   nextPromise,
   promised,
+  rest,
+  rouse,
   take,
   waitFor,
   TAKE_MAX,

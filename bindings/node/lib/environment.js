@@ -26,8 +26,10 @@ const TAKE_MAX = 256;
 const FIRST = 8;
 const ACKED = FIRST + 2 * TAKE_MAX;
 const desk = {
-  numbers: new Float64Array(ACKED + TAKE_MAX),
-  ids: new BigUint64Array(TAKE_MAX + 1),
+  // On buffers that are there from the beginning: one that an engine makes when it is first asked for lies elsewhere than what
+  // was in the array before, as in Bun.
+  numbers: new Float64Array(new ArrayBuffer((ACKED + TAKE_MAX) * Float64Array.BYTES_PER_ELEMENT)),
+  ids: new BigUint64Array(new ArrayBuffer((TAKE_MAX + 1) * BigUint64Array.BYTES_PER_ELEMENT)),
   STATUS: 5,
   OVER: 6,
   RUNNING: 7,

@@ -64,8 +64,8 @@ fi
 say "Node: form and types"
 if need node nodejs && need npm npm && node_tools; then
 	package=bindings/node tools=$LIBMQ_NODE_TOOLS
-	"$tools/node_modules/.bin/prettier" --check --log-level warn "$package/**/*.{js,mjs,ts}" "tests/**/*.mjs" \
-		"examples/**/*.mjs" "benches/**/*.mjs"
+	"$tools/node_modules/.bin/prettier" --check --log-level warn "$package/**/*.{js,mjs,ts,mts}" "tests/**/*.mjs" \
+		"examples/**/*.mjs" "benches/**/*.mjs" "scripts/*.mjs"
 	"$tools/node_modules/.bin/tsc" --project "$package/test/types" --typeRoots "$tools/node_modules/@types"
 	# Others' types are found only from beside them.
 	mkdir -p "$tools/types" "$tools/node_modules/@libmq"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import libmq
 
-NATIVE_BYTES_MAX = 8 << 20
+NATIVE_BYTES_MAX = 4 << 20
 """Stripped, it has less; unstripped much more."""
 
 

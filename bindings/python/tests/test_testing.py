@@ -285,6 +285,19 @@ def test_what_does_not_come_to_an_end_is_told(libmq_broker: testing.TestBroker) 
         libmq_broker.drain(timeout=0.2)
 
 
+def test_what_is_put_off_for_ever_is_told(libmq_broker: testing.TestBroker) -> None:
+    """A drain that moved the clock looked at its timeout only while somebody worked, and moved on for ten years."""
+
+    @libmq_broker.handler("q")
+    def handle(body: object) -> None:
+        raise libmq.Release(delay=1)
+
+    libmq_broker.enqueue("q", 1)
+    with pytest.raises(AssertionError, match=r"q has 1 delayed, after \d+ s of its clock"):
+        libmq_broker.drain(advance=True, timeout=0.3)
+    assert libmq_broker.drain(advance=5).advanced == 5
+
+
 def test_a_handler_that_hangs_does_not_hang_the_test(libmq_broker: testing.TestBroker) -> None:
     libmq_broker.handler("q", lambda body, ctx: ctx.wait_cancelled())
     libmq_broker.enqueue("q", 1)

@@ -57,6 +57,10 @@ class Draining:
         while moved := _move(broker, round(advance - advanced, 3)):
             advanced += moved
             _settle(broker, end)
+            if time.monotonic() > end:
+                raise AssertionError(
+                    f"there is still something to do: {_left(broker)}, after {advanced:.0f} s of its clock"
+                )
         after = broker.metrics()
         failed = [figures.handler_errors + figures.timeouts + figures.rejected for figures in (before, after)]
         return Drained(
@@ -100,7 +104,8 @@ def _settle(broker: Broker, end: float) -> None:
 def _left(broker: Broker) -> str:
     left = []
     for queue, its in _handled(broker, broker.metrics()).items():
-        words = [f"{count} {name}" for count, name in ((its.in_flight, "in flight"), (its.ready, "ready")) if count]
+        counts = ((its.in_flight, "in flight"), (its.ready, "ready"), (its.delayed, "delayed"))
+        words = [f"{count} {name}" for count, name in counts if count]
         if words:
             left.append(f"{queue} has {' and '.join(words)}")
     return ", ".join(left) or "messages come and go without an end, or a delivery that was received is not settled"

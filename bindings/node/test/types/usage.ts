@@ -89,6 +89,32 @@ export async function disposes(): Promise<void> {
   await broker.deadLetters.get(5);
 }
 
+interface Shape {
+  readonly at: Date;
+  readonly parts?: readonly string[];
+}
+
+export async function bodies(broker: Broker, ctx: Context, shape: Shape, something: unknown, any: any): Promise<void> {
+  for (const body of [1, 'text', true, null, [1, { a: undefined }], shape, new Uint8Array(2), Buffer.from('x')]) {
+    await broker.enqueue('orders', body);
+  }
+  await broker.enqueue('orders', something);
+  await broker.enqueue('orders', any);
+  ctx.enqueue<unknown>('orders', shape);
+  // @ts-expect-error: an await is missing
+  await broker.enqueue('orders', Promise.resolve(shape));
+  // @ts-expect-error: it may be nothing
+  await broker.enqueue('orders', shape.parts);
+  // @ts-expect-error: JSON has no form for it
+  await broker.enqueue('orders', () => shape);
+  // @ts-expect-error: nor for this
+  await broker.enqueue('orders', 1n);
+  // @ts-expect-error: nor for this
+  ctx.enqueue('orders', new Map([['a', 1]]));
+  // @ts-expect-error: nor for this
+  ctx.enqueue('orders', undefined);
+}
+
 class Session {
   async [Symbol.asyncDispose](succeeded: boolean): Promise<void> {
     console.log(succeeded);

@@ -302,7 +302,9 @@ export interface HandlerObject<T = unknown, S = unknown> {
  * A class of handlers. Each attempt has an instance of its own: what `ctx.scope.resolve(TheClass)` answers, or resolves to,
  * where its scope has a method `resolve`, else `new TheClass()`. What an instance needs closed, its scope closes.
  */
-export type HandlerClass<T = unknown, S = unknown> = abstract new (...args: never[]) => HandlerObject<T, S>;
+export type HandlerClass<T = unknown, S = unknown> = [S] extends [undefined]
+  ? new () => HandlerObject<T, S>
+  : abstract new (...args: never[]) => HandlerObject<T, S>;
 
 /** What may handle a queue's messages. */
 export type Handler<T = unknown, S = unknown> = HandlerFunction<T, S> | HandlerObject<T, S> | HandlerClass<T, S>;

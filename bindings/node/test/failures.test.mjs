@@ -98,7 +98,7 @@ test('a failure that no log hook hears of is warned of once', async () => {
     await broker.start();
     await broker.waitIdle();
     await pause(1);
-    console.log(warnings.length, /^LibmqWarning: the handler of queue q failed: TypeError: why/.test(warnings[0]));
+    console.log(warnings.length, /^LibmqWarning: the handler of queue [qr] failed: TypeError: why/.test(warnings[0]));
     await broker.close();`;
   for (const [log, text] of [
     ['undefined', '1 true\n'],

@@ -141,6 +141,18 @@ class Container implements Scope {
   }
 }
 
+class Plain {
+  handle(order: unknown): void {
+    console.log(order);
+  }
+}
+
+class Needy extends Plain {
+  constructor(readonly session: Session) {
+    super();
+  }
+}
+
 declare const schema: StandardSchema<unknown, Order>;
 
 export async function scopes(): Promise<void> {
@@ -166,6 +178,10 @@ export async function scopes(): Promise<void> {
   none.handle('orders', (_, ctx) => ctx.scope satisfies undefined);
   // @ts-expect-error: there is no scope
   none.handle('orders', (_, ctx) => ctx.scope.session);
+  none.handle('orders', Plain);
+  // @ts-expect-error: nobody gives it a session
+  none.handle('orders', Needy);
+  broker.handle('orders', Needy);
   // @ts-expect-error: the schema makes an Order of it
   broker.handle('orders', (order) => order.other, { schema });
   // @ts-expect-error: it has no method `handle`

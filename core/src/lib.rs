@@ -52,6 +52,8 @@ pub use broker::{
     Recovery, VerifyReport, Watch, Worker, verify, verify_on,
 };
 pub use dispatch::CancelReason;
+#[doc(hidden)]
+pub use dispatch::Progress;
 pub use error::{Error, ErrorKind, LockOwner, Result};
 pub use events::{Event, EventLevel, Field};
 pub use interrupt::Interrupt;

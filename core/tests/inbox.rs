@@ -3,14 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libmq::{
     Backoff, Broker, CancelReason, ClockMode, Delivery, Durability, ErrorKind, HandlerError,
-    HandlerOptions, Inbox, Interrupt, Left, Message, OnFull, Options,
+    HandlerOptions, Inbox, Interrupt, Left, Message, OnFull, Options, Progress,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -373,6 +373,129 @@ fn a_broker_that_nobody_holds_gives_its_loops_nothing() {
     rings.recv_timeout(LONG).unwrap();
     drop(broker);
     assert!(taken(&inbox).is_none());
+}
+
+/// How far a loop has come, as it says itself.
+#[derive(Default)]
+struct Places {
+    entered: AtomicU64,
+    passed: AtomicU64,
+}
+
+/// A broker with a manual clock whose loop has taken three messages of `q`, of which it says how far it has come with them.
+fn three_taken(options: HandlerOptions) -> (Broker, Inbox, Arc<Places>, Vec<Delivery>) {
+    let options = options.timeout(SHORT).cancel_grace(SHORT).max_parallelism(3);
+    let backoff = Backoff::fixed(Duration::ZERO);
+    let init = Options::new().clock(ClockMode::Manual).default_backoff(backoff);
+    let broker = Broker::open(":memory:", init).unwrap();
+    let inbox = broker.handle_on_loop("q", options, || {}).unwrap().unwrap();
+    let places = Arc::new(Places::default());
+    let loops = Arc::clone(&places);
+    inbox.put_gate(move || Progress {
+        entered: loops.entered.load(Ordering::SeqCst),
+        passed: loops.passed.load(Ordering::SeqCst),
+    });
+    broker.start().unwrap();
+    for body in ["a", "b", "c"] {
+        broker.enqueue(Message::new("q", body)).unwrap();
+    }
+    let mut taken = Vec::new();
+    while inbox.take(3, &mut taken) == Left::Perhaps && taken.len() < 3 {}
+    assert_eq!(taken.len(), 3);
+    for (place, delivery) in (1..).zip(&taken) {
+        delivery.stand_at(place);
+    }
+    (broker, inbox, places, taken)
+}
+
+/// A loop that was busy with the first of several messages lost the leases of all: each had failed, though none of the
+/// others had been begun, and with handlers that took long enough all ended as dead letters.
+#[test]
+fn what_a_loop_has_not_come_to_when_its_time_is_over_is_given_back_uncounted() {
+    let (broker, inbox, places, taken) = three_taken(HandlerOptions::new());
+    places.entered.store(1, Ordering::SeqCst);
+    broker.advance(SHORT).unwrap();
+    let reasons: Vec<_> = taken.iter().map(Delivery::cancel_reason).collect();
+    let lost = Some(CancelReason::LeaseLost);
+    assert_eq!(reasons, [Some(CancelReason::Timeout), lost, lost]);
+    let figures = broker.metrics().unwrap().broker;
+    assert_eq!((figures.released, figures.retried, figures.timeouts, figures.stuck), (2, 0, 1, 0));
+    assert_eq!((figures.ready, figures.in_flight), (2, 1));
+    assert!(!taken[1].enter() && !taken[2].enter(), "they are in other hands");
+    taken[1..].iter().for_each(|delivery| inbox.abandon(delivery));
+    places.entered.store(3, Ordering::SeqCst);
+    places.passed.store(3, Ordering::SeqCst);
+    inbox.finish(&taken[0], Ok(())).unwrap();
+    let mut again = Vec::new();
+    while inbox.take(2, &mut again) == Left::Perhaps && again.len() < 2 {}
+    let found: Vec<_> = again.iter().map(|delivery| (delivery.body(), delivery.attempt())).collect();
+    assert_eq!(found, [(&b"b"[..], 1), (&b"c"[..], 1)]);
+    inbox.ack_all(&again, |error| panic!("{error}"));
+    assert!(broker.wait_idle(LONG).unwrap());
+    broker.close(LONG).unwrap();
+}
+
+#[test]
+fn what_a_loop_puts_off_has_its_time_from_when_it_is_entered() {
+    let (broker, inbox, places, taken) = three_taken(HandlerOptions::new());
+    // It may go on with those of others meanwhile.
+    places.entered.store(9, Ordering::SeqCst);
+    places.passed.store(9, Ordering::SeqCst);
+    inbox.finish(&taken[0], Ok(())).unwrap();
+    taken[1..].iter().for_each(Delivery::put_off);
+    broker.advance(SHORT / 2).unwrap();
+    assert!(taken[1].enter());
+    broker.advance(SHORT / 2).unwrap();
+    assert_eq!(taken[1].cancel_reason(), None, "its time is not over");
+    assert_eq!(taken[2].cancel_reason(), Some(CancelReason::LeaseLost), "it was given back");
+    broker.advance(SHORT / 2).unwrap();
+    assert_eq!(taken[1].cancel_reason(), Some(CancelReason::Timeout));
+    let figures = broker.metrics().unwrap().broker;
+    assert_eq!((figures.released, figures.timeouts, figures.stuck), (1, 1, 0));
+    drop(inbox);
+    broker.close(Duration::ZERO).unwrap_err();
+}
+
+/// What had ended was lost, since its loop could not say so before others had ended that it took at the same time.
+#[test]
+fn what_a_loop_went_on_from_has_more_time_as_long_as_it_goes_on() {
+    let (broker, inbox, places, taken) = three_taken(HandlerOptions::new());
+    for entered in 2..=3 {
+        places.entered.store(entered, Ordering::SeqCst);
+        broker.advance(SHORT - Duration::from_millis(1)).unwrap();
+        taken[..2].iter().for_each(|delivery| assert_eq!(delivery.cancel_reason(), None));
+        broker.advance(Duration::from_millis(1)).unwrap();
+    }
+    assert_eq!(taken[0].cancel_reason(), None);
+    broker.advance(SHORT).unwrap();
+    assert_eq!(taken[0].cancel_reason(), Some(CancelReason::Timeout), "the loop stands still");
+    drop(inbox);
+    broker.close(Duration::ZERO).unwrap_err();
+}
+
+/// As many attempts that never ended as may run at once, and as many again, had their queue stand still for good, though to
+/// an event loop they cost nothing.
+#[test]
+fn an_attempt_that_was_abandoned_takes_nobodys_place() {
+    let options = Options::new().clock(ClockMode::Manual);
+    let broker = Broker::open(":memory:", options).unwrap();
+    let options = HandlerOptions::new().timeout(SHORT).cancel_grace(SHORT).max_retries(0);
+    let (inbox, rings) = inbox(&broker, options);
+    broker.start().unwrap();
+    for round in 1..=5 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+        let delivery = next(&inbox, &rings);
+        broker.advance(SHORT).unwrap();
+        broker.advance(SHORT).unwrap();
+        assert_eq!(delivery.cancel_reason(), Some(CancelReason::LeaseLost));
+        inbox.abandon(&delivery);
+        inbox.came_late();
+        let figures = broker.metrics().unwrap().broker;
+        assert_eq!((figures.stuck, figures.dead), (round, round));
+        assert_eq!(figures.stale_settles, round);
+    }
+    drop(inbox);
+    broker.close(LONG).unwrap();
 }
 
 #[test]

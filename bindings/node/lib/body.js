@@ -6,25 +6,24 @@ const { Blob } = require('node:buffer');
 const { types } = require('node:util');
 
 const { LibmqError } = require('./errors.js');
+const { describe } = require('./failure.js');
 
 const JSON_TYPE = 'application/json';
-
-function isBytes(body) {
-  return body instanceof Uint8Array || types.isUint8Array(body);
-}
 
 // The bytes, or the text, that a body travels as.
 function encode(body) {
   const isObject = typeof body === 'object' && body !== null;
-  if (isObject && isBytes(body)) return body;
+  if (isObject && types.isUint8Array(body)) return bytesOf(body);
   let text;
   try {
     // One that says what JSON is to make of it is what it says.
     if (isObject && typeof body.toJSON !== 'function') refuseEmptied('is', body);
     text = JSON.stringify(body);
-    // JSON.stringify says null for NaN and Infinity, and {} for what it cannot say; looking for those words is much
-    // cheaper than looking at everything.
-    if (text !== undefined && (text.includes('null') || text.includes('{}'))) JSON.stringify(body, refuseLost);
+    // JSON.stringify says null for NaN and Infinity, {} for what it cannot say, and bytes by their places; looking for those
+    // words is much cheaper than looking at everything.
+    if (text !== undefined && (text.includes('null') || text.includes('{}') || text.includes('{"0":'))) {
+      JSON.stringify(body, refuseLost);
+    }
   } catch (error) {
     throw error instanceof LibmqError || error instanceof Emptied ? error : unwritable(error);
   }
@@ -37,6 +36,18 @@ function encode(body) {
     throw new LibmqError('INVALID', 'the body has a lone surrogate, which is not UTF-8');
   }
   return text;
+}
+
+// Bytes whose buffer was given away, or has shrunk, look like none at all.
+function bytesOf(body) {
+  if (body.length === 0) {
+    try {
+      Uint8Array.prototype.at.call(body, 0);
+    } catch (error) {
+      throw new TypeError('the body is a Uint8Array whose buffer is detached, or too short for it', { cause: error });
+    }
+  }
+  return body;
 }
 
 const LONE_SURROGATE = /(?:^|[^\\])(?:\\\\)*\\ud[89a-f]/;
@@ -69,9 +80,14 @@ function refuseEmptied(verb, value) {
   if (kind !== undefined) throw new Emptied(`the body ${verb} ${kind}: ${instead}`);
 }
 
-// What an object is that JSON.stringify makes an empty object of, or a list of numbers by accident.
+// What an object is that JSON.stringify makes an empty object of, or a list of numbers by accident. Most bodies are plain
+// objects, which cost no more than a look at their prototype.
 function emptied(body) {
   if (types.isPromise(body)) return ['a promise', 'an await is missing'];
+  const prototype = Object.getPrototypeOf(body);
+  if (prototype === Object.prototype || prototype === Array.prototype || prototype === null) {
+    return typeof body.then === 'function' ? THENABLE : undefined;
+  }
   if (types.isMap(body)) return ['a Map'];
   if (types.isSet(body)) return ['a Set'];
   if (types.isWeakMap(body)) return ['a WeakMap'];
@@ -79,19 +95,60 @@ function emptied(body) {
   if (types.isGeneratorObject(body)) return ['a generator'];
   if (types.isRegExp(body)) return ['a RegExp'];
   if (types.isNativeError(body)) return ['an Error'];
+  if (types.isSymbolObject(body)) return ['a boxed symbol'];
   if (types.isAnyArrayBuffer(body)) return ['an ArrayBuffer', 'wrap it in a Uint8Array'];
-  if (ArrayBuffer.isView(body) && !isBytes(body)) return ['a view of bytes that is no Uint8Array'];
+  if (types.isUint8Array(body)) return ['a Uint8Array', 'bytes are a body by themselves, or text, as base64'];
+  if (ArrayBuffer.isView(body)) return ['a view of bytes that is no Uint8Array'];
+  if (body instanceof Uint8Array) return ['no Uint8Array, though it inherits from one'];
   if (body instanceof Blob) return ['a Blob'];
-  return undefined;
+  if (typeof body.then === 'function') return THENABLE;
+  return Array.isArray(body) || hasKeys(body) ? undefined : hidden(body);
 }
 
-function refuseLost(_, value) {
+const THENABLE = ['a thenable', 'an await is missing'];
+
+// What has no keys, but keeps something where JSON does not look.
+function hidden(body) {
+  if (typeof body[Symbol.iterator] === 'function') return ['an iterable that is no list', 'spread it into one'];
+  const tag = Object.prototype.toString.call(body).slice('[object '.length, -1);
+  return OPAQUE.has(tag) ? [`${/^[AEIOU]/.test(tag) ? 'an' : 'a'} ${tag}`] : undefined;
+}
+
+const OPAQUE = new Set([
+  'AbortController',
+  'AbortSignal',
+  'EventTarget',
+  'FinalizationRegistry',
+  'ReadableStream',
+  'Request',
+  'Response',
+  'TransformStream',
+  'WeakRef',
+  'WritableStream',
+]);
+
+function hasKeys(body) {
+  for (const name in body) if (Object.hasOwn(body, name)) return true;
+  return false;
+}
+
+// Told with what had the value, since of a Date there is only what its toJSON made of it.
+function refuseLost(name, value) {
   if (typeof value === 'object' && value !== null) refuseEmptied('contains', value);
   const number = value instanceof Number ? Number(value) : value;
   if (typeof number === 'number' && !Number.isFinite(number)) {
     throw new LibmqError('INVALID', `the body has ${number}, which JSON has no word for`);
   }
+  if (value === null && types.isDate(this[name])) {
+    throw new LibmqError('INVALID', 'the body has an invalid Date, which JSON has no word for');
+  }
   return value;
+}
+
+// Whether a content type says that a body is JSON.
+function isJson(contentType) {
+  const type = contentType.split(';')[0].trim().toLowerCase();
+  return type === JSON_TYPE || (type.startsWith('application/') && type.endsWith('+json'));
 }
 
 // What a body says that came as text which is said to be JSON, or as bytes; null stands for text that is not UTF-8, and
@@ -164,17 +221,4 @@ function hasInfinity(value) {
   return false;
 }
 
-// A text for whatever was thrown.
-function describe(error) {
-  try {
-    if (error instanceof Error) {
-      const { name, message } = error;
-      return name === 'Error' || name === undefined ? String(message) : `${name}: ${message}`;
-    }
-    return typeof error === 'object' || typeof error === 'function' ? `threw ${JSON.stringify(error)}` : String(error);
-  } catch {
-    return 'threw what cannot be shown';
-  }
-}
-
-module.exports = { JSON_TYPE, decode, decodeTogether, describe, encode };
+module.exports = { JSON_TYPE, decode, decodeTogether, encode, isJson };

@@ -3,11 +3,12 @@
 // The broker: an open directory.
 
 const { AsyncResource } = require('node:async_hooks');
+const { inspect } = require('node:util');
 
 const { attemptOf } = require('./attempt.js');
 const { calleeOf } = require('./callee.js');
 const { DeadLetters } = require('./dead_letters.js');
-const { Delivery } = require('./delivery.js');
+const { Deliveries } = require('./deliveries.js');
 const { asyncDispose } = require('./disposal.js');
 const {
   TIMER_MAX,
@@ -153,22 +154,19 @@ class Broker {
       this.#estate.ears.set(queue, ear);
       this.#handlers.set(queue, new Handler(ear, queue, call, this.#log, () => this.#check()));
     });
-    let ear = NOT_NOW;
-    try {
-      ear = this.#register(queue, init);
-    } catch (error) {
-      // One of this broker's own has to end first.
-      const isOwn = this.#handlers.has(queue) || this.#waiting.has(queue);
-      if (!(error instanceof LibmqError && error.code === 'DEADLOCK' && isOwn)) throw error;
+    const isFollowed = this.#waiting.has(queue);
+    if (isFollowed) {
+      // Others wait already, and nobody registers beside whoever sees to them.
+      asGiven('handler', init, () => this.#native.checkHandler(queue, init));
+    } else {
+      const ear = this.#registerNow(queue, init);
+      if (ear !== NOT_NOW) {
+        adopt(ear);
+        return;
+      }
     }
-    if (ear !== NOT_NOW) {
-      this.#waiting.delete(queue);
-      adopt(ear);
-      return;
-    }
-    const follows = !this.#waiting.has(queue);
     this.#waiting.set(queue, { init, adopt });
-    if (follows) this.#follow(queue);
+    if (!isFollowed) this.#follow(queue);
   }
 
   async start() {
@@ -224,23 +222,9 @@ class Broker {
     return this.#receivers.receive(queue, max, init);
   }
 
-  async *deliveries(queue, options) {
-    const { lease, signal } = optionsOf('deliveries', options);
-    while (!signal?.aborted) {
-      let delivery;
-      try {
-        delivery = await this.receive(queue, { lease, signal });
-      } catch (error) {
-        if (signal?.aborted && error === signal.reason) return;
-        throw error;
-      }
-      if (delivery === null) continue;
-      try {
-        yield delivery;
-      } finally {
-        if (!delivery.settled) await endUnsettled(delivery);
-      }
-    }
+  deliveries(queue, options) {
+    const receive = (lease, signal) => this.receive(queue, { lease, signal });
+    return new Deliveries(() => optionsOf('deliveries', options), receive);
   }
 
   async snapshot() {
@@ -316,6 +300,10 @@ class Broker {
     return promised((promise) => this.#native.backup(promise, to));
   }
 
+  [inspect.custom](_, options) {
+    return `${this.constructor.name} ${inspect({ path: this.path, closed: this.#closed }, options)}`;
+  }
+
   #check() {
     if (this.#closed) throw closed();
   }
@@ -324,17 +312,37 @@ class Broker {
     return asGiven('handler', init, () => this.#native.handle(queue, init));
   }
 
-  // Has the registration of a queue that waits follow, when the handler that is there has ended, and in its turn.
-  #follow(queue) {
-    const before = this.#handlers.get(queue);
-    if (before === undefined) {
-      this.#inTurn(() => this.#registerWaiting(queue));
-      return;
+  // Registers, unless that has to wait, for others or for the end of the handler that is there.
+  #registerNow(queue, init) {
+    try {
+      return this.#register(queue, init);
+    } catch (error) {
+      if (!(error instanceof LibmqError && error.code === 'DEADLOCK')) throw error;
+      if (this.#handlers.has(queue)) return NOT_NOW;
+      throw new LibmqError(
+        'DEADLOCK',
+        `queue ${queue} has a handler in another thread, which only that one can replace`,
+      );
     }
-    before.retire(() => {
-      before.leave();
-      this.#handlers.delete(queue);
-      this.#follow(queue);
+  }
+
+  // Has registrations of a queue that wait follow, when the handler that is there has ended, and in their turn; of several the
+  // last one. There is one at a time of these for a queue.
+  async #follow(queue) {
+    while (this.#waiting.has(queue) && !this.#closed) {
+      const before = this.#handlers.get(queue);
+      if (before !== undefined) await this.#retire(queue, before);
+      await this.#inTurn(() => this.#registerWaiting(queue));
+    }
+  }
+
+  #retire(queue, handler) {
+    return new Promise((resolve) => {
+      handler.retire(() => {
+        handler.leave();
+        this.#handlers.delete(queue);
+        resolve();
+      });
     });
   }
 
@@ -343,7 +351,7 @@ class Broker {
     if (next === undefined || this.#closed) return;
     const isLast = () => this.#waiting.get(queue) === next;
     try {
-      let ear = this.#register(queue, next.init);
+      let ear = this.#registerNow(queue, next.init);
       if (ear === NOT_NOW) ear = await promised((promise) => this.#native.handleInTurn(promise, queue, next.init));
       if (this.#closed) return forget(ear);
       next.adopt(ear);
@@ -351,7 +359,6 @@ class Broker {
       if (isLast()) this.#log?.tell('error', 'handle_failed', { queue, error: withGiven('handler', next.init, error) });
     }
     if (isLast()) this.#waiting.delete(queue);
-    else if (this.#waiting.has(queue)) this.#follow(queue);
   }
 
   // One after another, in the order of the calls: starts, stops, closes, and registrations that have to wait for others. A
@@ -412,15 +419,6 @@ function receiptsOf(flat) {
 
 function refuseInHandler(call) {
   if (isRunning()) throw new LibmqError('DEADLOCK', `${call} inside a handler would wait for itself`);
-}
-
-async function endUnsettled(delivery) {
-  try {
-    await Delivery.letGo(delivery);
-  } catch (error) {
-    // Lost or closed meanwhile: it is given back already.
-    if (error.code !== 'STALE_LEASE' && error.code !== 'CLOSED') throw error;
-  }
 }
 
 module.exports = { Broker };

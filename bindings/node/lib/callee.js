@@ -14,7 +14,11 @@ const WANTED = 'a function, a class with a method handle, or an object with one'
 // What is called with a message and its context.
 function calleeOf(handler) {
   if (typeof handler === 'function') {
-    if (isClass(handler)) return (message, context) => callInstance(handler, message, context);
+    if (isClass(handler)) {
+      const isStatic = typeof handler.handle === 'function' && typeof handler.prototype?.handle !== 'function';
+      if (isStatic) throw wrongType('handler', `${WANTED}; this class has a static one`);
+      return (message, context) => callInstance(handler, message, context);
+    }
     refuseGenerator(handler);
     return handler;
   }
@@ -36,8 +40,10 @@ async function callInstance(of, message, context) {
   const resolves = typeof scope?.resolve === 'function';
   const instance = resolves ? await entered(() => scope.resolve(of)) : entered(() => new of());
   const handle = instance?.handle;
-  if (typeof handle !== 'function')
-    throw new TypeError(`${of.name || 'the class'} has made nothing with a method handle`);
+  if (typeof handle !== 'function') {
+    const name = of.name || 'the class';
+    throw new TypeError(`${resolves ? `scope.resolve(${name})` : `new ${name}()`} is nothing with a method handle`);
+  }
   refuseGenerator(handle);
   return entered(() => handle.call(instance, message, context));
 }

@@ -12,13 +12,15 @@ class Calls {
     this.#all.push(context);
   }
 
-  // The last one takes its place.
+  // The last one takes its place. Answers false if it has left before.
   remove(context) {
-    const last = this.#all.pop();
-    if (last === context) return;
     const place = Context.placeOf(context);
+    if (this.#all[place] !== context) return false;
+    const last = this.#all.pop();
+    if (last === context) return true;
     Context.place(last, place);
     this.#all[place] = last;
+    return true;
   }
 
   find(number) {

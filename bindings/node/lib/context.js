@@ -8,12 +8,14 @@ const { Held } = require('./held.js');
 
 class Context extends Held {
   #controller;
+  // Why it was cancelled, once it was told so without a signal.
+  #reason;
   #scope;
   #place;
 
   get signal() {
     if (this.#controller === undefined) {
-      const reason = calling(() => environment.cancelReason(Held.numberOf(this)));
+      const reason = this.#reason ?? reasonOf(Held.numberOf(this));
       this.#controller = new AbortController();
       if (reason) this.#controller.abort(new CancelledError(reason));
     }
@@ -41,7 +43,18 @@ class Context extends Held {
   // Aborts the signal, if somebody has it.
   static cancel(context, reason) {
     const controller = context.#controller;
+    context.#reason ??= reason;
     if (controller !== undefined && !controller.signal.aborted) controller.abort(new CancelledError(reason));
+  }
+}
+
+// Of one that has ended there is nothing to tell any more.
+function reasonOf(number) {
+  try {
+    return calling(() => environment.cancelReason(number));
+  } catch (error) {
+    if (error.code !== 'STALE_LEASE') throw error;
+    return undefined;
   }
 }
 

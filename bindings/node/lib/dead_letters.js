@@ -2,7 +2,7 @@
 
 // Dead letters: messages that will not be tried again.
 
-const { JSON_TYPE, decode } = require('./body.js');
+const { decode, isJson } = require('./body.js');
 const { promised } = require('./environment.js');
 const { key, onlyMade } = require('./made.js');
 const { Receipt, headersOf } = require('./message.js');
@@ -31,7 +31,7 @@ class DeadLetter {
 
   // What a handler would have been given; the bytes, where they are not what they say they are.
   get body() {
-    if (this.contentType.split(';')[0].trim().toLowerCase() !== JSON_TYPE) return this.raw;
+    if (!isJson(this.contentType)) return this.raw;
     try {
       return decode(utf8.decode(this.raw));
     } catch {

@@ -2,11 +2,12 @@
 
 // Deliveries that were received. One that nobody has any more, unsettled, is held until its lease runs out.
 
-const { decode, describe } = require('./body.js');
+const { decode } = require('./body.js');
 const { environment } = require('./environment.js');
 const { LibmqError, calling } = require('./errors.js');
+const { describe } = require('./failure.js');
 const { Held, aboutOf } = require('./held.js');
-const { key, onlyMade } = require('./made.js');
+const { bindable, key, onlyMade } = require('./made.js');
 const { optionsOf, wrongType } = require('./options.js');
 
 // How a settle fails after which nothing can be done with the delivery any more; after others it is held as before.
@@ -90,6 +91,8 @@ class Delivery extends Held {
     forgotten.unregister(this);
   }
 }
+
+bindable(Delivery, 'ack', 'retry', 'reject', 'release');
 
 // The deliveries of a native list.
 function deliveriesOf(list, check) {

@@ -23,7 +23,7 @@ function wake() {
 // What the native half hands over in shared memory, to be read before the next call; `src/desk.rs` says what lies
 // where.
 const TAKE_MAX = 256;
-const FIRST = 8;
+const FIRST = 9;
 const ACKED = FIRST + 2 * TAKE_MAX;
 const desk = {
   // On buffers that are there from the beginning: one that an engine makes when it is first asked for lies elsewhere than what
@@ -33,12 +33,20 @@ const desk = {
   STATUS: 5,
   OVER: 6,
   RUNNING: 7,
+  PLACE: 8,
   FIRST,
   ACKED,
   RECEIPT: TAKE_MAX,
 };
 
-const environment = native.connect(desk.numbers, desk.ids);
+// The place whose handler was entered last, the last one behind which everything else on the loop had its turn, and whether
+// somebody has looked at these, who then may have taken back what was not entered. `src/gate.rs` says who that is.
+const ENTERED = 0;
+const PASSED = 1;
+const ASKED = 2;
+const gate = new Float64Array(new ArrayBuffer(3 * Float64Array.BYTES_PER_ELEMENT));
+
+const environment = native.connect(desk.numbers, desk.ids, gate);
 const take = environment.taker();
 
 function settle(number, error, value) {
@@ -116,6 +124,7 @@ module.exports = {
   desk,
   environment,
   forget,
+  gate,
   hold,
   letGo,
   listen,
@@ -125,6 +134,9 @@ module.exports = {
   rouse,
   take,
   waitFor,
+  ASKED,
+  ENTERED,
+  PASSED,
   TAKE_MAX,
   TIMER_MAX,
 };

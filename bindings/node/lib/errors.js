@@ -116,7 +116,8 @@ function inCamelCase(text, path) {
       .split(path)
       .map((part) => inCamelCase(part, ''))
       .join(path);
-  return text.replace(/(?<=[a-z])_([a-z])/g, (_, letter) => letter.toUpperCase());
+  const named = text.replace(/\bbackoff (?=(?:base|factor|cap|jitter) )/, 'backoff.');
+  return named.replace(/(?<=[a-z])_([a-z])/g, (_, letter) => letter.toUpperCase());
 }
 
 // The same error, of a part of what was given; one that is not this package's is left as it is.

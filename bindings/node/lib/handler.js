@@ -5,11 +5,12 @@
 
 const { AsyncResource } = require('node:async_hooks');
 
-const { decode, decodeTogether, describe } = require('./body.js');
+const { decode, decodeTogether } = require('./body.js');
 const { Calls } = require('./calls.js');
 const { Context } = require('./context.js');
-const { desk, environment, forget, listen, take, TAKE_MAX } = require('./environment.js');
+const { ASKED, ENTERED, PASSED, TAKE_MAX, desk, environment, forget, gate, listen, take } = require('./environment.js');
 const { LibmqError, RejectError, ReleaseError, RetryError, errorOf, translated } = require('./errors.js');
+const { describe, reportOf } = require('./failure.js');
 const { entered } = require('./running.js');
 const { Undecodable } = require('./schema.js');
 
@@ -20,6 +21,12 @@ const kept = new Set();
 
 // What is kept of a failure that cannot be handed over.
 const UNTELLABLE = 'the handler threw what cannot be told';
+
+// How long handlers' code runs before everything else on the loop has its turn, in milliseconds; one of them may take longer.
+const TURN_TIME = 5;
+
+// After so many handlers at most there is a look at the clock, which costs as much as some of them do.
+const STRIDE_MAX = 8;
 
 // How long after a take that failed the next one is, in milliseconds.
 const TAKE_FAILED_PAUSE = 1000;
@@ -34,7 +41,18 @@ class Handler {
   #calls = new Calls();
   // Deliveries that have ended well and are acked when the loop looks next.
   #acked = [];
+  // What was taken with others and is entered in a later turn, since those took long.
+  #putOff = [];
   #turn = 0;
+  // When it ends, by the clock of `performance`; when there was a look at that, how many handlers are entered before the next
+  // one, and how many were since the last one.
+  #turnEnds = 0;
+  #lookedAt = 0;
+  #stride = 1;
+  #unlooked = 0;
+  #isLate = false;
+  // Everything else on the loop has its turn.
+  #isPausing = false;
   // The async context in which it was registered.
   #home = new AsyncResource('LIBMQ_HANDLER');
   #isLooking = false;
@@ -44,6 +62,7 @@ class Handler {
   // Until it looks again though nothing rings.
   #timer;
   #lookNow = () => this.#look();
+  #ackNow = () => this.#ackAll();
   #whenIdle;
 
   constructor(ear, queue, call, log, check) {
@@ -68,6 +87,7 @@ class Handler {
   // Gives the queue up, whatever still runs.
   leave() {
     this.#ackAll();
+    this.#giveBack();
     this.rest();
     clearTimeout(this.#timer);
     forget(this.#ear);
@@ -90,11 +110,18 @@ class Handler {
 
   #takeAll() {
     this.#isLooking = true;
+    this.#lookedAt = performance.now();
+    this.#turnEnds = this.#lookedAt + TURN_TIME;
+    this.#isLate = false;
     const { numbers, OVER } = desk;
-    while (this.#whenIdle === undefined && this.#turn < TAKE_MAX) {
+    if (this.#whenIdle === undefined) this.#enterPutOff();
+    let isOver = false;
+    while (!isOver && this.#whenIdle === undefined && !this.#hasHadItsTurn()) {
       let found;
       try {
-        found = take(this.#ear, TAKE_MAX - this.#turn, this.#putAcked());
+        // Of slow ones nothing is taken ahead.
+        const most = this.#stride < STRIDE_MAX ? this.#stride : TAKE_MAX - this.#turn;
+        found = take(this.#ear, most, this.#putAcked());
       } catch (error) {
         this.#log?.tell('error', 'take_failed', { queue: this.#queue, error: translated(error) });
         this.#lookAfter(TAKE_FAILED_PAUSE);
@@ -104,18 +131,19 @@ class Handler {
       if (stale > 0) this.#tellStale();
       if (failed) this.#tellFailed(errorOf(environment.failedAck()));
       if (count > 0 && !this.#isKept) this.#keep();
-      const isOver = numbers[OVER] !== 0;
+      const hasAll = numbers[OVER] !== 0;
       this.#hasEnded = false;
       this.#runAll(count, found);
       this.#turn += count;
       if (again >= 0) this.#lookAfter(again);
       if (cancelled) this.#tellCancelled();
       // What has ended meanwhile, and acks that did not fit, make another turn worth while.
-      if ((isOver || count === 0) && !this.#hasEnded && this.#acked.length === 0) break;
+      isOver = (hasAll || count === 0) && !this.#hasEnded && this.#acked.length === 0 && this.#putOff.length === 0;
     }
     this.#isLooking = false;
     if (this.#whenIdle !== undefined) {
       this.#ackAll();
+      this.#giveBack();
       environment.retire(this.#ear);
       this.#tellCancelled();
       // A call that has lost its lease is nobody's any more, and may never end.
@@ -124,15 +152,40 @@ class Handler {
         this.#whenIdle = () => {};
         whenIdle();
       }
-    } else if (this.#turn >= TAKE_MAX) {
-      // Everything else on the loop has its turn.
-      this.#isLooking = true;
-      setImmediate(() => {
-        this.#isLooking = false;
-        this.#tellCancelled();
-        this.#rung();
-      });
+    } else if (this.#hasHadItsTurn()) {
+      this.#pause();
     }
+  }
+
+  #hasHadItsTurn() {
+    return this.#turn >= TAKE_MAX || this.#putOff.length > 0 || this.#isLate;
+  }
+
+  // Whether this turn is over, as far as that was looked for: where one handler was slow, after each of the next ones.
+  #looksLate() {
+    return ++this.#unlooked >= this.#stride && this.#isLateNow();
+  }
+
+  #isLateNow() {
+    const time = performance.now();
+    this.#stride = time - this.#lookedAt >= TURN_TIME ? 1 : Math.min(2 * this.#stride, STRIDE_MAX);
+    this.#unlooked = 0;
+    this.#lookedAt = time;
+    this.#isLate = time >= this.#turnEnds;
+    return this.#isLate;
+  }
+
+  // Everything else on the loop has its turn. What has ended does not wait for that where the others may take long, too.
+  #pause() {
+    this.#isLooking = true;
+    this.#isPausing = this.#isLate;
+    if (this.#isPausing) this.#ackAll();
+    setImmediate(() => {
+      this.#isLooking = false;
+      this.#isPausing = false;
+      this.#tellCancelled();
+      this.#rung();
+    });
   }
 
   // Looks again once what is under way now has ended. A promise of its own, since `queueMicrotask` is far more than
@@ -155,13 +208,21 @@ class Handler {
     kept.add(this);
   }
 
+  // Tells attempts that they are cancelled. One whose lease is lost is nobody's any more, and may never end: nothing here
+  // waits for it, and another one has its place.
   #tellCancelled() {
     const cancelled = environment.cancelled(this.#ear);
-    for (let i = 0; i < cancelled.length; i += 2) {
-      const context = this.#calls.find(cancelled[i]);
+    for (let i = 0; i < cancelled.length; i += 3) {
+      const { [i]: number, [i + 1]: reason, [i + 2]: isLost } = cancelled;
+      const context = this.#calls.find(number);
       if (context === undefined) continue;
-      this.#log?.tell('warn', 'cancelled', { queue: this.#queue, id: context.id, reason: cancelled[i + 1] });
-      Context.cancel(context, cancelled[i + 1]);
+      if (isLost) {
+        this.#calls.remove(context);
+        this.#hasEnded = true;
+      }
+      if (reason === '') continue;
+      this.#log?.tell('warn', 'cancelled', { queue: this.#queue, id: context.id, reason });
+      Context.cancel(context, reason);
     }
   }
 
@@ -172,23 +233,59 @@ class Handler {
     return attempt.runInAsyncScope(entered, undefined, this.#call, message, context);
   }
 
-  // Runs what was just taken, of which the numbers lie on the desk.
+  // Runs what was just taken, of which the numbers lie on the desk. Its time runs from the take on. Where that is found to be
+  // a while ago, the time of what was entered begins anew, and the rest is put off.
   #runAll(count, found) {
-    const { numbers, ids, FIRST } = desk;
-    if (count > 1 && typeof found === 'string') {
-      const messages = decodeTogether(found);
-      if (messages !== undefined) {
-        for (let i = 0; i < count; i++) {
-          this.#run(numbers[FIRST + 2 * i], ids[i], numbers[FIRST + 2 * i + 1], messages[i]);
-        }
-        return;
-      }
-      found = environment.bodies(count);
-    }
+    const { numbers, ids, FIRST, PLACE } = desk;
+    const place = numbers[PLACE];
+    gate[ASKED] = 0;
+    const messages = count > 1 && typeof found === 'string' ? decodeTogether(found) : undefined;
+    const bodies = count === 1 ? [found] : typeof found === 'string' ? (messages ?? environment.bodies(count)) : found;
     for (let i = 0; i < count; i++) {
+      // Before it is asked whether somebody has looked: who looks later finds it entered.
+      gate[ENTERED] = place + i;
+      if (i > 0 && (gate[ASKED] !== 0 || this.#looksLate())) {
+        gate[ENTERED]--;
+        this.#putOffFrom(i, count, bodies, messages !== undefined);
+        count = i;
+        break;
+      }
       const [number, attempt] = [numbers[FIRST + 2 * i], numbers[FIRST + 2 * i + 1]];
-      this.#runFor(number, ids[i], attempt, count === 1 ? found : found[i]);
+      if (messages !== undefined) this.#run(number, ids[i], attempt, messages[i]);
+      else this.#runFor(number, ids[i], attempt, bodies[i]);
     }
+    if (count === 1 && this.#putOff.length === 0) this.#looksLate();
+    else if (count > 0 && (this.#isLateNow() || this.#putOff.length > 0)) {
+      environment.renew(Array.from({ length: count }, (_, i) => numbers[FIRST + 2 * i]));
+    }
+    gate[PASSED] = gate[ENTERED];
+  }
+
+  #putOffFrom(first, count, bodies, isDecoded) {
+    const { numbers, ids, FIRST } = desk;
+    for (let i = first; i < count; i++) {
+      const [number, attempt] = [numbers[FIRST + 2 * i], numbers[FIRST + 2 * i + 1]];
+      this.#putOff.push({ number, id: ids[i], attempt, body: bodies[i], isDecoded });
+    }
+    environment.putOff(this.#putOff.map(({ number }) => number));
+  }
+
+  // Enters what was put off, as long as this turn lasts. What was given back meanwhile is in other hands.
+  #enterPutOff() {
+    while (this.#putOff.length > 0) {
+      const { number, id, attempt, body, isDecoded } = this.#putOff.shift();
+      this.#turn++;
+      if (environment.enter(number)) {
+        if (isDecoded) this.#run(number, id, attempt, body);
+        else this.#runFor(number, id, attempt, body);
+      }
+      if (this.#isLateNow()) return;
+    }
+  }
+
+  // Gives back what was put off.
+  #giveBack() {
+    for (const { number } of this.#putOff.splice(0)) this.#end(number, 'release', '', 0);
   }
 
   #runFor(number, id, attempt, body) {
@@ -223,15 +320,21 @@ class Handler {
     try {
       await result;
     } catch (error) {
-      this.#calls.remove(context);
+      this.#hasReturned(context);
       return this.#fail(number, context, error);
     }
-    this.#calls.remove(context);
+    this.#hasReturned(context);
     this.#finish(number, '', '');
+  }
+
+  // Where its lease was lost it is not among the calls any more.
+  #hasReturned(context) {
+    if (!this.#calls.remove(context)) environment.cameLate(this.#ear);
   }
 
   #fail(number, context, error) {
     const { outcome, text, delay } = endOf(error);
+    if (outcome === 'fail' && this.#log === undefined) warnOnce(this.#queue, error);
     if (outcome === 'fail') {
       this.#log?.tell('warn', 'handler_error', { queue: this.#queue, id: context.id, attempt: context.attempt, error });
     }
@@ -242,6 +345,7 @@ class Handler {
     if (outcome === '') this.#acked.push(number);
     else this.#end(number, outcome, text, delay);
     this.#hasEnded = true;
+    if (this.#isPausing && outcome === '') now.then(this.#ackNow);
     this.#lookSoon();
   }
 
@@ -277,6 +381,17 @@ class Handler {
   }
 }
 
+let hasWarned = false;
+
+// A program that has no log hook would not hear of its handlers' failures at all, and is told of the first one.
+function warnOnce(queue, error) {
+  if (hasWarned) return;
+  hasWarned = true;
+  const where =
+    'what fails is told to the log hook of open(), and kept with dead letters; there is no hook, and no further warning';
+  process.emitWarning(`the handler of queue ${queue} failed: ${describe(error)} (${where})`, { type: 'LibmqWarning' });
+}
+
 // How an attempt ends that threw this.
 function endOf(error) {
   try {
@@ -287,7 +402,7 @@ function endOf(error) {
   } catch {
     // A proxy that throws when it is looked at is no error of ours.
   }
-  return { outcome: 'fail', text: describe(error) };
+  return { outcome: 'fail', text: reportOf(error) };
 }
 
 module.exports = { Handler };

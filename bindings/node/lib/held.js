@@ -8,6 +8,7 @@ const { inspect } = require('node:util');
 
 const { environment } = require('./environment.js');
 const { calling } = require('./errors.js');
+const { bindable } = require('./made.js');
 const { headersOf, partsOf } = require('./message.js');
 const { kinds, queueOf } = require('./options.js');
 
@@ -79,7 +80,7 @@ class Held {
   }
 
   extend(ms) {
-    kinds.time('extend', ms);
+    kinds.extension('extend', ms);
     this.#check();
     calling(() => environment.extend(this.#number, ms));
   }
@@ -105,6 +106,8 @@ class Held {
     return (this.#about ??= aboutOf(this.#number));
   }
 }
+
+bindable(Held, 'extend', 'enqueue');
 
 // What the native half knows of a message.
 function aboutOf(number) {

@@ -6,11 +6,15 @@
  * else that goes wrong is a {@link LibmqError} with a stable code.
  */
 
+import type { ErrorCode } from './errors.js';
+
+export * from './errors.js';
+
 /** A broker's options. An unknown one is refused by its name. `S` is what its scopes are. */
 export interface BrokerOptions<S = undefined> {
   /**
    * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are
-   * in the kernel; `memory`, for a whole broker without files.
+   * in the kernel; `memory`, for a whole broker without files: its path is only a name then.
    */
   durability?: 'sync' | 'os' | 'memory';
   /** Live messages at most. 1 to 2^30, default 1,000,000. */
@@ -60,7 +64,10 @@ export interface BrokerOptions<S = undefined> {
   clock?: 'system' | 'manual';
   /** Opens a scope for each attempt of every handler that has no `scope` of its own: {@link ScopeFactory}. Default none. */
   scope?: ScopeFactory<S>;
-  /** Hears what happens that no call answers: {@link LogHook}. Default none. */
+  /**
+   * Hears what happens that no call answers, failures of handlers first of all: {@link LogHook}. Default none: then of the first
+   * failure Node warns, once for the process, as `LibmqWarning`.
+   */
   log?: LogHook;
 }
 
@@ -96,8 +103,7 @@ export interface Scope {
  *
  * The broker tells these; no field has anything of a body, a key, a header's value, or what a handler said:
  *
- * - `error`: `poisoned` (error, a text), `all_stuck` (queue, stuck: twice `maxParallelism` attempts have lost their leases and
- *   not ended, and no other one begins before one does);
+ * - `error`: `poisoned` (error, a text);
  * - `warn`: `dead_letter` (queue, id, attempts, reason: `rejected` for a handler's own), `timeout` and `stuck` (queue, id,
  *   attempt), `storage_full` (journalBytes), `torn_tail` (path, droppedBytes), `events_missed` (count),
  *   `not_cleaned` (error: what could not be read of an old segment, which stays);
@@ -134,7 +140,7 @@ export interface MessageOptions {
   headers?: Record<string, string | string[]>;
   /** What the body is. Default `application/octet-stream` for bytes, else `application/json`. */
   contentType?: string;
-  /** Not before this much time has passed. Excludes `runAt`. */
+  /** Not before so many milliseconds have passed, up to ten years. Excludes `runAt`. */
   delay?: number;
   /** Not before this moment; in the past is now. */
   runAt?: Date | number;
@@ -159,10 +165,32 @@ export interface MessageInit<T = unknown> extends MessageOptions {
 /** Builds a message. Needed where a body itself looks like a {@link MessageInit}. */
 export function message<T>(body: T, options?: MessageOptions): Readonly<MessageInit<T>>;
 
+/** What is no body: it has no form in JSON, or an `await` is missing. */
+export type NoBody =
+  | undefined
+  | bigint
+  | symbol
+  | ((...args: never[]) => unknown)
+  | (abstract new (...args: never[]) => unknown)
+  | PromiseLike<unknown>
+  | ReadonlyMap<unknown, unknown>
+  | ReadonlySet<unknown>
+  | WeakMap<WeakKey, unknown>
+  | WeakSet<WeakKey>
+  | RegExp
+  | ArrayBuffer;
+
+/** A body, as far as types can tell. Of a type that is not known yet, say `enqueue<unknown>`. */
+export type Body<T> = T extends NoBody ? never : T;
+
 /** What became of an enqueue. Like everything that is `readonly` here, its fields cannot be set: in strict mode that throws. */
 export interface Receipt {
   /** Of the new message, or of the one that was replaced or kept. */
   readonly id: bigint;
+  /**
+   * `accepted`: it is a new message. `replaced`: it took the place of one of its key that waited, and has its id.
+   * `duplicate`: with `dedup: 'keep'`, one of its key is there, of which this is the id; nothing was enqueued.
+   */
   readonly status: 'accepted' | 'replaced' | 'duplicate';
   /** The same with the id as decimal text. */
   toJSON(): { id: string; status: string };
@@ -240,7 +268,10 @@ export interface Context<S = unknown> {
   readonly raw: Buffer;
   /** What the handler's `scope`, or else the broker's, has opened for this attempt; undefined where there is none. */
   readonly scope: S;
-  /** Aborted with a {@link CancelledError} when the attempt is cancelled. Made when it is first read. */
+  /**
+   * Aborted with a {@link CancelledError} when the attempt is cancelled. Made when it is first read. A listener that throws is
+   * an exception that nobody catches: it ends the program.
+   */
   readonly signal: AbortSignal;
   /**
    * Moves the deadline to this long from now, if that is later; at most 24 hours.
@@ -251,7 +282,7 @@ export interface Context<S = unknown> {
    * Enqueues a message together with this one's ack, or not at all.
    * @throws What {@link Broker.enqueue} rejects with, at once.
    */
-  enqueue(queue: string, body: unknown, options?: MessageOptions): void;
+  enqueue<T>(queue: string, body: Body<T>, options?: MessageOptions): void;
   toJSON(): { id: string; queue: string; attempt: number };
 }
 
@@ -271,7 +302,9 @@ export interface HandlerObject<T = unknown, S = unknown> {
  * A class of handlers. Each attempt has an instance of its own: what `ctx.scope.resolve(TheClass)` answers, or resolves to,
  * where its scope has a method `resolve`, else `new TheClass()`. What an instance needs closed, its scope closes.
  */
-export type HandlerClass<T = unknown, S = unknown> = abstract new (...args: never[]) => HandlerObject<T, S>;
+export type HandlerClass<T = unknown, S = unknown> = [S] extends [undefined]
+  ? new () => HandlerObject<T, S>
+  : abstract new (...args: never[]) => HandlerObject<T, S>;
 
 /** What may handle a queue's messages. */
 export type Handler<T = unknown, S = unknown> = HandlerFunction<T, S> | HandlerObject<T, S> | HandlerClass<T, S>;
@@ -313,16 +346,16 @@ export class Delivery<T = unknown> {
    * `STORAGE_FULL` and `NO_MEMORY`: it is held as before; `POISONED`: unknown.
    */
   ack(): Promise<void>;
-  /** Failed: again after `delay`, or after the backoff. `error` is kept with a dead letter. Rejects as `ack`, and `INVALID`. */
+  /** Failed: again after `delay` milliseconds, or after the backoff. `error` is kept with a dead letter. Rejects as `ack`, and `INVALID`. */
   retry(options?: { delay?: number; error?: string }): Promise<void>;
   /** To the dead letters, for this reason, `rejected` unless given. Rejects as `ack`. */
   reject(reason?: string): Promise<void>;
-  /** Given back, not counted; ready again after `delay`, else at once. Rejects as `ack`, and `INVALID`. */
+  /** Given back, not counted; ready again after `delay` milliseconds, else at once. Rejects as `ack`, and `INVALID`. */
   release(options?: { delay?: number }): Promise<void>;
   /** As {@link Context.extend}. */
   extend(ms: number): void;
   /** As {@link Context.enqueue}. */
-  enqueue(queue: string, body: unknown, options?: MessageOptions): void;
+  enqueue<T>(queue: string, body: Body<T>, options?: MessageOptions): void;
   /** Without the body where that does not decode. */
   toJSON(): { id: string; queue: string; attempt: number; body?: T; token: string };
 }
@@ -343,7 +376,10 @@ export class DeadLetter {
   readonly queue: string;
   /** The text given to reject, else `max_retries`, `crashed`, `expired`, `decode` or `corrupt`. */
   readonly reason: string;
-  /** The last failure's text. */
+  /**
+   * The last failure's text. Of what a handler threw: in a line what it is, and below that its name and text, the calls of
+   * the handler's code, its `cause`s and what an `AggregateError` has; the innermost calls, where that is longer than 4 KiB.
+   */
   readonly error: string;
   readonly attempts: number;
   readonly failedAt: Date;
@@ -495,8 +531,11 @@ export class Broker<S = unknown> implements AsyncDisposable {
    * Rejects with `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `CLOSED`: not enqueued; `POISONED`:
    * unknown.
    */
-  enqueue(queue: string, body: unknown, options?: MessageOptions): Promise<Receipt>;
-  /** Enqueues messages, all or none, with one commit. A plain object with a `body` and options alone is a message. */
+  enqueue<T>(queue: string, body: Body<T>, options?: MessageOptions): Promise<Receipt>;
+  /**
+   * Enqueues messages, all or none, with one commit. A plain object with a `body` and options alone is a message; one with a
+   * `body`, an option, and anything else may have been meant as either, and is `INVALID`: {@link message} says what it is.
+   */
   enqueueMany(queue: string, items: Iterable<unknown>): Promise<Receipt[]>;
 
   /**
@@ -625,7 +664,8 @@ export class Broker<S = unknown> implements AsyncDisposable {
 }
 
 /**
- * Opens the broker in a directory, and makes the directory where there is none; `:memory:` is a broker without files.
+ * Opens the broker in a directory, and makes the directory where there is none; `:memory:` is a broker without files. Text that
+ * begins with `file://` is a URL.
  * Worker threads of one process share it, where each opens it with the same options, `lockTimeout`, `log` and
  * `scope` aside, of which each has its own.
  *
@@ -701,57 +741,3 @@ export interface VerifyReport {
  * open, `UNSUPPORTED` for another version of the format, `IO`.
  */
 export function verify(path: string | URL): Promise<VerifyReport>;
-
-export type ErrorCode =
-  | 'INVALID'
-  | 'CLOSED'
-  | 'NOT_FOUND'
-  | 'BAD_HANDLE'
-  | 'NO_MEMORY'
-  | 'UNSUPPORTED'
-  | 'IO'
-  | 'CORRUPT'
-  | 'LOCKED'
-  | 'POISONED'
-  | 'STORAGE_FULL'
-  | 'FULL'
-  | 'TOO_LARGE'
-  | 'TIMEOUT'
-  | 'STALE_LEASE'
-  | 'EMPTY'
-  | 'PANIC'
-  | 'FORKED'
-  | 'DEADLOCK';
-
-/** What goes wrong in libmq. */
-export class LibmqError extends Error {
-  private constructor();
-  readonly code: ErrorCode;
-  /** Whether the same call can succeed later. */
-  readonly retryable: boolean;
-  /** The file or directory concerned. */
-  readonly path?: string;
-}
-
-/** What a handler's signal is aborted with. */
-export class CancelledError extends Error {
-  constructor(reason: 'timeout' | 'shutdown' | 'cancelled' | 'lease_lost');
-  readonly reason: 'timeout' | 'shutdown' | 'cancelled' | 'lease_lost';
-}
-
-/** Thrown by a handler: again after this time, or after the backoff; counted as an attempt. */
-export class RetryError extends Error {
-  constructor(delay?: number | null, message?: string);
-  readonly delay?: number;
-}
-
-/** Thrown by a handler: to the dead letters, for this reason. */
-export class RejectError extends Error {
-  constructor(reason?: string);
-}
-
-/** Thrown by a handler: given back, ready again after this time; not counted as an attempt. */
-export class ReleaseError extends Error {
-  constructor(delay?: number | null);
-  readonly delay?: number;
-}

@@ -3,7 +3,7 @@
 // Log hooks: what a broker tells besides what its calls answer. A hook is nobody's concern but its own: what it throws, or
 // rejects with, is ignored.
 
-const { describe } = require('./body.js');
+const { describe } = require('./failure.js');
 
 // Those that the native half has events for, by their numbers. Weakly: a hook may know its broker, and then nobody would
 // ever see that it has been forgotten.

@@ -35,14 +35,27 @@ class Receipt {
   }
 }
 
-// Whether an item of a batch is a message and not a body: it has a body, and beside that only options.
+// Whether an item of a batch is a message and not a body: it has a body, and beside that only options. One that has options,
+// or what reads as one, and other things, too, may have been meant as either.
 function isMessage(item) {
   if (item instanceof Message) return true;
   if (typeof item !== 'object' || item === null || !Object.hasOwn(item, 'body')) return false;
   const prototype = Object.getPrototypeOf(item);
   if (prototype !== Object.prototype && prototype !== null) return false;
-  return Object.keys(item).every((name) => name === 'body' || Object.hasOwn(tables.message, name));
+  const others = Object.keys(item).filter((name) => name !== 'body' && !Object.hasOwn(tables.message, name));
+  if (others.length === 0) return true;
+  const said = Object.keys(item).find((name) => OPTIONS.has(asRead(name)));
+  if (said === undefined) return false;
+  const odd = others.find((name) => OPTIONS.has(asRead(name))) ?? others[0];
+  throw new LibmqError(
+    'INVALID',
+    `there is no option ${odd}; message(body, options) says which part of it is the body`,
+  );
 }
+
+// Names of options, however they are written.
+const asRead = (name) => name.toLowerCase().replace(/[_-]/g, '');
+const OPTIONS = new Set(Object.keys(tables.message).map(asRead));
 
 // What a message travels as: its body, its content type, and its other options if there are any.
 function partsOf(body, options) {

@@ -26,7 +26,7 @@ async function open(path, options) {
   rouse();
   const log = hook === undefined ? undefined : new Log(hook);
   try {
-    const number = await promised((promise) => environment.open(promise, at, init, differing(init), log?.number ?? 0));
+    const number = await promised((promise) => environment.open(promise, at, init, log?.number ?? 0));
     const native = calling(() => environment.broker(number));
     return new Broker(key, native, log, scope);
   } catch (error) {
@@ -34,11 +34,6 @@ async function open(path, options) {
     rest();
     throw withGiven('broker', init, error);
   }
-}
-
-// The options in which two environments may not differ, as text.
-function differing({ lockTimeout, ...init }) {
-  return JSON.stringify(init, Object.keys(init).sort().concat('steps', 'base', 'factor', 'cap', 'jitter'));
 }
 
 async function verify(path) {

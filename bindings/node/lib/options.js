@@ -5,10 +5,18 @@
 
 const { LibmqError, TEN_YEARS, invalid, translated } = require('./errors.js');
 
+const DAY = 24 * 3600 * 1000;
+
 const kinds = {
   count(name, value) {
     number(name, value);
     if (!Number.isSafeInteger(value) || value < 0) throw invalid(name, value, 'a whole number from 0 to 2^53 - 1');
+    return value;
+  },
+  // What a lease may be extended by.
+  extension(name, value) {
+    number(name, value);
+    if (!(value >= 0 && value <= DAY)) throw invalid(name, value, 'milliseconds from 0 to 24 hours');
     return value;
   },
   // The native half has no room for more than a little more.
@@ -90,9 +98,12 @@ function number(name, value) {
   return value;
 }
 
-// Whether something is an object whose properties can be what was meant.
+// Whether something is an object whose properties can be what was meant: of whatever realm, but of no class, whose instances
+// may have theirs where nobody looks.
 function isPlain(value) {
-  return typeof value === 'object' && !Array.isArray(value) && typeof value[Symbol.iterator] !== 'function';
+  if (typeof value !== 'object' || Array.isArray(value) || typeof value[Symbol.iterator] === 'function') return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype || Object.getPrototypeOf(prototype) === null;
 }
 
 function wrongType(name, wanted) {
@@ -102,7 +113,9 @@ function wrongType(name, wanted) {
 // The options that are set, each as its kind makes of it.
 function checked(prefix, table, options) {
   if (options === undefined || options === null) return {};
-  if (!isPlain(options)) throw wrongType('options', 'an object');
+  if (typeof options.then === 'function')
+    throw wrongType('options', 'an object, and is a promise: an await is missing');
+  if (!isPlain(options)) throw wrongType('options', 'a plain object');
   const found = {};
   for (const name of Object.keys(options)) {
     if (!Object.hasOwn(table, name)) throw new LibmqError('INVALID', `there is no option ${prefix}${name}`);

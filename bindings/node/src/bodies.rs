@@ -136,10 +136,19 @@ pub(crate) fn body_of<'env>(env: &'env Env, delivery: &Delivery) -> Result<Unkno
     }
 }
 
-/// Whether a body is JSON, as its content type says.
+/// Whether a body is JSON, as its content type says: also one whose name says that it is written so, as
+/// `application/vnd.api+json`.
 fn is_json(delivery: &Delivery) -> bool {
     const JSON: &str = "application/json";
     let content_type = delivery.content_type();
-    content_type == JSON
-        || content_type.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(JSON))
+    if content_type == JSON {
+        return true;
+    }
+    let name = content_type.split(';').next().unwrap_or_default().trim();
+    let suffix = name.split_once('/').and_then(|(kind, name)| {
+        let is_application = kind.eq_ignore_ascii_case("application");
+        name.rsplit_once('+').filter(|_| is_application)
+    });
+    name.eq_ignore_ascii_case(JSON)
+        || suffix.is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
 }

@@ -48,14 +48,13 @@ pub struct NativeBroker {
 
 #[napi]
 impl Environment {
-    /// Opens a directory; the promise brings the broker's number. `text` is all options as text, `hook` the number of the
-    /// log hook, or 0.
+    /// Opens a directory; the promise brings the broker's number. `hook` is the number of the log hook, or 0.
     #[napi(catch_unwind)]
-    pub fn open(&self, promise: f64, path: String, init: BrokerInit, text: String, hook: u32) {
+    pub fn open(&self, promise: f64, path: String, init: BrokerInit, hook: u32) {
         let inner = Arc::clone(&self.inner);
         let has_files = init.has_files() && path != ":memory:";
         let lock_timeout = init.lock_timeout.map(duration).unwrap_or_default();
-        let asked = Asked { options: init.options(), text, has_files, lock_timeout, hook };
+        let asked = Asked { options: init.options(), has_files, lock_timeout, hook };
         call::run(&self.inner, promise, Urgency::InTurn, move || {
             let owner = owner::open(&path, asked, &inner)?;
             let clerk = Clerk::new(owner.broker.clone());
@@ -152,6 +151,7 @@ impl NativeBroker {
         let ring = self.ring(number);
         let inbox = guarded(broker, || broker.handle_on_loop(&queue, init.options(), ring));
         let Some(inbox) = inbox.map_err(thrown)? else { return Ok(NOT_NOW) };
+        self.environment.put_gate(&inbox);
         lock(&self.environment.ears).add(number, Ear::Inbox(Arc::new(inbox), self.number));
         Ok(number)
     }
@@ -168,6 +168,13 @@ impl NativeBroker {
             environment.listen(number, Arc::new(inbox), home)?;
             Ok(Value::Count(number.into()))
         });
+    }
+
+    /// Refuses a handler that `handle` would refuse whoever else registers one.
+    #[napi(catch_unwind)]
+    pub fn check_handler(&self, queue: String, init: HandlerInit) -> Result<()> {
+        let broker = &self.opened.owner.broker;
+        guarded(broker, || broker.check_handler(&queue, init.options())).map_err(thrown)
     }
 
     /// Has a queue ring for those who receive from it; answers the number of the watch.

@@ -23,8 +23,10 @@ const STATUS: usize = 5;
 const OVER: usize = 6;
 /// How many calls of handlers' code are running, one within another. JavaScript's to set.
 const RUNNING: usize = 7;
+/// Of a take, the place of its first delivery before the gate; the others follow.
+const PLACE: usize = 8;
 /// From here on, two for each delivery that was taken: its number and its attempt.
-const FIRST: usize = 8;
+const FIRST: usize = 9;
 /// From here on, the numbers of deliveries that are to be acked.
 const ACKED: usize = FIRST + 2 * TAKE_MAX as usize;
 /// The id of an enqueue's receipt; before it, those of deliveries.
@@ -75,6 +77,11 @@ impl Desk {
     pub(crate) fn is_in_handler(&mut self) -> bool {
         // SAFETY: as in `put`.
         unsafe { self.numbers.as_mut() }.get(RUNNING).is_some_and(|calls| *calls > 0.0)
+    }
+
+    /// The place of a take's first delivery.
+    pub(crate) fn first_place(&mut self, place: u64) {
+        self.put(PLACE, place as f64);
     }
 
     /// A delivery of a take.

@@ -3,7 +3,7 @@
 //! There is one for the main thread and one for each worker thread that loads the package. When it ends, by whatever
 //! means, a hook gives back what its handlers hold, and from then on nobody calls its loop any more.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use crate::call::{Call, Urgency};
 use crate::desk::Desk;
 use crate::done::{Done, Value};
 use crate::ears::{Ear, Ears};
+use crate::gate::Gate;
 use crate::limits;
 use crate::log::Events;
 use crate::owner;
@@ -38,6 +39,8 @@ pub struct Environment {
     pub(crate) together: Rc<RefCell<Together>>,
     /// What the first ack failed with that the last take could not do.
     pub(crate) failed_ack: Rc<RefCell<Option<Error>>>,
+    /// How many deliveries the handlers of this loop were given.
+    pub(crate) given: Rc<Cell<u64>>,
 }
 
 /// What threads know of an event loop.
@@ -47,6 +50,7 @@ pub(crate) struct Inner {
     call_ended: Condvar,
     pub(crate) runs: Mutex<Runs>,
     pub(crate) ears: Mutex<Ears>,
+    pub(crate) gate: Arc<Gate>,
     /// The brokers that this environment has open, by numbers that are given once.
     pub(crate) brokers: Mutex<BTreeMap<u32, Arc<Opened>>>,
 }
@@ -74,22 +78,30 @@ struct Post {
     waiting: VecDeque<Call>,
 }
 
-/// The environment of this loop. The arrays are the desk.
+/// The environment of this loop. The first arrays are the desk, the last one is the gate.
 #[napi(catch_unwind)]
-pub fn connect(env: Env, numbers: Float64Array, ids: BigUint64Array) -> Result<Environment> {
+pub fn connect(
+    env: Env,
+    numbers: Float64Array,
+    ids: BigUint64Array,
+    gate: Float64Array,
+) -> Result<Environment> {
+    let gate = Arc::new(Gate::new(gate)?);
     let desk = Desk::new(numbers, ids)?;
     let inner = Arc::new(Inner {
         post: Mutex::default(),
         call_ended: Condvar::new(),
         runs: Mutex::default(),
         ears: Mutex::default(),
+        gate,
         brokers: Mutex::default(),
     });
     // It may run after that of a threadsafe function, which is taken down in a later turn of the loop all the same: until
     // then it answers that it is closing.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
     let desk = Rc::new(RefCell::new(desk));
-    Ok(Environment { inner, desk, together: Rc::default(), failed_ack: Rc::default() })
+    let (together, failed_ack, given) = (Rc::default(), Rc::default(), Rc::default());
+    Ok(Environment { inner, desk, together, failed_ack, given })
 }
 
 #[napi]
@@ -205,6 +217,7 @@ impl Inner {
 
     /// Keeps an inbox that was registered on another thread, unless the loop has ended meanwhile.
     pub(crate) fn listen(&self, number: u32, inbox: Arc<Inbox>, broker: u32) -> libmq::Result<()> {
+        self.put_gate(&inbox);
         let mut ears = lock(&self.ears);
         if lock(&self.post).ended {
             drop(ears);
@@ -212,6 +225,12 @@ impl Inner {
         }
         ears.add(number, Ear::Inbox(inbox, broker));
         Ok(())
+    }
+
+    /// Has whoever keeps the time ask this loop how far it has come with what it took from an inbox.
+    pub(crate) fn put_gate(&self, inbox: &Inbox) {
+        let gate = Arc::clone(&self.gate);
+        inbox.put_gate(move || gate.progress());
     }
 
     /// What tells it from every other one that there is.
@@ -290,6 +309,7 @@ impl Inner {
             broker.interrupt(interrupt);
         }
         drop((calls, waiting));
+        self.gate.close();
         owner::ring();
         let runs = std::mem::take(&mut *lock(&self.runs));
         runs.give_back();

@@ -17,6 +17,7 @@ mod done;
 mod ears;
 mod enqueue;
 pub mod environment;
+mod gate;
 mod letters;
 mod limits;
 mod log;

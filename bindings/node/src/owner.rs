@@ -21,8 +21,8 @@ pub(crate) struct Owner {
     pub(crate) broker: Broker,
     /// What it is called in the table; nothing without files.
     key: Option<PathBuf>,
-    /// [`Asked::text`] of who opened it.
-    options: String,
+    /// Those of who opened it.
+    options: Options,
     /// The environments that have it open, by their addresses. Changed under the lock of the table.
     homes: Mutex<Vec<usize>>,
     /// Those of them that hear what the broker tells.
@@ -33,8 +33,6 @@ pub(crate) struct Owner {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) options: Options,
-    /// The options that make a difference to the broker, as JavaScript gave them, in a fixed order.
-    pub(crate) text: String,
     pub(crate) has_files: bool,
     /// How long to wait for another owner to leave.
     pub(crate) lock_timeout: Duration,
@@ -60,16 +58,16 @@ pub(crate) fn open(
     asked: Asked,
     environment: &Arc<Inner>,
 ) -> libmq::Result<Arc<Owner>> {
-    let Asked { options, text, has_files, lock_timeout, hook } = asked;
+    let Asked { options, has_files, lock_timeout, hook } = asked;
     options.check()?;
     let home = environment.address();
     if !has_files {
         // Nobody shares it, so that who has no hook needs no thread for one.
         let (broker, log) = match hook {
-            NO_HOOK => (Broker::open(path, options)?, Arc::default()),
-            hook => told(path, options, environment, hook)?,
+            NO_HOOK => (Broker::open(path, options.clone())?, Arc::default()),
+            hook => told(path, options.clone(), environment, hook)?,
         };
-        return Ok(Arc::new(Owner::new(broker, None, text, home, log)));
+        return Ok(Arc::new(Owner::new(broker, None, options, home, log)));
     }
     let end = Instant::now() + lock_timeout;
     let left = || end.saturating_duration_since(Instant::now());
@@ -83,7 +81,7 @@ pub(crate) fn open(
                 Some(Entry::Open(owner)) => {
                     let owner = owner.upgrade().filter(|owner| owner.shares() > 0);
                     let Some(owner) = owner else { break };
-                    match owner.share(path, &text, home) {
+                    match owner.share(path, &options, home) {
                         Ok(owner) => {
                             owner.log.join(environment, hook);
                             return Ok(owner);
@@ -113,11 +111,11 @@ pub(crate) fn open(
     let (broker, log) = match told(path, now, environment, hook) {
         Err(error) if error.kind() == ErrorKind::Locked && !left().is_zero() => {
             turn.waits(error.to_string());
-            told(path, options.lock_timeout(left()), environment, hook)?
+            told(path, options.clone().lock_timeout(left()), environment, hook)?
         }
         opened => opened?,
     };
-    let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), text, home, log));
+    let owner = Arc::new(Owner::new(broker, Some(turn.key.clone()), options, home, log));
     turn.owner = Some(Arc::downgrade(&owner));
     Ok(owner)
 }
@@ -175,7 +173,7 @@ impl Owner {
     fn new(
         broker: Broker,
         key: Option<PathBuf>,
-        options: String,
+        options: Options,
         home: usize,
         log: Arc<Log>,
     ) -> Self {
@@ -188,12 +186,12 @@ impl Owner {
     }
 
     /// One more environment; called under the lock of the table.
-    fn share(self: Arc<Self>, path: &str, options: &str, home: usize) -> libmq::Result<Arc<Self>> {
+    fn share(self: Arc<Self>, path: &str, options: &Options, home: usize) -> libmq::Result<Arc<Self>> {
         let mut homes = lock(&self.homes);
         let why = if homes.contains(&home) {
-            "is open in this program already"
-        } else if self.options != options {
-            "is open in another thread of this program, with other options"
+            "is open in this program already".to_owned()
+        } else if let Some(name) = self.options.difference(options) {
+            format!("is open in another thread of this program, with another {}", as_here(name))
         } else {
             homes.push(home);
             drop(homes);
@@ -226,6 +224,16 @@ impl Owner {
         CHANGED.notify_all();
         is_last
     }
+}
+
+/// An option's name as JavaScript has it.
+fn as_here(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |all, word| {
+        let (head, tail) = word.split_at(1.min(word.len()));
+        all + &head.to_ascii_uppercase() + tail
+    })
 }
 
 /// What a directory is called in the table, whether it is there already or not.

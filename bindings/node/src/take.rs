@@ -48,20 +48,80 @@ impl Environment {
         self.failed_ack.take().as_ref().map(text_of)
     }
 
-    /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number and reason.
+    /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number, reason, and whether its lease is
+    /// lost. Of one that is, the reason may have been told before, and then is empty; whatever its handler still does is
+    /// nobody's, and takes nobody's place.
     #[napi(catch_unwind)]
     pub fn cancelled<'env>(&self, env: &'env Env, ear: u32) -> Result<Array<'env>> {
         let mut list = env.create_array(0)?;
+        let mut lost = Vec::new();
         let mut runs = lock(&self.inner.runs);
-        let is_news =
-            |run: &mut Run| run.inbox == Some(ear) && !run.told && run.delivery.cancelled();
+        let is_lost = |run: &Run| run.delivery.cancel_reason() == Some(CancelReason::LeaseLost);
+        let is_news = |run: &mut Run| {
+            run.inbox == Some(ear) && run.delivery.cancelled() && (!run.told || is_lost(run))
+        };
         for number in runs.numbers(is_news) {
             let run = runs.of(number).map_err(thrown)?;
+            let reason = run.delivery.cancel_reason().map_or("", CancelReason::name);
+            let (was_told, is_lost) = (run.told, is_lost(run));
             run.told = true;
             list.insert(number)?;
-            list.insert(run.delivery.cancel_reason().map_or("", CancelReason::name))?;
+            list.insert(if was_told { "" } else { reason })?;
+            list.insert(is_lost)?;
+            if is_lost {
+                lost.extend(runs.take(number));
+            }
         }
+        drop(runs);
+        self.abandon(ear, &lost);
         Ok(list)
+    }
+
+    /// Puts deliveries of an inbox off, in whose handlers the loop has not been: all that it took, from one on.
+    #[napi(catch_unwind)]
+    pub fn put_off(&self, numbers: Vec<f64>) {
+        let mut runs = lock(&self.inner.runs);
+        for number in numbers {
+            if let Ok(run) = runs.of(number) {
+                run.delivery.put_off();
+            }
+        }
+    }
+
+    /// These handlers were entered a while after they were taken: their time begins now.
+    #[napi(catch_unwind)]
+    pub fn renew(&self, numbers: Vec<f64>) {
+        let mut runs = lock(&self.inner.runs);
+        for number in numbers {
+            // One that has lost its lease is told so elsewhere.
+            let _ = runs.of(number).map(|run| run.delivery.enter());
+        }
+    }
+
+    /// The loop enters the handler of a delivery that had to wait for it; false if it was given back meanwhile, and then it
+    /// is forgotten.
+    #[napi(catch_unwind)]
+    pub fn enter(&self, number: f64) -> bool {
+        let mut runs = lock(&self.inner.runs);
+        let Ok(run) = runs.of(number) else { return false };
+        if run.delivery.enter() {
+            return true;
+        }
+        let run = runs.take(number);
+        drop(runs);
+        if let Ok(run) = run {
+            let ear = run.inbox.unwrap_or_default();
+            self.abandon(ear, std::slice::from_ref(&run));
+        }
+        false
+    }
+
+    /// A handler has ended after its lease was lost, and was told of it.
+    #[napi(catch_unwind)]
+    pub fn came_late(&self, ear: u32) {
+        if let Some((inbox, _)) = lock(&self.inner.ears).inbox(ear) {
+            inbox.came_late();
+        }
     }
 
     /// Has an inbox take nothing more; it goes on ringing for the handlers that run.
@@ -103,9 +163,13 @@ impl Environment {
         together.begin();
         let mut count = 0;
         let mut runs = lock(&self.inner.runs);
+        let mut place = self.given.get();
+        desk.first_place(place + 1);
         for delivery in taken {
             let (id, attempt) = (delivery.id(), delivery.attempt());
             together.add(&delivery);
+            place += 1;
+            delivery.stand_at(place);
             let run = Run { delivery, broker, inbox: Some(ear), told: false };
             match runs.add(run) {
                 Ok(number) => {
@@ -121,6 +185,7 @@ impl Environment {
             }
         }
         drop(runs);
+        self.given.set(place);
         let over = left == Left::Nothing;
         desk.taken(count, again, over, over && inbox.hear_cancelled());
         match count {
@@ -130,6 +195,18 @@ impl Environment {
                 Some(text) => Ok(text),
                 None => self.bodies_of(env, &desk, count).and_then(|list| list.into_unknown(env)),
             },
+        }
+    }
+
+    /// Whatever the handlers of these still do takes nobody's place.
+    fn abandon(&self, ear: u32, lost: &[Run]) {
+        let inbox = lock(&self.inner.ears).inbox(ear);
+        for run in lost {
+            match &inbox {
+                Some((inbox, _)) => inbox.abandon(&run.delivery),
+                // Its handler was replaced, or its broker closed.
+                None => run.delivery.let_lapse(),
+            }
         }
     }
 

@@ -4,16 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { LibmqError, RejectError, ReleaseError, RetryError } from '../lib/index.mjs';
-import { broker, directory, until } from './support.mjs';
-
-async function handled(t, handler, { options, body = 1, ...init } = {}) {
-  const queue = await broker(t, init);
-  queue.handle('q', handler, options);
-  await queue.enqueue('q', body);
-  await queue.start();
-  assert.equal(await queue.waitIdle({ timeout: 10_000 }), true);
-  return queue;
-}
+import { broker, directory, handled, until } from './support.mjs';
 
 test('a handler is given the body and its context', async (t) => {
   let seen;
@@ -127,7 +118,7 @@ test('whatever a handler throws is a failed attempt, and the text is kept', asyn
       () => {
         throw undefined;
       },
-      'undefined',
+      'threw undefined',
     ],
     [
       () => {
@@ -166,8 +157,71 @@ test('whatever a handler throws is a failed attempt, and the text is kept', asyn
       assert.equal(letter, undefined, 'awaiting a promise does not look at its then');
       continue;
     }
-    assert.deepEqual([letter.reason, letter.error, letter.attempts], ['max_retries', text, 1]);
+    // Below it stands where it came from.
+    const [said] = letter.error.split('\n\n');
+    assert.deepEqual([letter.reason, said, letter.attempts], ['max_retries', text, 1]);
     assert.equal(queue.metrics().handlerErrors, 1);
+  }
+});
+
+test('a context knows its methods, also taken out of it', async (t) => {
+  const queue = await handled(t, (_, { extend, enqueue }) => {
+    extend(600_000);
+    enqueue('other', 1);
+  });
+  assert.equal(queue.metrics().queues.other.ready, 1);
+});
+
+test('what has made nothing with a method handle is named', async (t) => {
+  class Found {
+    handle() {}
+  }
+  class Made {
+    static handle = 5;
+    handle() {}
+    constructor() {
+      return { handle: undefined };
+    }
+  }
+  for (const [handler, text, scope] of [
+    [Found, /scope\.resolve\(Found\) is nothing with a method handle/, () => ({ resolve: () => ({}) })],
+    [Made, /new Made\(\) is nothing with a method handle/],
+  ]) {
+    const queue = await handled(t, handler, { options: { maxRetries: 0, scope } });
+    assert.match((await queue.deadLetters.list())[0].error, text);
+  }
+  const queue = await broker(t);
+  class Static {
+    static handle() {}
+  }
+  assert.throws(() => queue.handle('q', Static), { name: 'TypeError', message: /method handle/ });
+});
+
+/**
+ * A registration that needed not to wait came between one that did and its turn: that one then met the handler that was there
+ * now, was told DEADLOCK, and took the next one along. In the end the queue had no handler.
+ */
+test('however often a queue is given a handler, the last one handles it', async (t) => {
+  for (const started of [false, true]) {
+    for (let ticks = 0; ticks < 4; ticks++) {
+      for (let count = 2; count < 12; count++) {
+        const failed = [];
+        const log = (level, event, { error }) => level === 'error' && failed.push(event, error);
+        const queue = await broker(t, { log });
+        if (started) await queue.start();
+        const calls = [];
+        for (let i = 0; i < count; i++) {
+          queue.handle('q', () => void calls.push(i));
+          for (let tick = 0; tick < ticks; tick++) await null;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        if (!started) await queue.start();
+        await queue.enqueue('q', 1);
+        assert.ok(await queue.waitIdle({ timeout: 20_000 }));
+        assert.deepEqual([calls, failed], [[count - 1], []], `${started} ${ticks} ${count}`);
+        await queue.close();
+      }
+    }
   }
 });
 
@@ -389,7 +443,8 @@ test('a context says little when its handler has ended, and never of another mes
     first = ctx;
   });
   assert.equal(first.attempt, 1);
-  for (const name of ['headers', 'raw', 'deadline', 'signal']) {
+  assert.equal(first.signal.aborted, false);
+  for (const name of ['headers', 'raw', 'deadline']) {
     assert.throws(() => first[name], { code: 'STALE_LEASE' }, name);
   }
 });

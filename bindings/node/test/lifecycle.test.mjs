@@ -6,11 +6,14 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { inspect } from 'node:util';
 
 import * as libmq from '../lib/index.mjs';
 import { broker, directory, until } from './support.mjs';
 
-const DECLARATIONS = readFileSync(new URL('../lib/index.d.ts', import.meta.url), 'utf8');
+const DECLARATIONS = ['index', 'errors']
+  .map((name) => readFileSync(new URL(`../lib/${name}.d.ts`, import.meta.url), 'utf8'))
+  .join('');
 
 test('both module systems have the same package, which is what is declared', () => {
   const whole = createRequire(import.meta.url)('../lib/index.js');
@@ -83,9 +86,9 @@ test('what the package makes has every member that is declared, and no other', a
 
 test('the declarations name every code that there is', () => {
   const { errorKinds } = createRequire(import.meta.url)('../libmq.node');
-  const [, union] = DECLARATIONS.match(/type ErrorCode =([^;]*);/);
+  const [, union] = DECLARATIONS.match(/type ErrorCode =(.*?);\n\n/s);
   const codes = errorKinds().map((kind) => kind.split(' ')[0]);
-  assert.deepEqual(union.match(/[A-Z_]+/g).sort(), codes.sort());
+  assert.deepEqual(union.match(/(?<=\| ')[A-Z_]+/g).sort(), codes.sort());
 });
 
 test('a desk that both halves lay out differently is refused', () => {
@@ -93,7 +96,11 @@ test('a desk that both halves lay out differently is refused', () => {
   const { connect } = require('../libmq.node');
   const { numbers, ids } = require('../lib/environment.js').desk;
   const call = (more, moreIds) => () =>
-    connect(new Float64Array(numbers.length + more), new BigUint64Array(ids.length + moreIds));
+    connect(
+      new Float64Array(numbers.length + more),
+      new BigUint64Array(ids.length + moreIds),
+      new Float64Array(3),
+    );
   for (const [more, moreIds] of [
     [0, 1],
     [0, -1],
@@ -102,7 +109,16 @@ test('a desk that both halves lay out differently is refused', () => {
   ]) {
     assert.throws(call(more, moreIds), /laid out otherwise/);
   }
+  const [desk, deskIds] = [new Float64Array(numbers.length), new BigUint64Array(ids.length)];
+  assert.throws(() => connect(() => {}, desk, deskIds, new Float64Array(1)), /made otherwise/);
   assert.ok(call(0, 0)());
+});
+
+test('a broker that is printed says where it is', async (t) => {
+  const queue = await broker(t);
+  assert.equal(inspect(queue), "Broker { path: ':memory:', closed: false }");
+  await queue.close();
+  assert.equal(inspect({ queue }), "{ queue: Broker { path: ':memory:', closed: true } }");
 });
 
 test('what was enqueued is there after a close and an open', async (t) => {

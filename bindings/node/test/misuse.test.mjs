@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { runInNewContext } from 'node:vm';
 
 import {
   Broker,
@@ -320,6 +322,54 @@ for (const [name, [call, refusals]] of Object.entries(CALLS)) {
     assert.equal(await failure(() => queue.metrics()), 'nothing', 'the broker is as good as before');
   });
 }
+
+class Settings {
+  capacity = 5;
+}
+
+/** What had its options elsewhere than in fields of its own was opened with the defaults. */
+test('what is no plain object holds no options', async (t) => {
+  const queue = await broker(t);
+  const promised = Promise.resolve({ capacity: 5 });
+  for (const options of [promised, { then: () => {} }]) {
+    const says = { name: 'TypeError', message: /^options takes an object, and is a promise: an await is missing$/ };
+    await assert.rejects(open(':memory:', options), says);
+    await assert.rejects(queue.enqueue('q', 1, options), says);
+    assert.throws(() => queue.handle('q', () => {}, options), says);
+  }
+  for (const options of [new Date(), new Settings(), new Map(), [], /x/, new Proxy(new Settings(), {})]) {
+    await assert.rejects(open(':memory:', options), { name: 'TypeError', message: /^options takes a plain object$/ });
+  }
+  const headers = new Settings();
+  await assert.rejects(queue.enqueue('q', 1, { headers }), { name: 'TypeError', message: /^headers takes/ });
+  for (const options of [Object.create(null), runInNewContext('({ capacity: 5 })')]) {
+    await (await open(':memory:', options)).close();
+  }
+});
+
+test('text that is a URL of a file is a path, and no other URL is', async (t) => {
+  const path = directory();
+  const queue = await broker(t, {}, pathToFileURL(path).href);
+  assert.equal(queue.path, path);
+  for (const url of ['file://elsewhere/queue', new URL('https://example.org/queue')]) {
+    await assert.rejects(open(url), { name: 'TypeError', message: /^path is a URL of no file here: / });
+  }
+});
+
+test('an extension has its own bound, and a part of a backoff its own name', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueue('q', 1);
+  const delivery = await queue.receive('q', { timeout: 0 });
+  const says = { code: 'INVALID', message: 'extend is 86400001, but takes milliseconds from 0 to 24 hours' };
+  assert.throws(() => delivery.extend(86_400_001), says);
+  for (const [backoff, name] of [
+    [{ jitter: 2 }, 'jitter'],
+    [{ factor: 0.5 }, 'factor'],
+    [{ base: -1 }, 'base'],
+  ]) {
+    assert.throws(() => queue.handle('q', () => {}, { backoff }), { message: new RegExp(`^backoff\\.${name} `) });
+  }
+});
 
 test('an error names the option, has a code, and says whether to try again', async (t) => {
   const queue = await broker(t);

@@ -1,6 +1,8 @@
 // Receiving: waiting, giving up, iterating, and what is settled.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 
 import { broker, directory, until } from './support.mjs';
@@ -188,6 +190,68 @@ test('an iteration ends with its signal', async (t) => {
   assert.deepEqual(seen, [1]);
   queue.close();
   await assert.rejects(queue.deliveries('q').next(), { code: 'CLOSED' });
+});
+
+// It waited for a message that nobody sends, and the program with it.
+test('the end of an iteration ends its wait for the next one', async (t) => {
+  const queue = await broker(t);
+  const iteration = queue.deliveries('q');
+  const next = iteration.next();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(await iteration.return('over'), { value: 'over', done: true });
+  assert.deepEqual(await next, { value: undefined, done: true });
+  assert.deepEqual(await iteration.next(), { value: undefined, done: true });
+  await queue.enqueue('q', 1);
+  const waiting = queue.deliveries('other');
+  const rest = waiting.next();
+  await assert.rejects(waiting.throw(new Error('mine')), { message: 'mine' });
+  assert.equal((await rest).done, true);
+  const stream = Readable.from(queue.deliveries('third'));
+  stream.read();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const closed = once(stream, 'close');
+  stream.destroy();
+  await closed;
+  const { ready, inFlight } = queue.metrics();
+  assert.deepEqual([ready, inFlight], [1, 0]);
+});
+
+// Both got the same message, and the first of them had lost it by then.
+test('calls of an iteration at once have a message each, held until the next call', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueueMany('q', ['a', 'b', 'c', 'd']);
+  const iteration = queue.deliveries('q');
+  const found = await Promise.all([iteration.next(), iteration.next(), iteration.next()]);
+  assert.deepEqual(
+    found.map(({ value }) => value.body),
+    ['a', 'b', 'c'],
+  );
+  assert.equal(queue.metrics().inFlight, 3);
+  await found[1].value.ack();
+  assert.equal((await iteration.next()).value.body, 'a');
+  assert.equal(queue.metrics().inFlight, 1);
+  await iteration.return();
+  const { ready, inFlight, acked } = queue.metrics();
+  assert.deepEqual([ready, inFlight, acked], [3, 0, 1]);
+});
+
+test('the methods of a delivery know it, also taken out of it', async (t) => {
+  const queue = await broker(t);
+  await queue.enqueueMany('q', [1, 2, 3, 4]);
+  const deliveries = await queue.receiveMany('q', 4, { timeout: 0 });
+  deliveries[0].extend(60_000);
+  const [{ ack, enqueue, extend }, { retry }, { reject }, { release }] = deliveries;
+  extend(50_000);
+  enqueue('other', 1);
+  await ack();
+  await retry({ delay: 0 });
+  await reject('no');
+  await release();
+  const { acked, retried, rejected, released } = queue.metrics().queues.q;
+  assert.deepEqual([acked, retried, rejected, released], [1, 1, 1, 1]);
+  assert.equal(queue.metrics().queues.other.ready, 1);
+  deliveries[0].ack = () => 'mine';
+  assert.equal(deliveries[0].ack(), 'mine');
 });
 
 test('a body that does not decode is there as bytes, and its end is up to who received it', async (t) => {

@@ -1,5 +1,6 @@
 // What the tests share: directories, brokers that are closed, and programs of their own for what may end a program.
 
+import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,6 +28,16 @@ export async function broker(t, options = {}, path = ':memory:') {
   const opened = await open(path, { defaultBackoff: 0, ...options });
   t.after(() => opened.close({ timeout: 0 }).catch(() => {}));
   return opened;
+}
+
+// A broker without files whose handler has had a message, and is at rest.
+export async function handled(t, handler, { options, body = 1, ...init } = {}) {
+  const queue = await broker(t, init);
+  queue.handle('q', handler, options);
+  await queue.enqueue('q', body);
+  await queue.start();
+  assert.equal(await queue.waitIdle({ timeout: 10_000 }), true);
+  return queue;
 }
 
 export async function until(what) {

@@ -323,6 +323,25 @@ impl Delivery {
         self.give_up(self.take_children());
     }
 
+    /// Where it stands among what its loop has taken, from 1; see [`Inbox::put_gate`](super::inbox::Inbox::put_gate).
+    #[doc(hidden)]
+    pub fn stand_at(&self, place: u64) {
+        self.flight.stand_at(place);
+    }
+
+    /// Its loop turns to something else before it enters this one's handler.
+    #[doc(hidden)]
+    pub fn put_off(&self) {
+        self.flight.put_off();
+    }
+
+    /// Its handler is entered now, and its time begins; false where it was given back meanwhile.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        self.shared.engine.enter(&self.flight)
+    }
+
     /// Given back, and ready again after `delay`, up to ten years; not counted as an attempt. Without a delay it is handed
     /// out again at once, as fast as the machine goes: give one where something is not there yet.
     ///

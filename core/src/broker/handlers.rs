@@ -8,6 +8,7 @@ use super::broker::Broker;
 use super::delivery::{Context, Delivery};
 use super::handler::{HandlerError, HandlerOptions};
 use super::inbox::{Crew, Inbox};
+use super::message::check_queue_name;
 use super::stations::{Patience, is_not_its_turn, register_station};
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
@@ -123,6 +124,17 @@ impl Broker {
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Option<Inbox>> {
         self.handle_on(queue, options, Patience::None, ring, ())
+    }
+
+    /// Refuses what every registration of a handler would refuse: for the bindings, where one may have to wait.
+    ///
+    /// # Errors
+    /// `INVALID`, `CLOSED`, `FORKED`.
+    #[doc(hidden)]
+    pub fn check_handler(&self, queue: &str, options: HandlerOptions) -> Result<()> {
+        self.shared().check_open()?;
+        check_queue_name(queue)?;
+        options.resolve(&self.shared().options).map(drop)
     }
 
     /// As [`Broker::handle_on_loop`], but not called on the loop: whoever calls waits for its turn. None where that wait was

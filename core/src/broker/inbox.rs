@@ -14,7 +14,7 @@ use super::delivery::Delivery;
 use super::handler::HandlerError;
 use super::shared::Shared;
 use crate::buffer::Doorbell;
-use crate::dispatch::{Now, Station, Worker};
+use crate::dispatch::{Now, Progress, Station, Worker};
 use crate::error::{Error, Result};
 use crate::storage::forks;
 use crate::sync::{Arc, Mutex, Weak, lock};
@@ -74,6 +74,14 @@ impl Inbox {
         Self { shared, station, crew, forks: forks() }
     }
 
+    /// Has whoever keeps the time ask how far this loop has come with what it takes, which it enters one after another, each at
+    /// the place that it was given by [`Delivery::stand_at`]. What it has not come to when its time is over is given back,
+    /// uncounted; and what it entered has more time while it is busy with others. `progress` is called on any thread, and
+    /// neither waits nor calls the broker.
+    pub fn put_gate(&self, progress: impl Fn() -> Progress + Send + Sync + 'static) {
+        self.station.put_gate(Box::new(progress));
+    }
+
     /// Takes messages whose attempts begin with that, up to `most`, never waiting for one. It is to be asked until it answers
     /// that nothing is left.
     #[must_use]
@@ -122,6 +130,17 @@ impl Inbox {
         };
         let ended: SmallVec<[_; TOGETHER]> = deliveries.into_iter().map(end).collect();
         self.crew.came_back(&ended);
+    }
+
+    /// The lease of this delivery is lost, and whatever its handler still does takes nobody's place.
+    pub fn abandon(&self, delivery: &Delivery) {
+        delivery.let_lapse();
+        self.crew.came_back(&[(delivery.token(), None)]);
+    }
+
+    /// The handler of a delivery that was abandoned has ended: too late to settle it.
+    pub fn came_late(&self) {
+        self.station.queue.figures.stale_settles.up();
     }
 
     /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.

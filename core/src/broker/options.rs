@@ -271,6 +271,26 @@ impl Options {
         self
     }
 
+    /// The first option in which these differ, those that make no difference to who shares the broker aside: for the bindings,
+    /// where several may ask for the same one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        macro_rules! differing {
+            ($($name:ident)*) => {
+                $(if self.$name != other.$name {
+                    return Some(stringify!($name));
+                })*
+            };
+        }
+        differing!(
+            durability capacity max_bytes max_message_bytes max_batch_bytes max_dead_letters on_full block_timeout
+            snapshot_interval snapshot_threshold segment_bytes cache_bytes sync_interval default_timeout
+            default_max_retries max_crashes default_backoff on_corruption clock
+        );
+        None
+    }
+
     /// Refuses what is out of range, naming the option. Every open does; for the bindings, where they may not come to that.
     ///
     /// # Errors

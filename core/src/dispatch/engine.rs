@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::flight::{Flight, Holder};
+use super::flight::{Flight, Holder, Standing};
 use super::flights::Flights;
 use super::lease::{CancelReason, Lease};
 use super::owed::{End, Owed};
@@ -118,7 +118,7 @@ impl Engine {
         queue.figures.delivered.up();
         let deadline = self.now().after(time);
         let lease = Lease::until(deadline, matches!(holder, Holder::Handler(_)));
-        let flight = Arc::new(Flight { taken, lease, holder, content });
+        let flight = Arc::new(Flight::new(taken, lease, holder, content));
         detail!(
             "deliver",
             queue = &*queue.name,
@@ -281,6 +281,13 @@ impl Engine {
         }
         let deadline = self.now().after(time);
         if flight.lease.extend(deadline) { Ok(()) } else { Err(Error::stale_lease()) }
+    }
+
+    /// The handler of a flight that its loop has had to wait is entered, and its time begins; false if it was given back
+    /// meanwhile.
+    pub(crate) fn enter(&self, flight: &Flight) -> bool {
+        let time = flight.station().map_or(Duration::ZERO, |station| station.settings.timeout);
+        flight.enter(self.now().after(time))
     }
 
     /// Does what is due; answers when something is due next.
@@ -455,8 +462,17 @@ impl Engine {
 
     fn flight_due(self: &Arc<Self>, flight: &Flight, now: Moment) {
         let reason = flight.lease.term().reason;
+        let standing = flight.standing();
+        if reason.is_none() && standing == Standing::Passed && flight.sees_progress() {
+            // It may have ended long ago, and the loop be busy with others since.
+            let time = flight.station().map_or(Duration::ZERO, |station| station.settings.timeout);
+            flight.lease.renew(now.after(time));
+            return;
+        }
+        // Its loop is busy with what it was given before: no fault of its own.
+        let waits = standing == Standing::Waits;
         match flight.station() {
-            Some(station) if reason.is_none() => {
+            Some(station) if reason.is_none() && !waits => {
                 let grace_ends = now.after(station.settings.cancel_grace);
                 if flight.lease.time_out(now, grace_ends) {
                     flight.queue().figures.timeouts.up();
@@ -471,6 +487,7 @@ impl Engine {
             Some(_) => {
                 let text = "the handler ran beyond its timeout and its grace";
                 let outcome = match reason {
+                    _ if waits => Outcome::Release { due: now },
                     Some(CancelReason::Shutdown) => Outcome::Release { due: now },
                     _ => self.failure(flight, None, text),
                 };

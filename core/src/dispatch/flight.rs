@@ -8,8 +8,16 @@ use super::engine::Retries;
 use super::lease::Lease;
 use super::station::Station;
 use crate::buffer::{MessageEntry, Queue, Taken};
+use crate::clock::Moment;
 use crate::journal::Bytes;
 use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// The place of a flight whose handler has been entered, or is as soon as it is taken.
+const ENTERED: u64 = 0;
+
+/// The place of one that its loop has put off: no gate comes that far.
+const PUT_OFF: u64 = u64::MAX;
 
 /// A message that is held.
 #[derive(Debug)]
@@ -18,6 +26,23 @@ pub(crate) struct Flight {
     pub(crate) lease: Lease,
     pub(super) holder: Holder,
     pub(super) content: Bytes,
+    /// Where it stands among what its loop was given, and [`ENTERED`] or [`PUT_OFF`]; any of them follows any other, by the loop
+    /// alone. Relaxed: whether it is entered or taken back is decided under the lease's lock, and this only says which of
+    /// them is tried.
+    place: AtomicU64,
+    /// Where its loop was when its time was over last. The timekeeper's alone; relaxed.
+    seen: AtomicU64,
+}
+
+/// Where a flight stands whose time is over, as far as its loop has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its handler was entered, and has had its time.
+    Entered,
+    /// The loop has not come to it.
+    Waits,
+    /// The loop has entered it and others, one after another, and has had no time to hear of any end.
+    Passed,
 }
 
 /// Who holds a message, and so where it came from and how it is tried again.
@@ -41,6 +66,58 @@ impl Holder {
 }
 
 impl Flight {
+    pub(super) fn new(taken: Taken, lease: Lease, holder: Holder, content: Bytes) -> Self {
+        let (place, seen) = (AtomicU64::new(ENTERED), AtomicU64::default());
+        Self { taken, lease, holder, content, place, seen }
+    }
+
+    /// It was given to a loop with others, and is entered when the loop's gate says this number, or a later one.
+    pub(crate) fn stand_at(&self, place: u64) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// Its loop turns to something else before it: only [`Flight::enter`] enters it now.
+    pub(crate) fn put_off(&self) {
+        self.place.store(PUT_OFF, Ordering::Relaxed);
+    }
+
+    /// Its handler is entered, and has until this deadline; false where the lease is lost.
+    pub(crate) fn enter(&self, deadline: Moment) -> bool {
+        let is_held = self.lease.renew(deadline);
+        if is_held {
+            self.place.store(ENTERED, Ordering::Relaxed);
+        }
+        is_held
+    }
+
+    /// Whether its handler was entered, as far as its loop has said.
+    pub(super) fn is_entered(&self) -> bool {
+        self.standing() != Standing::Waits
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let place = self.place.load(Ordering::Relaxed);
+        if place == ENTERED {
+            return Standing::Entered;
+        }
+        match self.station().and_then(|station| station.progress()) {
+            Some(it) if it.entered < place => Standing::Waits,
+            // The loop is still in the first one, which it entered as soon as it was taken.
+            Some(it) if it.entered == place && it.passed.saturating_add(1) == place => {
+                Standing::Entered
+            }
+            Some(it) if it.passed < place => Standing::Passed,
+            _ => Standing::Entered,
+        }
+    }
+
+    /// Whether its loop has entered another one since this was asked last.
+    pub(super) fn sees_progress(&self) -> bool {
+        let entered = self.station().and_then(|station| station.progress());
+        let entered = entered.map_or(0, |it| it.entered);
+        self.seen.swap(entered, Ordering::Relaxed) != entered
+    }
+
     pub(crate) fn queue(&self) -> &Queue {
         match &self.holder {
             Holder::Handler(station) => &station.queue,

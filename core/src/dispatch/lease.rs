@@ -113,6 +113,16 @@ impl Lease {
         may
     }
 
+    /// Its time begins only now; false once it is lost. What was cancelled has no more time for that.
+    pub(crate) fn renew(&self, deadline: Moment) -> bool {
+        let mut term = lock(&self.term);
+        let is_held = term.is_held();
+        if is_held && term.reason.is_none() {
+            term.deadline = term.deadline.max(deadline);
+        }
+        is_held
+    }
+
     /// Cancels the attempt, if it was not cancelled before; answers whether this did it.
     pub(crate) fn cancel(&self, reason: CancelReason, grace_ends: Moment) -> bool {
         self.cancel_if(reason, grace_ends, |_| true)

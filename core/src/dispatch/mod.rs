@@ -15,5 +15,6 @@ pub(crate) use engine::{Engine, EngineOptions, Retries};
 pub(crate) use flight::Flight;
 pub(crate) use keeper::{KeeperOptions, Snapshots, dismiss, start};
 pub use lease::CancelReason;
+pub use station::Progress;
 pub(crate) use station::{HandlerSettings, Station};
 pub(crate) use worker::{Handle, Hire, Now, Worker, on_own_threads};

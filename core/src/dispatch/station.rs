@@ -9,6 +9,7 @@
 //! Whose threads the workers run on is not decided here: each new [`Worker`] is handed to the station's `hire`.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::engine::{Engine, Retries};
@@ -30,6 +31,19 @@ pub(crate) struct HandlerSettings {
     pub(crate) may_extend: bool,
 }
 
+/// Says how far a loop has come. Called on any thread, under locks of the engine.
+pub(crate) type Gate = dyn Fn() -> Progress + Send + Sync;
+
+/// How far a loop has come with what it was given, each message of which has a place, from 1.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The last place whose handler was entered.
+    pub entered: u64,
+    /// The last place behind which the loop has had time for something else: as for what has ended by then.
+    pub passed: u64,
+}
+
 /// A queue's handler.
 pub(crate) struct Station {
     pub(crate) queue: Arc<Queue>,
@@ -38,6 +52,8 @@ pub(crate) struct Station {
     hire: Mutex<Option<Box<Hire>>>,
     /// Of the loop that its workers are on, if they are on one.
     doorbell: Option<Arc<Doorbell>>,
+    /// How far that loop has come with what it was given, if it says so.
+    gate: OnceLock<Box<Gate>>,
     crew: Mutex<Crew>,
     changed: Bell,
     /// It takes no messages, or no more, and then somebody may wait for its workers.
@@ -87,6 +103,7 @@ impl Station {
             settings,
             hire: Mutex::new(Some(hire)),
             doorbell,
+            gate: OnceLock::new(),
             crew: Mutex::new(crew),
             changed: Bell::new(),
             shut: AtomicBool::new(true),
@@ -165,6 +182,17 @@ impl Station {
         drop(hire);
     }
 
+    /// Its loop enters what it is given one after another, and says where it is.
+    pub(crate) fn put_gate(&self, gate: Box<Gate>) {
+        // The first one stays.
+        let _ = self.gate.set(gate);
+    }
+
+    /// How far its loop has come; none where it does not say.
+    pub(super) fn progress(&self) -> Option<Progress> {
+        self.gate.get().map(|gate| gate())
+    }
+
     /// A flight of this station was cancelled, or its lease lost. Who waits in the flight knows already.
     pub(super) fn flight_cancelled(&self) {
         if let Some(doorbell) = &self.doorbell {
@@ -179,6 +207,9 @@ impl Station {
 
     /// Takes a flight's lease away: if its handler runs on, its worker gets a substitute.
     pub(super) fn flight_lost(self: &Arc<Self>, engine: &Arc<Engine>, flight: &Flight) {
+        if !flight.is_entered() {
+            flight.lease.leave();
+        }
         let mut crew = lock(&self.crew);
         let count = || {
             crew.stuck += 1;

@@ -238,7 +238,9 @@ class Player {
         const key = (name) => `expect.letters.${i}.${name}`;
         const id = step.get(key('id'));
         if (id !== undefined) same('id', letter.id, this.#id(id));
-        const found = { ...letter, attempts: String(letter.attempts), body: letter.raw.toString() };
+        // Below a failure's text stands where it came from.
+        const [error] = letter.error.split('\n\n');
+        const found = { ...letter, error, attempts: String(letter.attempts), body: letter.raw.toString() };
         for (const name of ['queue', 'reason', 'error', 'attempts', 'body']) {
           same(`${name} of letter ${i}`, found[name], step.get(key(name)) ?? found[name]);
         }

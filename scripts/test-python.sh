@@ -1,17 +1,19 @@
 #!/bin/sh
-# The Python package: its own tests, the scenarios, kill rounds with handlers in Python, and its examples.
+# The Python package: its own tests, the scenarios, kill rounds with handlers in Python, its examples, and
+# whether it installs.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
 .venv/bin/python -c 'import libmq' 2>/dev/null || { skip "Python: the package is not built"; exit 0; }
 python_tool pytest "pytest>=8" || { skip "Python: pytest cannot be installed"; exit 0; }
-.venv/bin/python -c 'import uvloop' 2>/dev/null ||
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check "uvloop>=0.19" >"$target/install.log" 2>&1 ||
-	skip "Python: uvloop cannot be installed, so that another event loop is not tried"
+python_companions ||
+	skip "Python: what the package is used with cannot be installed, so that web servers, containers and uvloop are not tried"
 
 .venv/bin/python -m pytest bindings/python/tests
 .venv/bin/python examples/orders/orders.py >"$target/orders-py.log" 2>&1 || { cat "$target/orders-py.log"; die "orders.py failed"; }
 tail -n 1 "$target/orders-py.log" | sed "s|^|orders-py: |"
+
+scripts/test-package.sh
 
 driven Python conformance LIBMQ_PLAYER "python .venv/bin/python tests/conformance/python/play.py"
 driven "Python on a loop" conformance LIBMQ_PLAYER "python env LIBMQ_PLAY_ASYNC=1 .venv/bin/python tests/conformance/python/play.py"

@@ -39,7 +39,7 @@ impl<'a, 'py> Body<'a, 'py> {
             return Ok(Self::Copied(bytes.cast_into::<PyBytes>()?.as_bytes().to_vec()));
         }
         let py = value.py();
-        let json = call(ENCODE.import(py, "libmq.json_body", "encode")?, (value,))?;
+        let json = call(ENCODE.import(py, "libmq._json_body", "encode")?, (value,))?;
         Ok(Self::Json(json.cast_into::<PyString>()?))
     }
 
@@ -78,7 +78,7 @@ pub(crate) fn decode<'py>(
     content_type: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
     let decode = |text: Bound<'py, PyAny>| {
-        let decode = DECODE.import(py, "libmq.json_body", "decode")?;
+        let decode = DECODE.import(py, "libmq._json_body", "decode")?;
         call(decode, (text, may_overflow(bytes)))
     };
     if !is_json(content_type) {

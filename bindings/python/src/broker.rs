@@ -177,15 +177,15 @@ impl Broker {
     /// CorruptError, or Error with `IO`, where the message cannot be read. All of these: nothing was taken.
     #[pyo3(signature = (queue, timeout=None, lease=None))]
     fn receive(
-        &self,
-        py: Python<'_>,
+        this: &Bound<'_, Self>,
         queue: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
         lease: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Option<Py<Delivery>>> {
-        self.take(py, text("queue", queue)?, 1, timeout, lease)?
+        this.get()
+            .take(this.py(), text("queue", queue)?, 1, timeout, lease)?
             .pop()
-            .map(|delivery| made(py, delivery))
+            .map(|delivery| made(this, delivery))
             .transpose()
     }
 
@@ -194,21 +194,31 @@ impl Broker {
     /// Empty if nothing came. Raises as `receive`.
     #[pyo3(signature = (queue, max, timeout=None, lease=None))]
     fn receive_many(
-        &self,
-        py: Python<'_>,
+        this: &Bound<'_, Self>,
         queue: &Bound<'_, PyAny>,
         max: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
         lease: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Vec<Py<Delivery>>> {
-        let deliveries = self.take(
-            py,
+        let deliveries = this.get().take(
+            this.py(),
             text("queue", queue)?,
             whole("max", max, 1..=limits::RECEIVE_MAX)?,
             timeout,
             lease,
         )?;
-        deliveries.into_iter().map(|delivery| made(py, delivery)).collect()
+        deliveries.into_iter().map(|delivery| made(this, delivery)).collect()
+    }
+
+    /// Refuses what no handler can be registered with.
+    fn _check_handler(
+        &self,
+        py: Python<'_>,
+        queue: &Bound<'_, PyAny>,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        self.inner.check_queue(text("queue", queue)?).or_raise(py)?;
+        options::handler(options).map(drop)
     }
 
     /// Has the queue's messages handled by threads that the foreman starts for the handler of this number.
@@ -592,6 +602,6 @@ impl Drop for Broker {
     }
 }
 
-fn made(py: Python<'_>, delivery: libmq::Delivery) -> PyResult<Py<Delivery>> {
-    Py::new(py, Delivery::new(Arc::new(delivery)))
+fn made(broker: &Bound<'_, Broker>, delivery: libmq::Delivery) -> PyResult<Py<Delivery>> {
+    Py::new(broker.py(), Delivery::new(Arc::new(delivery), broker.clone().unbind()))
 }

@@ -60,7 +60,7 @@ impl Context {
     /// Raises Cancelled if the attempt was cancelled.
     fn raise_if_cancelled(&self, py: Python<'_>) -> PyResult<()> {
         let Some(reason) = self.cancel_reason() else { return Ok(()) };
-        let cancelled = call(CANCELLED.import(py, "libmq.outcomes", "Cancelled")?, (reason,))?;
+        let cancelled = call(CANCELLED.import(py, "libmq._outcomes", "Cancelled")?, (reason,))?;
         Err(PyErr::from_value(cancelled))
     }
 

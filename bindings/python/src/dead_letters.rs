@@ -103,6 +103,10 @@ impl DeadLetters {
     fn __bool__(&self) -> bool {
         true
     }
+
+    fn __repr__(&self) -> String {
+        format!("<libmq.DeadLetters of {}>", self.broker.get().inner().path().display())
+    }
 }
 
 /// A message that will not be tried again, with the reason. Readable for as long as one likes.

@@ -7,6 +7,7 @@ use libmq::HandlerError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::broker::Broker;
 use crate::calling::call;
 use crate::ends;
 use crate::entering::entered;
@@ -16,7 +17,7 @@ static SETTLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static ENTER_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static EXIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// A message that was received, to be settled once, from any thread.
+/// A message that was received, to be settled once, from any thread. It keeps its broker.
 ///
 /// In a `with`, it is acked at the end, or settled as a handler that raised the same. One that is garbage before it is
 /// settled is held until its lease runs out.
@@ -30,15 +31,21 @@ pub(crate) struct Delivery {
     delivery: Arc<libmq::Delivery>,
     /// It was settled by this object. Relaxed: what is settled, and how, is decided in the core.
     settled: AtomicBool,
+    /// Python's own: what is held of a broker that is garbage can be settled no more.
+    _broker: Py<Broker>,
     forks: u32,
 }
 
 impl Delivery {
-    pub(crate) fn new(delivery: Arc<libmq::Delivery>) -> PyClassInitializer<Self> {
+    pub(crate) fn new(
+        delivery: Arc<libmq::Delivery>,
+        broker: Py<Broker>,
+    ) -> PyClassInitializer<Self> {
         let held = PyClassInitializer::from(Held::new(Arc::clone(&delivery)));
         held.add_subclass(Self {
             delivery,
             settled: AtomicBool::new(false),
+            _broker: broker,
             forks: libmq::storage::forks(),
         })
     }
@@ -99,12 +106,12 @@ impl Delivery {
         raised: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let settle = SETTLE.import(this.py(), "libmq.settling", "settle_delivery")?;
+        let settle = SETTLE.import(this.py(), "libmq._settling", "settle_delivery")?;
         call(settle, (this, raised)).map(drop)
     }
 
     fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        call(ENTER_ASYNC.import(this.py(), "libmq.settling", "enter_delivery")?, (this,))
+        call(ENTER_ASYNC.import(this.py(), "libmq._settling", "enter_delivery")?, (this,))
     }
 
     /// As `__exit__`: a settle waits for no sync.
@@ -114,7 +121,7 @@ impl Delivery {
         raised: &Bound<'py, PyAny>,
         _traceback: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        call(EXIT_ASYNC.import(this.py(), "libmq.settling", "exit_delivery")?, (this, raised))
+        call(EXIT_ASYNC.import(this.py(), "libmq._settling", "exit_delivery")?, (this, raised))
     }
 
     /// To the dead letters, because its body is not what it says it is.

@@ -27,7 +27,7 @@ fn make<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     // Not as a path, of which Python would make one in code of its own.
     let path = error.path().map(Path::as_os_str);
     let arguments = (error.kind().name(), error.to_string(), error.is_retryable(), path, owner);
-    call(MAKE.import(py, "libmq.errors", "from_native")?, arguments)
+    call(MAKE.import(py, "libmq._errors", "from_native")?, arguments)
 }
 
 /// What a call of the core answers, as Python sees it.

@@ -6,13 +6,14 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::body::Body;
-use crate::calling::call;
+use crate::calling::{call, is_instance};
 use crate::error::wrong_type;
 use crate::message::Message;
 use crate::said::Said;
 
 static SET_ATTRIBUTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static SLICE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static ITERABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// What was given for items.
 #[derive(Debug)]
@@ -35,6 +36,11 @@ impl<'py> Items<'py> {
         let py = items.py();
         if items.is_instance_of::<PyList>() || items.is_instance_of::<PyTuple>() {
             return call(&py.get_type::<PyList>(), (items,))?.extract().map(Self);
+        }
+        if !is_instance(items, ITERABLE.import(py, "collections.abc", "Iterable")?)?
+            && !items.hasattr("__getitem__")?
+        {
+            return Err(wrong_type("items", "a list of bodies and messages", items));
         }
         // Of what may have no end, no more than shows that it is too much.
         let most = libmq::limits::BATCH_MESSAGES_MAX + 1;

@@ -40,6 +40,9 @@ pub(crate) fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a 
 pub(crate) fn path(value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let py = value.py();
     let path = call(FSPATH.import(py, "os", "fspath")?, (value,))?;
+    if !path.is_instance_of::<PyString>() {
+        return Err(wrong_type("path", "a str, or what has one for a path", &path));
+    }
     path.extract::<PathBuf>().map_err(|error| {
         if error.is_instance_of::<PyUnicodeEncodeError>(py) {
             return invalid(

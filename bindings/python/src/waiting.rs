@@ -108,7 +108,7 @@ pub(crate) enum Thread {
 
 impl Thread {
     pub(crate) fn this(py: Python<'_>) -> PyResult<Self> {
-        let role = call(ROLE.import(py, "libmq.leaving", "role")?, ())?;
+        let role = call(ROLE.import(py, "libmq._leaving", "role")?, ())?;
         Ok(match role.extract::<&str>()? {
             "main" => Self::Main,
             "daemon" => Self::Daemon,

@@ -113,3 +113,25 @@ def test_a_handler_that_registers_while_another_thread_does_is_told_so(broker: l
     replacing.set()
     broker.handler("q", lambda body: None)
     assert codes == ["DEADLOCK"]
+
+
+def test_that_the_program_ends_is_no_trouble_with_threads(
+    broker: libmq.Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From 3.12 on Python has no new threads at its end, and every other clean end said so as a warning."""
+    start, refused = threading.Thread.start, threading.Event()
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "libmq-q" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    handled = threading.Event()
+    broker.handler("q", lambda body: handled.set())
+    broker.start()
+    broker.enqueue("q", 1)
+    assert handled.wait(LONG)
+    assert refused.is_set()
+    assert "no thread" not in caplog.text

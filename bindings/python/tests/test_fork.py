@@ -41,6 +41,8 @@ def test_every_call_is_refused(program: Program) -> None:
             lambda: broker.close(),
             lambda: broker.wait_idle(),
             lambda: broker.run(),
+            lambda: broker.__enter__(),
+            lambda: broker.__aenter__().send(None),
             lambda: broker.snapshot(),
             lambda: broker.advance(1),
             lambda: broker.metrics(),

@@ -342,3 +342,44 @@ def test_without_files_to_be_had_a_close_closes(program: Program) -> None:
     """
     )
     assert ran.stdout == "True 0\n"
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_a_server_on_the_same_loop_hears_its_signals(program: Program, number: str) -> None:
+    """`arun` in a task of a server took them: the broker stopped, and the server never ended."""
+    program(
+        f"""
+        import asyncio, contextlib, libmq, os, signal
+
+        async def serve():
+            ended, loop = asyncio.Event(), asyncio.get_running_loop()
+            before = signal.signal(signal.{number}, lambda *_: loop.call_soon_threadsafe(ended.set))
+            async with libmq.open(":memory:") as broker:
+                running = asyncio.create_task(broker.arun())
+                await asyncio.sleep(0.1)
+                os.kill(os.getpid(), signal.{number})
+                await asyncio.wait_for(ended.wait(), 20)
+                await asyncio.wait_for(running, 20)
+            assert signal.getsignal(signal.{number}) is not before
+            signal.signal(signal.{number}, before)
+
+        asyncio.run(serve())
+        """
+    )
+
+
+def test_ctrl_c_in_arun_is_not_that_of_asyncio_run(program: Program) -> None:
+    program(
+        """
+        import asyncio, libmq, os, signal
+
+        async def main():
+            with libmq.open(":memory:") as broker:
+                asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGINT)
+                await broker.arun()
+                await asyncio.sleep(0)
+                print("after")
+
+        asyncio.run(main())
+        """
+    )

@@ -340,7 +340,7 @@ def test_the_first_body_needs_no_import_when_the_program_ends(program: Program) 
     ran = program(
         """
         import sys, libmq
-        print("libmq.json_body" in sys.modules)
+        print("libmq._json_body" in sys.modules)
         """
     )
     assert ran.stdout == "True\n"

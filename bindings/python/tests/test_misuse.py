@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime
+import decimal
 import itertools
 import math
 import pickle
@@ -42,8 +43,12 @@ BODIES: list[tuple[Any, type[Exception]]] = [
     ({math.nan: 1}, libmq.InvalidError),
     ({1, 2}, TypeError),
     (object(), TypeError),
-    (datetime.datetime.now(datetime.UTC), TypeError),
     ({(1, 2): 3}, TypeError),
+    ({1: "a", "1": "b"}, libmq.InvalidError),
+    ({"true": {"a": 1}, True: {}}, libmq.InvalidError),
+    ([{"a": {None: 1, "null": 2}}], libmq.InvalidError),
+    ({math.inf: 1, decimal.Decimal(1): 2}, libmq.InvalidError),
+    (decimal.Decimal("NaN"), libmq.InvalidError),
     ({"a": b"bytes in JSON"}, TypeError),
     (libmq.Message(1), TypeError),
     (int, TypeError),
@@ -639,3 +644,29 @@ def test_what_nobody_makes_by_hand(broker: libmq.Broker) -> None:
             kind()
     with pytest.raises(AttributeError):
         broker.enqueue("q", 1).id = 7
+
+
+def test_a_closed_broker_is_not_entered(broker: libmq.Broker) -> None:
+    """It was, and only what was called in there was refused."""
+    broker.close()
+    with pytest.raises(libmq.ClosedError), broker:
+        pass
+
+    async def enter() -> None:
+        async with broker:
+            pass
+
+    with pytest.raises(libmq.ClosedError):
+        asyncio.run(enter())
+
+
+def test_a_broker_is_opened_by_open_alone() -> None:
+    """Its class opened one as well, without a scope, a log or defaults."""
+    for arguments in ((), (":memory:",), (":memory:", {})):
+        with pytest.raises(TypeError, match=r"by libmq\.open"):
+            libmq.Broker(*arguments)
+
+
+def test_what_is_shown_of_dead_letters_and_overrides(broker: libmq.Broker) -> None:
+    assert repr(broker.dead_letters) == "<libmq.DeadLetters of :memory:>"
+    assert repr(broker.override(print, len)) == "<libmq.Override of print by len>"

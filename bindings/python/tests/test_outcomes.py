@@ -6,6 +6,7 @@ import asyncio
 import copy
 import logging
 import pickle
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -314,3 +315,57 @@ def test_a_sync_handler_whose_answer_nobody_runs_fails(broker: libmq.Broker, ans
         (dead,) = broker.dead_letters.list(queue)
         assert dead.error is not None
         assert dead.error.startswith(f"TypeError: the handler answered a {answer}, which nobody runs")
+
+
+def test_a_cancellation_is_kept_with_its_place(broker: libmq.Broker) -> None:
+    """Where a handler hung, or had cancelled itself, was nowhere to be seen, and its own text was lost."""
+
+    async def hang() -> None:
+        await asyncio.sleep(LONG)
+
+    @broker.handler("hangs", timeout=0.05, max_retries=0)
+    async def hangs(body: object) -> None:
+        await hang()
+
+    @broker.handler("own", max_retries=0)
+    async def own(body: object) -> None:
+        raise asyncio.CancelledError("text of its own")
+
+    @broker.handler("gives_up", timeout=0.05, max_retries=0)
+    def gives_up(body: object, ctx: libmq.Context) -> None:
+        ctx.wait_cancelled(LONG)
+        ctx.raise_if_cancelled()
+
+    broker.start()
+    for queue in ("hangs", "own", "gives_up"):
+        broker.enqueue(queue, 1)
+    assert broker.wait_idle(LONG)
+    errors = {letter.queue: letter.error for letter in broker.dead_letters.list()}
+    assert errors["hangs"].startswith("CancelledError: timeout\n\nTraceback")
+    assert "in hang\n" in errors["hangs"]
+    assert errors["own"].startswith("CancelledError: text of its own\n\nTraceback")
+    assert "in own\n" in errors["own"]
+    assert errors["gives_up"].startswith("Cancelled: the attempt was cancelled: timeout\n\nTraceback")
+    assert "in gives_up\n" in errors["gives_up"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_is_logged_of_a_failure_begins_in_the_handler(
+    broker: libmq.Broker, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    """Half of every traceback was how libmq had called it."""
+
+    def fails(body: object) -> None:
+        raise ValueError("no")
+
+    async def fails_async(body: object) -> None:
+        raise ValueError("no")
+
+    broker.handler("q", fails_async if is_async else fails, max_retries=0)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(LONG)
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.exc_info is not None
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [frame.name for frame in frames] == ["fails_async" if is_async else "fails"]

@@ -171,7 +171,7 @@ def test_children_come_with_the_ack_or_not_at_all(broker: libmq.Broker) -> None:
 
 def test_a_delivery_that_is_garbage_is_not_settled(broker: libmq.Broker) -> None:
     broker.enqueue("q", 1)
-    delivery = broker.receive("q", timeout=0, lease=0.2)
+    delivery = broker.receive("q", timeout=0, lease=1)
     assert delivery is not None
     del delivery
     gc.collect()
@@ -268,3 +268,19 @@ def test_dead_letters_keep_their_broker_as_it_is() -> None:
     del letters
     gc.collect()
     assert itself() is None
+
+
+def test_a_delivery_keeps_its_broker() -> None:
+    """What was received of a broker that nobody else had could not be settled: it was closed under it."""
+
+    def received() -> libmq.Delivery:
+        broker = libmq.open(":memory:")
+        broker.enqueue_many("q", [1, 2])
+        (delivery,) = broker.receive_many("q", 1, timeout=0)
+        return delivery
+
+    delivery = received()
+    gc.collect()
+    assert delivery.body == 1
+    delivery.enqueue("q", 3)
+    delivery.ack()

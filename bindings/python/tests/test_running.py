@@ -109,3 +109,29 @@ def test_a_signal_anywhere_in_run_is_no_error_of_its_own(program: Callable[..., 
         broker.close()
         """
     )
+
+
+def test_run_is_refused_in_a_handler_and_on_a_loop(broker: libmq.Broker) -> None:
+    """In a handler of a thread it waited for that handler for ever, and on a loop it held that up as long as it ran."""
+    codes: list[str] = []
+
+    def refused(call: Callable[[], object]) -> None:
+        with pytest.raises(libmq.Error) as raised:
+            call()
+        codes.append(raised.value.code)
+
+    @broker.handler("q")
+    def handle(body: Any) -> None:
+        refused(lambda: broker.run(install_signal_handlers=False, until_idle=True))
+        refused(lambda: asyncio.run(broker.arun(install_signal_handlers=False, until_idle=True)))
+
+    async def on_loop() -> None:
+        with pytest.raises(libmq.Error, match="await arun") as raised:
+            broker.run(until_idle=True)
+        codes.append(raised.value.code)
+
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(LONG)
+    asyncio.run(on_loop())
+    assert codes == ["DEADLOCK"] * 3

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import functools
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -504,3 +505,50 @@ def test_a_system_exit_in_what_a_handler_started_does_not_end_the_queue(broker: 
     assert sorted(set(seen)) == [0, 1, 2]
     assert len(seen) <= 4
     assert isinstance(started[0].exception(), SystemExit)
+
+
+def test_a_task_that_is_cancelled_before_it_has_begun_ends_its_attempt() -> None:
+    """A program that cancels all tasks of its loop reaches those that the loop has not come to."""
+    with libmq.open(":memory:", default_backoff=libmq.Backoff.fixed(0)) as broker:
+        entered: list[int] = []
+
+        @broker.handler("q", max_parallelism=3, max_retries=0)
+        async def handle(body: int) -> None:
+            entered.append(body)
+
+        async def main() -> None:
+            loop, create = asyncio.get_running_loop(), asyncio.get_running_loop().create_task
+
+            def cancelled_at_once(work: Any, **named: Any) -> Any:
+                task = create(work, **named)
+                if named.get("name") == "libmq-q":
+                    task.cancel()
+                return task
+
+            loop.create_task = cancelled_at_once  # type: ignore[method-assign,assignment]
+            await broker.arun(until_idle=True)
+
+        broker.enqueue_many("q", range(5))
+        asyncio.run(main())
+        assert entered == []
+        assert [letter.error.split(chr(10))[0] for letter in broker.dead_letters.list()] == ["CancelledError"] * 5
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="loops begin tasks at once from 3.12 on")
+def test_a_loop_that_begins_tasks_at_once_handles_as_any_other() -> None:
+    with libmq.open(":memory:") as broker:
+        handled: list[int] = []
+
+        @broker.handler("q", max_parallelism=2)
+        async def handle(body: int) -> None:
+            if body % 3 == 0:
+                await asyncio.sleep(0)
+            handled.append(body)
+
+        async def main() -> None:
+            asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+            await broker.arun(until_idle=True)
+
+        broker.enqueue_many("q", range(5000))
+        asyncio.run(main())
+        assert sorted(handled) == list(range(5000))

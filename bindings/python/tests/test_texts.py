@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,8 @@ BODIES: list[tuple[object, str]] = [
     (Handmade(), "a body of type Handmade is neither bytes nor JSON"),
     ({"file": b"x"}, "body.file is of type bytes, which JSON does not have"),
     ({"a": [1, {"b": {2}}]}, "body.a[1].b is of type set, which JSON does not have"),
+    ({"a": [{(1, 2): 3}]}, "body.a[0] has a key of type tuple, which JSON does not have"),
+    (Order("x", [{b"k": 1}]), "body.lines[0] has a key of type bytes, which JSON does not have"),
     (Order("x", [1, (2, b"y")]), "body.lines[1][1] is of type bytes, which JSON does not have"),
 ]
 
@@ -94,4 +97,52 @@ def test_a_dataclass_without_a_field_says_which(broker: libmq.Broker) -> None:
     broker.enqueue("q", {"lines": []})
     assert broker.wait_idle(LONG)
     (dead,) = broker.dead_letters.list("q")
-    assert (dead.reason, dead.error) == ("decode", "body: a Order needs id")
+    assert (dead.reason, dead.error) == ("decode", "body: Order needs id")
+
+
+def test_a_path_and_items_are_named() -> None:
+    """What was said came from within, and named neither."""
+    with pytest.raises(TypeError, match=r"^path must be a str, or what has one for a path, not bytes$"):
+        libmq.open(b"queue-data")  # type: ignore[arg-type]
+    with libmq.open(":memory:") as broker:
+        for items in (None, 7, "abc", b"abc", {"a": 1}):
+            with pytest.raises(TypeError, match=r"^items must be a list of bodies and messages, not "):
+                broker.enqueue_many("q", items)  # type: ignore[arg-type]
+        assert len(broker.enqueue_many("q", iter([1, 2]))) == 2
+
+
+def test_two_keys_that_are_one_in_json_are_refused_by_their_place(broker: libmq.Broker) -> None:
+    """One of them was lost: what was enqueued with two arrived with one."""
+    for body, place in (
+        ({1: "a", "1": "b"}, "body"),
+        ({"a": [{True: 1, "true": 2}]}, "body.a[0]"),
+        (Order("x", [{None: 1, "null": 2}]), "body.lines[0]"),
+        ({1.5: 1, "1.5": 2}, "body"),
+    ):
+        with pytest.raises(libmq.InvalidError) as raised:
+            broker.enqueue("q", body)
+        assert str(raised.value) == f"{place} has two keys that are the same in JSON, one of them no text"
+    # A text that looks like one, within another.
+    broker.enqueue("q", {"1": '{"1":1,"1":2}', 2: {"2": 1}})
+
+
+def test_a_flat_body_on_a_full_stack_is_not_said_to_be_nested(broker: libmq.Broker) -> None:
+    """The stack was somebody else's, and the body was blamed."""
+    broker.enqueue("q", [1])
+    delivery = broker.receive("q", timeout=0)
+    assert delivery is not None
+    raised: list[BaseException] = []
+
+    def deeper() -> None:
+        with contextlib.suppress(RecursionError):
+            deeper()
+        bodies: list[object] = [{"a": [1]}, [[{}]]]
+        for body in bodies:
+            try:
+                broker.enqueue("q", body)
+            except (RecursionError, libmq.InvalidError) as error:
+                raised.append(error)
+
+    deeper()
+    assert raised
+    assert {type(error) for error in raised} == {RecursionError}

@@ -16,12 +16,13 @@ libmq calls, retries, times out and runs in parallel.
 """
 
 # What the native part asks for when it is needed, perhaps on a thread that must not run code of Python then.
-from libmq import json_body as _json_body  # noqa: F401
-from libmq import main_only as _main_only  # noqa: F401
-from libmq._native import Backoff, Context, DeadLetter, DeadLetters, Delivery, Message, Receipt
-from libmq.broker import Broker
-from libmq.depends import Depends, Override
-from libmq.errors import (
+from libmq import (
+    _json_body,  # noqa: F401
+    _main_only,  # noqa: F401
+)
+from libmq._broker import Broker
+from libmq._depends import Depends, Override
+from libmq._errors import (
     ClosedError,
     CorruptError,
     DecodeError,
@@ -37,10 +38,11 @@ from libmq.errors import (
     TimeoutError,
     TooLargeError,
 )
-from libmq.figures import Lsn, Metrics, QueueMetrics, Recovery
-from libmq.opening import open
-from libmq.outcomes import Cancelled, Reject, Release, Retry
-from libmq.verifying import Problem, VerifyReport, verify
+from libmq._figures import Lsn, Metrics, QueueMetrics, Recovery
+from libmq._native import Backoff, Context, DeadLetter, DeadLetters, Delivery, Message, Receipt
+from libmq._opening import open
+from libmq._outcomes import Cancelled, Reject, Release, Retry
+from libmq._verifying import Problem, VerifyReport, verify
 
 __all__ = [
     "Backoff",
@@ -80,3 +82,8 @@ __all__ = [
     "open",
     "verify",
 ]
+
+# One public path each, also in tracebacks and pickles.
+for _name in __all__:
+    if globals()[_name].__module__.startswith("libmq._"):
+        globals()[_name].__module__ = "libmq"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
-from libmq.durations import Duration
+from libmq._durations import Duration
 
 __all__ = [
     "Attempt",
@@ -282,7 +282,7 @@ class Context(Held):
 
 @final
 class Delivery(Held):
-    """A message that was received, to be settled once, from any thread.
+    """A message that was received, to be settled once, from any thread. It keeps its broker.
 
     In a `with`, it is acked at the end, or settled as a handler that raised the same. One that is garbage before it is
     settled is held until its lease runs out.
@@ -580,6 +580,7 @@ class Broker:
         Raises ClosedError, ForkedError.
         """
 
+    def _check_handler(self, queue: str, options: dict[str, Any]) -> None: ...
     def _handle(self, queue: str, number: int, options: dict[str, Any], on_loop: bool) -> None: ...
     def _handle_on_loop(self, queue: str, tray: Tray, number: int, options: dict[str, Any], on_loop: bool) -> Inbox: ...
     def _watch(self, queue: str, tray: Tray, number: int) -> Watch: ...

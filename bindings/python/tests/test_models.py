@@ -1,0 +1,190 @@
+# mypy: disable-error-code="misc,name-defined,call-arg"
+"""Bodies of pydantic and msgspec: enqueued as they are, and validated where a handler asks for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Generic, TypeVar
+
+import libmq
+import pytest
+from conftest import LONG
+
+pydantic = pytest.importorskip("pydantic")
+msgspec = pytest.importorskip("msgspec")
+
+Item = TypeVar("Item")
+
+
+class Line(pydantic.BaseModel):
+    sku: str
+    price: Decimal
+    count: int = pydantic.Field(1, gt=0)
+
+
+class Order(pydantic.BaseModel):
+    id: uuid.UUID = pydantic.Field(alias="orderId")
+    at: datetime
+    lines: list[Line] = pydantic.Field(default_factory=list)
+    notes: dict[str, int] = pydantic.Field(default_factory=dict)
+    parent: Order | None = None
+
+
+class Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid")
+    at: datetime
+    pair: tuple[int, int]
+
+
+class Box(pydantic.BaseModel, Generic[Item]):
+    item: Item
+
+
+class Small(pydantic.BaseModel):
+    name: str
+
+
+class Large(pydantic.BaseModel):
+    name: str
+    more: int
+
+
+@pydantic.dataclasses.dataclass
+class Checked:
+    count: int = pydantic.Field(gt=0)
+
+
+class Address(msgspec.Struct, frozen=True):
+    city: str
+    zip: int | None = None
+
+
+class Person(msgspec.Struct, rename="camel"):
+    first_name: str
+    born: datetime
+    homes: dict[str, Address] = msgspec.field(default_factory=dict)
+
+
+class Cat(msgspec.Struct, tag=True):
+    lives: int
+
+
+class Dog(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+    lives: int
+
+
+@dataclasses.dataclass
+class Both:
+    order: Order | None
+    people: list[Person]
+
+
+NOW = datetime(2026, 11, 27, 22, 15, tzinfo=UTC)
+ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
+ORDER = Order(orderId=ID, at=NOW, lines=[Line(sku="a", price=Decimal("1.10"))], parent=Order(orderId=ID, at=NOW))
+PERSON = Person("Ada", NOW, {"now": Address("Bern", 3000)})
+
+FIT: list[tuple[Any, Any]] = [
+    (Order, ORDER),
+    (Order | None, ORDER),
+    (list[Order], [ORDER]),
+    (dict[str, Order], {"a": ORDER}),
+    (Strict, Strict(at=NOW, pair=(1, 2))),
+    (Box[int], Box[int](item=1)),
+    (Small | Large, Large(name="a", more=1)),
+    (Checked, Checked(1)),
+    (Person, PERSON),
+    (Person | None, PERSON),
+    (tuple[Person, ...], (PERSON,)),
+    (Cat | Dog, Dog(1)),
+    (Both, Both(ORDER, [PERSON])),
+]
+
+
+def annotated(annotation: Any, seen: list[Any]) -> Any:
+    def handle(body: Any) -> None:
+        seen.append(body)
+
+    handle.__annotations__["body"] = annotation
+    return handle
+
+
+@pytest.mark.parametrize(("annotation", "body"), FIT)
+def test_a_model_comes_out_as_it_went_in(broker: libmq.Broker, annotation: Any, body: Any) -> None:
+    seen: list[Any] = []
+    broker.handler("q", annotated(annotation, seen), max_retries=0)
+    broker.start()
+    broker.enqueue("q", body)
+    broker.enqueue_many("q", [libmq.Message(body)])
+    assert broker.wait_idle(LONG)
+    assert [letter.error for letter in broker.dead_letters.list()] == []
+    assert seen == [body, body]
+    assert type(seen[0]) is type(body)
+
+
+SECRET = "\nERROR forged"
+ORDER_JSON = {"orderId": str(ID), "at": NOW.isoformat()}
+PERSON_JSON = {"firstName": "Ada", "born": NOW.isoformat()}
+
+UNFIT: list[tuple[Any, Any, str]] = [
+    (Order, {"orderId": str(ID)}, "body.at: Field required"),
+    (Order, ORDER_JSON | {"orderId": SECRET}, "body.orderId: Input should be a valid UUID"),
+    (Order, ORDER_JSON | {"lines": [{"sku": 1, "price": "1", "count": 0}]}, "body.lines[0].sku: Input should be"),
+    (Order, ORDER_JSON | {"notes": {SECRET: "b"}}, "body.notes.*: Input should be a valid integer"),
+    (list[Order], [ORDER_JSON, 7], "body[1]: Input should be an object"),
+    (Strict, {"at": NOW.isoformat(), "pair": [1, 2], SECRET: 1}, "body: Extra inputs are not permitted"),
+    (Checked, {"count": 0}, "body.count: Input should be greater than 0"),
+    (Order, b"raw", "not JSON, of which Order could be made, but bytes"),
+    (Person, {"firstName": "Ada"}, "body: Object missing required field `born`"),
+    (Person, {"firstName": "Ada", "born": SECRET}, "body.born: Invalid RFC3339 encoded datetime"),
+    (
+        Person,
+        {"firstName": "Ada", "born": NOW.isoformat(), "homes": {SECRET: {"city": 1}}},
+        "body.homes.*.city: Expected",
+    ),
+    (list[Dog], [{"type": "Dog", "lives": 1, SECRET: 1}], "body[0]: Object contains unknown field"),
+    (Cat | Dog, {"type": SECRET, "lives": 1}, "body.type: Invalid value"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "body", "says"), UNFIT)
+def test_what_does_not_validate_is_a_dead_letter_that_says_where(
+    broker: libmq.Broker, caplog: pytest.LogCaptureFixture, annotation: Any, body: Any, says: str
+) -> None:
+    seen: list[Any] = []
+    broker.handler("q", annotated(annotation, seen))
+    broker.start()
+    broker.enqueue("q", body)
+    assert broker.wait_idle(LONG)
+    (letter,) = broker.dead_letters.list()
+    assert (letter.reason, letter.attempts, seen) == ("decode", 1, [])
+    assert says in letter.error
+    assert "forged" not in f"{letter.error} {caplog.text}"
+
+
+def test_a_field_that_a_model_does_not_have_is_its_own_affair(broker: libmq.Broker) -> None:
+    seen: list[Any] = []
+    broker.handler("small", annotated(Small, seen))
+    broker.handler("address", annotated(Address, seen))
+    broker.start()
+    broker.enqueue("small", {"name": "a", "later": 1})
+    broker.enqueue("address", {"city": "b", "later": 1})
+    assert broker.wait_idle(LONG)
+    assert len(seen) == 2
+    assert Small(name="a") in seen
+    assert Address("b") in seen
+
+
+def test_a_union_that_its_library_cannot_tell_apart_is_refused(broker: libmq.Broker) -> None:
+    with pytest.raises(TypeError, match="a body cannot be made into"):
+        broker.handler("q", annotated(Address | Person, []))
+
+
+def test_neither_library_is_loaded_by_libmq() -> None:
+    program = "import sys, libmq; sys.exit(bool({'pydantic', 'msgspec'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

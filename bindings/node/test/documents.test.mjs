@@ -72,7 +72,7 @@ for (const document of ['docs/node.md', 'bindings/node/README.md']) {
       const app = installed(at, { ...files, [name]: source });
       const node = async (...args) => {
         // Otherwise it would take itself for a part of this one.
-        const env = { NODE_TEST_CONTEXT: undefined };
+        const env = { NODE_TEST_CONTEXT: undefined, PORT: '0' };
         const { code, stdout, stderr } = await run(app, process.execPath, args, { env });
         assert.equal(code, 0, `${place}: ${stdout}${stderr}`);
         return stdout;

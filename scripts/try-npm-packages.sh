@@ -9,11 +9,12 @@ app=$(mktemp -d)
 trap 'rm -rf "$app"' EXIT
 cd "$app"
 
-# Of the platforms' packages npm takes the one that fits; the others are refused one by one.
+# The package of another platform would be refused.
 platform=$(node -p '
 	const { platform, arch } = process;
 	const isGlibc = process.report.getReport().header.glibcVersionRuntime !== undefined;
-	[platform, arch, ...(platform === "linux" ? [isGlibc ? "gnu" : "musl"] : [])].join("-")')
+	const abi = { linux: [isGlibc ? "gnu" : "musl"], win32: ["msvc"] }[platform] ?? [];
+	[platform, arch, ...abi].join("-")')
 printf '{ "private": true }\n' >package.json
 npm install --no-audit --no-fund "$tarballs"/libmq-node-[0-9]*.tgz "$tarballs"/libmq-node-"$platform"-*.tgz
 

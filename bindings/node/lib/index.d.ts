@@ -550,7 +550,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
   handle<Schema extends StandardSchema, S2 = S>(
     queue: string,
     handler: Handler<SchemaOutput<Schema>, S2>,
-    options: HandlerOptions<S2> & { schema: Schema },
+    options: Omit<HandlerOptions<S2>, 'schema'> & { schema: Schema },
   ): void;
   handle<T = unknown, S2 = S>(queue: string, handler: Handler<T, S2>, options?: HandlerOptions<S2>): void;
   /** Starts to call handlers; started already, nothing. Rejects with `CLOSED`. */

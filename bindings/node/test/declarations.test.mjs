@@ -21,11 +21,12 @@ function declarations(at, file) {
   const checker = program.getTypeChecker();
   const exports = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(path)));
   return new Map(
-    exports.map((symbol) => {
+    exports.map((exported) => {
+      const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
       const { kind } = symbol.declarations[0];
       const members = [...(symbol.members?.keys() ?? [])].filter((name) => /^[a-z]/.test(name));
       const isValue = [ts.SyntaxKind.ClassDeclaration, ts.SyntaxKind.FunctionDeclaration].includes(kind);
-      return [symbol.name, { isValue, isClass: kind === ts.SyntaxKind.ClassDeclaration, members }];
+      return [exported.name, { isValue, isClass: kind === ts.SyntaxKind.ClassDeclaration, members }];
     }),
   );
 }

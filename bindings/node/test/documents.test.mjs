@@ -23,11 +23,12 @@ const OTHERS = {
 // Runs a program, then waits until every broker that it has started has nothing left to do, and ends it.
 const RUNNER = `import { Broker } from '@libmq/node';
   const brokers = new Set();
-  const { start } = Broker.prototype;
-  Broker.prototype.start = function () {
+  const own = Object.getOwnPropertyDescriptor(Broker.prototype, 'start');
+  const get = function () {
     brokers.add(this);
-    return start.call(this);
+    return own.get === undefined ? own.value : own.get.call(this);
   };
+  Object.defineProperty(Broker.prototype, 'start', { configurable: true, get });
   await import(process.argv[2]);
   for (const broker of brokers) {
     const figures = await broker.waitIdle({ timeout: 10_000 }).then(() => broker.metrics(), () => undefined);
@@ -72,7 +73,7 @@ for (const document of ['docs/node.md', 'bindings/node/README.md']) {
       const app = installed(at, { ...files, [name]: source });
       const node = async (...args) => {
         // Otherwise it would take itself for a part of this one.
-        const env = { NODE_TEST_CONTEXT: undefined };
+        const env = { NODE_TEST_CONTEXT: undefined, PORT: '0' };
         const { code, stdout, stderr } = await run(app, process.execPath, args, { env });
         assert.equal(code, 0, `${place}: ${stdout}${stderr}`);
         return stdout;

@@ -55,7 +55,7 @@ const PROGRAM = `
 
 const RUNTIMES = {
   bun: ['run'],
-  deno: ['run', '--allow-ffi', '--allow-read', '--allow-write', '--allow-env', '--allow-sys'],
+  deno: ['run', '--allow-ffi', '--allow-read', '--allow-env', '--allow-sys'],
 };
 
 for (const [name, flags] of Object.entries(RUNTIMES)) {

@@ -81,7 +81,7 @@ export type MessageHandlerDecorator<T> = <Method extends (body: T, ctx: Context<
  */
 export function MessageHandler<Schema extends StandardSchema>(
   queue: string,
-  options: MessageHandlerOptions & { schema: Schema },
+  options: Omit<MessageHandlerOptions, 'schema'> & { schema: Schema },
 ): MessageHandlerDecorator<SchemaOutput<Schema>>;
 export function MessageHandler(queue: string, options?: MessageHandlerOptions): MessageHandlerDecorator<any>;
 

@@ -140,7 +140,7 @@ export interface Ran {
 export function runHandler<Schema extends StandardSchema, S = unknown>(
   handler: Handler<SchemaOutput<Schema>, S>,
   body: unknown,
-  options: RunOptions<S> & { schema: Schema },
+  options: Omit<RunOptions<S>, 'schema'> & { schema: Schema },
 ): Promise<Ran>;
 export function runHandler<T = any, S = unknown>(
   handler: Handler<T, S>,

@@ -319,11 +319,16 @@ const applications: Record<string, () => Promise<void>> = {
   async ending() {
     @Module({ imports: [LibmqModule.forRoot({ path }), SlowModule] })
     class App {}
-    const app = await NestFactory.createApplicationContext(App, quiet);
-    await app.get(Broker).enqueue('slow', 1);
-    while (told.length === 0) await pause(1);
-    await app.close();
-    assert.deepEqual(told, ['began', 'ended', 'connection closed']);
+    @Module({ imports: [ConnectionModule, LibmqModule.forRoot({ path })], providers: [Slow] })
+    class Flat {}
+    for (const Application of [App, Flat]) {
+      told.length = 0;
+      const app = await NestFactory.createApplicationContext(Application, quiet);
+      await app.get(Broker).enqueue('slow', 1);
+      while (told.length === 0) await pause(1);
+      await app.close();
+      assert.deepEqual(told, ['began', 'ended', 'connection closed']);
+    }
   },
 
   // Ends by a signal.

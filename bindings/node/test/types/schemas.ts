@@ -10,6 +10,7 @@ declare const any: StandardSchemaV1<string, { at: Date }>;
 
 export async function schemas(): Promise<void> {
   const broker = await open('queue-data', { scope: async () => ({ place: 5 }) });
+  const Dated = type({ at: 'string.date.iso.parse' });
   broker.handle('orders', (order, ctx) => order.at.getTime() + ctx.scope.place, { schema: any });
   broker.handle('orders', (order, { scope }) => order.id.toFixed(scope.place), {
     schema: z.object({ id: z.coerce.number() }),
@@ -21,7 +22,7 @@ export async function schemas(): Promise<void> {
   // @ts-expect-error: it is a number
   broker.handle('orders', (order) => order.id.at(0), { schema: z.object({ id: z.number() }) });
   // @ts-expect-error: it is a date
-  broker.handle('orders', (order) => order.at.at(0), { schema: type({ at: 'string.date.iso.parse' }) });
+  broker.handle('orders', (order) => order.at.at(0), { schema: Dated });
   // @ts-expect-error: it is text
   broker.handle('orders', (order) => order.id.toFixed(), { schema: v.object({ id: v.string() }) });
 }

@@ -21,17 +21,20 @@ static COUNTING: Counting = Counting;
 
 // SAFETY: everything is the system allocator's.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait asks of the caller, and the system's allocator of us.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as the caller says.
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as the trait asks of the caller, and the system's allocator of us.
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         // SAFETY: as the caller says.
         unsafe { System.dealloc(place, layout) }
     }
 
+    // SAFETY: as the trait asks of the caller, and the system's allocator of us.
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as the caller says.

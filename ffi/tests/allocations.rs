@@ -143,7 +143,7 @@ fn cycles_in_c(broker: *mut libmq_broker) -> u64 {
 
 fn cycles_in_rust(broker: &Broker) -> u64 {
     let cycle = || {
-        broker.enqueue(Message::new("jobs", &BODY)).unwrap();
+        broker.enqueue(Message::new("jobs", &BODY[..])).unwrap();
         broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
         assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
     };
@@ -176,7 +176,7 @@ fn dispatches_in_rust(broker: &Broker) -> u64 {
     broker.handle("handled", HandlerOptions::new(), |_| Ok(())).unwrap();
     allocations(|| {
         for _ in 0..100 {
-            broker.enqueue(Message::new("handled", &BODY)).unwrap();
+            broker.enqueue(Message::new("handled", &BODY[..])).unwrap();
         }
         broker.start().unwrap();
         broker.wait_idle(None).unwrap();

@@ -21,17 +21,20 @@ static COUNTING: Counting = Counting;
 
 // SAFETY: everything is the system allocator's.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: as the trait asks of the caller, and the system's allocator of us.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as the caller says.
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as the trait asks of the caller, and the system's allocator of us.
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         // SAFETY: as the caller says.
         unsafe { System.dealloc(place, layout) }
     }
 
+    // SAFETY: as the trait asks of the caller, and the system's allocator of us.
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as the caller says.
@@ -140,7 +143,7 @@ fn cycles_in_c(broker: *mut libmq_broker) -> u64 {
 
 fn cycles_in_rust(broker: &Broker) -> u64 {
     let cycle = || {
-        broker.enqueue(Message::new("jobs", &BODY)).unwrap();
+        broker.enqueue(Message::new("jobs", &BODY[..])).unwrap();
         broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap().ack().unwrap();
         assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
     };
@@ -173,7 +176,7 @@ fn dispatches_in_rust(broker: &Broker) -> u64 {
     broker.handle("handled", HandlerOptions::new(), |_| Ok(())).unwrap();
     allocations(|| {
         for _ in 0..100 {
-            broker.enqueue(Message::new("handled", &BODY)).unwrap();
+            broker.enqueue(Message::new("handled", &BODY[..])).unwrap();
         }
         broker.start().unwrap();
         broker.wait_idle(None).unwrap();

@@ -5,11 +5,14 @@ set -eu
 
 .venv/bin/python -c 'import libmq' 2>/dev/null || { skip "Python: the package is not built"; exit 0; }
 python_tool pytest "pytest>=8" || { skip "Python: pytest cannot be installed"; exit 0; }
-.venv/bin/python -c 'import uvloop' 2>/dev/null ||
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check "uvloop>=0.19" >"$target/install.log" 2>&1 ||
-	skip "Python: uvloop cannot be installed, so that another event loop is not tried"
+python_module pytest_timeout "pytest-timeout>=2" || { skip "Python: pytest-timeout cannot be installed"; exit 0; }
+python_module uvloop "uvloop>=0.19" || skip "Python: uvloop cannot be installed, so that another event loop is not tried"
+for library in pydantic msgspec; do
+	python_module $library $library || skip "Python: $library cannot be installed, so that its classes are not tried"
+done
 
-.venv/bin/python -m pytest bindings/python/tests
+# What Python warns of in its development mode, as a file that was left open, is an error; and nothing hangs for ever.
+.venv/bin/python -X dev -W error -m pytest --timeout 300 bindings/python/tests
 .venv/bin/python examples/orders/orders.py >"$target/orders-py.log" 2>&1 || { cat "$target/orders-py.log"; die "orders.py failed"; }
 tail -n 1 "$target/orders-py.log" | sed "s|^|orders-py: |"
 

@@ -29,6 +29,7 @@ __all__ = [
     "Tray",
     "Watch",
     "Worker",
+    "__version__",
     "check_duration",
     "handles",
     "is_main_interpreter",
@@ -36,6 +37,9 @@ __all__ = [
     "serve",
     "verify",
 ]
+
+__version__: str
+"""The version of the package, and of the core that it brings."""
 
 @final
 class Backoff:

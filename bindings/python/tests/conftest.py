@@ -15,7 +15,7 @@ LONG = 20
 """Seconds after which something has gone wrong."""
 
 STRICT = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error,ignore:This process:DeprecationWarning"}
-"""Has a program say what Python warns of, as these tests are run; but for forks beside threads, which are tried here."""
+"""Has a program say what Python warns of, as these tests are run; but for forks beside threads: they are tried here."""
 
 # In the background SIGINT is ignored, and programs inherit that; what is handled here is the default there.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
 # The doors of the house. `make` alone lists them; what a door does stands in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build check bench bench-peers crash chaos soak fuzz asan coverage mutants clean
+.PHONY: help demo test build install uninstall check docs bench bench-peers crash chaos soak fuzz asan memcheck coverage mutants clean
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s  %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,12 @@ test: build ## build, check, and every test that fits in a quarter of an hour
 
 build: ## target/release/libmq.so and libmq.a, the Python package in .venv, and the Node package in bindings/node
 	@scripts/build.sh
+
+install: ## the C library, its headers, and files for pkg-config and CMake: PREFIX=/usr/local LIBDIR=lib DESTDIR=
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install.sh
+
+uninstall: ## take away what `make install` put there: with the same PREFIX, LIBDIR and DESTDIR
+	@PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" DESTDIR="$(DESTDIR)" scripts/install.sh remove
 
 check: ## formatting, lints, documentation, the header against the code, and what comes from outside
 	@scripts/check.sh
@@ -33,8 +39,14 @@ chaos: build ## full disks, limits, stops, deaths in handlers, by name: ONLY=nam
 soak: build ## a constant load, a kill every 30 seconds, and nothing lost and nothing that grows: HOURS=24
 	@scripts/soak.sh $(HOURS)
 
-asan: ## the core, the C library and the C programs under AddressSanitizer
+asan: ## the core, the C library and the programs in C and C++ under AddressSanitizer
 	@scripts/asan.sh
+
+memcheck: ## the C and C++ programs under valgrind: nothing read or written that is not theirs, and nothing lost
+	@scripts/memcheck.sh
+
+docs: ## the reference of the C library, from its headers: target/reference/html
+	@scripts/reference.sh
 
 fuzz: ## bytes and calls that nobody thought of, for a minute each: SECONDS=60
 	@FUZZ_SECONDS=$(or $(SECONDS),60) scripts/fuzz.sh

@@ -13,14 +13,16 @@
  * Conventions, said once:
  *
  * STATUS    A function that can fail answers LIBMQ_OK or a negative LIBMQ_E_... Its last argument `err` may be NULL; else
- *           *err is an error to read and free, or NULL when all went well. What each call answers stands with it; beside
- *           that every call answers LIBMQ_E_BAD_HANDLE, LIBMQ_E_INVALID for a NULL or misaligned address where there must
- *           be one, LIBMQ_E_FORKED in a forked child, LIBMQ_E_NO_MEMORY, and LIBMQ_E_PANIC for a bug that was caught.
+ *           *err becomes an error to read and free, or NULL when all went well. It is not read: an error that it held
+ *           before is to be freed before. A misaligned `err` is as good as NULL. What each call answers stands with it;
+ *           beside that every call answers LIBMQ_E_BAD_HANDLE, LIBMQ_E_INVALID for a NULL or misaligned address where there
+ *           must be one, LIBMQ_E_FORKED in a forked child, LIBMQ_E_NO_MEMORY, and LIBMQ_E_PANIC for a bug that was caught.
  *
- * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
- *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
- *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
- *           in `out`, in any order; freeing twice does nothing.
+ * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number of 64 bits and no address: libmq
+ *           is for machines of 64 bits. One that is NULL, was freed, belongs to another type, or was made up is
+ *           LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a function that answers a value. It is checked before the other
+ *           arguments. The caller frees what a call gave in `out`, in any order; freeing it again, or NULL, does nothing.
+ *           With LIBMQ_LEAKS in its environment a program says on stderr, when it exits, how many of each type are left.
  *
  * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
  *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
@@ -31,16 +33,25 @@
  *
  * THREADS   "Any thread" means also at the same time, on the same handle. Reading a delivery while another thread settles
  *           it is answered, but what was read before is gone. Callbacks come on threads of the broker; in them everything
- *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
+ *           may be called but what waits for callbacks, of this broker or of another one, whose callbacks may wait for this
+ *           one: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
+ *
+ * FORKS     A child of fork() has copies of errors, options and lists of dead letters, and may use those, and open brokers of
+ *           its own. Its parent's brokers and deliveries are LIBMQ_E_FORKED there, and freeing them does nothing. A child
+ *           forked in a callback has to end in there, by _exit() or exec(): one that returns from the callback is aborted.
  *
  * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, and may hold anything. A queue's name
  *           is 1 to 128 of A-Z a-z 0-9 . _ -
  *
- * STRUCTS   Begin with the initialiser, which sets struct_size; a program compiled with an older header goes on working,
- *           and one with a newer header is told LIBMQ_E_UNSUPPORTED when it uses what this library does not know. A field
- *           left 0 is its default; LIBMQ_NONE says zero or none.
+ * STRUCTS   Begin with the initialiser, which sets struct_size to the struct's size. Later versions add fields at the end,
+ *           where 0 means what leaving them out did. So a program that was compiled with an older header goes on working;
+ *           one with a newer header does where it leaves 0 what this library does not know, and is told
+ *           LIBMQ_E_UNSUPPORTED where it does not. A size below that of the first version, above 4,096, or of no whole
+ *           fields is LIBMQ_E_INVALID. A field left 0 is its default; where zero or none is wanted, and is not the default,
+ *           LIBMQ_NONE says so.
  *
- * TIME      Milliseconds, as int64_t, up to ten years; a time to wait may be longer, and -1 is for ever.
+ * TIME      Milliseconds, as int64_t, up to ten years. In `timeout_ms`, as long as a call waits, it may be more, and -1 is
+ *           for ever.
  *
  * Names and numbers here never change their meaning. Made from ffi/src, section by section; do not edit.
  */
@@ -52,10 +63,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if UINTPTR_MAX != 0xffffffffffffffff
+#error "libmq needs a machine of 64 bits: its handles are numbers of 64 bits"
+#endif
+
 #define LIBMQ_VERSION "0.1.0"
 #define LIBMQ_VERSION_MAJOR 0
 #define LIBMQ_VERSION_MINOR 1
 #define LIBMQ_VERSION_PATCH 0
+/* The three in one number, for #if. */
+#define LIBMQ_VERSION_NUMBER (LIBMQ_VERSION_MAJOR * 10000 + LIBMQ_VERSION_MINOR * 100 + LIBMQ_VERSION_PATCH)
 
 #ifdef __cplusplus
 extern "C" {
@@ -63,7 +80,7 @@ extern "C" {
 
 /* Statuses: what a call answers. ---------------------------------------------------------------------------------- */
 
-/** In a struct's field or a call's argument, where 0 is the default: zero, or none. */
+/** Zero, or none, in a struct's field or a call's argument that takes 0 for its default. (In a `timeout_ms` -1 is for ever.) */
 #define LIBMQ_NONE (-1)
 
 /** What a call answers: `LIBMQ_OK`, or a negative number that never changes its meaning. */
@@ -162,14 +179,14 @@ libmq_status libmq_error_code(const libmq_error *error);
 const char *libmq_error_message(const libmq_error *error);
 
 /**
- * The file or directory concerned. NULL if there is none.
+ * The file or directory concerned. NULL if there is none, or if this is no error.
  *
  * Any thread. Valid until the error is freed.
  */
 const char *libmq_error_path(const libmq_error *error);
 
 /**
- * The operating system's number (`errno`). 0 if it was not asked.
+ * The operating system's number (`errno`). 0 if it was not asked, or if this is no error.
  *
  * Any thread.
  */
@@ -177,21 +194,21 @@ int32_t libmq_error_os_code(const libmq_error *error);
 
 /**
  * Whether the same call can succeed later without anything being mended. Not after `LIBMQ_E_TIMEOUT`: a stop or close is
- * done all the same, and of `libmq_broker_wait_idle` it is the answer.
+ * done all the same, and of `libmq_broker_wait_idle` it is the answer. False if this is no error.
  *
  * Any thread.
  */
 bool libmq_error_is_retryable(const libmq_error *error);
 
 /**
- * Whether the broker is beyond use and has to be opened again.
+ * Whether the broker is beyond use and has to be opened again. False if this is no error.
  *
  * Any thread.
  */
 bool libmq_error_is_fatal(const libmq_error *error);
 
 /**
- * Frees an error. NULL, and what was freed before, is let be.
+ * Frees an error. Does nothing for NULL, or for what was freed before.
  *
  * Any thread.
  */
@@ -210,7 +227,7 @@ typedef void (*libmq_log_fn)(void *ctx, int32_t level, const char *event, const 
 libmq_options *libmq_options_new(void);
 
 /**
- * Frees options. NULL, and what was freed before, is let be.
+ * Frees options. Does nothing for NULL, or for what was freed before.
  *
  * Any thread.
  */
@@ -322,8 +339,8 @@ libmq_status libmq_broker_start(libmq_broker *broker,
 /**
  * Stops calling handlers and waits for those that run, and for deliveries they deferred. After `timeout_ms` (-1: never)
  * they are cancelled with "shutdown", and after their grace what they hold is given back. `libmq_broker_start` may follow.
- * The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
- * then, as this does.
+ * The time runs from the call on, also while this waits for its turn, since another thread replaces a handler, stops or
+ * closes: when it is over, what that other one waits for is cancelled, too.
  *
  * Any thread, not in a handler or its `drop`: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if it had to cancel,
  * stopped all the same; `LIBMQ_E_CLOSED`.
@@ -334,12 +351,12 @@ libmq_status libmq_broker_stop(libmq_broker *broker,
 
 /**
  * Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
- * already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
+ * already: nothing. Every later call but this one, `libmq_wakeup_close` and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
  *
  * The time is for handlers: callbacks of `libmq_enqueue_async` and of the log that are under way are waited for beside it.
  *
- * Any thread, not in a callback: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled,
- * closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
+ * Any thread, not in a callback, of whichever broker: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had
+ * to be cancelled, closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
  */
 libmq_status libmq_broker_close(libmq_broker *broker,
                                 int64_t timeout_ms,
@@ -358,7 +375,8 @@ libmq_status libmq_broker_wait_idle(libmq_broker *broker,
 
 /**
  * Frees a broker. Without a close before it this is a crash, on purpose: what is durable is recovered by the next open.
- * What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
+ * What it gave (deliveries, errors, lists) stays valid and is freed apart. Does nothing for NULL, or for what was freed
+ * before.
  *
  * Any thread. Calls of other threads that are under way end first: those that wait for a message, for room or for idleness
  * end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up, and until it
@@ -384,7 +402,7 @@ void libmq_broker_free(libmq_broker *broker);
 #define LIBMQ_DUPLICATE 3
 
 /** A header: a name `[A-Za-z0-9._-]{1,64}` and a value of up to 4 KiB without NUL, CR or LF. */
-typedef struct {
+typedef struct libmq_header {
   /** Its name. */
   const char *name;
   /** Its value. */
@@ -395,10 +413,13 @@ typedef struct {
  * A message to enqueue. Begin with `LIBMQ_MESSAGE_INIT`; a field left 0 is its default. Everything is copied by the call
  * that takes it.
  */
-typedef struct {
+typedef struct libmq_message {
   /** `sizeof(libmq_message)`. */
   uint32_t struct_size;
-  /** `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken. */
+  /**
+   * `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken. Without a key it means
+   * nothing.
+   */
   int32_t dedup;
   /** 0 (default) to 9, higher first. */
   int32_t priority;
@@ -429,12 +450,15 @@ typedef struct {
    * Longer than `delay_ms`, and ending behind `run_at_ms`. Default never.
    */
   int64_t expires_in_ms;
-  /** How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. */
+  /**
+   * How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. Without a key
+   * it means nothing.
+   */
   int64_t dedup_window_ms;
 } libmq_message;
 
 /** What became of an enqueue. */
-typedef struct {
+typedef struct libmq_receipt {
   /** The message's id: of the new message, or of the one that was replaced or kept. 0 on failure. */
   uint64_t id;
   /** `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. 0 on failure. */
@@ -525,12 +549,12 @@ libmq_status libmq_enqueue_async(libmq_broker *broker,
 typedef int32_t (*libmq_handle_fn)(void *ctx, libmq_delivery *delivery);
 
 /** A handler and how it is run. Begin with `LIBMQ_HANDLER_INIT`; a field left 0 is its default. */
-typedef struct {
+typedef struct libmq_handler {
   /** `sizeof(libmq_handler)`. */
   uint32_t struct_size;
   /** How many run at once, 1 to 1024. Default 1. */
   int32_t max_parallelism;
-  /** How many threads stay when idle, 1 to `max_parallelism`. Default 1; `LIBMQ_NONE` is 1 as well. */
+  /** How many threads stay when idle, 1 (default) to `max_parallelism`. One stays in any case: `LIBMQ_NONE` is 1. */
   int32_t min_parallelism;
   /** Retries after the first attempt, up to 1,000,000. Default the broker's; `LIBMQ_NONE`: none. */
   int32_t max_retries;
@@ -564,9 +588,11 @@ typedef struct {
  * queue replaces the first when its calls have ended.
  *
  * `drop` is called once, after the last call has ended: when the handler is replaced, before `libmq_broker_close` returns,
- * when the broker is freed, or at once when this call fails. A call may outlive the close (which answered `LIBMQ_E_TIMEOUT`,
- * or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by them. So where a
- * handler may be stuck, `ctx` may go in `drop` and nowhere else. In `drop` nothing may be waited for.
+ * when the broker is freed, or at once when this call fails; of a `handler` that is NULL, misaligned, or smaller than the
+ * first version of the struct, there is no `drop` to be read. A call may outlive the close (which answered
+ * `LIBMQ_E_TIMEOUT`, or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by
+ * them. So where a handler may be stuck, free `ctx` in `drop` and nowhere else. In `drop` what waits for handlers (start,
+ * stop, close, wait for idleness, register) is `LIBMQ_E_DEADLOCK`.
  *
  * Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
  * is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.
@@ -631,9 +657,12 @@ libmq_status libmq_wakeup_open(libmq_broker *broker,
 /**
  * Closes a descriptor of `libmq_wakeup_open`; also after the broker was closed.
  *
- * Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open.
+ * Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open, or that was
+ * closed already; `LIBMQ_E_CLOSED` for such a one after the close of the broker.
  */
-libmq_status libmq_wakeup_close(libmq_broker *broker, int fd, libmq_error **err);
+libmq_status libmq_wakeup_close(libmq_broker *broker,
+                                int fd,
+                                libmq_error **err);
 
 /* Deliveries: reading a message that is held. --------------------------------------------------------------------- */
 
@@ -801,7 +830,7 @@ libmq_status libmq_delivery_release(libmq_delivery *delivery,
 
 /**
  * Frees a delivery; one that was not settled is released. In its own handler this does nothing: there the answer settles.
- * NULL, and what was settled or freed before, is let be.
+ * Does nothing either for NULL, or for what was settled or freed before.
  *
  * Any thread.
  */
@@ -875,8 +904,8 @@ libmq_status libmq_snapshot(libmq_broker *broker, libmq_error **err);
  *
  * Any thread; it takes as long as writing and syncing the copy does. The directory above `to` has to be there. What fails
  * leaves nothing behind. A close meanwhile ends it. Answers `LIBMQ_E_INVALID` for a `to` that is empty, is something else
- * than an empty directory, or lies in the broker's own; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the path;
- * `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
+ * than an empty directory, lies in the broker's own, or is ":memory:"; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the
+ * path; `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
  */
 libmq_status libmq_backup(libmq_broker *broker,
                           const char *to,
@@ -892,7 +921,7 @@ libmq_status libmq_backup(libmq_broker *broker,
  *
  * Any thread. Damage is in the report, and the call succeeds. Meanwhile an open of the directory is `LIBMQ_E_LOCKED`. The
  * caller frees `*out_report_json` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_INVALID` for what is no
- * directory of libmq, `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
+ * directory of libmq, and for ":memory:"; `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
  * format, `LIBMQ_E_IO`.
  */
 libmq_status libmq_verify(const char *path,
@@ -915,7 +944,7 @@ libmq_status libmq_advance(libmq_broker *broker,
  * The figures of a queue, or of the whole broker: six gauges, then counters since the open. Begin with
  * `LIBMQ_METRICS_INIT`, which sets `struct_size`.
  */
-typedef struct {
+typedef struct libmq_metrics {
   /** `sizeof(libmq_metrics)`. */
   uint32_t struct_size;
   /** 0. */
@@ -1017,7 +1046,7 @@ libmq_status libmq_recovery_json(libmq_broker *broker,
                                  libmq_error **err);
 
 /**
- * Frees a string that one of the functions above made. NULL is let be.
+ * Frees a string that one of these functions made. Does nothing for NULL, and for a handle.
  *
  * Any thread. Once for each: a string is no handle, and freeing it twice is not noticed.
  */
@@ -1045,7 +1074,7 @@ libmq_status libmq_dead_letters_list(libmq_broker *broker,
                                      libmq_error **err);
 
 /**
- * Frees a list. NULL, and what was freed before, is let be.
+ * Frees a list. Does nothing for NULL, or for what was freed before.
  *
  * Any thread.
  */

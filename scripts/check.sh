@@ -11,6 +11,10 @@ if component clippy clippy; then
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	# As the libraries for other languages are built.
 	cargo clippy --package libmq --no-default-features --quiet -- --deny warnings
+	# As for a free-threaded Python, which has no limited API.
+	if [ -x .venv/bin/python ]; then
+		PYO3_PYTHON="$PWD/.venv/bin/python" cargo clippy --package libmq-python --no-default-features --quiet -- --deny warnings
+	fi
 else
 	skip "lints: clippy is not installed"
 fi
@@ -22,6 +26,12 @@ say "the header is what the code declares"
 # The test itself says so where there is none, and so it does of the compiler for C++, which comes with it.
 need clang clang || :
 cargo test --package libmq-ffi --quiet header
+
+say "the reference of the C library"
+scripts/reference.sh
+
+say "C and C++: analysers"
+scripts/analyze-c.sh
 
 say "what comes from outside: licences, sources, versions"
 if deny; then
@@ -40,7 +50,8 @@ if python_tool ruff "ruff>=0.17,<0.18"; then
 else
 	skip "lints of Python: ruff cannot be installed, or make build has not been run"
 fi
-# The tests' types are known only where pytest's are.
+# The tests' types are known only where pytest's are, and those of what the package is used with.
+python_companions || :
 if python_tool mypy "mypy>=2,<3" && python_tool pytest "pytest>=8" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	(cd bindings/python && ../../.venv/bin/mypy python/libmq tests)
 	# It leaves a cache where it is run.
@@ -62,8 +73,8 @@ fi
 say "Node: form and types"
 if need node nodejs && need npm npm && node_tools; then
 	package=bindings/node tools=$LIBMQ_NODE_TOOLS
-	"$tools/node_modules/.bin/prettier" --check --log-level warn "$package/**/*.{js,mjs,ts}" "tests/**/*.mjs" \
-		"examples/**/*.mjs" "benches/**/*.mjs"
+	"$tools/node_modules/.bin/prettier" --check --log-level warn "$package/**/*.{js,mjs,ts,mts}" "tests/**/*.mjs" \
+		"examples/**/*.mjs" "benches/**/*.mjs" "scripts/*.mjs"
 	"$tools/node_modules/.bin/tsc" --project "$package/test/types" --typeRoots "$tools/node_modules/@types"
 	# Others' types are found only from beside them.
 	mkdir -p "$tools/types" "$tools/node_modules/@libmq"

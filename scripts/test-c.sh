@@ -1,30 +1,60 @@
 #!/bin/sh
-# Compiles and runs every program in tests/c/, and the examples in C and C++, against the header and the shared library,
-# each in an empty directory.
+# Compiles and runs every program in C and C++: tests/c, tests/cpp, the examples, and those that the guide and the README show,
+# against the headers and the shared library, each in an empty directory. Compilers that are there beside the first one, and
+# later standards of C++, have nothing to say either.
 set -eu
 . "$(dirname "$0")/lib.sh"
+. scripts/c-programs.sh
 
 out="$target/c"
 mkdir -p "$out"
 ran=0
 
-# run SOURCE COMPILER FLAGS...: compiles a program and runs it in an empty directory.
+need c++ g++ || die "a C++ compiler is needed"
+
 run() {
-	source=$1
-	shift
-	name=$(basename "$source" | tr . -)
-	"$@" -O1 -g -Wall -Wextra -Wpedantic -Werror -Iinclude "$source" -o "$out/$name" \
-		-L"$target/release" -Wl,-rpath,"$target/release" -lmq -pthread
-	rm -rf "$out/$name.dir"
-	mkdir -p "$out/$name.dir/target"
-	(cd "$out/$name.dir" && "$out/$name") >"$out/$name.log" 2>&1 || { cat "$out/$name.log"; die "$source failed"; }
-	tail -n 1 "$out/$name.log" | sed "s|^|$name: |"
-	rm -rf "$out/$name.dir"
+	compiled "$1"
+	run_program "$1" "$program" "${2:-}"
 	ran=$((ran + 1))
 }
 
-for source in tests/c/*.c examples/orders/orders.c; do
-	[ ! -e "$source" ] || run "$source" cc -std=c11
+# Looks at a program with another compiler, as another standard.
+look() {
+	compiler=clang flags=$c_flags
+	is_cpp "$1" && compiler=$look_as flags="-std=$look_std $cxx_flags"
+	# shellcheck disable=SC2086
+	$compiler $flags -Iinclude -fsyntax-only "$1"
+}
+
+each_program run "$out"
+[ "$ran" -gt 15 ] || die "only $ran programs were found"
+
+if need clang clang && have clang++; then
+	look_as=clang++ look_std=c++20
+	each_program look "$out"
+	echo "clang: nothing to say"
+else
+	skip "C programs with clang: it cannot be installed"
+fi
+for std in c++20 c++23; do
+	look_as=c++ look_std=$std
+	look tests/cpp/queue.cpp
+	look tests/cpp/handlers.cpp
 done
-run examples/orders/orders.cpp c++ -std=c++17
-[ "$ran" -gt 1 ] || die "there is no C program in tests/c"
+echo "C++20 and C++23: nothing to say"
+
+# Whoever has no .NET misses nothing of libmq's.
+rm -rf "$out/cs"
+mkdir -p "$out/cs/target"
+cp examples/c/Orders.cs examples/c/Orders.csproj "$out/cs"
+if have dotnet; then
+	sharp() { dotnet run; }
+elif have mcs && have mono; then
+	sharp() { mcs -warnaserror Orders.cs && mono Orders.exe; }
+else
+	echo "Orders.cs: not compiled, there is no .NET here"
+	exit 0
+fi
+(cd "$out/cs" && LD_LIBRARY_PATH="$target/release" sharp) >"$out/cs.log" 2>&1 || { cat "$out/cs.log"; die "Orders.cs failed"; }
+grep -q 'took the order of 3 books' "$out/cs.log" || { cat "$out/cs.log"; die "Orders.cs handled nothing"; }
+echo "Orders.cs: took the order"

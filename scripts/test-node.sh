@@ -9,8 +9,9 @@ if [ ! -e "$package/libmq.node" ]; then
 	exit 0
 fi
 
-# Some tests are with libraries of others.
-node_tools || skip "Node's tests with schemas of others: npm could not fetch them"
+# Some tests are with libraries of others, and some on other runtimes.
+node_tools || skip "Node's tests with what is of others: npm could not fetch it"
+node_runtimes || skip "Node's tests on Bun and Deno: npm could not fetch them"
 
 say "Node: tests"
 log="$target/node-tests.log"

@@ -29,8 +29,14 @@ fi
 say "loom models"
 models
 
-say "C programs"
+say "programs in C and C++"
 scripts/test-c.sh
+
+say "the same under valgrind"
+scripts/memcheck.sh
+
+say "the installed C library"
+scripts/test-install.sh
 
 say "Python"
 scripts/test-python.sh

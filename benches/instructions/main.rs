@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use libmq::{Broker, Durability, Message, Options};
+use libmq::{Broker, Durability, HandlerError, HandlerOptions, Message, Options};
 
 /// Messages in the air at once.
 const BATCH: usize = 100;
@@ -21,6 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .sync_interval(Duration::from_secs(3600));
     let broker = Broker::open(&dir, options)?;
     let body = [b'x'; 100];
+    if work == "handle" {
+        broker.handle("jobs", HandlerOptions::new(), |context| match context.body().len() {
+            100 => Ok(()),
+            _ => Err(HandlerError::reject("another length")),
+        })?;
+    }
     for start in (0..count).step_by(BATCH) {
         let batch = BATCH.min(count - start);
         for number in 0..batch {
@@ -31,13 +37,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             };
             broker.enqueue(message)?;
         }
-        if work == "enqueue" {
+        if work == "enqueue" || work == "handle" {
             continue;
         }
         for _ in 0..batch {
             let delivery = broker.receive("jobs", Duration::ZERO, None)?;
             delivery.ok_or("one is missing")?.ack()?;
         }
+    }
+    if work == "handle" {
+        broker.start()?;
+        broker.wait_idle(None)?;
     }
     broker.close(Duration::from_secs(10))?;
     std::fs::remove_dir_all(dir)?;

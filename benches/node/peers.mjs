@@ -32,7 +32,7 @@ async function libmq(directory, { level = 'os', parallelism = 1 }) {
       return delivery.body;
     },
     async handle(work) {
-      broker.handle('bench', work, { maxParallelism: Number(parallelism) });
+      broker.handle('bench', async (body) => work(body), { maxParallelism: Number(parallelism) });
       await broker.start();
     },
     close: () => broker.close(),

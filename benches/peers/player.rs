@@ -48,6 +48,21 @@ pub(crate) fn node(ask: impl Into<String>) -> Player {
     Player { program: Program::Node, ask: ask.into(), server: None }
 }
 
+/// One of ours that enqueues at a level, so many at a time.
+pub(crate) fn puts(peer: &str, level: &str, messages: u32, batch: u32) -> Player {
+    ours(format!("{peer} enqueue level={level} messages={messages} batch={batch} body=100"))
+}
+
+/// One of ours with so many threads, each of which waits for each of its messages.
+pub(crate) fn threads(work: &str, level: &str, count: u32, timed: bool) -> Player {
+    ours(format!("{work} level={level} count={count} seconds=1 timed={timed} body=100"))
+}
+
+/// One of those that others have written in Rust.
+pub(crate) fn others(peer: &str, work: &str, messages: u32, batch: u32) -> Player {
+    rust(format!("{peer} {work} messages={messages} batch={batch} body=100"))
+}
+
 impl Player {
     /// Beside a server of this kind, which is started for each run anew.
     #[must_use]

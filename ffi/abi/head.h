@@ -13,14 +13,16 @@
  * Conventions, said once:
  *
  * STATUS    A function that can fail answers LIBMQ_OK or a negative LIBMQ_E_... Its last argument `err` may be NULL; else
- *           *err is an error to read and free, or NULL when all went well. What each call answers stands with it; beside
- *           that every call answers LIBMQ_E_BAD_HANDLE, LIBMQ_E_INVALID for a NULL or misaligned address where there must
- *           be one, LIBMQ_E_FORKED in a forked child, LIBMQ_E_NO_MEMORY, and LIBMQ_E_PANIC for a bug that was caught.
+ *           *err becomes an error to read and free, or NULL when all went well. It is not read: an error that it held
+ *           before is to be freed before. A misaligned `err` is as good as NULL. What each call answers stands with it;
+ *           beside that every call answers LIBMQ_E_BAD_HANDLE, LIBMQ_E_INVALID for a NULL or misaligned address where there
+ *           must be one, LIBMQ_E_FORKED in a forked child, LIBMQ_E_NO_MEMORY, and LIBMQ_E_PANIC for a bug that was caught.
  *
- * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number and no address. One that is
- *           NULL, was freed, belongs to another type, or was made up is LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a
- *           function that answers a value. It is checked before the other arguments. The caller frees what a call gave
- *           in `out`, in any order; freeing twice does nothing.
+ * HANDLES   A libmq_broker *, and every other pointer to a type without fields, is a number of 64 bits and no address: libmq
+ *           is for machines of 64 bits. One that is NULL, was freed, belongs to another type, or was made up is
+ *           LIBMQ_E_BAD_HANDLE, or the NULL, 0 or -1 of a function that answers a value. It is checked before the other
+ *           arguments. The caller frees what a call gave in `out`, in any order; freeing it again, or NULL, does nothing.
+ *           With LIBMQ_LEAKS in its environment a program says on stderr, when it exits, how many of each type are left.
  *
  * OUTPUTS   On failure, whatever it is of, an output says that there is nothing: a handle or string is NULL, a number 0, a
  *           descriptor -1, a receipt and metrics empty. What lies in an array beyond the number that came is left alone.
@@ -31,16 +33,25 @@
  *
  * THREADS   "Any thread" means also at the same time, on the same handle. Reading a delivery while another thread settles
  *           it is answered, but what was read before is gone. Callbacks come on threads of the broker; in them everything
- *           may be called but what waits for them: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
+ *           may be called but what waits for callbacks, of this broker or of another one, whose callbacks may wait for this
+ *           one: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
+ *
+ * FORKS     A child of fork() has copies of errors, options and lists of dead letters, and may use those, and open brokers of
+ *           its own. Its parent's brokers and deliveries are LIBMQ_E_FORKED there, and freeing them does nothing. A child
+ *           forked in a callback has to end in there, by _exit() or exec(): one that returns from the callback is aborted.
  *
  * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, and may hold anything. A queue's name
  *           is 1 to 128 of A-Z a-z 0-9 . _ -
  *
- * STRUCTS   Begin with the initialiser, which sets struct_size; a program compiled with an older header goes on working,
- *           and one with a newer header is told LIBMQ_E_UNSUPPORTED when it uses what this library does not know. A field
- *           left 0 is its default; LIBMQ_NONE says zero or none.
+ * STRUCTS   Begin with the initialiser, which sets struct_size to the struct's size. Later versions add fields at the end,
+ *           where 0 means what leaving them out did. So a program that was compiled with an older header goes on working;
+ *           one with a newer header does where it leaves 0 what this library does not know, and is told
+ *           LIBMQ_E_UNSUPPORTED where it does not. A size below that of the first version, above 4,096, or of no whole
+ *           fields is LIBMQ_E_INVALID. A field left 0 is its default; where zero or none is wanted, and is not the default,
+ *           LIBMQ_NONE says so.
  *
- * TIME      Milliseconds, as int64_t, up to ten years; a time to wait may be longer, and -1 is for ever.
+ * TIME      Milliseconds, as int64_t, up to ten years. In `timeout_ms`, as long as a call waits, it may be more, and -1 is
+ *           for ever.
  *
  * Names and numbers here never change their meaning. Made from ffi/src, section by section; do not edit.
  */

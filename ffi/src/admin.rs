@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 use std::time::Duration;
 
-use libmq::{Error, ErrorKind};
+use libmq::{Error, ErrorKind, limits};
 
 use crate::boundary;
 use crate::broker::PATH_BYTES_MAX;
@@ -25,10 +25,12 @@ pub unsafe extern "C" fn libmq_scale(
     n: i32,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    let c = from_c!();
+    let (c, given) = (from_c!(), n);
     boundary::broker(&c, broker, err, |open| {
-        let n = u32::try_from(n)
-            .map_err(|_| invalid(format!("max_parallelism is {n}, but goes from 1 to 1024")))?;
+        open.broker.check_open()?;
+        let most = limits::PARALLELISM_MAX;
+        let n = u32::try_from(n).ok().filter(|n| (1..=most).contains(n));
+        let n = n.ok_or_else(|| invalid(format!("n is {given}, but goes from 1 to {most}")))?;
         open.broker.scale(c.queue(queue)?, n)
     })
 }
@@ -127,8 +129,8 @@ pub unsafe extern "C" fn libmq_snapshot(
 ///
 /// Any thread; it takes as long as writing and syncing the copy does. The directory above `to` has to be there. What fails
 /// leaves nothing behind. A close meanwhile ends it. Answers `LIBMQ_E_INVALID` for a `to` that is empty, is something else
-/// than an empty directory, or lies in the broker's own; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the path;
-/// `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
+/// than an empty directory, lies in the broker's own, or is ":memory:"; `LIBMQ_E_STORAGE_FULL` and `LIBMQ_E_IO`, naming the
+/// path; `LIBMQ_E_CORRUPT` where the broker's own files have lost bytes; `LIBMQ_E_POISONED`, `LIBMQ_E_CLOSED`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_backup(
@@ -152,7 +154,7 @@ pub unsafe extern "C" fn libmq_backup(
 ///
 /// Any thread. Damage is in the report, and the call succeeds. Meanwhile an open of the directory is `LIBMQ_E_LOCKED`. The
 /// caller frees `*out_report_json` with `libmq_string_free`; on failure it is NULL. Answers `LIBMQ_E_INVALID` for what is no
-/// directory of libmq, `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
+/// directory of libmq, and for ":memory:"; `LIBMQ_E_LOCKED` while a broker has it open, `LIBMQ_E_UNSUPPORTED` for another version of the
 /// format, `LIBMQ_E_IO`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]

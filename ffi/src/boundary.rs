@@ -4,13 +4,17 @@
 //! status, and an error object where one is asked for. A panic becomes `PANIC` and poisons the broker: what it left half
 //! done is for the next open to put right, from the disk.
 
+use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use libmq::{Delivery, Error, ErrorKind, Result};
 
 use crate::error;
-use crate::from_c::FromC;
+use crate::from_c::{FromC, Out};
 use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
+use crate::names;
+use crate::slab::Found;
 use crate::status::{LIBMQ_OK, libmq_status};
 
 /// Why a broker is poisoned by a panic.
@@ -26,96 +30,81 @@ pub(crate) fn plain(
 }
 
 /// A call on a broker.
+#[inline]
 pub(crate) fn broker(
     c: &FromC,
     handle: *const libmq_broker,
     err: *mut *mut libmq_error,
     work: impl FnOnce(&OpenBroker) -> Result<()>,
 ) -> libmq_status {
-    let result = libmq_broker::find(handle).and_then(|open| {
-        let result = guarded(|| work(&open), || open.broker.poison(CAUGHT));
-        let_go(open);
-        result
-    });
+    let result = libmq_broker::find(handle)
+        .and_then(|open| guarded(|| work(&open), || open.broker.poison(CAUGHT)));
     answer(c, err, result)
 }
 
 /// A call on a delivery, which stays what it is.
+#[inline]
 pub(crate) fn delivery(
     c: &FromC,
     handle: *const libmq_delivery,
     err: *mut *mut libmq_error,
     work: impl FnOnce(&Delivery) -> Result<()>,
 ) -> libmq_status {
-    let result = libmq_delivery::find(handle).and_then(|held| {
-        let result = match &*held.lock() {
-            Some(delivery) => guarded(|| work(delivery), || delivery.poison(CAUGHT)),
-            None => Err(gone()),
-        };
-        let_go(held);
-        result
-    });
+    let result = libmq_delivery::find(handle).and_then(|held| on(&held.delivery, work));
     answer(c, err, result)
 }
 
-/// A call that ends a delivery, and consumes its handle whatever it answers.
+/// A call that ends a delivery, and consumes its handle whatever it answers: what it did not settle is given back by the last
+/// that lets go of it.
+#[inline]
 pub(crate) fn settle(
     c: &FromC,
     handle: *const libmq_delivery,
     err: *mut *mut libmq_error,
-    work: impl FnOnce(Delivery) -> Result<()>,
+    work: impl FnOnce(&Delivery) -> Result<()>,
 ) -> libmq_status {
-    let result = libmq_delivery::take(handle).and_then(|held| {
-        let delivery = held.lock().take().ok_or_else(gone)?;
-        let poison = delivery.poisoner();
-        guarded(|| work(delivery), || poison(CAUGHT))
-    });
+    let result = libmq_delivery::take(handle).and_then(|held| on(&held.delivery, work));
     answer(c, err, result)
 }
 
+#[inline]
+fn on(delivery: &Delivery, work: impl FnOnce(&Delivery) -> Result<()>) -> Result<()> {
+    guarded(|| work(delivery), || delivery.poison(CAUGHT))
+}
+
 /// A function that answers a value: the default for a handle that is none, and for a panic.
+#[inline]
 pub(crate) fn value<H: Handle, R>(
     handle: *const H,
     default: R,
     read: impl FnOnce(&H::Value) -> Option<R>,
 ) -> R {
-    let found = H::find(handle).and_then(|value| {
-        let found = guarded(|| Ok(read(&value)), || {});
-        let_go(value);
-        found
-    });
-    found.ok().flatten().unwrap_or(default)
+    let found = H::slab().find(handle.addr());
+    let read = found.and_then(|value| guarded(|| Ok(read(&value)), || {}).ok().flatten());
+    read.unwrap_or(default)
 }
 
 /// Frees a handle; what is none is let be.
 pub(crate) fn free<H: Handle>(handle: *const H) {
-    let _ = H::take(handle).map(let_go);
-}
-
-/// Drops what a handle was of: if nobody else has it any more, that ends a broker or gives a delivery back.
-fn let_go<V>(value: V) {
-    let ended = || {
-        drop(value);
-        Ok(())
-    };
-    let _ = guarded(ended, || {});
+    drop(H::slab().take(handle.addr()));
 }
 
 /// Runs `work`, and answers `PANIC` for a panic.
+#[inline]
 pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>, on_panic: impl FnOnce()) -> Result<R> {
     // What a panic leaves half changed is not looked at again: the broker is poisoned, or the value is gone.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let _ = catch_unwind(AssertUnwindSafe(on_panic));
-        Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught: please report it"))
-    })
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| caught(on_panic))
 }
 
-fn gone() -> Error {
-    Error::new(ErrorKind::BadHandle, "the delivery was settled")
+#[cold]
+fn caught<R>(on_panic: impl FnOnce()) -> Result<R> {
+    let _ = catch_unwind(AssertUnwindSafe(on_panic));
+    Err(Error::new(ErrorKind::Panic, "a bug in libmq was caught: please report it"))
 }
 
+#[inline]
 fn answer(c: &FromC, err: *mut *mut libmq_error, result: Result<()>) -> libmq_status {
-    let place = c.out("err", err).ok();
+    let place = c.place(err);
     match result {
         Ok(()) => {
             if let Some(place) = place {
@@ -123,23 +112,28 @@ fn answer(c: &FromC, err: *mut *mut libmq_error, result: Result<()>) -> libmq_st
             }
             LIBMQ_OK
         }
-        Err(error) => {
-            let status = error.kind().code();
-            if let Some(place) = place {
-                place.write(error::report(error));
-            }
-            status
-        }
+        Err(error) => refused(place, error),
     }
+}
+
+#[cold]
+fn refused(place: Option<Out<'_, *mut libmq_error>>, error: Error) -> libmq_status {
+    let status = error.kind().code();
+    if let Some(place) = place {
+        place.write(error::report(names::in_c(error)));
+    }
+    status
 }
 
 impl HeldDelivery {
     pub(crate) fn new(delivery: Delivery) -> Self {
-        Self { delivery: Some(delivery).into(), texts: std::sync::OnceLock::new() }
+        Self { delivery, texts: OnceLock::new() }
     }
+}
 
-    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Option<Delivery>> {
-        self.delivery.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl Borrow<Delivery> for Found<'_, HeldDelivery> {
+    fn borrow(&self) -> &Delivery {
+        &self.delivery
     }
 }
 
@@ -153,7 +147,7 @@ mod tests {
     use super::*;
     use crate::error::{libmq_error_code, libmq_error_free};
     use crate::from_c::from_c;
-    use crate::options::BackoffParts;
+    use crate::settings::BackoffParts;
     use crate::status::{LIBMQ_E_BAD_HANDLE, LIBMQ_E_PANIC, LIBMQ_E_POISONED};
 
     fn open() -> *mut libmq_broker {

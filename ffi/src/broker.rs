@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 use std::ptr;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use libmq::{Broker, Error, ErrorKind, Interrupt, Result};
@@ -11,7 +10,7 @@ use crate::boundary;
 use crate::callback::refuse_in_drop;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{Handle, OpenBroker, libmq_broker, libmq_error, libmq_options};
-use crate::options::{BackoffParts, Settings};
+use crate::settings::{BackoffParts, Settings};
 use crate::status::{LIBMQ_NONE, libmq_status};
 use crate::wakeup::Wakeups;
 
@@ -39,8 +38,7 @@ pub unsafe extern "C" fn libmq_broker_open(
         let settings = if options.is_null() {
             Settings::default()
         } else {
-            let settings = libmq_options::find(options)?;
-            settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            libmq_options::find(options)?.read()?.clone()
         };
         let out = out?;
         let path = c.required_text("path", path, PATH_BYTES_MAX)?;
@@ -67,8 +65,8 @@ pub unsafe extern "C" fn libmq_broker_start(
 
 /// Stops calling handlers and waits for those that run, and for deliveries they deferred. After `timeout_ms` (-1: never)
 /// they are cancelled with "shutdown", and after their grace what they hold is given back. `libmq_broker_start` may follow.
-/// The time runs from the call on, also while another thread replaces a handler, stops or closes: that comes to its end
-/// then, as this does.
+/// The time runs from the call on, also while this waits for its turn, since another thread replaces a handler, stops or
+/// closes: when it is over, what that other one waits for is cancelled, too.
 ///
 /// Any thread, not in a handler or its `drop`: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if it had to cancel,
 /// stopped all the same; `LIBMQ_E_CLOSED`.
@@ -86,12 +84,12 @@ pub unsafe extern "C" fn libmq_broker_stop(
 }
 
 /// Stops as `libmq_broker_stop` does, gives received deliveries back uncounted, syncs, and gives the directory up. Closed
-/// already: nothing. Every later call but this one and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
+/// already: nothing. Every later call but this one, `libmq_wakeup_close` and `libmq_broker_free` answers `LIBMQ_E_CLOSED`.
 ///
 /// The time is for handlers: callbacks of `libmq_enqueue_async` and of the log that are under way are waited for beside it.
 ///
-/// Any thread, not in a callback: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had to be cancelled,
-/// closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
+/// Any thread, not in a callback, of whichever broker: that is `LIBMQ_E_DEADLOCK`. Answers `LIBMQ_E_TIMEOUT` if handlers had
+/// to be cancelled, closed all the same; `LIBMQ_E_POISONED` or `LIBMQ_E_IO` if the last sync failed, closed all the same.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_broker_close(
@@ -130,14 +128,15 @@ pub unsafe extern "C" fn libmq_broker_wait_idle(
 }
 
 /// Frees a broker. Without a close before it this is a crash, on purpose: what is durable is recovered by the next open.
-/// What it gave (deliveries, errors, lists) stays valid and is freed apart. NULL, and what was freed before, is let be.
+/// What it gave (deliveries, errors, lists) stays valid and is freed apart. Does nothing for NULL, or for what was freed
+/// before.
 ///
 /// Any thread. Calls of other threads that are under way end first: those that wait for a message, for room or for idleness
 /// end at once with `LIBMQ_E_CLOSED`; a stop or close comes to its end. The last of them gives the directory up, and until it
 /// has returned the log hook may be called.
 #[unsafe(no_mangle)]
 pub extern "C" fn libmq_broker_free(broker: *mut libmq_broker) {
-    if let Ok(open) = libmq_broker::find(broker) {
+    if let Some(open) = libmq_broker::slab().find(broker.addr()) {
         let ended = || {
             open.broker.interrupt(&open.freed);
             Ok(())

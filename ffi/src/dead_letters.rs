@@ -2,7 +2,6 @@
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
-use std::sync::OnceLock;
 
 use libmq::{DeadLetter, Error, ErrorKind, limits};
 
@@ -40,7 +39,7 @@ pub unsafe extern "C" fn libmq_dead_letters_list(
     })
 }
 
-/// Frees a list. NULL, and what was freed before, is let be.
+/// Frees a list. Does nothing for NULL, or for what was freed before.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -120,7 +119,7 @@ pub unsafe extern "C" fn libmq_dead_letter_body(
         Some(address(letters.get(i)?.letter.body()))
     });
     let c = from_c!();
-    if let Ok(len) = c.out("len", len) {
+    if let Some(len) = c.place(len) {
         len.write(body.1);
     }
     body.0
@@ -187,7 +186,7 @@ pub unsafe extern "C" fn libmq_dead_letter_header(
         let name = c.text("name", name, limits::HEADER_NAME_BYTES_MAX).ok()??;
         let listed = letters.get(i)?;
         let index = listed.letter.headers().position(|(found, _)| found == name)?;
-        Some(listed.texts().header(index)?.1)
+        Some(listed.texts.header(index)?.1)
     })
 }
 
@@ -270,25 +269,23 @@ const REASON: usize = 1;
 const ERROR: usize = 2;
 const CORRELATION_ID: usize = 3;
 
+fn listed(letters: Vec<DeadLetter>) -> Vec<ListedLetter> {
+    letters.into_iter().map(ListedLetter::new).collect()
+}
+
 impl ListedLetter {
-    fn texts(&self) -> &Texts {
-        self.texts.get_or_init(|| {
-            let letter = &self.letter;
-            let fixed = [
-                Some(letter.queue()),
-                Some(letter.reason()),
-                Some(letter.error()),
-                letter.correlation_id(),
-            ];
-            Texts::new(&fixed, letter.headers())
-        })
+    fn new(letter: DeadLetter) -> Self {
+        let fixed = [
+            Some(letter.queue()),
+            Some(letter.reason()),
+            Some(letter.error()),
+            letter.correlation_id(),
+        ];
+        let texts = Texts::new(&fixed, || letter.headers());
+        Self { letter, texts }
     }
 }
 
-fn listed(letters: Vec<DeadLetter>) -> Vec<ListedLetter> {
-    letters.into_iter().map(|letter| ListedLetter { letter, texts: OnceLock::new() }).collect()
-}
-
 fn text(letters: *const libmq_dead_letters, i: usize, place: usize) -> *const c_char {
-    boundary::value(letters, ptr::null(), |letters| letters.get(i)?.texts().fixed(place))
+    boundary::value(letters, ptr::null(), |letters| letters.get(i)?.texts.fixed(place))
 }

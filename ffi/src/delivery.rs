@@ -1,6 +1,6 @@
 //! Deliveries: reading a message that is held.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,7 @@ pub unsafe extern "C" fn libmq_delivery_body(
 ) -> *const c_void {
     let body = read(delivery, (ptr::null(), 0), |delivery| Some(address(delivery.body())));
     let c = from_c!();
-    if let Ok(len) = c.out("len", len) {
+    if let Some(len) = c.place(len) {
         len.write(body.1);
     }
     body.0
@@ -76,7 +76,9 @@ pub extern "C" fn libmq_delivery_queue(delivery: *const libmq_delivery) -> *cons
 /// Any thread. Valid until the delivery is settled or freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn libmq_delivery_content_type(delivery: *const libmq_delivery) -> *const c_char {
-    text(delivery, CONTENT_TYPE)
+    boundary::value(delivery, ptr::null(), |held| {
+        Some(held.texts().fixed(CONTENT_TYPE).unwrap_or(DEFAULT_TYPE.as_ptr()))
+    })
 }
 
 /// The id that follows the work from message to message. NULL if there is none.
@@ -99,8 +101,8 @@ pub unsafe extern "C" fn libmq_delivery_header(
     let c = from_c!();
     boundary::value(delivery, ptr::null(), |held| {
         let name = c.text("name", name, limits::HEADER_NAME_BYTES_MAX).ok()??;
-        let index = held.lock().as_ref()?.headers().position(|(found, _)| found == name)?;
-        Some(held.texts()?.header(index)?.1)
+        let index = held.delivery.headers().position(|(found, _)| found == name)?;
+        Some(held.texts().header(index)?.1)
     })
 }
 
@@ -109,7 +111,7 @@ pub unsafe extern "C" fn libmq_delivery_header(
 /// Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn libmq_delivery_headers_len(delivery: *const libmq_delivery) -> usize {
-    boundary::value(delivery, 0, |held| Some(held.texts()?.headers_len()))
+    boundary::value(delivery, 0, |held| Some(held.delivery.headers().count()))
 }
 
 /// A header by its place, from 0, in the order they were given. Two NULLs if there is none.
@@ -121,7 +123,7 @@ pub extern "C" fn libmq_delivery_header_at(
     index: usize,
 ) -> libmq_header {
     boundary::value(delivery, libmq_header::NONE, |held| {
-        let (name, value) = held.texts()?.header(index)?;
+        let (name, value) = held.texts().header(index)?;
         Some(libmq_header { name, value })
     })
 }
@@ -159,21 +161,23 @@ pub extern "C" fn libmq_delivery_cancel_reason(delivery: *const libmq_delivery) 
     })
 }
 
+/// What a body is of which nothing was said.
+const DEFAULT_TYPE: &CStr = c"application/octet-stream";
+
 /// Places of the fixed texts.
 const QUEUE: usize = 0;
 const CONTENT_TYPE: usize = 1;
 const CORRELATION_ID: usize = 2;
 
 impl HeldDelivery {
-    /// The delivery's texts; none once it was settled.
-    fn texts(&self) -> Option<&Texts> {
-        let delivery = self.lock();
-        let delivery = delivery.as_ref()?;
-        Some(self.texts.get_or_init(|| {
-            let fixed =
-                [Some(delivery.queue()), Some(delivery.content_type()), delivery.correlation_id()];
-            Texts::new(&fixed, delivery.headers())
-        }))
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| {
+            let delivery = &self.delivery;
+            let content_type = Some(delivery.content_type())
+                .filter(|text| text.as_bytes() != DEFAULT_TYPE.to_bytes());
+            let fixed = [Some(delivery.queue()), content_type, delivery.correlation_id()];
+            Texts::new(&fixed, || delivery.headers())
+        })
     }
 }
 
@@ -182,11 +186,11 @@ fn read<R>(
     default: R,
     read: impl FnOnce(&Delivery) -> Option<R>,
 ) -> R {
-    boundary::value(delivery, default, |held| read(held.lock().as_ref()?))
+    boundary::value(delivery, default, |held| read(&held.delivery))
 }
 
 fn text(delivery: *const libmq_delivery, place: usize) -> *const c_char {
-    boundary::value(delivery, ptr::null(), |held| held.texts()?.fixed(place))
+    boundary::value(delivery, ptr::null(), |held| held.texts().fixed(place))
 }
 
 /// Bytes as C sees them: never null.

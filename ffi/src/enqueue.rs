@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_void};
 use libmq::{Receipt, Result, limits};
 
 use crate::boundary;
+use crate::callback::in_parent;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{libmq_broker, libmq_error};
 use crate::message::{libmq_message, libmq_receipt};
@@ -27,15 +28,16 @@ pub unsafe extern "C" fn libmq_enqueue(
     let out = c.optional_emptied("out", out, libmq_receipt::NONE);
     boundary::broker(&c, broker, err, |open| {
         let queue = c.queue(queue)?;
-        let message = c.structure("message", message)?;
-        let out = out?;
-        let message = message.read(&c, queue)?;
-        let receipt = open.broker.enqueue_until(message, &open.freed);
-        let receipt = receipt.map_err(|error| open.unless_freed(error))?;
-        if let Some(out) = out {
-            out.write(receipt.into());
-        }
-        Ok(())
+        c.with_structure("message", message, |message| {
+            let out = out?;
+            let enqueue = |message: &_| open.broker.enqueue_until(message, &open.freed);
+            let receipt = message.with(&c, queue, enqueue);
+            let receipt = receipt.map_err(|error| open.unless_freed(error))?;
+            if let Some(out) = out {
+                out.write(receipt.into());
+            }
+            Ok(())
+        })
     })
 }
 
@@ -105,10 +107,11 @@ pub unsafe extern "C" fn libmq_enqueue_async(
     boundary::broker(&c, broker, err, |open| {
         let queue = c.queue(queue)?;
         open.broker.check_queue(queue)?;
-        let message = c.structure("message", message)?;
-        let call = done.ok_or_else(|| invalid("done is NULL".into()))?;
-        let told = Told { call, ctx };
-        open.broker.enqueue_then(message.read(&c, queue)?, move |outcome| told.tell(outcome))
+        c.with_structure("message", message, |message| {
+            let call = done.ok_or_else(|| invalid("done is NULL".into()))?;
+            let told = Told { call, ctx };
+            open.broker.enqueue_then(message.read(&c, queue)?, move |outcome| told.tell(outcome))
+        })
     })
 }
 
@@ -129,6 +132,6 @@ impl Told {
             Err(error) => (error.kind().code(), libmq_receipt::NONE),
         };
         // SAFETY: the function came with the context, and C gave it to be called once from that thread.
-        unsafe { (self.call)(self.ctx, status, receipt) }
+        in_parent(|| unsafe { (self.call)(self.ctx, status, receipt) });
     }
 }

@@ -26,7 +26,7 @@ pub extern "C" fn libmq_error_message(error: *const libmq_error) -> *const c_cha
     boundary::value(error, ptr::null(), |reported| Some(reported.message.as_ptr()))
 }
 
-/// The file or directory concerned. NULL if there is none.
+/// The file or directory concerned. NULL if there is none, or if this is no error.
 ///
 /// Any thread. Valid until the error is freed.
 #[unsafe(no_mangle)]
@@ -34,7 +34,7 @@ pub extern "C" fn libmq_error_path(error: *const libmq_error) -> *const c_char {
     boundary::value(error, ptr::null(), |reported| reported.path.as_ref().map(|path| path.as_ptr()))
 }
 
-/// The operating system's number (`errno`). 0 if it was not asked.
+/// The operating system's number (`errno`). 0 if it was not asked, or if this is no error.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -43,7 +43,7 @@ pub extern "C" fn libmq_error_os_code(error: *const libmq_error) -> i32 {
 }
 
 /// Whether the same call can succeed later without anything being mended. Not after `LIBMQ_E_TIMEOUT`: a stop or close is
-/// done all the same, and of `libmq_broker_wait_idle` it is the answer.
+/// done all the same, and of `libmq_broker_wait_idle` it is the answer. False if this is no error.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -51,7 +51,7 @@ pub extern "C" fn libmq_error_is_retryable(error: *const libmq_error) -> bool {
     boundary::value(error, false, |reported| Some(reported.error.is_retryable()))
 }
 
-/// Whether the broker is beyond use and has to be opened again.
+/// Whether the broker is beyond use and has to be opened again. False if this is no error.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -59,7 +59,7 @@ pub extern "C" fn libmq_error_is_fatal(error: *const libmq_error) -> bool {
     boundary::value(error, false, |reported| Some(reported.error.is_fatal()))
 }
 
-/// Frees an error. NULL, and what was freed before, is let be.
+/// Frees an error. Does nothing for NULL, or for what was freed before.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

@@ -14,7 +14,7 @@ use libmq::limits;
 use libmq::{Error, ErrorKind, Result};
 
 /// The largest struct that a later version may pass.
-const STRUCT_BYTES_MAX: usize = 4096;
+pub(crate) const STRUCT_BYTES_MAX: usize = 4096;
 
 /// Says that the addresses that a function was given are what the header asks for. Borrowed by what is read, so that
 /// nothing outlives the call.
@@ -32,7 +32,11 @@ pub(crate) struct Out<'a, T> {
 ///
 /// # Safety
 /// The type is `repr(C)`, begins with a `u32`, and all bytes zero are a value of it, as are the bytes that C puts there.
-pub(crate) unsafe trait Extensible: Sized {}
+pub(crate) unsafe trait Extensible: Sized {
+    /// The size that it had in the first version, less than which nobody can have been compiled with. It never changes: what
+    /// later versions add comes behind it.
+    const FIRST_SIZE: usize;
+}
 
 /// Makes the witness for the body of an exported function.
 macro_rules! from_c {
@@ -52,20 +56,14 @@ impl FromC {
     }
 
     /// A string of at most `bytes_max` bytes; none for null.
+    #[inline]
     pub(crate) fn text(
         &self,
         name: &str,
         text: *const c_char,
         bytes_max: usize,
     ) -> Result<Option<&str>> {
-        let Some(bytes) = self.string(text, bytes_max + 1) else { return Ok(None) };
-        if bytes.len() > bytes_max {
-            return Err(invalid(format!("{name} is longer than {bytes_max} bytes")));
-        }
-        match str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(invalid(format!("{name} is not UTF-8"))),
-        }
+        if text.is_null() { Ok(None) } else { self.required_text(name, text, bytes_max).map(Some) }
     }
 
     /// A string that must be there.
@@ -75,7 +73,15 @@ impl FromC {
         text: *const c_char,
         bytes_max: usize,
     ) -> Result<&str> {
-        self.text(name, text, bytes_max)?.ok_or_else(|| invalid(format!("{name} is NULL")))
+        let bytes = self.string(text, bytes_max + 1).ok_or_else(|| null(name))?;
+        if bytes.len() > bytes_max {
+            return Err(too_long(name, bytes_max));
+        }
+        if bytes.iter().fold(0, |all, byte| all | byte).is_ascii() {
+            // SAFETY: what is ASCII is UTF-8.
+            return Ok(unsafe { str::from_utf8_unchecked(bytes) });
+        }
+        str::from_utf8(bytes).map_err(|_| not_utf8(name))
     }
 
     /// A queue's name.
@@ -94,6 +100,7 @@ impl FromC {
     }
 
     /// Bytes; null only where there are none.
+    #[inline]
     pub(crate) fn bytes(
         &self,
         name: &str,
@@ -102,14 +109,13 @@ impl FromC {
         bytes_max: usize,
     ) -> Result<&[u8]> {
         if len > bytes_max {
-            let text = format!("{name} is {len} bytes, but at most {bytes_max}");
-            return Err(Error::new(ErrorKind::TooLarge, text));
+            return Err(too_large(name, len, bytes_max));
         }
         if len == 0 {
             return Ok(&[]);
         }
         if bytes.is_null() {
-            return Err(invalid(format!("{name} is NULL, but its length is {len}")));
+            return Err(null_of_length(name, len));
         }
         // SAFETY: not null, bytes are always aligned, and the length is below every limit; that so many can be read
         // until the witness is dropped was promised in `FromC::new`.
@@ -136,22 +142,41 @@ impl FromC {
         Ok(unsafe { slice::from_raw_parts(items, len) })
     }
 
-    /// A copy of a struct: what an older caller does not know is zero, and what a newer one sets is refused.
-    pub(crate) fn structure<T: Extensible>(&self, name: &str, from: *const T) -> Result<T> {
-        let size = self.struct_size(name, from)?;
-        self.sized(name, from.cast(), size)
-    }
-
-    /// Something of a struct, as far as it is known, even where [`FromC::structure`] would refuse the rest; none where
-    /// there is no struct.
-    pub(crate) fn known_part<T: Extensible, R>(
+    /// Reads a struct: what an older caller does not know is zero, and what a newer one sets is refused.
+    #[inline(always)]
+    pub(crate) fn with_structure<T: Extensible, R>(
         &self,
         name: &str,
         from: *const T,
+        read: impl FnOnce(&T) -> Result<R>,
+    ) -> Result<R> {
+        let size = self.struct_size(name, from)?;
+        let copy;
+        let known = if size == size_of::<T>() {
+            // SAFETY: not null and aligned; so many bytes can be read until the witness is dropped, as promised in
+            // `FromC::new`, and any bytes that C puts there are a value of an extensible struct.
+            unsafe { &*from }
+        } else {
+            copy = self.sized(name, from.cast(), size)?;
+            &copy
+        };
+        read(known)
+    }
+
+    /// Something of what a struct had in its first version, even where [`FromC::with_structure`] would refuse the struct; none
+    /// where it is not there, or says that it is shorter.
+    pub(crate) fn first_part<T: Extensible, R>(
+        &self,
+        from: *const T,
         part: impl FnOnce(&T) -> R,
     ) -> Option<R> {
-        let size = self.struct_size(name, from).ok()?.min(size_of::<T>());
-        self.sized(name, from.cast(), size).ok().map(|known| part(&known))
+        check_address("", from).ok()?;
+        // SAFETY: not null and aligned, as in `FromC::struct_size`.
+        let size = unsafe { from.cast::<u32>().read() } as usize;
+        if size < T::FIRST_SIZE {
+            return None;
+        }
+        self.sized("", from.cast(), T::FIRST_SIZE).ok().map(|first| part(&first))
     }
 
     /// Copies of structs that lie in an array, each as long as the first says.
@@ -183,22 +208,21 @@ impl FromC {
     }
 
     /// The size that a struct says it has.
+    #[inline]
     pub(crate) fn struct_size<T: Extensible>(&self, name: &str, from: *const T) -> Result<usize> {
         check_address(name, from)?;
         // SAFETY: not null and aligned; an extensible struct begins with a u32, which can be read as promised in
         // `FromC::new`.
         let size = unsafe { from.cast::<u32>().read() } as usize;
         // A multiple of the alignment ends where a field ends: the structs are laid out so.
-        if size == 0 || size > STRUCT_BYTES_MAX || !size.is_multiple_of(align_of::<T>()) {
-            return Err(invalid(format!(
-                "struct_size of {name} is {size}: begin with its initialiser, or set it to sizeof"
-            )));
-        }
-        Ok(size)
+        let is_one = (T::FIRST_SIZE..=STRUCT_BYTES_MAX).contains(&size)
+            && size.is_multiple_of(align_of::<T>());
+        if is_one { Ok(size) } else { Err(no_size(name, size)) }
     }
 
     /// A place that must be there, in which a call leaves something. It says that there is nothing from now on: made before
     /// the handle is looked at, it does so whatever the call fails of.
+    #[inline]
     pub(crate) fn emptied<T>(&self, name: &str, place: *mut T, nothing: T) -> Result<Out<'_, T>> {
         let out = self.out(name, place)?;
         out.write(nothing);
@@ -206,6 +230,7 @@ impl FromC {
     }
 
     /// As [`FromC::emptied`], of a place that may be null.
+    #[inline]
     pub(crate) fn optional_emptied<T>(
         &self,
         name: &str,
@@ -236,9 +261,17 @@ impl FromC {
     }
 
     /// A place that must be there.
+    #[inline]
     pub(crate) fn out<T>(&self, name: &str, place: *mut T) -> Result<Out<'_, T>> {
         check_address(name, place)?;
         Ok(Out { place, call: PhantomData })
+    }
+
+    /// A place that need not be there: none where it is null or misaligned.
+    #[inline]
+    pub(crate) fn place<T>(&self, place: *mut T) -> Option<Out<'_, T>> {
+        let is_there = !place.is_null() && place.is_aligned();
+        is_there.then_some(Out { place, call: PhantomData })
     }
 
     /// Writes a struct as far as its reader knows it, and zero where a newer reader knows more.
@@ -272,7 +305,8 @@ impl FromC {
         }
     }
 
-    /// A copy of the struct of this size.
+    /// A copy of the struct of this size, which may be that of an older or a newer caller.
+    #[inline(never)]
     fn sized<T: Extensible>(&self, name: &str, from: *const u8, size: usize) -> Result<T> {
         let known = size.min(size_of::<T>());
         let rest = size - known;
@@ -307,14 +341,54 @@ impl<T> Out<'_, T> {
     }
 }
 
+#[inline]
 fn check_address<T>(name: &str, address: *const T) -> Result<()> {
     if address.is_null() {
-        return Err(invalid(format!("{name} is NULL")));
+        return Err(null(name));
     }
     if !address.is_aligned() {
-        return Err(invalid(format!("{name} is not aligned to {} bytes", align_of::<T>())));
+        return Err(misaligned(name, align_of::<T>()));
     }
     Ok(())
+}
+
+// What is refused is put into words apart, so that what is not pays nothing for them.
+
+#[cold]
+fn null(name: &str) -> Error {
+    invalid(format!("{name} is NULL"))
+}
+
+#[cold]
+fn misaligned(name: &str, alignment: usize) -> Error {
+    invalid(format!("{name} is not aligned to {alignment} bytes"))
+}
+
+#[cold]
+fn null_of_length(name: &str, len: usize) -> Error {
+    invalid(format!("{name} is NULL, but its length is {len}"))
+}
+
+#[cold]
+fn too_large(name: &str, len: usize, bytes_max: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, format!("{name} is {len} bytes, but at most {bytes_max}"))
+}
+
+#[cold]
+fn too_long(name: &str, bytes_max: usize) -> Error {
+    invalid(format!("{name} is longer than {bytes_max} bytes"))
+}
+
+#[cold]
+fn not_utf8(name: &str) -> Error {
+    invalid(format!("{name} is not UTF-8"))
+}
+
+#[cold]
+fn no_size(name: &str, size: usize) -> Error {
+    invalid(format!(
+        "struct_size of {name} is {size}: begin with its initialiser, or set it to sizeof"
+    ))
 }
 
 pub(crate) fn invalid(message: String) -> Error {
@@ -334,7 +408,9 @@ mod tests {
     }
 
     // SAFETY: repr(C), begins with a u32, and any bytes are a value.
-    unsafe impl Extensible for Known {}
+    unsafe impl Extensible for Known {
+        const FIRST_SIZE: usize = 8;
+    }
 
     fn witness() -> FromC {
         // SAFETY: the tests pass what is there.
@@ -347,7 +423,7 @@ mod tests {
     }
 
     fn read(words: &[u64]) -> Result<Known> {
-        witness().structure("known", words.as_ptr().cast::<Known>())
+        witness().with_structure("known", words.as_ptr().cast::<Known>(), |known| Ok(*known))
     }
 
     #[test]
@@ -372,7 +448,7 @@ mod tests {
 
     #[test]
     fn sizes_that_are_none_are_refused() {
-        for size in [0, 1, 4, 9, 4104, u32::MAX] {
+        for size in [0, 1, 4, 7, 9, 4104, u32::MAX] {
             let error = read(&words(size, [0, 0, 0])).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{size}");
             assert!(error.to_string().contains("struct_size"), "{error}");
@@ -418,7 +494,7 @@ mod tests {
         let odd = words.as_ptr().cast::<u8>().wrapping_add(4).cast::<Known>();
         for address in [odd, ptr::null()] {
             assert_eq!(
-                witness().structure("known", address).unwrap_err().kind(),
+                witness().with_structure("known", address, |known| Ok(*known)).unwrap_err().kind(),
                 ErrorKind::Invalid
             );
             assert!(witness().emptied("known", address.cast_mut(), read(&words).unwrap()).is_err());

@@ -10,7 +10,8 @@ use crate::callback::{Running, refuse_in_drop, run};
 use crate::from_c::{Extensible, FromC, from_c, invalid};
 use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
 use crate::message::time;
-use crate::options::FACTOR_PERMILLE_MAX;
+use crate::settings::FACTOR_PERMILLE_MAX;
+use crate::slab::Found;
 use crate::status::{LIBMQ_NONE, libmq_status};
 
 /// A handler's answer: done.
@@ -41,7 +42,7 @@ pub struct libmq_handler {
     pub struct_size: u32,
     /// How many run at once, 1 to 1024. Default 1.
     pub max_parallelism: i32,
-    /// How many threads stay when idle, 1 to `max_parallelism`. Default 1; `LIBMQ_NONE` is 1 as well.
+    /// How many threads stay when idle, 1 (default) to `max_parallelism`. One stays in any case: `LIBMQ_NONE` is 1.
     pub min_parallelism: i32,
     /// Retries after the first attempt, up to 1,000,000. Default the broker's; `LIBMQ_NONE`: none.
     pub max_retries: i32,
@@ -69,15 +70,19 @@ pub struct libmq_handler {
 }
 
 // SAFETY: repr(C), begins with a u32; numbers and addresses may have any bits, and functions are null or come from C.
-unsafe impl Extensible for libmq_handler {}
+unsafe impl Extensible for libmq_handler {
+    const FIRST_SIZE: usize = 88;
+}
 
 /// Registers a queue's handler. Before the start it waits for it; after it, it is called at once. A second handler for a
 /// queue replaces the first when its calls have ended.
 ///
 /// `drop` is called once, after the last call has ended: when the handler is replaced, before `libmq_broker_close` returns,
-/// when the broker is freed, or at once when this call fails. A call may outlive the close (which answered `LIBMQ_E_TIMEOUT`,
-/// or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by them. So where a
-/// handler may be stuck, `ctx` may go in `drop` and nowhere else. In `drop` nothing may be waited for.
+/// when the broker is freed, or at once when this call fails; of a `handler` that is NULL, misaligned, or smaller than the
+/// first version of the struct, there is no `drop` to be read. A call may outlive the close (which answered
+/// `LIBMQ_E_TIMEOUT`, or does not count one that had lost its lease before) and the free: it is waited for by `drop`, not by
+/// them. So where a handler may be stuck, free `ctx` in `drop` and nowhere else. In `drop` what waits for handlers (start,
+/// stop, close, wait for idleness, register) is `LIBMQ_E_DEADLOCK`.
 ///
 /// Any thread, not in a `drop`. In a handler a new queue may be given one; to replace one is `LIBMQ_E_DEADLOCK` there, and so
 /// is any while another thread starts, stops or closes. Answers `LIBMQ_E_INVALID`, naming the field, and `LIBMQ_E_CLOSED`.
@@ -95,9 +100,10 @@ pub unsafe extern "C" fn libmq_handle(
     boundary::broker(&c, broker, err, |open| {
         refuse_in_drop("handle")?;
         let queue = c.queue(queue)?;
-        let handler = c.structure("handler", handler)?;
-        let handle = handler.handle.ok_or_else(|| invalid("handle is NULL".into()))?;
-        let options = handler.options(open)?;
+        let (handle, options) = c.with_structure("handler", handler, |handler| {
+            let handle = handler.handle.ok_or_else(|| invalid("handle is NULL".into()))?;
+            Ok((handle, handler.options(open)?))
+        })?;
         let context = context.take();
         open.broker.handle_returning(queue, options, move |delivery| {
             let ctx = context.as_ref().map_or(std::ptr::null_mut(), |context| context.ctx);
@@ -112,7 +118,7 @@ pub unsafe extern "C" fn libmq_handle(
 fn call(
     delivery: Delivery,
     handle: impl FnOnce(*mut libmq_delivery) -> i32,
-) -> Option<(Delivery, std::result::Result<(), HandlerError>)> {
+) -> Option<(Found<'static, HeldDelivery>, std::result::Result<(), HandlerError>)> {
     // Without a handle the delivery is dropped here, which releases it.
     let handed = libmq_delivery::give(HeldDelivery::new(delivery)).ok()?;
     let answer = run(Running::Handler(handed.addr()), || handle(handed));
@@ -128,8 +134,7 @@ fn call(
         ))),
     };
     // Gone where the handler has settled it.
-    let delivery = libmq_delivery::take(handed).ok()?.lock().take()?;
-    Some((delivery, result))
+    Some((libmq_delivery::slab().take(handed.addr())?, result))
 }
 
 /// A handler's context, dropped once.
@@ -147,8 +152,7 @@ unsafe impl Sync for Context {}
 impl Context {
     /// The context of a handler, as far as there is one to read.
     fn of(c: &FromC, handler: *const libmq_handler) -> Option<Self> {
-        let (ctx, drop) =
-            c.known_part("handler", handler, |handler| (handler.ctx, handler.drop))?;
+        let (ctx, drop) = c.first_part(handler, |handler| (handler.ctx, handler.drop))?;
         Some(Self { ctx, drop })
     }
 }
@@ -174,6 +178,11 @@ impl libmq_handler {
             options = options.max_parallelism(most);
         }
         if let Some(least) = count("min_parallelism", self.min_parallelism)? {
+            let (given, most) = (self.min_parallelism, self.max_parallelism.max(1));
+            if given > most {
+                let text = format!("min_parallelism is {given}, but goes from 1 to {most}");
+                return Err(invalid(text));
+            }
             options = options.min_parallelism(least);
         }
         if let Some(retries) = count("max_retries", self.max_retries)? {

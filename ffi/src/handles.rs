@@ -1,11 +1,11 @@
 //! Handles: what a program holds, and is never an address.
 
-use std::sync::{Arc, Mutex};
+use std::sync::OnceLock;
 
 use libmq::{Broker, DeadLetter, Delivery, Error, Interrupt, Result};
 
-use crate::options::{BackoffParts, Settings};
-use crate::slab::Slab;
+use crate::settings::{BackoffParts, Settings, Versions};
+use crate::slab::{Found, Slab};
 use crate::texts::Texts;
 use crate::wakeup::Wakeups;
 
@@ -42,9 +42,11 @@ pub struct libmq_dead_letters {
 pub(crate) static BROKERS: Slab<OpenBroker> = Slab::new(1, "a broker");
 pub(crate) static DELIVERIES: Slab<HeldDelivery> = Slab::new(2, "a delivery");
 pub(crate) static ERRORS: Slab<ReportedError> = Slab::inherited(3, "an error");
-pub(crate) static OPTIONS: Slab<Mutex<Settings>> = Slab::inherited(4, "options");
+pub(crate) static OPTIONS: Slab<Versions> = Slab::inherited(4, "options");
 pub(crate) static DEAD_LETTERS: Slab<Vec<ListedLetter>> =
     Slab::inherited(5, "a list of dead letters");
+/// What options are at a time; no handle of it is given to C.
+pub(crate) static SETTINGS: Slab<Settings> = Slab::inherited(6, "settings");
 
 /// What a broker's handle stands for.
 #[derive(Debug)]
@@ -60,9 +62,9 @@ pub(crate) struct OpenBroker {
 /// What a delivery's handle stands for.
 #[derive(Debug)]
 pub(crate) struct HeldDelivery {
-    /// Taken by whoever settles it.
-    pub(crate) delivery: Mutex<Option<Delivery>>,
-    pub(crate) texts: std::sync::OnceLock<Texts>,
+    pub(crate) delivery: Delivery,
+    /// Made when the first is asked for.
+    pub(crate) texts: OnceLock<Texts>,
 }
 
 /// What an error's handle stands for.
@@ -77,7 +79,8 @@ pub(crate) struct ReportedError {
 #[derive(Debug)]
 pub(crate) struct ListedLetter {
     pub(crate) letter: DeadLetter,
-    pub(crate) texts: std::sync::OnceLock<Texts>,
+    /// Made with the list, which a forked child may read: of what is made later it could find a half.
+    pub(crate) texts: Texts,
 }
 
 /// A type that C knows by a handle.
@@ -89,16 +92,16 @@ pub(crate) trait Handle: Sized + 'static {
 
     /// Gives a value a handle.
     fn give(value: Self::Value) -> Result<*mut Self> {
-        let number = Self::slab().insert(Arc::new(value))?;
+        let number = Self::slab().insert(value)?;
         Ok(std::ptr::without_provenance_mut(number))
     }
 
-    fn find(handle: *const Self) -> Result<Arc<Self::Value>> {
-        Self::slab().find(handle.addr())
+    fn find(handle: *const Self) -> Result<Found<'static, Self::Value>> {
+        Self::slab().find(handle.addr()).ok_or_else(|| Self::slab().why_not(handle.addr()))
     }
 
-    fn take(handle: *const Self) -> Result<Arc<Self::Value>> {
-        Self::slab().take(handle.addr())
+    fn take(handle: *const Self) -> Result<Found<'static, Self::Value>> {
+        Self::slab().take(handle.addr()).ok_or_else(|| Self::slab().why_not(handle.addr()))
     }
 }
 
@@ -116,7 +119,7 @@ macro_rules! handles {
 
 handles! {
     libmq_error: ReportedError = ERRORS;
-    libmq_options: Mutex<Settings> = OPTIONS;
+    libmq_options: Versions = OPTIONS;
     libmq_broker: OpenBroker = BROKERS;
     libmq_delivery: HeldDelivery = DELIVERIES;
     libmq_dead_letters: Vec<ListedLetter> = DEAD_LETTERS;

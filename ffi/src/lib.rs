@@ -13,9 +13,15 @@
 // What every function asks of its caller is said once, at the head of the header.
 #![allow(clippy::missing_safety_doc)]
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("libmq's handles are numbers of 64 bits: it is built for machines of 64 bits alone");
+
 mod boundary;
 mod callback;
 mod from_c;
+mod leaks;
+mod names;
+mod settings;
 mod slab;
 mod sync;
 mod texts;

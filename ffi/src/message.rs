@@ -44,7 +44,8 @@ pub struct libmq_header {
 pub struct libmq_message {
     /// `sizeof(libmq_message)`.
     pub struct_size: u32,
-    /// `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken.
+    /// `LIBMQ_DEDUP_REPLACE` (default) or `LIBMQ_DEDUP_KEEP`: what happens when `dedup_key` is taken. Without a key it means
+    /// nothing.
     pub dedup: i32,
     /// 0 (default) to 9, higher first.
     pub priority: i32,
@@ -73,7 +74,8 @@ pub struct libmq_message {
     /// No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
     /// Longer than `delay_ms`, and ending behind `run_at_ms`. Default never.
     pub expires_in_ms: i64,
-    /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0.
+    /// How long after its ack the message guards its key against `LIBMQ_DEDUP_KEEP`, in milliseconds. Default 0. Without a key
+    /// it means nothing.
     pub dedup_window_ms: i64,
 }
 
@@ -88,7 +90,9 @@ pub struct libmq_receipt {
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers and addresses may have any bits.
-unsafe impl Extensible for libmq_message {}
+unsafe impl Extensible for libmq_message {
+    const FIRST_SIZE: usize = 112;
+}
 
 impl libmq_receipt {
     /// The receipt for nothing.
@@ -100,10 +104,43 @@ impl libmq_header {
 }
 
 impl libmq_message {
-    /// The message for this queue. What it borrows was promised for the time of the call.
+    /// Does something with the message for this queue. What it borrows was promised for the time of the call.
+    #[inline(always)]
+    pub(crate) fn with<'c, R>(
+        &self,
+        c: &'c FromC,
+        queue: &'c str,
+        work: impl FnOnce(&Message<'c>) -> Result<R>,
+    ) -> Result<R> {
+        let message = Message::new(queue, self.body(c)?);
+        if self.is_plain() { work(&message) } else { work(&self.with_options(c, message)?) }
+    }
+
+    /// The message for this queue.
     pub(crate) fn read<'c>(&self, c: &'c FromC, queue: &'c str) -> Result<Message<'c>> {
-        let body = c.bytes("body", self.body, self.body_len, limits::MESSAGE_BYTES_MAX)?;
-        let mut message = Message::new(queue, body);
+        self.with_options(c, Message::new(queue, self.body(c)?))
+    }
+
+    #[inline]
+    fn body<'c>(&self, c: &'c FromC) -> Result<&'c [u8]> {
+        c.bytes("body", self.body, self.body_len, limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// Whether nothing is set beside the body, as in most messages.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        let texts = self.content_type.addr()
+            | self.dedup_key.addr()
+            | self.correlation_id.addr()
+            | self.group.addr()
+            | self.headers_len;
+        let words = self.dedup | self.priority | self.durability;
+        let times = self.delay_ms | self.run_at_ms | self.expires_in_ms | self.dedup_window_ms;
+        texts == 0 && words == 0 && times == 0
+    }
+
+    #[inline(never)]
+    fn with_options<'c>(&self, c: &'c FromC, mut message: Message<'c>) -> Result<Message<'c>> {
         let text = |name, text| c.text(name, text, limits::TEXT_BYTES_MAX);
         if let Some(content_type) = text("content_type", self.content_type)? {
             message = message.content_type(content_type);
@@ -127,7 +164,11 @@ impl libmq_message {
         message = match self.dedup {
             0 | LIBMQ_DEDUP_REPLACE => message,
             LIBMQ_DEDUP_KEEP => message.dedup(Dedup::Keep),
-            other => return Err(invalid(format!("dedup is {other}, but takes LIBMQ_DEDUP_…"))),
+            other => {
+                return Err(invalid(format!(
+                    "dedup is {other}, but takes LIBMQ_DEDUP_REPLACE or LIBMQ_DEDUP_KEEP"
+                )));
+            }
         };
         message = match self.durability {
             0 => message,

@@ -8,6 +8,7 @@ use libmq::{Error, ErrorKind, Metrics, QueueMetrics, Recovery, Result};
 use crate::boundary;
 use crate::from_c::{Extensible, FromC, from_c};
 use crate::handles::{libmq_broker, libmq_error};
+use crate::slab;
 use crate::status::libmq_status;
 
 /// The figures of a queue, or of the whole broker: six gauges, then counters since the open. Begin with
@@ -84,7 +85,9 @@ pub struct libmq_metrics {
 }
 
 // SAFETY: repr(C), begins with a u32, and numbers may have any bits.
-unsafe impl Extensible for libmq_metrics {}
+unsafe impl Extensible for libmq_metrics {
+    const FIRST_SIZE: usize = 256;
+}
 
 /// Reads the figures of a queue, or with NULL the sums of all.
 ///
@@ -159,14 +162,14 @@ pub unsafe extern "C" fn libmq_recovery_json(
     })
 }
 
-/// Frees a string that one of the functions above made. NULL is let be.
+/// Frees a string that one of these functions made. Does nothing for NULL, and for a handle.
 ///
 /// Any thread. Once for each: a string is no handle, and freeing it twice is not noticed.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_string_free(string: *mut c_char) {
-    if !string.is_null() {
-        // SAFETY: not null; that it came from `CString::into_raw` here, and is freed once, is what the header asks.
+    if !string.is_null() && !slab::is_handle(string.addr()) {
+        // SAFETY: not null, and no handle; that it came from `CString::into_raw` here, and is freed once, is what the header asks.
         drop(unsafe { CString::from_raw(string) });
     }
 }

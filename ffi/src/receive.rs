@@ -4,13 +4,13 @@ use std::ffi::c_char;
 use std::ptr;
 use std::time::Duration;
 
-use libmq::{Delivery, Error, ErrorKind, Result};
+use libmq::{Error, ErrorKind, Result};
 
 use crate::boundary;
 use crate::broker::waiting;
 use crate::from_c::{from_c, invalid};
 use crate::handles::{Handle, HeldDelivery, OpenBroker, libmq_broker, libmq_delivery, libmq_error};
-use crate::status::libmq_status;
+use crate::status::{LIBMQ_E_EMPTY, libmq_status};
 
 /// Takes the next message of a queue, waiting for one at most for `timeout_ms` (0: looks once, -1: for ever). It is held for
 /// `lease_ms` (0: 30,000), which is not renewed by itself: when it runs out, that is a failed attempt.
@@ -32,16 +32,26 @@ pub unsafe extern "C" fn libmq_receive(
 ) -> libmq_status {
     let c = from_c!();
     let out = c.emptied("out", out, ptr::null_mut());
-    boundary::broker(&c, broker, err, |open| {
+    let mut nothing = false;
+    let status = boundary::broker(&c, broker, err, |open| {
         let out = out?;
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let lease = lease(lease_ms)?;
-        let delivery = receive(open, queue, 1, timeout, lease)?.pop();
-        let delivery = delivery.ok_or_else(|| empty(open))?;
-        out.write(libmq_delivery::give(HeldDelivery::new(delivery))?);
+        let look = |timeout| open.broker.receive_until(queue, timeout, lease, &open.freed);
+        let found = match look(timeout)? {
+            None => {
+                open.wakeups.look_again(queue, || look(Some(Duration::ZERO)), Option::is_none)?
+            }
+            found => found,
+        };
+        match found {
+            Some(delivery) => out.write(libmq_delivery::give(HeldDelivery::new(delivery))?),
+            None => nothing = found_nothing(open, err)?,
+        }
         Ok(())
-    })
+    });
+    if nothing { LIBMQ_E_EMPTY } else { status }
 }
 
 /// Takes up to `max` messages (1 to 10,000) that are there, waiting for the first one as `libmq_receive` does.
@@ -61,15 +71,22 @@ pub unsafe extern "C" fn libmq_receive_batch(
 ) -> libmq_status {
     let c = from_c!();
     let out_n = c.emptied("out_n", out_n, 0);
-    boundary::broker(&c, broker, err, |open| {
+    let mut nothing = false;
+    let status = boundary::broker(&c, broker, err, |open| {
         let out_n = out_n?;
         let out = c.out("out", out)?;
         let queue = c.queue(queue)?;
         let timeout = waiting("timeout_ms", timeout_ms)?;
         let lease = lease(lease_ms)?;
-        let deliveries = receive(open, queue, max, timeout, lease)?;
+        let look =
+            |timeout| open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed);
+        let mut deliveries = look(timeout)?;
         if deliveries.is_empty() {
-            return Err(empty(open));
+            let look = || look(Some(Duration::ZERO));
+            deliveries = open.wakeups.look_again(queue, look, Vec::is_empty)?;
+        }
+        if deliveries.is_empty() {
+            nothing = found_nothing(open, err)?;
         }
         for (index, delivery) in deliveries.into_iter().enumerate() {
             match libmq_delivery::give(HeldDelivery::new(delivery)) {
@@ -81,23 +98,8 @@ pub unsafe extern "C" fn libmq_receive_batch(
             out_n.write(index + 1);
         }
         Ok(())
-    })
-}
-
-/// Receives; whoever finds nothing clears the queue's wakeups.
-fn receive(
-    open: &OpenBroker,
-    queue: &str,
-    max: usize,
-    timeout: Option<Duration>,
-    lease: Option<Duration>,
-) -> Result<Vec<Delivery>> {
-    let look = |timeout| open.broker.receive_batch_until(queue, max, timeout, lease, &open.freed);
-    let deliveries = look(timeout)?;
-    if deliveries.is_empty() {
-        return open.wakeups.look_again(queue, || look(Some(Duration::ZERO)));
-    }
-    Ok(deliveries)
+    });
+    if nothing { LIBMQ_E_EMPTY } else { status }
 }
 
 /// How long a delivery is held: none for the default.
@@ -109,8 +111,8 @@ fn lease(ms: i64) -> Result<Option<Duration>> {
     }
 }
 
-#[cold]
-fn empty(open: &OpenBroker) -> Error {
-    let freed = open.check_not_freed().err();
-    freed.unwrap_or_else(|| Error::new(ErrorKind::Empty, "nothing came in time"))
+/// Says that nothing came: by an error, and just so to who asked for none. A loop that looks once has that most of the time.
+fn found_nothing(open: &OpenBroker, err: *mut *mut libmq_error) -> Result<bool> {
+    open.check_not_freed()?;
+    if err.is_null() { Ok(true) } else { Err(Error::new(ErrorKind::Empty, "nothing came in time")) }
 }

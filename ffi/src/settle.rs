@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use libmq::Result;
+use libmq::{HandlerError, Result};
 
 use crate::boundary;
 use crate::callback::is_handling;
@@ -45,8 +45,7 @@ pub unsafe extern "C" fn libmq_delivery_enqueue(
     let c = from_c!();
     boundary::delivery(&c, delivery, err, |delivery| {
         let queue = c.queue(queue)?;
-        let message = c.structure("message", message)?;
-        delivery.enqueue(message.read(&c, queue)?)
+        c.with_structure("message", message, |message| delivery.enqueue(message.read(&c, queue)?))
     })
 }
 
@@ -62,7 +61,7 @@ pub unsafe extern "C" fn libmq_delivery_ack(
     delivery: *mut libmq_delivery,
     err: *mut *mut libmq_error,
 ) -> libmq_status {
-    boundary::settle(&from_c!(), delivery, err, |delivery| delivery.ack())
+    boundary::settle(&from_c!(), delivery, err, |delivery| delivery.settle(Ok(())))
 }
 
 /// Failed: tried again after `delay_ms` (0: now, `LIBMQ_NONE`: the backoff), up to `max_retries` times; then a dead letter
@@ -80,7 +79,8 @@ pub unsafe extern "C" fn libmq_delivery_retry(
     let c = from_c!();
     boundary::settle(&c, delivery, err, |delivery| {
         let delay = if delay_ms == i64::from(LIBMQ_NONE) { None } else { Some(wait(delay_ms)?) };
-        delivery.retry_because(delay, &c.remark(why).unwrap_or_default())
+        let why = c.remark(why).unwrap_or_default();
+        delivery.settle(Err(HandlerError::retry_because(delay, why)))
     })
 }
 
@@ -96,7 +96,8 @@ pub unsafe extern "C" fn libmq_delivery_reject(
 ) -> libmq_status {
     let c = from_c!();
     boundary::settle(&c, delivery, err, |delivery| {
-        delivery.reject(&c.remark(why).unwrap_or("rejected".into()))
+        let why = c.remark(why).unwrap_or("rejected".into());
+        delivery.settle(Err(HandlerError::reject(why)))
     })
 }
 
@@ -112,12 +113,13 @@ pub unsafe extern "C" fn libmq_delivery_release(
     err: *mut *mut libmq_error,
 ) -> libmq_status {
     boundary::settle(&from_c!(), delivery, err, |delivery| {
-        delivery.release(time("delay_ms", delay_ms)?.unwrap_or_default())
+        let delay = time("delay_ms", delay_ms)?.unwrap_or_default();
+        delivery.settle(Err(HandlerError::release(delay)))
     })
 }
 
 /// Frees a delivery; one that was not settled is released. In its own handler this does nothing: there the answer settles.
-/// NULL, and what was settled or freed before, is let be.
+/// Does nothing either for NULL, or for what was settled or freed before.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]

@@ -47,7 +47,7 @@ pub const LIBMQ_E_FORKED: libmq_status = -301;
 /// The call would wait for itself, as `close` in a handler.
 pub const LIBMQ_E_DEADLOCK: libmq_status = -302;
 
-/// In a struct's field or a call's argument, where 0 is the default: zero, or none.
+/// Zero, or none, in a struct's field or a call's argument that takes 0 for its default. (In a `timeout_ms` -1 is for ever.)
 pub const LIBMQ_NONE: i32 = -1;
 
 /// The version of the library that is loaded, such as "0.1.0"; `LIBMQ_VERSION` is that of the header.

@@ -43,7 +43,8 @@ pub unsafe extern "C" fn libmq_wakeup_open(
 
 /// Closes a descriptor of `libmq_wakeup_open`; also after the broker was closed.
 ///
-/// Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open.
+/// Any thread; not while another one waits for it. Answers `LIBMQ_E_INVALID` for one that this broker did not open, or that was
+/// closed already; `LIBMQ_E_CLOSED` for such a one after the close of the broker.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_wakeup_close(
@@ -103,19 +104,20 @@ impl Wakeups {
 
     /// Has a look at a queue that was found empty once more, with its wakeups cleared: a message that came before the look
     /// is seen by it, and one that comes after it rings.
-    pub(crate) fn look_again<T>(
+    pub(crate) fn look_again<T: Default>(
         &self,
         queue: &str,
-        look: impl FnOnce() -> Result<Vec<T>>,
-    ) -> Result<Vec<T>> {
+        look: impl FnOnce() -> Result<T>,
+        is_nothing: impl FnOnce(&T) -> bool,
+    ) -> Result<T> {
         let mut of_queue = self.all().clone();
         of_queue.retain(|wakeup| wakeup.queue == queue);
         if of_queue.is_empty() {
-            return Ok(Vec::new());
+            return Ok(T::default());
         }
         of_queue.iter().for_each(|wakeup| wakeup.clear());
         let found = look();
-        if !matches!(&found, Ok(found) if found.is_empty()) {
+        if !found.as_ref().is_ok_and(is_nothing) {
             // There may be more, and the receive does not say that there is nothing.
             of_queue.iter().for_each(|wakeup| ring(&wakeup.inner));
         }

@@ -91,12 +91,16 @@ fn header_compiles_without_a_word() {
     // Twice, so that the guard is tried, and each initialiser once.
     let program = "#include <libmq.h>\n#include <libmq.h>\n\
         libmq_message message = LIBMQ_MESSAGE_INIT;\nlibmq_handler handler = LIBMQ_HANDLER_INIT;\n\
-        libmq_metrics metrics = LIBMQ_METRICS_INIT;\n";
+        libmq_metrics metrics = LIBMQ_METRICS_INIT;\nstruct libmq_receipt *receipt;\nstruct libmq_header *header;\n\
+        #if LIBMQ_VERSION_NUMBER < 100\n#error \"the version is no number\"\n#endif\n";
     for (compiler, standard, name) in [
         ("gcc", "-std=c11", "c"),
+        ("gcc", "-std=gnu17", "c"),
         ("g++", "-std=c++17", "cpp"),
+        ("g++", "-std=c++20", "cpp"),
         ("clang", "-std=c11", "c"),
         ("clang++", "-std=c++17", "cpp"),
+        ("clang++", "-std=c++20", "cpp"),
     ] {
         let source = directory.join(format!("program.{name}"));
         fs::write(&source, program).unwrap();
@@ -115,32 +119,116 @@ fn header_compiles_without_a_word() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
-#[test]
-fn header_speaks_of_threads_at_every_function() {
-    let mut complaints = String::new();
-    let mut documentation = String::new();
-    let mut functions = 0;
-    for line in header().lines() {
+/// A function of the header, with what is said of it.
+struct Function {
+    name: String,
+    declaration: String,
+    documentation: String,
+}
+
+fn functions() -> Vec<Function> {
+    let (mut functions, mut documentation, mut declaration) =
+        (Vec::new(), String::new(), String::new());
+    let header = header();
+    for line in header.lines().skip_while(|line| !line.contains("extern \"C\"")) {
         if line.starts_with("/*") {
             documentation.clear();
         }
-        documentation.push_str(line);
         let declares = line.contains("libmq_")
             && line.contains('(')
             && !line.starts_with([' ', '#', 't', '/']);
-        if declares {
-            functions += 1;
-            if !documentation.contains("Any thread") {
-                writeln!(complaints, "{line}").unwrap();
+        if declares || !declaration.is_empty() {
+            declaration.push_str(line.trim());
+            if line.ends_with(';') {
+                let before = declaration.split('(').next().unwrap();
+                let name = before.rsplit([' ', '*']).next().unwrap().to_owned();
+                let declaration = std::mem::take(&mut declaration);
+                functions.push(Function {
+                    name,
+                    declaration,
+                    documentation: documentation.clone(),
+                });
             }
-            documentation.clear();
+        } else {
+            documentation.push_str(line.trim().trim_start_matches('*'));
         }
     }
-    assert!(functions > 70, "only {functions} functions were found");
-    assert!(
-        complaints.is_empty(),
-        "these do not say on which threads they may be called:\n{complaints}"
-    );
+    assert!(functions.len() > 70, "only {} functions were found", functions.len());
+    functions
+}
+
+/// Holds that of each function something is so.
+fn hold(claim: &str, is_so: impl Fn(&Function) -> bool) {
+    let others: Vec<String> = functions()
+        .into_iter()
+        .filter(|function| !is_so(function))
+        .map(|other| other.name)
+        .collect();
+    assert!(others.is_empty(), "these do not say {claim}: {others:?}");
+}
+
+#[test]
+fn header_speaks_of_threads_at_every_function() {
+    hold("on which threads they may be called", |function| {
+        function.documentation.contains("Any thread")
+    });
+}
+
+#[test]
+fn header_says_of_every_function_how_it_fails() {
+    hold("what they answer when they fail, or that they do not", |function| {
+        let said = &function.documentation;
+        if function.declaration.starts_with("libmq_status libmq_")
+            && function.name != "libmq_error_code"
+        {
+            said.contains("Answers `LIBMQ_E_")
+                || said.contains("Answers as ")
+                || said.contains("Answers what ")
+        } else {
+            [" if ", "NULL only ", "never NULL", "Does nothing ", "does nothing", "NULL while "]
+                .iter()
+                .any(|words| said.contains(words))
+        }
+    });
+}
+
+#[test]
+fn header_says_whose_everything_is_that_a_function_gives_or_takes() {
+    hold("who frees what they give, or how long it is there", |function| {
+        let (said, declared) = (&function.documentation, &function.declaration);
+        let gives = declared.contains(" **out") && !declared.starts_with("void");
+        let points = declared.starts_with("const char *") || declared.starts_with("const void *");
+        let ends = function.name.ends_with("_free");
+        (!gives || said.contains(" frees ") || said.contains("Answers as `libmq_receive`"))
+            && (!points || said.contains("Valid until") || said.contains("A constant"))
+            && (!ends || said.contains("Frees"))
+    });
+}
+
+/// Of each struct the size, and of each field the place, is held in `tests/c/abi.c`, which a compiler reads.
+#[test]
+fn every_struct_of_the_header_has_its_layout_held() {
+    let held = fs::read_to_string(root().join("tests/c/abi.c")).unwrap();
+    let header = header();
+    let mut fields = 0;
+    for declared in header.split("typedef struct ").skip(1) {
+        let Some((name, rest)) = declared.split_once(" {\n") else { continue };
+        let (body, _) = rest.split_once("\n}").unwrap();
+        assert!(held.contains(&format!("SIZE({name}, ")), "the size of {name} is not held");
+        for line in body.lines().filter(|line| line.ends_with(';')) {
+            let (_, field) = line.trim_end_matches(';').rsplit_once([' ', '*']).unwrap();
+            let field = match line.split_once("(*") {
+                Some((_, function)) => function.split(')').next().unwrap(),
+                None => field,
+            };
+            assert!(
+                held.contains(&format!("AT({name}, {field}, ")),
+                "the place of {name}.{field} is not held"
+            );
+            fields += 1;
+        }
+    }
+    assert!(fields > 60, "only {fields} fields were found");
 }
 
 /// What a call leaves when it fails is the business of `tests/c/outputs.c`, of every call that leaves something.
@@ -175,10 +263,16 @@ fn header() -> String {
 #include <stddef.h>
 #include <stdint.h>
 
+#if UINTPTR_MAX != 0xffffffffffffffff
+#error \"libmq needs a machine of 64 bits: its handles are numbers of 64 bits\"
+#endif
+
 #define LIBMQ_VERSION \"{major}.{minor}.{patch}\"
 #define LIBMQ_VERSION_MAJOR {major}
 #define LIBMQ_VERSION_MINOR {minor}
 #define LIBMQ_VERSION_PATCH {patch}
+/* The three in one number, for #if. */
+#define LIBMQ_VERSION_NUMBER (LIBMQ_VERSION_MAJOR * 10000 + LIBMQ_VERSION_MINOR * 100 + LIBMQ_VERSION_PATCH)
 
 #ifdef __cplusplus
 extern \"C\" {{
@@ -235,7 +329,7 @@ fn compact(made: &str) -> String {
         } else {
             let between = line.starts_with("#define");
             let place = lines.len().saturating_sub(2);
-            lines.push(parenthesized(line.trim_end()));
+            lines.push(parenthesized(&by_its_type(line.trim_end())));
             let follows =
                 place >= 1 && lines[place].is_empty() && lines[place - 1].starts_with("#define");
             if between && follows {
@@ -244,6 +338,11 @@ fn compact(made: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// A struct by the name of its type, where it is used.
+fn by_its_type(line: &str) -> String {
+    if line.starts_with("typedef") { line.into() } else { line.replace("struct libmq_", "libmq_") }
 }
 
 /// A constant below zero in parentheses, so that it is one number wherever it is written.

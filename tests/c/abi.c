@@ -110,6 +110,7 @@ static void the_library_is_of_the_headers_version(void) {
   char version[32];
   snprintf(version, sizeof version, "%d.%d.%d", LIBMQ_VERSION_MAJOR, LIBMQ_VERSION_MINOR, LIBMQ_VERSION_PATCH);
   CHECK_TEXT(libmq_version(), version);
+  CHECK_NUMBER(LIBMQ_VERSION_NUMBER, LIBMQ_VERSION_MAJOR * 10000 + LIBMQ_VERSION_MINOR * 100 + LIBMQ_VERSION_PATCH);
 }
 
 static void statuses_have_names(void) {

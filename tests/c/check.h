@@ -99,6 +99,12 @@ static inline void check_error(const char *file, int line, const char *call, lib
   libmq_error_free(error);
 }
 
+/* Ends a forked child as another program, so that whoever looks for leaks does not count what its parent's threads had. */
+static inline void leave(const char *exit_with) {
+  execl("/bin/sh", "sh", "-c", exit_with, (char *)NULL);
+  _exit(99);
+}
+
 static inline void sleep_ms(long ms) {
   struct timespec time = {ms / 1000, ms % 1000 * 1000000};
   nanosleep(&time, NULL);

@@ -152,7 +152,7 @@ static void options_are_named_when_they_are_wrong(void) {
   libmq_broker *broker = NULL;
   CHECK_ERROR(libmq_options_set_int(options, "capasity", 1, &error), LIBMQ_E_INVALID, "capasity");
   CHECK_ERROR(libmq_options_set_int(options, "capacity", -5, &error), LIBMQ_E_INVALID, "capacity is -5");
-  CHECK_ERROR(libmq_options_set_str(options, "durability", "much", &error), LIBMQ_E_INVALID, "durability is much");
+  CHECK_ERROR(libmq_options_set_str(options, "durability", "much", &error), LIBMQ_E_INVALID, "durability is \"much\"");
   CHECK_ERROR(libmq_options_set_str(options, "capacity", "many", &error), LIBMQ_E_INVALID, "capacity");
   CHECK_ERROR(libmq_options_set_log(options, NULL, NULL, &error), LIBMQ_E_INVALID, "log");
   /* A value that is set is meant: 0 is zero. */

@@ -228,6 +228,23 @@ static void freed_handles_are_none_and_may_be_freed_again(void) {
   is_no_handle(broker);
 }
 
+static void texts_that_a_call_made_are_no_handles_nor_handles_texts(void) {
+  libmq_broker *broker = open_memory();
+  libmq_error *error = NULL;
+  char *text = NULL;
+  CHECK_OK(libmq_metrics_text(broker, &text, NULL));
+  CHECK_STATUS(libmq_enqueue(broker, NULL, &message, NULL, &error), LIBMQ_E_INVALID);
+  is_no_handle(text);
+  is_no_handle(AS(void, libmq_error_message(error)));
+  libmq_string_free(text);
+  libmq_string_free(AS(char, error));
+  libmq_string_free(AS(char, broker));
+  CHECK_NUMBER(libmq_error_code(error), LIBMQ_E_INVALID);
+  libmq_error_free(error);
+  libmq_string_free(AS(char, error));
+  close_and_free(broker);
+}
+
 /* A handle of before is not taken for one that has its place now. */
 static void stale_handles_do_not_come_back(void) {
   libmq_broker *broker = open_memory();
@@ -425,10 +442,8 @@ static void structs_of_no_size_are_refused(void) {
     metrics.struct_size = sizes[i];
     CHECK_ERROR(libmq_metrics_read(broker, NULL, &metrics, &error), LIBMQ_E_INVALID, "struct_size");
   }
-  /* A handler of which nothing is there but its size has no function. */
-  libmq_handler small = handler;
-  small.struct_size = 8;
-  CHECK_ERROR(libmq_handle(broker, "q", &small, &error), LIBMQ_E_INVALID, "handle is NULL");
+  libmq_handler nothing = LIBMQ_HANDLER_INIT;
+  CHECK_ERROR(libmq_handle(broker, "q", &nothing, &error), LIBMQ_E_INVALID, "handle is NULL");
   close_and_free(broker);
 }
 
@@ -462,6 +477,14 @@ static void an_error_is_null_when_all_went_well(void) {
   libmq_error *error = AS(libmq_error, &message);
   CHECK_OK(libmq_snapshot(broker, &error));
   CHECK(error == NULL);
+  /* Nor is it freed, or looked at, when there is another one. */
+  CHECK_STATUS(libmq_enqueue(broker, NULL, &message, NULL, &error), LIBMQ_E_INVALID);
+  libmq_error *first = error;
+  CHECK_STATUS(libmq_receive(broker, "q", 0, 0, &(libmq_delivery *){NULL}, &error), LIBMQ_E_EMPTY);
+  CHECK(error != first);
+  CHECK_NUMBER(libmq_error_code(first), LIBMQ_E_INVALID);
+  libmq_error_free(first);
+  libmq_error_free(error);
   close_and_free(broker);
 }
 
@@ -506,11 +529,11 @@ static void in_a_forked_child_every_call_answers_forked(void) {
     enqueue_text(own, "q", "x");
     CHECK_OK(libmq_delivery_ack(receive_now(own, "q"), NULL));
     close_and_free(own);
-    /* Nothing runs at this end, so that whoever looks for leaks does not count what the parent's threads had. */
-    kill(getpid(), SIGKILL);
+    leave("exit 5");
   }
   int status = -1;
-  CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+  CHECK_NUMBER(WEXITSTATUS(status), 5);
   libmq_options_free(options);
   /* The parent has noticed nothing. */
   CHECK_OK(libmq_delivery_ack(delivery, NULL));
@@ -610,6 +633,7 @@ int main(void) {
   RUN(every_bit_of_a_handle_counts);
   RUN(handles_of_another_type_are_none);
   RUN(freed_handles_are_none_and_may_be_freed_again);
+  RUN(texts_that_a_call_made_are_no_handles_nor_handles_texts);
   RUN(stale_handles_do_not_come_back);
   RUN(a_delivery_is_settled_once);
   RUN(null_arguments_are_named);

@@ -41,7 +41,13 @@ pub fn run(program: &Program, directory: &Path, seed: u64, rounds: u64) -> Repor
             other += 1;
         }
         let counts = if random.percent(NAMED) {
-            let point = Point::any(&mut random);
+            // One that no kill fell at yet, if there is one: so that none is left out by chance.
+            let mut wanted = met.missing();
+            wanted.retain(|point| !(untold && *point == Point::Syncing));
+            let point = match wanted[..] {
+                [] => Point::any(&mut random),
+                _ => wanted[usize::try_from(random.below(wanted.len() as u64)).unwrap()],
+            };
             match run.round_to(point, point.passed(&mut random)) {
                 Some(is_met) => {
                     if is_met {

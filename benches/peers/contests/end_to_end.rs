@@ -3,9 +3,8 @@
 use super::durability::{
     ALL_BUT_2_MIN, ALL_BUT_50_MS, ALL_BUT_64, ALL_BUT_250, ALL_BUT_A_SECOND, ALL_BUT_ONE, KILL,
 };
-use super::{others, puts};
 use crate::contest::{Contest, RATE};
-use crate::player::ours;
+use crate::player::{others, ours, puts};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {

@@ -3,8 +3,8 @@
 use super::durability::{
     ALL_BUT_2_MIN, ALL_BUT_50_MS, ALL_BUT_A_SECOND, ALL_BUT_ONE, KILL, NOTHING,
 };
-use super::{others, puts, threads};
 use crate::contest::{Contest, RATE};
+use crate::player::{others, puts, threads};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {

@@ -3,9 +3,8 @@
 use super::durability::{
     ALL_BUT_2_MIN, ALL_BUT_50_MS, ALL_BUT_64, ALL_BUT_A_SECOND, ALL_BUT_ONE, KILL, NOTHING, POWER,
 };
-use super::threads;
 use crate::contest::{Contest, P50, P99, P999};
-use crate::player::{ours, rust};
+use crate::player::{ours, rust, threads};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {

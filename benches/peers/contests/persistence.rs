@@ -1,9 +1,8 @@
 //! Messages in, and on the disk when they are answered.
 
 use super::durability::POWER;
-use super::{others, puts, threads};
 use crate::contest::{Contest, RATE};
-use crate::player::{ours, rust};
+use crate::player::{others, ours, puts, rust, threads};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {

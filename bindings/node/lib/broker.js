@@ -8,6 +8,7 @@ const { attemptOf } = require('./attempt.js');
 const { calleeOf } = require('./callee.js');
 const { DeadLetters } = require('./dead_letters.js');
 const { Delivery } = require('./delivery.js');
+const { asyncDispose } = require('./disposal.js');
 const {
   TIMER_MAX,
   desk,
@@ -17,6 +18,7 @@ const {
   letGo,
   nextPromise,
   promised,
+  rest,
   waitFor,
 } = require('./environment.js');
 const { LibmqError, calling, closed, translated } = require('./errors.js');
@@ -196,7 +198,7 @@ class Broker {
     await this.#inTurn((left) => this.#close(left), timeout);
   }
 
-  async [Symbol.asyncDispose]() {
+  async [asyncDispose]() {
     await this.close();
   }
 
@@ -388,6 +390,7 @@ class Broker {
       this.#receivers.end(closed());
       for (const handler of this.#handlers.values()) handler.leave();
       environment.giveBack(this.#native.number);
+      rest();
     }
   }
 

@@ -26,8 +26,10 @@ const TAKE_MAX = 256;
 const FIRST = 8;
 const ACKED = FIRST + 2 * TAKE_MAX;
 const desk = {
-  numbers: new Float64Array(ACKED + TAKE_MAX),
-  ids: new BigUint64Array(TAKE_MAX + 1),
+  // On buffers that are there from the beginning: one that an engine makes when it is first asked for lies elsewhere than what
+  // was in the array before, as in Bun.
+  numbers: new Float64Array(new ArrayBuffer((ACKED + TAKE_MAX) * Float64Array.BYTES_PER_ELEMENT)),
+  ids: new BigUint64Array(new ArrayBuffer((TAKE_MAX + 1) * BigUint64Array.BYTES_PER_ELEMENT)),
   STATUS: 5,
   OVER: 6,
   RUNNING: 7,
@@ -36,7 +38,7 @@ const desk = {
   RECEIPT: TAKE_MAX,
 };
 
-const environment = native.connect(wake, desk.numbers, desk.ids);
+const environment = native.connect(desk.numbers, desk.ids);
 const take = environment.taker();
 
 function settle(number, error, value) {
@@ -76,6 +78,16 @@ function waitFor(number) {
   });
 }
 
+// While a broker is open, or a call under way, the native half can have the loop look. When nothing is left that can be told,
+// it cannot: whoever asks what a program has left open, as test runners do, is to find nothing.
+function rouse() {
+  environment.rouse(wake);
+}
+
+function rest() {
+  if (promises.size === 0) environment.rest();
+}
+
 // Has `listener` called when an ear rings, until it is forgotten.
 function listen(ear, listener) {
   listeners.set(ear, listener);
@@ -109,6 +121,8 @@ module.exports = {
   listen,
   nextPromise,
   promised,
+  rest,
+  rouse,
   take,
   waitFor,
   TAKE_MAX,

@@ -636,6 +636,26 @@ export function open<S extends object | undefined = undefined>(
   options?: BrokerOptions<S>,
 ): Promise<Broker<S>>;
 
+/** How a program ends with a signal. */
+export interface SignalOptions {
+  /** The signals that are listened to. Default `SIGTERM` and `SIGINT`. */
+  signals?: NodeJS.Signals[];
+  /** How long handlers have to end: {@link Broker.close}. From 0, default 25,000. */
+  timeout?: number;
+  /** Called at the first signal, and waited for before the brokers are closed: ends what else there is, as a server. */
+  before?: (signal: NodeJS.Signals) => unknown;
+}
+
+/**
+ * Has the process end with a signal. The first one stops and closes the brokers and then exits with 128 and the signal's number,
+ * 143 for `SIGTERM`; with 1 if something failed, as a handler that had to be cut off, which is written to stderr. The second one
+ * exits at once: what handlers held runs again, as after a crash. Answers what has it listen no more.
+ *
+ * Without this the package listens to no signal.
+ * @throws LibmqError `INVALID` for a signal that there is not, `UNSUPPORTED` in a worker thread.
+ */
+export function closeOnSignal(brokers: Broker<any> | readonly Broker<any>[], options?: SignalOptions): () => void;
+
 /** Something that {@link verify} has found to be wrong. */
 export interface Problem {
   /** `CORRUPT` for damage, `IO` for a file that cannot be read. */

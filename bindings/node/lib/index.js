@@ -6,6 +6,7 @@ const { Delivery } = require('./delivery.js');
 const { CancelledError, LibmqError, RejectError, ReleaseError, RetryError } = require('./errors.js');
 const { message } = require('./message.js');
 const { open, verify } = require('./opening.js');
+const { closeOnSignal } = require('./signals.js');
 
 module.exports = {
   Broker,
@@ -16,6 +17,7 @@ module.exports = {
   RejectError,
   ReleaseError,
   RetryError,
+  closeOnSignal,
   message,
   open,
   verify,

@@ -93,4 +93,4 @@ function headersOf(flat) {
   return Object.freeze(headers);
 }
 
-module.exports = { Receipt, headersOf, message, partsOf, partsOfItems };
+module.exports = { Receipt, headersOf, isMessage, message, partsOf, partsOfItems };

@@ -3,7 +3,7 @@
 // Opening a directory, and verifying one.
 
 const { Broker } = require('./broker.js');
-const { environment, promised } = require('./environment.js');
+const { environment, promised, rest, rouse } = require('./environment.js');
 const { calling } = require('./errors.js');
 const { Log } = require('./log.js');
 const { key } = require('./made.js');
@@ -23,6 +23,7 @@ async function open(path, options) {
   const at = pathOf(path);
   const { log: hook, scope, ...init } = optionsOf('broker', options);
   watchExit();
+  rouse();
   const log = hook === undefined ? undefined : new Log(hook);
   try {
     const number = await promised((promise) => environment.open(promise, at, init, differing(init), log?.number ?? 0));
@@ -30,6 +31,7 @@ async function open(path, options) {
     return new Broker(key, native, log, scope);
   } catch (error) {
     log?.end();
+    rest();
     throw withGiven('broker', init, error);
   }
 }
@@ -41,7 +43,12 @@ function differing({ lockTimeout, ...init }) {
 
 async function verify(path) {
   const at = pathOf(path);
-  return promised((promise) => environment.verify(promise, at));
+  rouse();
+  try {
+    return await promised((promise) => environment.verify(promise, at));
+  } finally {
+    rest();
+  }
 }
 
 module.exports = { open, verify };

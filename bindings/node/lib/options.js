@@ -69,6 +69,10 @@ const kinds = {
     }
     return value;
   },
+  texts(name, value) {
+    if (!Array.isArray(value)) throw wrongType(name, 'a list of strings');
+    return value.map((text) => kinds.text(name, text));
+  },
   number,
 };
 
@@ -163,6 +167,7 @@ const tables = {
   receive: { timeout: kinds.time, lease: kinds.time, signal: kinds.signal },
   deliveries: { lease: kinds.time, signal: kinds.signal },
   wait: { timeout: kinds.time },
+  signals: { signals: kinds.texts, timeout: kinds.time, before: kinds.callable },
   retry: { delay: kinds.time, error: kinds.text },
   release: { delay: kinds.time },
   letters: { queue: kinds.text, limit: kinds.count, after: (name, value) => idOf(value, name) },

@@ -27,11 +27,10 @@ function textOf(issues, body) {
   if (!Array.isArray(issues)) throw new TypeError('the schema answered issues that are no list');
   const lines = issues.slice(0, ISSUES_MAX).map((issue) => {
     const path = Array.from(issue.path ?? [], (step) => (typeof step === 'object' && step !== null ? step.key : step));
+    // What was made of the value before it was refused: valibot and arktype say that, and show it.
+    const made = issue.received ?? issue.actual;
     const where = path.length === 0 ? '' : `${path.map(String).join('.')}: `;
-    return `${where}${withoutValues(String(issue.message), valueAt(body, path), issue.received)}`.slice(
-      0,
-      ISSUE_LENGTH_MAX,
-    );
+    return `${where}${withoutValues(String(issue.message), valueAt(body, path), made)}`.slice(0, ISSUE_LENGTH_MAX);
   });
   if (issues.length > ISSUES_MAX) lines.push(`and ${issues.length - ISSUES_MAX} more`);
   return `the body is not as its schema asks: ${lines.join('; ')}`;

@@ -2,6 +2,7 @@
 
 // Scopes: what is opened once an attempt, and closed before its ack.
 
+const { asyncDispose, dispose } = require('./disposal.js');
 const { entered } = require('./running.js');
 
 // Opens one, has `work` done with it, and closes it, whatever came of that. The first failure is the attempt's; a close that
@@ -11,7 +12,7 @@ async function within(open, context, work, tell) {
   if ((typeof scope !== 'object' && typeof scope !== 'function') || scope === null) {
     throw new TypeError(`the scope is ${scope === null ? 'null' : typeof scope}, but has to be an object`);
   }
-  const close = scope[Symbol.asyncDispose] ?? scope[Symbol.dispose];
+  const close = scope[asyncDispose] ?? scope[dispose];
   if (close !== undefined && close !== null && typeof close !== 'function') {
     throw new TypeError('the scope cannot be closed: its Symbol.asyncDispose is no function');
   }

@@ -42,7 +42,6 @@ pub struct Environment {
 
 /// What threads know of an event loop.
 pub(crate) struct Inner {
-    wake: Wake,
     post: Mutex<Post>,
     /// A call that has a thread of its own has ended.
     call_ended: Condvar,
@@ -55,6 +54,8 @@ pub(crate) struct Inner {
 /// What the loop is to be told when it looks.
 #[derive(Default)]
 struct Post {
+    /// While the loop listens.
+    wake: Option<Wake>,
     done: Vec<Done>,
     /// Inboxes and watches that rang.
     rung: Vec<u32>,
@@ -73,26 +74,19 @@ struct Post {
     waiting: VecDeque<Call>,
 }
 
-/// The environment of this loop; `wake` is called when there is something to collect. The arrays are the desk.
+/// The environment of this loop. The arrays are the desk.
 #[napi(catch_unwind)]
-pub fn connect(
-    env: Env,
-    wake: Function<'_, (), ()>,
-    numbers: Float64Array,
-    ids: BigUint64Array,
-) -> Result<Environment> {
+pub fn connect(env: Env, numbers: Float64Array, ids: BigUint64Array) -> Result<Environment> {
     let desk = Desk::new(numbers, ids)?;
-    let wake =
-        wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?;
     let inner = Arc::new(Inner {
-        wake,
         post: Mutex::default(),
         call_ended: Condvar::new(),
         runs: Mutex::default(),
         ears: Mutex::default(),
         brokers: Mutex::default(),
     });
-    // Registered after the threadsafe function, so it runs before that is taken down.
+    // It may run after that of a threadsafe function, which is taken down in a later turn of the loop all the same: until
+    // then it answers that it is closing.
     env.add_env_cleanup_hook(Arc::clone(&inner), |inner| inner.end())?;
     let desk = Rc::new(RefCell::new(desk));
     Ok(Environment { inner, desk, together: Rc::default(), failed_ack: Rc::default() })
@@ -100,6 +94,33 @@ pub fn connect(
 
 #[napi]
 impl Environment {
+    /// The loop listens: `wake` is called when there is something to collect. That is something open, to whoever looks for
+    /// such; so it is there no longer than a broker or a call is.
+    #[napi(catch_unwind)]
+    pub fn rouse(&self, wake: Function<'_, (), ()>) -> Result<()> {
+        if lock(&self.inner.post).wake.is_some() {
+            return Ok(());
+        }
+        let wake = wake
+            .build_threadsafe_function::<()>()
+            .weak::<true>()
+            .callee_handled::<false>()
+            .build()?;
+        let mut post = lock(&self.inner.post);
+        post.woken = false;
+        post.wake = Some(wake);
+        Ok(())
+    }
+
+    /// No call is under way: without a broker there is nothing to be told until the loop listens again.
+    #[napi(catch_unwind)]
+    pub fn rest(&self) {
+        if lock(&self.inner.brokers).is_empty() {
+            let wake = lock(&self.inner.post).wake.take();
+            drop(wake);
+        }
+    }
+
     /// What there is to be told: a flat list of promises with their errors and values, a list of what rang, and events for
     /// log hooks. What was heard before a promise was kept is there no later than that.
     #[napi(catch_unwind)]
@@ -156,14 +177,17 @@ impl Inner {
 
     fn tell(&self, what: impl FnOnce(&mut Post)) {
         let mut post = lock(&self.post);
-        if post.ended {
+        // What is told when nobody listens concerns nobody any more.
+        if post.ended || post.wake.is_none() {
             return;
         }
         what(&mut post);
         if !post.woken {
             post.woken = true;
             // Under the lock, so that nobody calls a loop that has ended.
-            self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            if let Some(wake) = &post.wake {
+                wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            }
         }
     }
 

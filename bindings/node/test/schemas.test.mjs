@@ -5,9 +5,10 @@ import { appendFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 
 import { RejectError } from '../lib/index.mjs';
-import { broker } from './support.mjs';
+import { broker, tools } from './support.mjs';
 
 // What a body must never be found in.
 const CANARY = 'canary-4711';
@@ -190,4 +191,24 @@ test('valibot', async (t) => {
     ),
   });
   checkText(await validated(t, later, [BAD]), 'id: is taken');
+});
+
+// A module, which is a function with properties.
+test('arktype', async (t) => {
+  const at = tools(t, 'arktype');
+  if (at === undefined) return;
+  const { type } = await import(pathToFileURL(createRequire(join(at, 'tools.js')).resolve('arktype')).href);
+  const schema = type({
+    id: type('string')
+      .pipe((text) => text.toUpperCase())
+      .to(/^\d+$/),
+    mail: 'string.email',
+    kind: "'a' | 'b'",
+    deep: type({ n: 'number<=5' }).array(),
+  });
+  const found = await validated(t, schema, [BAD, { ...GOOD, more: undefined }]);
+  assert.deepEqual(found.given, [{ id: '5', mail: 'a@example.com', kind: 'a', deep: [{ n: 1 }] }]);
+  checkText(found, 'mail: mail must be an email address', 'deep.0.n: ');
+  const narrowed = type({ id: type('string').narrow((id, ctx) => ctx.mustBe('free')) });
+  checkText(await validated(t, narrowed, [BAD]), 'id must be free');
 });

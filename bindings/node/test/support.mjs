@@ -1,9 +1,9 @@
 // What the tests share: directories, brokers that are closed, and programs of their own for what may end a program.
 
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { open } from '../lib/index.mjs';
 
@@ -60,3 +60,50 @@ export const THREAD = `const thread = (source, workerData) =>
     \${source}
   })\`, { eval: true, execArgv: [], workerData });
 const heard = (worker) => new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));`;
+
+// Where the tests' script keeps what is fetched of others; undefined, with the test skipped, where that is not there.
+export function tools(t, ...names) {
+  const at = process.env.LIBMQ_NODE_TOOLS;
+  const missing = names.find((name) => at === undefined || !existsSync(join(at, 'node_modules', name)));
+  if (missing === undefined) return at;
+  skip(t, `Node: not tested with ${missing}, which is not there`);
+  return undefined;
+}
+
+export function skip(t, reason) {
+  if (process.env.LIBMQ_SKIPS) appendFileSync(process.env.LIBMQ_SKIPS, `${reason}\n`);
+  t.skip(reason);
+}
+
+// A program's directory in which the package is installed, beside what the tools have of others; it goes with the tests.
+export function installed(at, files) {
+  const app = mkdtempSync(join(at, 'app-'));
+  directories.push(app);
+  const place = join(app, 'node_modules', '@libmq', 'node');
+  mkdirSync(place, { recursive: true });
+  for (const name of ['lib', 'package.json', 'libmq.node']) {
+    cpSync(new URL(`../${name}`, import.meta.url), join(place, name), { recursive: true });
+  }
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(app, name)), { recursive: true });
+    writeFileSync(join(app, name), text);
+  }
+  return app;
+}
+
+// Runs a program of others in a directory; answers how it ended. `whileItRuns` is given the process.
+export function run(cwd, command, args, { env = {}, whileItRuns } = {}) {
+  const options = {
+    cwd,
+    timeout: PROGRAM_MAX,
+    killSignal: 'SIGKILL',
+    env: { ...process.env, ...env },
+    maxBuffer: 1 << 24,
+  };
+  return new Promise((resolve) => {
+    const child = execFile(command, args, options, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : error.code, signal: error?.signal ?? null, stdout, stderr });
+    });
+    whileItRuns?.(child);
+  });
+}

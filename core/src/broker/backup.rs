@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
+use super::broker::MEMORY_PATH;
 use super::shared::Shared;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::Image;
 use crate::storage::{DiskStorage, NewDirectory, Storage};
 
@@ -28,6 +29,12 @@ fn write_through(
     through: impl FnOnce(DiskStorage) -> Box<dyn Storage>,
 ) -> Result<()> {
     shared.check_open()?;
+    if to == Path::new(MEMORY_PATH) {
+        let text = format!(
+            "{MEMORY_PATH} is the path of a broker without files: no copy there can be opened"
+        );
+        return Err(Error::invalid(text).at(to));
+    }
     shared.engine.buffer.journal.check()?;
     let new = NewDirectory::begin(to, &shared.path)?;
     let image = shared.snapshots.image(&shared.engine)?;
@@ -155,6 +162,19 @@ mod tests {
             broker.receive("jobs", None, None).unwrap().unwrap().ack().unwrap();
         }
         broker
+    }
+
+    /// It made a directory of that name, which no open opens: that path is a broker in memory.
+    #[test]
+    fn no_copy_is_written_where_it_could_not_be_opened() {
+        let broker = Broker::open(MEMORY_PATH, Options::new()).unwrap();
+        let refused = broker.backup(MEMORY_PATH).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert!(refused.to_string().contains("without files"), "{refused}");
+        assert!(!Path::new(MEMORY_PATH).exists());
+        let refused = verify(MEMORY_PATH).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert!(refused.to_string().contains("has no files"), "{refused}");
     }
 
     #[test]

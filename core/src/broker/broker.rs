@@ -23,7 +23,7 @@ use crate::storage::{DiskStorage, MemoryStorage, Storage};
 use crate::sync::Arc;
 
 /// The path of a broker without files.
-const MEMORY_PATH: &str = ":memory:";
+pub(super) const MEMORY_PATH: &str = ":memory:";
 
 /// How long a pulled delivery is held unless said otherwise.
 const LEASE: Duration = Duration::from_secs(30);
@@ -79,9 +79,7 @@ impl Broker {
     /// `INVALID`, `TOO_LARGE`, `UNSUPPORTED`, `FULL`, `STORAGE_FULL`, `IO`, `NO_MEMORY`, `CLOSED`, `FORKED`: not enqueued.
     /// `POISONED`: unknown.
     pub fn enqueue(&self, message: Message<'_>) -> Result<Receipt> {
-        let messages = std::slice::from_ref(&message);
-        let enqueued = self.shared.enqueue(messages, &Interrupt::new())?;
-        enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
+        self.enqueue_until(&message, &Interrupt::new())
     }
 
     /// As [`Broker::enqueue`], with a wait for room that can be ended.
@@ -89,8 +87,8 @@ impl Broker {
     /// # Errors
     /// As [`Broker::enqueue`]; `FULL` when it was ended.
     #[doc(hidden)]
-    pub fn enqueue_until(&self, message: Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
-        let enqueued = self.shared.enqueue(std::slice::from_ref(&message), interrupt)?;
+    pub fn enqueue_until(&self, message: &Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
+        let enqueued = self.shared.enqueue(std::slice::from_ref(message), interrupt)?;
         enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
     }
 
@@ -306,8 +304,22 @@ impl Broker {
         timeout: impl Into<Option<Duration>>,
         lease: impl Into<Option<Duration>>,
     ) -> Result<Option<Delivery>> {
-        let interrupt = Interrupt::new();
-        Ok(self.received(queue, 1, timeout.into(), lease.into(), &interrupt)?.next())
+        self.receive_until(queue, timeout, lease, &Interrupt::new())
+    }
+
+    /// As [`Broker::receive`], with a wait that can be ended.
+    ///
+    /// # Errors
+    /// As [`Broker::receive`].
+    #[doc(hidden)]
+    pub fn receive_until(
+        &self,
+        queue: &str,
+        timeout: impl Into<Option<Duration>>,
+        lease: impl Into<Option<Duration>>,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Delivery>> {
+        Ok(self.received(queue, 1, timeout.into(), lease.into(), interrupt)?.next())
     }
 
     /// Takes up to `max` messages that are there, waiting for the first one as [`Broker::receive`] does.
@@ -478,9 +490,9 @@ impl Broker {
     /// The directory above `to` has to be there. What fails leaves nothing behind. A close meanwhile ends it.
     ///
     /// # Errors
-    /// `INVALID` for a `to` that is empty, is something else than an empty directory, or lies in the broker's own;
-    /// `STORAGE_FULL` and `IO`, naming the path; `CORRUPT` where the broker's own files have lost bytes; `POISONED`,
-    /// `CLOSED`, `FORKED`.
+    /// `INVALID` for a `to` that is empty, is something else than an empty directory, lies in the broker's own, or is
+    /// `":memory:"`; `STORAGE_FULL` and `IO`, naming the path; `CORRUPT` where the broker's own files have lost bytes;
+    /// `POISONED`, `CLOSED`, `FORKED`.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         super::backup::write(&self.shared, to.as_ref())
     }

@@ -1,5 +1,6 @@
 //! Handlers: how functions become handlers, and what their threads are in the middle of.
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -66,24 +67,24 @@ impl Broker {
         })
     }
 
-    /// Registers a queue's handler for the bindings, which hand the delivery back with the handler's answer; none where
-    /// the delivery was settled, or will be, by somebody else.
+    /// Registers a queue's handler for the bindings, which hand the delivery back with the handler's answer, or what they
+    /// keep it in; none where the delivery was settled, or will be, by somebody else.
     ///
     /// # Errors
     /// As [`Broker::handle`].
     #[doc(hidden)]
-    pub fn handle_returning(
+    pub fn handle_returning<D: Borrow<Delivery>>(
         &self,
         queue: &str,
         options: HandlerOptions,
-        handler: impl Fn(Delivery) -> Option<(Delivery, std::result::Result<(), HandlerError>)>
+        handler: impl Fn(Delivery) -> Option<(D, std::result::Result<(), HandlerError>)>
         + Send
         + Sync
         + 'static,
     ) -> Result<()> {
         super::stations::register(self.shared(), queue, options, move |delivery| {
             let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
-            delivery.conclude(result).ok().flatten()
+            delivery.borrow().conclude(result).ok().flatten()
         })
     }
 

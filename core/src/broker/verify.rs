@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::broker::MEMORY_PATH;
 use super::open::missing;
 use crate::buffer::{MessageEntry, Replayed};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +72,12 @@ pub struct Problem {
 /// Where there is nothing to look at: `INVALID` for what is no directory of libmq, `LOCKED` while somebody has it open,
 /// `UNSUPPORTED` for another version of the format, `IO`.
 pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
-    verify_on(&DiskReader::new(path.as_ref()))
+    let path = path.as_ref();
+    if path == Path::new(MEMORY_PATH) {
+        let text = format!("{MEMORY_PATH} is a broker in memory, which has no files to verify");
+        return Err(Error::invalid(text).at(path));
+    }
+    verify_on(&DiskReader::new(path))
 }
 
 /// Verifies what is on a storage.

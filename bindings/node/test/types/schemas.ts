@@ -2,6 +2,7 @@
 
 import { open } from '@libmq/node';
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { type } from 'arktype';
 import * as v from 'valibot';
 import { z } from 'zod';
 
@@ -16,8 +17,11 @@ export async function schemas(): Promise<void> {
   broker.handle('orders', async (order) => order.id.at(0), {
     schema: v.objectAsync({ id: v.string() }),
   });
+  broker.handle('orders', (order) => order.at.getTime(), { schema: type({ at: 'string.date.iso.parse' }) });
   // @ts-expect-error: it is a number
   broker.handle('orders', (order) => order.id.at(0), { schema: z.object({ id: z.number() }) });
+  // @ts-expect-error: it is a date
+  broker.handle('orders', (order) => order.at.at(0), { schema: type({ at: 'string.date.iso.parse' }) });
   // @ts-expect-error: it is text
   broker.handle('orders', (order) => order.id.toFixed(), { schema: v.object({ id: v.string() }) });
 }

@@ -8,6 +8,7 @@ import {
   RejectError,
   ReleaseError,
   RetryError,
+  closeOnSignal,
   message,
   open,
   verify,
@@ -157,4 +158,15 @@ export async function scopes(): Promise<void> {
       level === 'debug' ? fields.id : JSON.stringify({ event, ...fields.toJSON() }),
   });
   console.log(text, hooked);
+}
+
+export async function ends(): Promise<void> {
+  const [one, two] = [await open('one'), await open('two', { scope: () => new Container() })];
+  const undo: () => void = closeOnSignal(one);
+  undo();
+  closeOnSignal([one, two], { signals: ['SIGTERM'], timeout: 5000, before: async (signal) => console.log(signal) });
+  // @ts-expect-error: no such signal
+  closeOnSignal(one, { signals: ['SIGNONE'] });
+  // @ts-expect-error: no broker
+  closeOnSignal({ close: () => {} });
 }

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from libmq import _telling
 from libmq._broker import Broker
@@ -79,7 +79,19 @@ def open(
         Error: `UNSUPPORTED` for a directory of another version, `IO` where the system refuses.
         TypeError: A value of a wrong type.
     """
-    given = dict(locals())
-    if given.pop("scope") is not None and not callable(scope):
+    return opened(Broker, dict(locals()))
+
+
+_Broker = TypeVar("_Broker", bound=Broker)
+
+
+def opened(kind: type[_Broker], options: dict[str, Any]) -> _Broker:
+    """A broker of this kind, with all options of `open`, the path among them, and `listens`: whether it is heard what
+    happens in it, if that is not for logging to say.
+    """
+    given = dict(options)
+    scope = given.pop("scope")
+    if scope is not None and not callable(scope):
         raise TypeError(f"scope must be callable, not {type(scope).__name__}")
-    return Broker._open(given.pop("path"), given | {"listens": _telling.is_heard()}, scope)
+    given.setdefault("listens", _telling.is_heard())
+    return kind._open(given.pop("path"), given, scope)

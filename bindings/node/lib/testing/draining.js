@@ -1,0 +1,72 @@
+'use strict';
+
+// Draining: running what is there until nothing is left to run.
+
+const { RejectError, ReleaseError, RetryError, TEN_YEARS, invalid } = require('../errors.js');
+const { Undecodable } = require('../schema.js');
+const { recordOf } = require('./opening.js');
+const { handled, settled } = require('./settling.js');
+
+const TIMEOUT = 10_000;
+
+// How far the clock is moved first, for what is delayed. It is not told when the next one is due: as long as nothing comes, the
+// steps grow.
+const STEP = 1000;
+
+const COUNTED = ['acked', 'retried', 'released', 'rejected', 'deadLettered'];
+
+async function drain(broker, { delayed = false, rethrow = true, timeout = TIMEOUT } = {}) {
+  const record = recordOf(broker);
+  if (typeof timeout !== 'number' || !(timeout >= 0)) throw invalid('timeout', timeout, 'milliseconds from 0');
+  const from = record.attempts.length;
+  const before = broker.metrics();
+  const starts = !record.isStarted;
+  if (starts) await broker.start();
+  try {
+    await runAll(broker, delayed, timeout);
+  } finally {
+    // What still runs has had its time.
+    if (starts) await broker.stop({ timeout: 0 }).catch(() => {});
+  }
+  const after = broker.metrics();
+  const failures = record.attempts.slice(from).filter(({ failed, error }) => failed && !isOutcome(error));
+  if (rethrow && failures.length === 1) throw failures[0].error;
+  if (rethrow && failures.length > 1) {
+    const words = failures.map(({ queue, attempt, error }) => `${queue}, attempt ${attempt}: ${error}`);
+    throw new AggregateError(
+      failures.map(({ error }) => error),
+      `${failures.length} attempts failed:\n${words.join('\n')}`,
+    );
+  }
+  const counts = Object.fromEntries(COUNTED.map((name) => [name, after[name] - before[name]]));
+  const told = failures.map(({ queue, id, attempt, error }) => Object.freeze({ queue, id, attempt, error }));
+  return Object.freeze({ ...counts, failures: Object.freeze(told) });
+}
+
+async function runAll(broker, delayed, timeout) {
+  const end = performance.now() + timeout;
+  let step = STEP;
+  let moved = 0;
+  for (;;) {
+    const delivered = broker.metrics().delivered;
+    if (!(await settled(broker, end - performance.now()))) throw new Error(overdue(broker, timeout));
+    if (!delayed || moved > TEN_YEARS || handled(broker).every((queue) => queue.delayed === 0)) return;
+    step = broker.metrics().delivered > delivered ? STEP : Math.min(step * 2, TEN_YEARS);
+    broker.advance(step);
+    moved += step;
+  }
+}
+
+function overdue(broker, timeout) {
+  const busy = Object.entries(broker.metrics().queues)
+    .filter(([, { parallelism, ready, inFlight }]) => parallelism > 0 && ready + inFlight > 0)
+    .map(([name, { ready, inFlight }]) => `${name} has ${ready} ready and ${inFlight} in flight`);
+  return `the broker was not drained in ${timeout} ms: ${busy.join('; ')}`;
+}
+
+// Whether a handler said with what it threw how its attempt ends; the rest is a failure.
+function isOutcome(error) {
+  return [RejectError, ReleaseError, RetryError, Undecodable].some((outcome) => error instanceof outcome);
+}
+
+module.exports = { drain };

@@ -1,0 +1,66 @@
+'use strict';
+
+// Running one handler once, for one message, with all that an attempt has: its body as it comes back from JSON, its schema, its
+// scope, and its end.
+
+const { calleeOf } = require('../callee.js');
+const { LibmqError, invalid } = require('../errors.js');
+const { recordOf, testBroker } = require('./opening.js');
+const { settled } = require('./settling.js');
+
+const TIMEOUT = 10_000;
+const OUTCOMES = { acked: 'ack', released: 'release', rejected: 'reject' };
+
+async function runHandler(
+  handler,
+  body,
+  { queue = 'test', attempt = 1, message, runTimeout = TIMEOUT, ...options } = {},
+) {
+  const callee = calleeOf(handler);
+  if (!Number.isSafeInteger(attempt) || attempt < 1) throw invalid('attempt', attempt, 'a whole number from 1');
+  const broker = await testBroker();
+  try {
+    await broker.enqueue(queue, body, message);
+    // One that gives its message back would have it again at once.
+    const once = async (given, ctx) => {
+      try {
+        await callee(given, ctx);
+      } finally {
+        broker.pause(queue);
+      }
+    };
+    broker.handle(queue, once, options);
+    await reach(broker, queue, attempt);
+    return await run(broker, runTimeout);
+  } finally {
+    await broker.close({ timeout: 0 }).catch(() => {});
+  }
+}
+
+// Has the message fail until its next attempt is this one.
+async function reach(broker, queue, attempt) {
+  for (let before = 1; before < attempt; before++) {
+    const delivery = await broker.receive(queue, { timeout: 0 });
+    if (delivery === null) throw invalid('attempt', attempt, 'one that maxRetries allows');
+    await delivery.retry({ delay: 0 });
+  }
+  if (broker.metrics().queues[queue].ready === 0) throw invalid('attempt', attempt, 'one that maxRetries allows');
+}
+
+async function run(broker, timeout) {
+  const record = recordOf(broker);
+  const given = record.enqueued.length;
+  const figures = broker.metrics();
+  await broker.start();
+  if (!(await settled(broker, timeout))) {
+    throw new LibmqError('TIMEOUT', `the handler has not ended in ${timeout} ms`);
+  }
+  const after = broker.metrics();
+  const counted = Object.keys(OUTCOMES).find((name) => after[name] > figures[name]);
+  const [deadLetter = null] = await broker.deadLetters.list();
+  const outcome = OUTCOMES[counted] ?? (deadLetter?.reason === 'decode' ? 'reject' : 'retry');
+  const { error } = record.attempts.at(-1) ?? {};
+  return Object.freeze({ outcome, error, deadLetter, enqueued: Object.freeze(record.enqueued.slice(given)) });
+}
+
+module.exports = { runHandler };

@@ -1,0 +1,95 @@
+// Signals: a program that asks for it ends with the first one in order, and with the second one at once.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { closeOnSignal, open } from '../lib/index.mjs';
+import { broker, directory, program, run } from './support.mjs';
+
+const LIBRARY = new URL('../lib/index.mjs', import.meta.url).href;
+
+// Runs a program that says where it is, and gets these signals, each when it has said one thing more.
+async function signalled(path, source, ...signals) {
+  const head = `import { closeOnSignal, open } from '${LIBRARY}';
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    const broker = await open(process.argv[1]);`;
+  const flags = ['--input-type=module', '--eval', head + source, '--', path];
+  const sends = (child) => child.stdout.on('data', () => signals.length > 0 && child.kill(signals.shift()));
+  return run('.', process.execPath, flags, { whileItRuns: sends });
+}
+
+const SLOW = `
+  broker.handle('q', async (body, ctx) => {
+    console.log('began');
+    await pause(body);
+    console.log('ended');
+  }, { maxRetries: 0 });
+  await broker.start();`;
+
+test('the first signal lets handlers end, closes, and exits with the status of the signal', async () => {
+  for (const [signal, status] of [
+    ['SIGTERM', 143],
+    ['SIGINT', 130],
+  ]) {
+    const path = directory();
+    const source = `${SLOW}
+      closeOnSignal(broker, { before: (signal) => pause(1).then(() => console.log(signal)) });
+      await broker.enqueueMany('q', [200, 200]);`;
+    const { code, stdout, stderr } = await signalled(path, source, signal);
+    assert.equal(code, status, stderr);
+    assert.deepEqual(stdout.trim().split('\n').sort(), [signal, 'began', 'ended'].sort());
+    const after = await open(path);
+    assert.equal(after.recovery.messages, 1);
+    assert.equal(after.recovery.suspects, 0);
+    await after.close();
+  }
+});
+
+test('the second signal exits at once, and what was running runs again', async () => {
+  const path = directory();
+  const source = `${SLOW} closeOnSignal(broker, { before: () => console.log('ending') }); await broker.enqueue('q', 60_000);`;
+  const { code, stdout } = await signalled(path, source, 'SIGTERM', 'SIGTERM');
+  assert.equal(code, 143);
+  assert.equal(stdout, 'began\nending\n');
+  const after = await open(path);
+  assert.equal(after.recovery.messages, 1);
+  await after.close();
+});
+
+test('a handler that had to be cut off makes the status 1, and is told', async () => {
+  const path = directory();
+  const source = `
+    broker.handle('q', async () => {
+      console.log('began');
+      await pause(60_000);
+    }, { cancelGrace: 1 });
+    await broker.start();
+    const other = await open(':memory:');
+    closeOnSignal([broker, other], { signals: ['SIGUSR2'], timeout: 50 });
+    await broker.enqueue('q', 1);`;
+  const { code, stderr } = await signalled(path, source, 'SIGUSR2');
+  assert.equal(code, 1);
+  assert.match(stderr, /TIMEOUT/);
+  await (await open(path)).close();
+});
+
+test('without it, or when it was taken back, a signal does what it does', async () => {
+  const source = `${SLOW} closeOnSignal(broker)(); await broker.enqueue('q', 60_000);`;
+  assert.equal((await signalled(directory(), source, 'SIGTERM')).signal, 'SIGTERM');
+});
+
+test('what is no broker, no signal, or no main thread is refused', async (t) => {
+  const queue = await broker(t);
+  assert.throws(() => closeOnSignal(5), TypeError);
+  assert.throws(() => closeOnSignal([queue, {}]), TypeError);
+  assert.throws(() => closeOnSignal(queue, { signals: 'SIGTERM' }), TypeError);
+  assert.throws(() => closeOnSignal(queue, { signals: ['SIGNONE'] }), { code: 'INVALID' });
+  assert.throws(() => closeOnSignal(queue, { signal: [] }), { code: 'INVALID' });
+  assert.equal(process.listenerCount('SIGTERM'), 0);
+  const { code, stderr } = await program(`
+    const worker = new threads.Worker(\`import('\${LIBRARY}').then(async ({ open, closeOnSignal }) =>
+      closeOnSignal(await open(':memory:')))\`, { eval: true, execArgv: [] });
+    worker.once('error', (error) => process.exit(error.code === 'UNSUPPORTED' ? 0 : 5));
+    await pause(60_000);`);
+  assert.equal(code, 0, stderr);
+});

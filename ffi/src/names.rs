@@ -1,0 +1,65 @@
+//! Names: what C calls that which the core has another word for, so that an error names what a C program has set.
+
+use libmq::{Error, ErrorKind};
+
+/// How the core's texts begin, and how C's do.
+const BEGINNINGS: &[(&str, &str)] = &[
+    ("advance takes", "ms takes"),
+    ("backoff base and cap go", "backoff_base_ms and backoff_cap_ms go"),
+    ("block_timeout is", "block_timeout_ms is"),
+    ("cancel_grace is", "cancel_grace_ms is"),
+    ("dedup_window is", "dedup_window_ms is"),
+    ("default_backoff base and cap go", "default_backoff_base_ms and default_backoff_cap_ms go"),
+    ("default_timeout is", "default_timeout_ms is"),
+    ("delay and run_at exclude", "delay_ms and run_at_ms exclude"),
+    ("delay is", "delay_ms is"),
+    ("expires_in is", "expires_in_ms is"),
+    ("extend takes", "ms takes"),
+    ("lease takes", "lease_ms takes"),
+    ("lock_timeout is", "lock_timeout_ms is"),
+    ("run_at is", "run_at_ms is"),
+    ("snapshot_interval is", "snapshot_interval_ms is"),
+    ("sync_interval is", "sync_interval_ms is"),
+    ("timeout takes", "timeout_ms takes"),
+];
+
+/// The error in C's words.
+pub(crate) fn in_c(error: Error) -> Error {
+    if error.kind() != ErrorKind::Invalid {
+        return error;
+    }
+    let text = error.to_string();
+    // Of one of many messages: `items[3]: delay is above ten years`.
+    let (part, said) = match text.split_once("]: ") {
+        Some((part, said)) if part.starts_with("items[") => (Some(part), said),
+        _ => (None, &*text),
+    };
+    let renamed = BEGINNINGS.iter().find_map(|(core, c)| {
+        let rest = said.strip_prefix(core)?;
+        Some(format!("{c}{rest}"))
+    });
+    match (renamed, part) {
+        (None, _) => error,
+        (Some(said), None) => Error::new(ErrorKind::Invalid, said),
+        (Some(said), Some(part)) => Error::new(ErrorKind::Invalid, format!("{part}]: {said}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renamed(text: &str) -> String {
+        in_c(Error::new(ErrorKind::Invalid, text)).to_string()
+    }
+
+    #[test]
+    fn what_a_text_begins_with_is_named_as_in_c() {
+        assert_eq!(renamed("delay is above ten years"), "delay_ms is above ten years");
+        assert_eq!(renamed("items[3]: run_at is odd"), "items[3]: run_at_ms is odd");
+        assert_eq!(renamed("priority is 10"), "priority is 10");
+        assert_eq!(renamed("items[3]: priority is 10"), "items[3]: priority is 10");
+        let closed = in_c(Error::new(ErrorKind::Closed, "delay is")).to_string();
+        assert_eq!(closed, "delay is");
+    }
+}

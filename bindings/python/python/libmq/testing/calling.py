@@ -31,7 +31,7 @@ class CallContext:
 
     def __init__(self, delivery: Delivery, queue: str, attempt: int, reason: CancelReason | None) -> None:
         self._delivery = delivery
-        self._reason = reason
+        self._reason: CancelReason | None = reason
         self.queue = queue
         self.attempt = attempt
         self.scope: Any = None

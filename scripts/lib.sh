@@ -52,6 +52,13 @@ python_tool() {
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
 }
 
+# python_module NAME REQUIREMENT: true when .venv can import it, if need be after installing it there.
+python_module() {
+	[ -x .venv/bin/python ] || return 1
+	.venv/bin/python -c "import $1" 2>/dev/null && return 0
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$2" >"$target/install.log" 2>&1
+}
+
 # python_companions: what the Python package is used with, and is tested with where it can be had: web frameworks and
 # servers, a container, another event loop.
 python_companions() {

@@ -6,10 +6,15 @@ set -eu
 
 .venv/bin/python -c 'import libmq' 2>/dev/null || { skip "Python: the package is not built"; exit 0; }
 python_tool pytest "pytest>=8" || { skip "Python: pytest cannot be installed"; exit 0; }
+python_module pytest_timeout "pytest-timeout>=2" || { skip "Python: pytest-timeout cannot be installed"; exit 0; }
+for library in pydantic msgspec; do
+	python_module $library $library || skip "Python: $library cannot be installed, so that its classes are not tried"
+done
 python_companions ||
 	skip "Python: what the package is used with cannot be installed, so that web servers, containers and uvloop are not tried"
 
-.venv/bin/python -m pytest bindings/python/tests
+# What Python warns of in its development mode, as a file that was left open, is an error; and nothing hangs for ever.
+.venv/bin/python -X dev -W error -m pytest --timeout 300 bindings/python/tests
 .venv/bin/python examples/orders/orders.py >"$target/orders-py.log" 2>&1 || { cat "$target/orders-py.log"; die "orders.py failed"; }
 tail -n 1 "$target/orders-py.log" | sed "s|^|orders-py: |"
 

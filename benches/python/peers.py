@@ -147,7 +147,7 @@ class Tasks(Peer):
 
 
 class Sqlite(Peer):
-    """`sqlite3` by hand, WAL. NORMAL survives a kill, FULL a power cut. Taken in two transactions, so that none is lost."""
+    """`sqlite3` by hand, WAL. NORMAL survives a kill, FULL a power cut. Taken in two transactions: none is lost."""
 
     polls = 0.001
 

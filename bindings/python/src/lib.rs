@@ -48,6 +48,11 @@ mod worker;
 /// What the package is made of.
 #[pyo3::pymodule]
 mod _native {
+    /// The version of the package, and of the core that it brings.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
     #[pymodule_export]
     use super::backoff::Backoff;
     #[pymodule_export]

@@ -1,5 +1,6 @@
 """What the tests share."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 LONG = 20
 """Seconds after which something has gone wrong."""
+
+STRICT = {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error,ignore:This process:DeprecationWarning"}
+"""Has a program say what Python warns of, as these tests are run; but for forks beside threads: they are tried here."""
 
 # In the background SIGINT is ignored, and programs inherit that; what is handled here is the default there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,7 +39,9 @@ def program(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]
         path = tmp_path / "program.py"
         path.write_text(textwrap.dedent(source))
         command = [sys.executable, "-X", "faulthandler", str(path), *arguments]
-        ended = subprocess.run(command, cwd=tmp_path, timeout=timeout, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=os.environ | STRICT, timeout=timeout, capture_output=True, text=True, check=False
+        )
         if status is not None:
             assert ended.returncode == status, ended.stderr
         return ended

@@ -78,3 +78,13 @@ def test_damage_is_told_by_a_report(tmp_path: Path) -> None:
     assert f"offset {problem.offset}" in problem.text
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.messages = 2  # type: ignore[misc]
+
+
+def test_a_copy_is_not_called_as_a_broker_without_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was written, into a directory of that name, which no open ever reads."""
+    monkeypatch.chdir(tmp_path)
+    with libmq.open(tmp_path / "queue") as broker:
+        broker.enqueue("q", 1)
+        with pytest.raises(libmq.InvalidError, match=":memory: is the path of a broker without files"):
+            broker.backup(":memory:")
+    assert not (tmp_path / ":memory:").exists()

@@ -1,3 +1,5 @@
+# What no type allows is what it is about.
+# mypy: disable-error-code="misc,arg-type,assignment,call-arg,call-overload"
 """Every public call with what it must refuse: clearly, and before anything is changed."""
 
 import asyncio
@@ -662,7 +664,8 @@ def test_a_closed_broker_is_not_entered(broker: libmq.Broker) -> None:
 
 def test_a_broker_is_opened_by_open_alone() -> None:
     """Its class opened one as well, without a scope, a log or defaults."""
-    for arguments in ((), (":memory:",), (":memory:", {})):
+    calls: list[tuple[Any, ...]] = [(), (":memory:",), (":memory:", {})]
+    for arguments in calls:
         with pytest.raises(TypeError, match=r"by libmq\.open"):
             libmq.Broker(*arguments)
 

@@ -140,3 +140,28 @@ def test_what_is_wrong_with_a_decorator_is_said_before_it_decorates(broker: libm
     broker.close()
     with pytest.raises(libmq.ClosedError):
         broker.handler("q")
+
+
+def test_an_object_with_handle_is_a_handler_for_types_too(broker: libmq.Broker) -> None:
+    """It was called all right, and refused by every type checker: `mypy` over this is the test."""
+
+    class Shipping:
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def handle(self, order: int) -> None:
+            self.seen.append(order)
+
+    shipping: Shipping = broker.handler("q", Shipping())
+    kind: type[Shipping] = broker.handler("r", Shipping)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(LONG)
+    assert (shipping.seen, kind) == ([1], Shipping)
+
+
+def test_what_is_annotated_with_a_duration_or_given_none_is_typed() -> None:
+    lease: libmq.Duration = 1.5
+    with libmq.open(":memory:", durability=None, capacity=None, lock_timeout=None, clock=None) as broker:
+        assert broker.receive("q", timeout=0, lease=lease) is None
+    assert libmq.__version__.count(".") == 2

@@ -131,7 +131,8 @@ def test_nothing_is_told_where_nobody_listens(program: Program) -> None:
             with open("/proc/self/task/%d/comm" % threading.get_native_id()) as comm:
                 comm.read()
             import os
-            names = {open(f"/proc/self/task/{id}/comm").read().strip() for id in os.listdir("/proc/self/task")}
+            from pathlib import Path
+            names = {Path(f"/proc/self/task/{id}/comm").read_text().strip() for id in os.listdir("/proc/self/task")}
             print("libmq-log" in names)
         """
     )

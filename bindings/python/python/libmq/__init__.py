@@ -22,6 +22,7 @@ from libmq import (
 )
 from libmq._broker import Broker
 from libmq._depends import Depends, Override
+from libmq._durations import Duration
 from libmq._errors import (
     ClosedError,
     CorruptError,
@@ -39,7 +40,16 @@ from libmq._errors import (
     TooLargeError,
 )
 from libmq._figures import Lsn, Metrics, QueueMetrics, Recovery
-from libmq._native import Backoff, Context, DeadLetter, DeadLetters, Delivery, Message, Receipt
+from libmq._native import (
+    Backoff,
+    Context,
+    DeadLetter,
+    DeadLetters,
+    Delivery,
+    Message,
+    Receipt,
+    __version__,
+)
 from libmq._opening import open
 from libmq._outcomes import Cancelled, Reject, Release, Retry
 from libmq._verifying import Problem, VerifyReport, verify
@@ -56,6 +66,7 @@ __all__ = [
     "DecodeError",
     "Delivery",
     "Depends",
+    "Duration",
     "Error",
     "ForkedError",
     "FullError",
@@ -79,11 +90,12 @@ __all__ = [
     "TimeoutError",
     "TooLargeError",
     "VerifyReport",
+    "__version__",
     "open",
     "verify",
 ]
 
 # One public path each, also in tracebacks and pickles.
 for _name in __all__:
-    if globals()[_name].__module__.startswith("libmq._"):
+    if getattr(globals()[_name], "__module__", "").startswith("libmq._"):
         globals()[_name].__module__ = "libmq"

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 from libmq import _leaving, _native, _telling
 from libmq._aside import Ending
@@ -27,7 +27,15 @@ from libmq._signals import Hurry
 _CLOSE_TIMEOUT_S = 25
 """How long running handlers get in a stop or close, unless it is said."""
 
-_Handler = TypeVar("_Handler", bound=Callable[..., object])
+
+class _Handles(Protocol):
+    """What has a method `handle`."""
+
+    @property
+    def handle(self) -> Callable[..., object]: ...
+
+
+_Handler = TypeVar("_Handler", bound=Callable[..., object] | _Handles)
 
 
 class Broker(_native.Broker):
@@ -94,7 +102,7 @@ class Broker(_native.Broker):
     def handler(
         self,
         queue: str,
-        function: _Handler = ...,  # type: ignore[assignment]
+        function: Any = ...,
         *,
         max_parallelism: int | None = None,
         min_parallelism: int | None = None,
@@ -145,7 +153,8 @@ class Broker(_native.Broker):
             "cancel_grace": cancel_grace,
             "lease_extension_enabled": lease_extension_enabled,
         }
-        if not isinstance(queue, str) and callable(queue):
+        given: Any = queue
+        if callable(given):
             raise TypeError('handler takes the queue first: @broker.handler("orders")')
         self._check_handler(queue, options)
         if scope is not None and not callable(scope):
@@ -165,10 +174,10 @@ class Broker(_native.Broker):
                     self._hall.forget(tasks)
             return function
 
-        return register if cast(Any, function) is ... else register(function)
+        return register if function is ... else register(function)
 
     @contextlib.contextmanager
-    def _turn_to_register(self) -> Iterator[None]:
+    def _turn_to_register(self) -> Generator[None, None, None]:
         """One thread at a time, so that which handler replaces which is the same here and in the core."""
         may_wait = not self._hall.is_here and not _native.handles()
         if not self._registering.acquire(blocking=may_wait):

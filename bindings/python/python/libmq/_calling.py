@@ -168,6 +168,8 @@ def _bound(handler: Callable[..., object], asked: _Asked) -> Callable[[Context],
             return lambda ctx: handler(read(ctx), ctx)
         case [True, False] if read is not None:
             return lambda ctx: handler(ctx, read(ctx))
+        case _:
+            pass
 
     def value(parameter: Parameter, ctx: Context) -> object:
         return ctx if parameter is context or read is None else read(ctx)

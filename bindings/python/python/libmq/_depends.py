@@ -9,8 +9,6 @@ from typing import Any, Literal, Self
 
 from libmq._errors import InvalidError
 
-Lifetime = Literal["message", "app"]
-
 
 class Depends:
     """Marks a parameter as a dependency: `Annotated[Session, Depends(get_session)]`.
@@ -32,7 +30,7 @@ class Depends:
         InvalidError: There is no such lifetime.
     """
 
-    def __init__(self, dependency: Callable[..., Any], *, lifetime: Lifetime = "message") -> None:
+    def __init__(self, dependency: Callable[..., Any], *, lifetime: Literal["message", "app"] = "message") -> None:
         if not callable(dependency):
             raise TypeError(f"a dependency must be callable, not {type(dependency).__name__}")
         if not isinstance(lifetime, str):
@@ -40,7 +38,7 @@ class Depends:
         if lifetime not in ("message", "app"):
             raise InvalidError("lifetime takes message or app")
         self.dependency = dependency
-        self.lifetime: Lifetime = lifetime
+        self.lifetime: Literal["message", "app"] = lifetime
 
     def __repr__(self) -> str:
         return f"Depends({name_of(self.dependency)}, lifetime={self.lifetime!r})"

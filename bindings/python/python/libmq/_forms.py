@@ -60,6 +60,8 @@ def key_of(key: object) -> str | None:
             return int.__repr__(key)
         case float():
             return _finite(key, math.isfinite(key), float.__repr__)
+        case _:
+            pass
     for known, write in _TEXTS.items():
         if isinstance(key, known):
             return write(key)

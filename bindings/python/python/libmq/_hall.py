@@ -13,7 +13,7 @@ import select
 import threading
 import time
 import types
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import Context as Variables
 from dataclasses import dataclass
 from typing import Any
@@ -179,7 +179,7 @@ class Hall:
     # On the loop.
 
     @contextlib.asynccontextmanager
-    async def here(self, broker: Broker | None = None) -> AsyncIterator[None]:
+    async def here(self, broker: Broker | None = None) -> AsyncGenerator[None, None]:
         """Has the handlers run on this loop; what was made on it for the broker's life is closed at the end."""
         if broker is not None:
             self.tray(broker)
@@ -248,7 +248,7 @@ class Hall:
         handler.is_taking = True
         try:
             while (next_one := handler.inbox.take()) is not None:
-                if isinstance(next_one, float):
+                if not isinstance(next_one, Attempt):
                     loop.call_later(next_one, self._take, number)
                     break
                 self._begin(handler, next_one, loop)
@@ -316,6 +316,6 @@ class Hall:
 
 
 @types.coroutine
-def _begun() -> Iterator[None]:
+def _begun() -> Generator[None, None, None]:
     """Where a handler waits that has begun, for its task."""
     yield

@@ -26,6 +26,7 @@ class Model(Protocol):
 
     def reader(self, annotation: Any) -> Callable[[str], Any]:
         """Makes objects of JSON, of a class or a union of such. It raises Unread."""
+        ...
 
 
 def model_of(kind: type) -> Model | None:

@@ -163,9 +163,9 @@ class _Apps:
                 # Whoever made it has said so before.
                 if key in self._plain.made:
                     break
-                making = self._making.get(key)
+                making, own = self._making.get(key), Future[None]()
                 if making is None:
-                    own = self._making[key] = Future()
+                    self._making[key] = own
             if making is None:
                 await self._make(key, attempt, make, own)
             elif attempt.on_loop:

@@ -30,7 +30,7 @@ SUPPORTED = (
 )
 
 _LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable)
-_MARKS = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Annotated))
+_MARKS: tuple[Any, ...] = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Annotated))
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 

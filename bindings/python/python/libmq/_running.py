@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -52,7 +52,7 @@ class Run:
             end.ring()
 
     @contextmanager
-    def ending(self) -> Iterator[None]:
+    def ending(self) -> Generator[None, None, None]:
         """Around what stops the broker; unless it is refused, it has stopped, whatever it raises."""
         try:
             yield
@@ -98,7 +98,7 @@ class Run:
                 await stop.end()
 
     @contextmanager
-    def _ended_by(self, end: _End) -> Iterator[None]:
+    def _ended_by(self, end: _End) -> Generator[None, None, None]:
         self._waiting.append(end)
         try:
             yield

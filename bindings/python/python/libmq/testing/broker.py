@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from libmq import _opening
-from libmq._native import Message, check_duration
 from libmq._broker import Broker
 from libmq._durations import Duration
+from libmq._native import Message, check_duration
 from libmq.testing.calling import CancelReason, acall_on, call_on
 from libmq.testing.draining import Drained, Draining
 from libmq.testing.looking import ADVANCE_S_MAX, Enqueued, listed, matches, waiting, wish

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context as Variables
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from libmq._native import Context, Delivery, Message, check_duration
 from libmq._calling import Call, call_of, refuse_awaitable
 from libmq._durations import Duration
+from libmq._native import Context, Delivery, Message, check_duration
 from libmq._outcomes import Cancelled
 from libmq.testing.looking import Enqueued, waiting
 
@@ -31,7 +31,7 @@ class CallContext:
 
     def __init__(self, delivery: Delivery, queue: str, attempt: int, reason: CancelReason | None) -> None:
         self._delivery = delivery
-        self._reason = reason
+        self._reason: CancelReason | None = reason
         self.queue = queue
         self.attempt = attempt
         self.scope: Any = None

@@ -7,9 +7,9 @@ looked whether anybody still works for a queue that has a handler: in a test one
 import time
 from dataclasses import dataclass, field
 
-from libmq._native import DeadLetter
 from libmq._broker import Broker
 from libmq._figures import Metrics, QueueMetrics
+from libmq._native import DeadLetter
 from libmq.testing.looking import steps
 
 _LOOK_S = 0.005

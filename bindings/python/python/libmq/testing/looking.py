@@ -14,9 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from libmq import _json_body, _opening
-from libmq._native import Delivery
 from libmq._broker import Broker
 from libmq._errors import DecodeError, Error, StorageFullError
+from libmq._native import Delivery
 
 _SHOWN_MAX = 20
 """How many messages a failure lists."""

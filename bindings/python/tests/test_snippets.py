@@ -4,10 +4,13 @@ made. `run` and `arun` end there when there is nothing left to do, as if somebod
 
 import ast
 import asyncio
+import dataclasses
 import inspect
 import os
 import re
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,12 @@ def given() -> dict[str, Any]:
         "Session": Session,
         "FakeSession": Session,
         "Order": dict[str, Any],
+        "Line": str,
         "ship": nothing,
+        "UTC": UTC,
+        "dataclasses": dataclasses,
+        "datetime": datetime,
+        "uuid": uuid,
     }
 
 
@@ -125,7 +133,9 @@ def test_every_snippet_of_a_page_runs(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_that_is_linked_is_there(page: str) -> None:
-    for link in re.findall(r"\]\(([^)#]+)", ROOT.joinpath(page).read_text()):
+    # Outside of code, which may look like one.
+    prose = re.sub(r"^```.*?^```$", "", ROOT.joinpath(page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)#]+)", prose):
         if not link.startswith("http"):
             assert ROOT.joinpath(page).parent.joinpath(link).exists(), link
             assert os.path.normpath(page), page

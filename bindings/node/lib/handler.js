@@ -238,6 +238,7 @@ class Handler {
   #runAll(count, found) {
     const { numbers, ids, FIRST, PLACE } = desk;
     const place = numbers[PLACE];
+    const last = place + count - 1;
     gate[ASKED] = 0;
     const messages = count > 1 && typeof found === 'string' ? decodeTogether(found) : undefined;
     const bodies = count === 1 ? [found] : typeof found === 'string' ? (messages ?? environment.bodies(count)) : found;
@@ -258,7 +259,7 @@ class Handler {
     else if (count > 0 && (this.#isLateNow() || this.#putOff.length > 0)) {
       environment.renew(Array.from({ length: count }, (_, i) => numbers[FIRST + 2 * i]));
     }
-    gate[PASSED] = gate[ENTERED];
+    if (last >= place) gate[PASSED] = gate[ENTERED] = last;
   }
 
   #putOffFrom(first, count, bodies, isDecoded) {

@@ -428,7 +428,8 @@ fn what_a_loop_has_not_come_to_when_its_time_is_over_is_given_back_uncounted() {
     inbox.finish(&taken[0], Ok(())).unwrap();
     let mut again = Vec::new();
     while inbox.take(2, &mut again) == Left::Perhaps && again.len() < 2 {}
-    let found: Vec<_> = again.iter().map(|delivery| (delivery.body(), delivery.attempt())).collect();
+    let found: Vec<_> =
+        again.iter().map(|delivery| (delivery.body(), delivery.attempt())).collect();
     assert_eq!(found, [(&b"b"[..], 1), (&b"c"[..], 1)]);
     inbox.ack_all(&again, |error| panic!("{error}"));
     assert!(broker.wait_idle(LONG).unwrap());

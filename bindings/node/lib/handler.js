@@ -4,6 +4,7 @@
 // it.
 
 const { AsyncResource } = require('node:async_hooks');
+const { performance } = require('node:perf_hooks');
 
 const { decode, decodeTogether } = require('./body.js');
 const { Calls } = require('./calls.js');
@@ -238,6 +239,7 @@ class Handler {
   #runAll(count, found) {
     const { numbers, ids, FIRST, PLACE } = desk;
     const place = numbers[PLACE];
+    const last = place + count - 1;
     gate[ASKED] = 0;
     const messages = count > 1 && typeof found === 'string' ? decodeTogether(found) : undefined;
     const bodies = count === 1 ? [found] : typeof found === 'string' ? (messages ?? environment.bodies(count)) : found;
@@ -250,15 +252,15 @@ class Handler {
         count = i;
         break;
       }
-      const [number, attempt] = [numbers[FIRST + 2 * i], numbers[FIRST + 2 * i + 1]];
-      if (messages !== undefined) this.#run(number, ids[i], attempt, messages[i]);
-      else this.#runFor(number, ids[i], attempt, bodies[i]);
+      const at = FIRST + 2 * i;
+      if (messages !== undefined) this.#run(numbers[at], ids[i], numbers[at + 1], messages[i]);
+      else this.#runFor(numbers[at], ids[i], numbers[at + 1], bodies[i]);
     }
     if (count === 1 && this.#putOff.length === 0) this.#looksLate();
     else if (count > 0 && (this.#isLateNow() || this.#putOff.length > 0)) {
       environment.renew(Array.from({ length: count }, (_, i) => numbers[FIRST + 2 * i]));
     }
-    gate[PASSED] = gate[ENTERED];
+    if (last >= place) gate[PASSED] = gate[ENTERED] = last;
   }
 
   #putOffFrom(first, count, bodies, isDecoded) {

@@ -300,7 +300,8 @@ export interface HandlerObject<T = unknown, S = unknown> {
 
 /**
  * A class of handlers. Each attempt has an instance of its own: what `ctx.scope.resolve(TheClass)` answers, or resolves to,
- * where its scope has a method `resolve`, else `new TheClass()`. What an instance needs closed, its scope closes.
+ * where its scope has a method `resolve`, else `new TheClass()`: so without a scope its constructor takes nothing. What an
+ * instance needs closed, its scope closes.
  */
 export type HandlerClass<T = unknown, S = unknown> = [S] extends [undefined]
   ? new () => HandlerObject<T, S>

@@ -186,7 +186,12 @@ impl Owner {
     }
 
     /// One more environment; called under the lock of the table.
-    fn share(self: Arc<Self>, path: &str, options: &Options, home: usize) -> libmq::Result<Arc<Self>> {
+    fn share(
+        self: Arc<Self>,
+        path: &str,
+        options: &Options,
+        home: usize,
+    ) -> libmq::Result<Arc<Self>> {
         let mut homes = lock(&self.homes);
         let why = if homes.contains(&home) {
             "is open in this program already".to_owned()

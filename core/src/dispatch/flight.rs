@@ -67,7 +67,7 @@ impl Holder {
 
 impl Flight {
     pub(super) fn new(taken: Taken, lease: Lease, holder: Holder, content: Bytes) -> Self {
-        let (place, seen) = (AtomicU64::new(ENTERED), AtomicU64::default());
+        let (place, seen) = (AtomicU64::new(ENTERED), AtomicU64::new(0));
         Self { taken, lease, holder, content, place, seen }
     }
 

@@ -230,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_begins_anew_unless_it_was_cancelled_or_is_lost() {
+        let lease = Lease::until(at(10), true);
+        assert!(lease.renew(at(20)) && lease.term().due() == Some(at(20)));
+        assert!(lease.renew(at(15)) && lease.term().due() == Some(at(20)), "never moved back");
+        assert!(lease.cancel(CancelReason::Shutdown, at(25)));
+        assert!(lease.renew(at(30)) && lease.term().due() == Some(at(25)));
+        assert!(lease.expire(at(25)) && !lease.renew(at(40)));
+    }
+
+    #[test]
     fn nothing_is_due_where_the_end_is_decided_or_over() {
         let lease = Lease::until(at(10), false);
         lease.postpone(at(30));

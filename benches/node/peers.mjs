@@ -130,7 +130,8 @@ async function bullmq(_, { port, parallelism = 1 }) {
   return {
     polls: 0,
     put: (body) => queue.add('bench', body, { removeOnComplete: true }),
-    putAll: (bodies) => queue.addBulk(bodies.map((data) => ({ name: 'bench', data, opts: { removeOnComplete: true } }))),
+    putAll: (bodies) =>
+      queue.addBulk(bodies.map((data) => ({ name: 'bench', data, opts: { removeOnComplete: true } }))),
     async handle(work) {
       const concurrency = Number(parallelism);
       const worker = new Worker('bench', async ({ data }) => work(data), { connection, concurrency });

@@ -244,7 +244,7 @@ fn every_error_has_the_same_code_in_rust_c_and_the_documentation() {
 #[test]
 fn every_error_has_the_same_name_in_python_and_node() {
     let names: Vec<&str> = ErrorKind::ALL.iter().map(|kind| kind.name()).collect();
-    let python = root().join("bindings/python/python/libmq/errors.py");
+    let python = root().join("bindings/python/python/libmq/_errors.py");
     let python = fs::read_to_string(python).unwrap();
     let codes: Vec<&str> = python
         .lines()

@@ -251,13 +251,13 @@ fn every_error_has_the_same_name_in_python_and_node() {
         .filter_map(|line| line.trim().strip_prefix("code = \"")?.strip_suffix('"'))
         .collect();
     assert!(codes.len() > 10, "only {} names were found in Python", codes.len());
-    let typed = fs::read_to_string(root().join("bindings/node/lib/index.d.ts")).unwrap();
+    let typed = fs::read_to_string(root().join("bindings/node/lib/errors.d.ts")).unwrap();
     let mut complaints = String::new();
     for code in codes.iter().filter(|code| !names.contains(code)) {
         writeln!(complaints, "{code} of Python is the name of no error").unwrap();
     }
     for name in names.iter().filter(|name| !typed.contains(&format!("'{name}'"))) {
-        writeln!(complaints, "{name} is none of the names in bindings/node/lib/index.d.ts")
+        writeln!(complaints, "{name} is none of the names in bindings/node/lib/errors.d.ts")
             .unwrap();
     }
     let errors = fs::read_to_string(root().join("bindings/node/lib/errors.js")).unwrap();

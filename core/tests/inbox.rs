@@ -474,31 +474,6 @@ fn what_a_loop_went_on_from_has_more_time_as_long_as_it_goes_on() {
     broker.close(Duration::ZERO).unwrap_err();
 }
 
-/// As many attempts that never ended as may run at once, and as many again, had their queue stand still for good, though to
-/// an event loop they cost nothing.
-#[test]
-fn an_attempt_that_was_abandoned_takes_nobodys_place() {
-    let options = Options::new().clock(ClockMode::Manual);
-    let broker = Broker::open(":memory:", options).unwrap();
-    let options = HandlerOptions::new().timeout(SHORT).cancel_grace(SHORT).max_retries(0);
-    let (inbox, rings) = inbox(&broker, options);
-    broker.start().unwrap();
-    for round in 1..=5 {
-        broker.enqueue(Message::new("q", "")).unwrap();
-        let delivery = next(&inbox, &rings);
-        broker.advance(SHORT).unwrap();
-        broker.advance(SHORT).unwrap();
-        assert_eq!(delivery.cancel_reason(), Some(CancelReason::LeaseLost));
-        inbox.abandon(&delivery);
-        inbox.came_late();
-        let figures = broker.metrics().unwrap().broker;
-        assert_eq!((figures.stuck, figures.dead), (round, round));
-        assert_eq!(figures.stale_settles, round);
-    }
-    drop(inbox);
-    broker.close(LONG).unwrap();
-}
-
 #[test]
 fn a_loop_and_threads_of_others_handle_everything_once() {
     let broker = open();

@@ -12,15 +12,13 @@ class Calls {
     this.#all.push(context);
   }
 
-  // The last one takes its place. Answers false if it has left before.
+  // The last one takes its place.
   remove(context) {
-    const place = Context.placeOf(context);
-    if (this.#all[place] !== context) return false;
     const last = this.#all.pop();
-    if (last === context) return true;
+    if (last === context) return;
+    const place = Context.placeOf(context);
     Context.place(last, place);
     this.#all[place] = last;
-    return true;
   }
 
   find(number) {

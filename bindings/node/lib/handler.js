@@ -209,21 +209,13 @@ class Handler {
     kept.add(this);
   }
 
-  // Tells attempts that they are cancelled. One whose lease is lost is nobody's any more, and may never end: nothing here
-  // waits for it, and another one has its place.
   #tellCancelled() {
     const cancelled = environment.cancelled(this.#ear);
-    for (let i = 0; i < cancelled.length; i += 3) {
-      const { [i]: number, [i + 1]: reason, [i + 2]: isLost } = cancelled;
-      const context = this.#calls.find(number);
+    for (let i = 0; i < cancelled.length; i += 2) {
+      const context = this.#calls.find(cancelled[i]);
       if (context === undefined) continue;
-      if (isLost) {
-        this.#calls.remove(context);
-        this.#hasEnded = true;
-      }
-      if (reason === '') continue;
-      this.#log?.tell('warn', 'cancelled', { queue: this.#queue, id: context.id, reason });
-      Context.cancel(context, reason);
+      this.#log?.tell('warn', 'cancelled', { queue: this.#queue, id: context.id, reason: cancelled[i + 1] });
+      Context.cancel(context, cancelled[i + 1]);
     }
   }
 
@@ -322,16 +314,11 @@ class Handler {
     try {
       await result;
     } catch (error) {
-      this.#hasReturned(context);
+      this.#calls.remove(context);
       return this.#fail(number, context, error);
     }
-    this.#hasReturned(context);
+    this.#calls.remove(context);
     this.#finish(number, '', '');
-  }
-
-  // Where its lease was lost it is not among the calls any more.
-  #hasReturned(context) {
-    if (!this.#calls.remove(context)) environment.cameLate(this.#ear);
   }
 
   #fail(number, context, error) {

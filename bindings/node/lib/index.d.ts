@@ -103,7 +103,8 @@ export interface Scope {
  *
  * The broker tells these; no field has anything of a body, a key, a header's value, or what a handler said:
  *
- * - `error`: `poisoned` (error, a text);
+ * - `error`: `poisoned` (error, a text), `all_stuck` (queue, stuck: twice `maxParallelism` attempts have lost their leases and
+ *   not ended, and no other one begins before one does);
  * - `warn`: `dead_letter` (queue, id, attempts, reason: `rejected` for a handler's own), `timeout` and `stuck` (queue, id,
  *   attempt), `storage_full` (journalBytes), `torn_tail` (path, droppedBytes), `events_missed` (count),
  *   `not_cleaned` (error: what could not be read of an old segment, which stays);

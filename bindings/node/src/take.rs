@@ -48,32 +48,19 @@ impl Environment {
         self.failed_ack.take().as_ref().map(text_of)
     }
 
-    /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number, reason, and whether its lease is
-    /// lost. Of one that is, the reason may have been told before, and then is empty; whatever its handler still does is
-    /// nobody's, and takes nobody's place.
+    /// What was cancelled of an inbox's deliveries and not told yet: a flat list of number and reason.
     #[napi(catch_unwind)]
     pub fn cancelled<'env>(&self, env: &'env Env, ear: u32) -> Result<Array<'env>> {
         let mut list = env.create_array(0)?;
-        let mut lost = Vec::new();
         let mut runs = lock(&self.inner.runs);
-        let is_lost = |run: &Run| run.delivery.cancel_reason() == Some(CancelReason::LeaseLost);
-        let is_news = |run: &mut Run| {
-            run.inbox == Some(ear) && run.delivery.cancelled() && (!run.told || is_lost(run))
-        };
+        let is_news =
+            |run: &mut Run| run.inbox == Some(ear) && !run.told && run.delivery.cancelled();
         for number in runs.numbers(is_news) {
             let run = runs.of(number).map_err(thrown)?;
-            let reason = run.delivery.cancel_reason().map_or("", CancelReason::name);
-            let (was_told, is_lost) = (run.told, is_lost(run));
             run.told = true;
             list.insert(number)?;
-            list.insert(if was_told { "" } else { reason })?;
-            list.insert(is_lost)?;
-            if is_lost {
-                lost.extend(runs.take(number));
-            }
+            list.insert(run.delivery.cancel_reason().map_or("", CancelReason::name))?;
         }
-        drop(runs);
-        self.abandon(ear, &lost);
         Ok(list)
     }
 
@@ -111,17 +98,9 @@ impl Environment {
         drop(runs);
         if let Ok(run) = run {
             let ear = run.inbox.unwrap_or_default();
-            self.abandon(ear, std::slice::from_ref(&run));
+            self.abandon(ear, &run);
         }
         false
-    }
-
-    /// A handler has ended after its lease was lost, and was told of it.
-    #[napi(catch_unwind)]
-    pub fn came_late(&self, ear: u32) {
-        if let Some((inbox, _)) = lock(&self.inner.ears).inbox(ear) {
-            inbox.came_late();
-        }
     }
 
     /// Has an inbox take nothing more; it goes on ringing for the handlers that run.
@@ -198,15 +177,12 @@ impl Environment {
         }
     }
 
-    /// Whatever the handlers of these still do takes nobody's place.
-    fn abandon(&self, ear: u32, lost: &[Run]) {
-        let inbox = lock(&self.inner.ears).inbox(ear);
-        for run in lost {
-            match &inbox {
-                Some((inbox, _)) => inbox.abandon(&run.delivery),
-                // Its handler was replaced, or its broker closed.
-                None => run.delivery.let_lapse(),
-            }
+    /// A delivery was given back before its handler was entered.
+    fn abandon(&self, ear: u32, run: &Run) {
+        match lock(&self.inner.ears).inbox(ear) {
+            Some((inbox, _)) => inbox.abandon(&run.delivery),
+            // Its handler was replaced, or its broker closed.
+            None => run.delivery.let_lapse(),
         }
     }
 

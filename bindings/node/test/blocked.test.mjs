@@ -144,31 +144,6 @@ test('what was put off goes to the handler that replaces its own, and with the b
   assert.equal(again.recovery.suspects, 0);
 });
 
-/**
- * Each kept a place, and as many as may run at once, and as many again, had their queue stand still for good; to a loop a
- * promise that is never kept costs nothing.
- */
-test('attempts that never end cost their queue nothing but their time', async (t) => {
-  const told = [];
-  const log = (_, event, { reason }) => event === 'cancelled' && told.push(reason);
-  const queue = await broker(t, { log });
-  const signals = [];
-  const handler = (body, ctx) => {
-    if (body === 'good') return undefined;
-    signals.push(ctx.signal);
-    return new Promise(() => {});
-  };
-  queue.handle('q', handler, { timeout: 20, cancelGrace: 20, maxRetries: 0 });
-  await queue.enqueueMany('q', ['1', '2', '3', '4', '5', '6', 'good']);
-  await queue.start();
-  await until(() => queue.metrics().acked === 1);
-  const { dead, stuck, timeouts } = queue.metrics();
-  assert.deepEqual([dead, stuck, timeouts], [6, 6, 6]);
-  assert.ok(signals.every(({ reason }) => reason.reason === 'timeout'));
-  assert.deepEqual(told, Array(6).fill('timeout'));
-  await queue.close({ timeout: 10_000 });
-});
-
 test('an attempt that ends after all changes nothing, and is counted as too late', async (t) => {
   const told = [];
   const queue = await broker(t, { log: (_, event) => told.push(event) });

@@ -132,15 +132,10 @@ impl Inbox {
         self.crew.came_back(&ended);
     }
 
-    /// The lease of this delivery is lost, and whatever its handler still does takes nobody's place.
+    /// The lease of this delivery was lost before its handler was entered, which will not be.
     pub fn abandon(&self, delivery: &Delivery) {
         delivery.let_lapse();
         self.crew.came_back(&[(delivery.token(), None)]);
-    }
-
-    /// The handler of a delivery that was abandoned has ended: too late to settle it.
-    pub fn came_late(&self) {
-        self.station.queue.figures.stale_settles.up();
     }
 
     /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.

@@ -52,6 +52,7 @@ else
 fi
 # The tests' types are known only where pytest's are, and those of what the package is used with.
 python_companions || :
+for library in pydantic msgspec; do python_module $library $library || :; done
 if python_tool mypy "mypy>=2,<3" && python_tool pytest "pytest>=8" && .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	(cd bindings/python && ../../.venv/bin/mypy python/libmq tests)
 	# It leaves a cache where it is run.
@@ -61,7 +62,7 @@ else
 	skip "types of Python: mypy cannot be installed, or make build has not been run"
 fi
 # The package gives pydantic's and msgspec's classes to them as they are, so both have to be there for it to see that.
-if python_tool pyright "pyright>=1.1.400,<2" && python_module pydantic pydantic && python_module msgspec msgspec &&
+if python_tool pyright "pyright>=1.1.400,<2" && .venv/bin/python -c 'import pydantic, msgspec' 2>/dev/null &&
 	.venv/bin/python -c 'import libmq' 2>/dev/null && .venv/bin/pyright --version >"$target/install.log" 2>&1; then
 	.venv/bin/pyright --project bindings/python/pyproject.toml --pythonpath .venv/bin/python
 	PATH="$PWD/.venv/bin:$PATH" .venv/bin/pyright --verifytypes libmq --ignoreexternal >"$target/verifytypes.log" 2>&1 ||

@@ -96,11 +96,7 @@ test('a desk that both halves lay out differently is refused', () => {
   const { connect } = require('../libmq.node');
   const { numbers, ids } = require('../lib/environment.js').desk;
   const call = (more, moreIds) => () =>
-    connect(
-      new Float64Array(numbers.length + more),
-      new BigUint64Array(ids.length + moreIds),
-      new Float64Array(3),
-    );
+    connect(new Float64Array(numbers.length + more), new BigUint64Array(ids.length + moreIds), new Float64Array(3));
   for (const [more, moreIds] of [
     [0, 1],
     [0, -1],

@@ -106,7 +106,7 @@ test('a desk that both halves lay out differently is refused', () => {
     assert.throws(call(more, moreIds), /laid out otherwise/);
   }
   const [desk, deskIds] = [new Float64Array(numbers.length), new BigUint64Array(ids.length)];
-  assert.throws(() => connect(() => {}, desk, deskIds, new Float64Array(1)), /made otherwise/);
+  assert.throws(() => connect(desk, deskIds, new Float64Array(1)), /made otherwise/);
   assert.ok(call(0, 0)());
 });
 

@@ -53,20 +53,18 @@ class Draining:
         broker, before = self._broker, self._before
         end = time.monotonic() + timeout
         advanced = 0.0
-        _settle(broker, end)
-        while moved := _move(broker, round(advance - advanced, 3)):
-            advanced += moved
-            _settle(broker, end)
-            if time.monotonic() > end:
+        while _settle(broker, end) and advanced < advance:
+            if advanced and time.monotonic() > end:
                 raise AssertionError(
                     f"there is still something to do: {_left(broker)}, after {advanced:.0f} s of its clock"
                 )
+            advanced = round(advanced + _move(broker, round(advance - advanced, 3)), 3)
         after = broker.metrics()
         failed = [figures.handler_errors + figures.timeouts + figures.rejected for figures in (before, after)]
         return Drained(
             handled=after.acked - before.acked,
             failed=failed[1] - failed[0],
-            advanced=round(advanced, 3),
+            advanced=advanced,
             dead_letters=[letter for id, letter in _letters(broker).items() if id not in self._letters],
         )
 
@@ -79,24 +77,27 @@ def _handled(broker: Broker, figures: Metrics) -> dict[str, QueueMetrics]:
     return {queue: its for queue, its in figures.queues.items() if has_handler(broker, queue)}
 
 
-def _settle(broker: Broker, end: float) -> None:
-    """Waits until nobody works, and nothing is to be handed out."""
+def _settle(broker: Broker, end: float) -> bool:
+    """Waits until nobody works, and nothing is to be handed out; whether something is not due yet."""
     seen: tuple[int, ...] = ()
     still_since = time.monotonic()
-    while not broker.wait_idle(_LOOK_S):
+    while True:
+        broker.wait_idle(_LOOK_S)
         figures, later = broker.metrics(), broker.metrics()
-        ours = _handled(broker, figures).values()
-        ready, held, delayed = (sum(getattr(its, name) for its in ours) for name in ("ready", "in_flight", "delayed"))
-        # What is taken is counted as held before it is no longer ready, and what is settled leaves by a record: where
-        # none came meanwhile, nothing was missed between two figures.
+        # What becomes due is counted as ready before it is no longer delayed, and what is taken as held before it is no
+        # longer ready. So each is looked at after the one before, and a message on its way is seen at one of them.
+        delayed = sum(its.delayed for its in _handled(broker, figures).values())
+        ours = _handled(broker, later).values()
+        ready, held = (sum(getattr(its, name) for its in ours) for name in ("ready", "in_flight"))
+        # What is settled leaves by a record: where none came meanwhile, nothing was missed between two figures.
         was_still = figures.lsn.shown == figures.lsn.reserved == later.lsn.reserved
         if was_still and not ready and not held:
-            return
+            return delayed > 0
         now = (ready, held, delayed, figures.lsn.reserved)
         if now != seen or held:
             seen, still_since = now, time.monotonic()
         elif delayed and time.monotonic() - still_since > _STILL_S:
-            return
+            return True
         if time.monotonic() > end:
             raise AssertionError(f"there is still something to do: {_left(broker)}")
 

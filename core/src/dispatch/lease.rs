@@ -236,6 +236,7 @@ mod tests {
         assert!(lease.renew(at(15)) && lease.term().due() == Some(at(20)), "never moved back");
         assert!(lease.cancel(CancelReason::Shutdown, at(25)));
         assert!(lease.renew(at(30)) && lease.term().due() == Some(at(25)));
+        assert_eq!(lease.term().deadline, at(20), "cancelled, it has no time of its own any more");
         assert!(lease.expire(at(25)) && !lease.renew(at(40)));
     }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,12 +93,15 @@ class Server:
             assert time.monotonic() < end, f"{what}\n{self.log.read_text()}"
             time.sleep(0.02)
 
-    def serves(self) -> bool:
+    def pid(self) -> str:
+        """Of the process that answers; nothing while none does, or where the one that began to ended meanwhile."""
         try:
-            self.ask("/pid")
-        except (urllib.error.URLError, OSError):
-            return False
-        return True
+            return self.ask("/pid")
+        except (OSError, http.client.HTTPException):
+            return ""
+
+    def serves(self) -> bool:
+        return bool(self.pid())
 
     def done(self) -> list[int]:
         done = self.directory / "done"
@@ -165,12 +168,12 @@ def test_a_sigint_ends_it_too_and_a_handler_that_takes_too_long_is_given_back(se
 def test_a_reload_goes_on_with_what_is_there(server: Callable[..., Server]) -> None:
     shop = server("--reload", "--reload-delay", "0.1", options='{"lock_timeout": 20}')
     shop.wait_for(shop.serves, "it serves")
-    before = shop.ask("/pid")
+    before = shop.pid()
     for id in range(20):
         shop.ask(f"/orders/{id}?takes=0.1", "POST")
     source = shop.directory / "shop.py"
     source.write_text(source.read_text() + "\n# Changed.\n")
-    shop.wait_for(lambda: shop.serves() and shop.ask("/pid") != before, "another process serves")
+    shop.wait_for(lambda: shop.pid() not in ("", before), "another process serves")
     shop.wait_for(lambda: sorted(shop.done()) == list(range(20)), "all are handled, each once")
     shop.end()
     assert "LockedError" not in shop.log.read_text()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
@@ -296,6 +296,53 @@ def test_what_is_put_off_for_ever_is_told(libmq_broker: testing.TestBroker) -> N
     with pytest.raises(AssertionError, match=r"q has 1 delayed, after \d+ s of its clock"):
         libmq_broker.drain(advance=True, timeout=0.3)
     assert libmq_broker.drain(advance=5).advanced == 5
+
+
+def test_the_clock_is_not_moved_beyond_what_is_put_off_again(libmq_broker: testing.TestBroker) -> None:
+    """What a quick handler had put off by the next look seemed not to be due yet, and the clock was moved on by years."""
+    seen = []
+
+    @libmq_broker.handler("q")
+    def handle(body: object) -> None:
+        seen.append(body)
+        if len(seen) <= 200:
+            raise libmq.Release(delay=1)
+
+    libmq_broker.enqueue("q", 1)
+    assert 200 <= libmq_broker.drain(advance=True).advanced <= 213, "a step is a sixteenth of the way so far"
+
+
+def test_what_is_put_off_between_two_figures_is_not_missed(
+    libmq_broker: testing.TestBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not delayed at the first look and not in flight at the second, by whose marks nothing had happened yet."""
+    put_off = threading.Event()
+
+    @libmq_broker.handler("q")
+    def handle(body: object, ctx: libmq.Context) -> None:
+        if not put_off.is_set():
+            put_off.wait(20)
+            raise libmq.Release(delay=1)
+
+    libmq_broker.enqueue("q", 1)
+    look = libmq_broker.metrics
+    held: list[libmq.Metrics] = []
+
+    def metrics() -> libmq.Metrics:
+        figures = look()
+        if put_off.is_set() or not figures.queues["q"].in_flight:
+            return figures
+        held.append(figures)
+        if len(held) < 2:
+            return figures
+        put_off.set()
+        while not figures.queues["q"].delayed:
+            figures = look()
+        return replace(figures, lsn=held[0].lsn)
+
+    monkeypatch.setattr(libmq_broker, "metrics", metrics)
+    drained = libmq_broker.drain(advance=1)
+    assert (drained.handled, drained.advanced) == (1, 1)
 
 
 def test_a_handler_that_hangs_does_not_hang_the_test(libmq_broker: testing.TestBroker) -> None:

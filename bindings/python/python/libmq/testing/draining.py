@@ -83,14 +83,15 @@ def _settle(broker: Broker, end: float) -> bool:
     still_since = time.monotonic()
     while True:
         broker.wait_idle(_LOOK_S)
-        figures, later = broker.metrics(), broker.metrics()
+        figures, later, last = broker.metrics(), broker.metrics(), broker.metrics()
         # What becomes due is counted as ready before it is no longer delayed, and what is taken as held before it is no
         # longer ready. So each is looked at after the one before, and a message on its way is seen at one of them.
         delayed = sum(its.delayed for its in _handled(broker, figures).values())
         ours = _handled(broker, later).values()
         ready, held = (sum(getattr(its, name) for its in ours) for name in ("ready", "in_flight"))
-        # What is settled leaves by a record: where none came meanwhile, nothing was missed between two figures.
-        was_still = figures.lsn.shown == figures.lsn.reserved == later.lsn.reserved
+        # What is settled leaves by a record, and a broker's marks are read before its figures: where no record came until
+        # the marks were read again, nothing was missed between two figures.
+        was_still = figures.lsn.shown == figures.lsn.reserved == last.lsn.reserved
         if was_still and not ready and not held:
             return delayed > 0
         now = (ready, held, delayed, figures.lsn.reserved)
@@ -115,9 +116,10 @@ def _left(broker: Broker) -> str:
 def _move(broker: Broker, most: float) -> float:
     """Moves the clock until something is due that has a handler, or this far; how far. Not at all if nothing waits."""
     moved = 0.0
-    waits = _delayed(broker)
+    before = waits, _ = _waits(broker)
     for step in steps():
-        if not waits or moved >= most or _delayed(broker) < waits:
+        # What became due may have been handed out and put off again since: then it waits as before, but was delivered.
+        if not waits or moved >= most or _waits(broker) != before:
             break
         step = min(step, most - moved)
         broker.advance(step)
@@ -125,5 +127,7 @@ def _move(broker: Broker, most: float) -> float:
     return moved
 
 
-def _delayed(broker: Broker) -> int:
-    return sum(its.delayed for its in _handled(broker, broker.metrics()).values())
+def _waits(broker: Broker) -> tuple[int, int]:
+    """How many messages are not due yet, and how many attempts began so far."""
+    ours = _handled(broker, broker.metrics()).values()
+    return sum(its.delayed for its in ours), sum(its.delivered for its in ours)

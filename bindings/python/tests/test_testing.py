@@ -299,7 +299,7 @@ def test_what_is_put_off_for_ever_is_told(libmq_broker: testing.TestBroker) -> N
 
 
 def test_the_clock_is_not_moved_beyond_what_is_put_off_again(libmq_broker: testing.TestBroker) -> None:
-    """What a quick handler had put off by the next look seemed not to be due yet, and the clock was moved on by years."""
+    """What a quick handler had put off by the next look seemed not to be due yet, and the clock went on by years."""
     seen = []
 
     @libmq_broker.handler("q")

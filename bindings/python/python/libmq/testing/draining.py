@@ -89,8 +89,8 @@ def _settle(broker: Broker, end: float) -> bool:
         delayed = sum(its.delayed for its in _handled(broker, figures).values())
         ours = _handled(broker, later).values()
         ready, held = (sum(getattr(its, name) for its in ours) for name in ("ready", "in_flight"))
-        # What is settled leaves by a record, and a broker's marks are read before its figures: where no record came until
-        # the marks were read again, nothing was missed between two figures.
+        # What is settled leaves by a record, and a broker's marks are read before its figures: where no record came
+        # until the marks were read again, nothing was missed between two figures.
         was_still = figures.lsn.shown == figures.lsn.reserved == last.lsn.reserved
         if was_still and not ready and not held:
             return delayed > 0

@@ -12,7 +12,7 @@ played=0
 
 # names SUITE FILTER: the tests of a suite that are chaos, one a line.
 names() {
-	cargo test --quiet --release --package libmq-suite --test "$1" -- --list --format terse "$2" 2>/dev/null |
+	cargo test --quiet --release --test "$1" -- --list --format terse "$2" 2>/dev/null |
 		sed -n 's/: test$//p'
 }
 
@@ -21,7 +21,7 @@ play() {
 	found=$(names "$1" "$2" | grep -e "${only:-.}" || :)
 	[ -n "$found" ] || return 0
 	# shellcheck disable=SC2086
-	cargo test --quiet --release --package libmq-suite --test "$1" -- --exact --nocapture --test-threads 2 $found \
+	cargo test --quiet --release --test "$1" -- --exact --nocapture --test-threads 2 $found \
 		>"$log" 2>&1 || { cat "$log"; die "chaos: something did not hold"; }
 	grep -E '^(chaos [a-z-]+|[a-z]+-[a-z-]+|SKIPPED): ' "$log" || { cat "$log"; die "chaos: nothing was played"; }
 	played=$((played + $(printf '%s\n' "$found" | wc -l)))

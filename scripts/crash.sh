@@ -12,11 +12,11 @@ export LIBMQ_TOTAL_MESSAGES="${LIBMQ_TOTAL_MESSAGES:-2500000}"
 export LIBMQ_STRESS="${LIBMQ_STRESS:-10}"
 say "crash images: $LIBMQ_CRASH, sequences: $LIBMQ_MODEL_CASES"
 # More than there are cores: some take many times as long as others, and the last would have one core to itself.
-cargo test --release --package libmq-suite --test crash -- --nocapture --test-threads 4
-cargo test --release --package libmq-suite --test model -- --nocapture --test-threads 1
+cargo test --release --test crash -- --nocapture --test-threads 4
+cargo test --release --test model -- --nocapture --test-threads 1
 
 say "threads: $LIBMQ_HISTORIES histories, $LIBMQ_TOTAL_MESSAGES messages, stress times $LIBMQ_STRESS"
-cargo test --release --package libmq-suite --test concurrent -- --nocapture --test-threads 1
+cargo test --release --test concurrent -- --nocapture --test-threads 1
 cargo test --release --package libmq --package libmq-ffi --lib stress
 
 scripts/kills.sh

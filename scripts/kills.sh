@@ -6,7 +6,7 @@ set -eu
 
 export LIBMQ_KILL_ROUNDS="${LIBMQ_KILL_ROUNDS:-5000}"
 say "kill rounds: $LIBMQ_KILL_ROUNDS in Rust, and as many in all other languages"
-cargo test --release --package libmq-suite --test kill -- --nocapture --test-threads 2 \
+cargo test --release --test kill -- --nocapture --test-threads 2 \
 	nothing_in_rust nothing_in_c killer:: owner::
 
 python=

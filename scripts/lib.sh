@@ -120,7 +120,7 @@ driven() {
 	language=$1 suite=$2 setting="$3=$4"
 	shift 4
 	log="$target/$suite-$language.log"
-	env "$setting" cargo test --quiet "$@" --package libmq-suite --test "$suite" another_language -- --nocapture \
+	env "$setting" cargo test --quiet "$@" --test "$suite" another_language -- --nocapture \
 		>"$log" 2>&1 || { cat "$log"; die "$suite in $language failed"; }
 	grep -q '1 passed' "$log" || { cat "$log"; die "$suite in $language was not run"; }
 	echo "$suite: passed in $language"

@@ -19,5 +19,5 @@ else
 fi
 export LIBMQ_SOAK_WORKERS="$workers"
 say "soak: $LIBMQ_SOAK_HOURS hours"
-cargo test --quiet --release --package libmq-suite --test kill -- --nocapture soak::
+cargo test --quiet --release --test kill -- --nocapture soak::
 say "all held"

@@ -16,6 +16,6 @@ else
 	skip "Node in turns with other languages: the package is not built"
 fi
 log="$target/turns.log"
-LIBMQ_PLAYER="$players" cargo test --quiet --package libmq-suite --test conformance what_one_language -- --nocapture >"$log" 2>&1 ||
+LIBMQ_PLAYER="$players" cargo test --quiet --test conformance what_one_language -- --nocapture >"$log" 2>&1 ||
 	{ cat "$log"; die "the languages do not understand each other"; }
 grep 'plays in turns' "$log" || { cat "$log"; die "no scenario was played in turns"; }

@@ -38,11 +38,14 @@ scripts/memcheck.sh
 say "the installed C library"
 scripts/test-install.sh
 
-say "Python"
-scripts/test-python.sh
-
-say "Node"
-scripts/test-node.sh
+# Side by side, since each waits more than it works: for what is due later, for processes that begin and die.
+say "Python and Node"
+python=passed node=passed
+scripts/test-python.sh >"$target/test-python.log" 2>&1 &
+scripts/test-node.sh >"$target/test-node.log" 2>&1 || node=failed
+wait $! || python=failed
+cat "$target/test-python.log" "$target/test-node.log"
+[ "$python, $node" = "passed, passed" ] || die "the tests of Python $python, those of Node $node"
 
 say "languages in turns"
 scripts/test-turns.sh

@@ -179,10 +179,8 @@ struct Item {
 #[derive(Debug)]
 struct Unscheduled {
     slot: u32,
-    queue: Arc<Queue>,
     due: Moment,
     id: u64,
-    attempts: u32,
 }
 
 #[derive(Debug)]
@@ -367,9 +365,7 @@ impl<'a> Plan<'a> {
                     None => continue,
                 },
             };
-            if guard.state() == SlotState::Ready {
-                message.queue.figures.ready.down();
-            }
+            self.state.uncount(message.queue, guard);
             self.cleared += u32::from(replaces && guard.is_suspect());
             let group = if replaces { guard.group } else { 0 };
             message.fill(self.state, item.slot, guard, position, item.behind, item.level);
@@ -452,9 +448,8 @@ impl<'a> Plan<'a> {
             return Ok(fate);
         }
         if guard.state() == SlotState::Delayed {
-            let (due, id, attempts) = (guard.due, guard.id(), guard.attempts);
-            let queue = Arc::clone(message.queue);
-            self.unscheduled.push(Unscheduled { slot: newest, queue, due, id, attempts });
+            let (due, id) = (guard.due, guard.id());
+            self.unscheduled.push(Unscheduled { slot: newest, due, id });
         }
         self.items.push(Item {
             message: number,
@@ -506,8 +501,7 @@ impl Drop for Plan<'_> {
                 self.keys.remove(key);
             }
             for gone in self.unscheduled.drain(..) {
-                let Unscheduled { slot, queue, due, id, attempts } = gone;
-                self.state.unschedule(slot, &queue, due, id, attempts);
+                self.state.unschedule(gone.slot, gone.due, gone.id);
             }
             (0..self.cleared).for_each(|_| self.state.cleared());
             return;

@@ -154,6 +154,8 @@ impl Buffer {
         let leaves_much = !children.is_empty() || entry.text_bytes() > SHORT_TEXT_BYTES_MAX;
         let need = if leaves_much { Need::Replace } else { Need::Settle };
         let appended = self.journal.append(need, all, |position, pending| {
+            // Before anybody can be shown what has come of it.
+            queue.figures.in_flight.down();
             let effect = match &entry {
                 Entry::Wait { attempts, due, error, .. } => {
                     if !error.is_empty() {
@@ -216,6 +218,7 @@ impl Buffer {
         let record = Record::new(kind::GONE, &body);
         let slot = taken.slot;
         let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
+            queue.figures.in_flight.down();
             guard.set(SlotState::Settled);
             pending.at(Level::Os, Effect::Gone { slot });
         })?;
@@ -270,7 +273,6 @@ pub(super) fn stale(taken: &Taken) -> Error {
 
 fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
     let figures = &queue.figures;
-    figures.in_flight.down();
     match outcome {
         Outcome::Ack { .. } => figures.acked.up(),
         Outcome::Fail { .. } => figures.retried.up(),

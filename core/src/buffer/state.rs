@@ -255,20 +255,24 @@ impl State {
                 guard.set(SlotState::Ready);
                 queue.figures.ready.up();
                 self.left_schedule(&queue, guard.attempts);
+                self.rest.ring_if_heard();
                 self.admit(&queue, &mut ready, index, guard);
             }
         }
     }
 
-    /// Forgets that a message was delayed until then, before it was replaced.
-    pub(crate) fn unschedule(
-        &self,
-        index: u32,
-        queue: &Queue,
-        due: Moment,
-        id: u64,
-        attempts: u32,
-    ) {
+    /// Counts a message that waits no more: when what becomes of it is logged, so that whoever is shown that finds it counted
+    /// once.
+    pub(super) fn uncount(&self, queue: &Queue, waiting: &Guard<'_>) {
+        match waiting.state() {
+            SlotState::Ready => queue.figures.ready.down(),
+            SlotState::Delayed => self.left_schedule(queue, waiting.attempts),
+            _ => {}
+        }
+    }
+
+    /// Forgets that a message was delayed until then, before it was replaced or removed.
+    pub(crate) fn unschedule(&self, index: u32, due: Moment, id: u64) {
         {
             let mut schedule = lock(&self.schedule);
             let guard = self.slots.at(index).lock();
@@ -277,14 +281,13 @@ impl State {
                 schedule.remove(due, id);
             }
         }
-        self.left_schedule(queue, attempts);
+        self.rest.ring_if_heard();
     }
 
     fn left_schedule(&self, queue: &Queue, attempts: u32) {
         queue.figures.delayed.down();
         if attempts > 0 {
             self.retries.fetch_sub(1, Ordering::Release);
-            self.rest.ring_if_heard();
         }
     }
 

@@ -171,7 +171,7 @@ class Broker {
 
   async start() {
     this.#check();
-    await this.#inTurn(() => promised((promise) => this.#native.start(promise)));
+    await this.#inTurn(() => this.#asked((promise) => this.#native.start(promise)));
     if (!this.#closed) started.add(this);
     this.#keep();
   }
@@ -181,7 +181,7 @@ class Broker {
     this.#check();
     refuseInHandler('stop');
     try {
-      await this.#inTurn((left) => promised((promise) => this.#native.stop(promise, left)), timeout);
+      await this.#inTurn((left) => this.#asked((promise) => this.#native.stop(promise, left)), timeout);
     } finally {
       started.delete(this);
       this.#keep();
@@ -204,7 +204,7 @@ class Broker {
     const { timeout = Infinity } = optionsOf('wait', options);
     this.#check();
     refuseInHandler('waitIdle');
-    const ask = (left) => promised((promise) => this.#native.waitIdle(promise, left === Infinity ? -1 : left));
+    const ask = (left) => this.#asked((promise) => this.#native.waitIdle(promise, left === Infinity ? -1 : left));
     // Where a handler is about to be registered, there is one.
     return this.#waiting.size > 0 ? this.#behind([...this.#line], ask, timeout) : ask(timeout);
   }
@@ -306,6 +306,12 @@ class Broker {
 
   #check() {
     if (this.#closed) throw closed();
+  }
+
+  // Asks the native half, unless the broker was closed before its turn came: nobody would be woken to hear the answer.
+  #asked(ask) {
+    this.#check();
+    return promised(ask);
   }
 
   #register(queue, init) {

@@ -324,3 +324,16 @@ test('starts and stops come in the order of their calls', async (t) => {
     await until(() => calls === i + 1);
   }
 });
+
+// What waited for its turn behind a close was asked of a native half that wakes nobody any more, and never settled: so a
+// signal during a close left a program hanging.
+test('what is called while a broker closes is told so', { timeout: 20_000 }, async () => {
+  const calls = [(queue) => queue.start(), (queue) => queue.stop()];
+  for (const call of calls) {
+    const queue = await libmq.open(':memory:');
+    await queue.start();
+    const closing = queue.close();
+    await assert.rejects(call(queue), { code: 'CLOSED' });
+    await closing;
+  }
+});

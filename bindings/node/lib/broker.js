@@ -27,7 +27,7 @@ const { Handler } = require('./handler.js');
 const { forget: forgetLog } = require('./log.js');
 const { onlyMade } = require('./made.js');
 const { Receipt, partsOf, partsOfItems } = require('./message.js');
-const { asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrongType } = require('./options.js');
+const { STOP_TIMEOUT, asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrongType } = require('./options.js');
 const { pathOf } = require('./path.js');
 const { Receivers } = require('./receivers.js');
 const { isRunning } = require('./running.js');
@@ -36,9 +36,6 @@ const { isRunning } = require('./running.js');
 const HANDED_ON = 0;
 const REACHED = 2;
 const STATUSES = ['accepted', 'replaced', 'duplicate'];
-
-// How long a stop and a close wait for handlers.
-const STOP_TIMEOUT = 25_000;
 
 // The number of no handler.
 const NOT_NOW = 0;
@@ -145,8 +142,8 @@ class Broker {
 
   handle(queue, handler, options) {
     queueOf(queue);
-    const callee = calleeOf(handler);
     const { schema, scope = this.#scope, ...init } = optionsOf('handler', options);
+    const callee = calleeOf(handler, scope !== undefined);
     this.#check();
     const tell = (error, { id, attempt }) => this.#log?.tell('warn', 'scope_error', { queue, id, attempt, error });
     const call = attemptOf(callee, { schema, scope }, tell);

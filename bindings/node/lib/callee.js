@@ -11,12 +11,13 @@ const { entered } = require('./running.js');
 
 const WANTED = 'a function, a class with a method handle, or an object with one';
 
-// What is called with a message and its context.
-function calleeOf(handler) {
+// What is called with a message and its context; whether there is a scope that may resolve a class.
+function calleeOf(handler, hasScope) {
   if (typeof handler === 'function') {
     if (isClass(handler)) {
       const isStatic = typeof handler.handle === 'function' && typeof handler.prototype?.handle !== 'function';
       if (isStatic) throw wrongType('handler', `${WANTED}; this class has a static one`);
+      if (!hasScope && !mayHandle(handler)) throw wrongType('handler', `${WANTED}; ${nameOf(handler)} has none`);
       return (message, context) => callInstance(handler, message, context);
     }
     refuseGenerator(handler);
@@ -35,13 +36,26 @@ function isClass(value) {
   return typeof value.prototype === 'object' && typeof value.prototype?.handle === 'function';
 }
 
+// Whether an instance can have a method `handle`: of its prototype, or a field of its own, which is seen in the text alone.
+function mayHandle(of) {
+  if (typeof of.prototype?.handle === 'function') return true;
+  for (let at = of; typeof at === 'function'; at = Object.getPrototypeOf(at)) {
+    if (/\bhandle\b/.test(Function.prototype.toString.call(at))) return true;
+  }
+  return false;
+}
+
+function nameOf(of) {
+  return of.name || 'the class';
+}
+
 async function callInstance(of, message, context) {
   const { scope } = context;
   const resolves = typeof scope?.resolve === 'function';
   const instance = resolves ? await entered(() => scope.resolve(of)) : entered(() => new of());
   const handle = instance?.handle;
   if (typeof handle !== 'function') {
-    const name = of.name || 'the class';
+    const name = nameOf(of);
     throw new TypeError(`${resolves ? `scope.resolve(${name})` : `new ${name}()`} is nothing with a method handle`);
   }
   refuseGenerator(handle);

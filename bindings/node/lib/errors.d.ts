@@ -78,7 +78,9 @@ export class RetryError extends Error {
 
 /** Thrown by a handler: to the dead letters, for this reason. */
 export class RejectError extends Error {
+  /** Default `rejected`. */
   constructor(reason?: string);
+  readonly reason: string;
 }
 
 /** Thrown by a handler: given back, ready again after this time; not counted as an attempt. */

@@ -54,6 +54,7 @@ class RejectError extends Error {
   constructor(reason = 'rejected') {
     if (typeof reason !== 'string') throw new TypeError('reason takes a string');
     super(reason);
+    define(this, 'reason', reason);
   }
 
   get name() {

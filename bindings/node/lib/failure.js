@@ -3,7 +3,7 @@
 // Failures as text: what was thrown, in a line, and what is kept of it with a message.
 
 const { dirname, sep } = require('node:path');
-const { types } = require('node:util');
+const { inspect, types } = require('node:util');
 
 // What is kept at most, in bytes; libmq cuts at 4 KiB. Of each error so many calls, of one error so many causes, one within
 // another, and so many of those that it has together.
@@ -18,15 +18,28 @@ const OWN = dirname(__filename) + sep;
 // A line for whatever was thrown.
 function describe(error) {
   try {
+    if (types.isPromise(error)) return 'threw a promise';
     if (isError(error)) {
       const { name, message } = error;
       return name === 'Error' || name === undefined ? String(message) : `${name}: ${message}`;
     }
     if (typeof error === 'string') return error;
     if (error === undefined) return 'threw undefined';
-    return typeof error === 'object' || typeof error === 'function' ? `threw ${JSON.stringify(error)}` : String(error);
+    if (typeof error !== 'object' && typeof error !== 'function') return String(error);
+    // A function has no form in JSON, and what says that it has none has none either.
+    return `threw ${JSON.stringify(error) ?? inspect(error, { depth: 0, breakLength: Infinity })}`;
   } catch {
     return 'threw what cannot be shown';
+  }
+}
+
+// Has what was thrown be nobody's failure but the attempt's: a promise that is rejected and that nobody looks at ends the program.
+function own(error) {
+  if (!types.isPromise(error)) return;
+  try {
+    Promise.prototype.then.call(error, undefined, () => {});
+  } catch {
+    // Its constructor makes no promises.
   }
 }
 
@@ -89,4 +102,4 @@ function framesOf(error) {
   return frames.filter(isTheirs).slice(0, FRAMES_MAX);
 }
 
-module.exports = { describe, reportOf };
+module.exports = { describe, own, reportOf };

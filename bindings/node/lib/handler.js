@@ -11,7 +11,7 @@ const { Calls } = require('./calls.js');
 const { Context } = require('./context.js');
 const { ASKED, ENTERED, PASSED, TAKE_MAX, desk, environment, forget, gate, listen, take } = require('./environment.js');
 const { LibmqError, RejectError, ReleaseError, RetryError, errorOf, translated } = require('./errors.js');
-const { describe, reportOf } = require('./failure.js');
+const { describe, own, reportOf } = require('./failure.js');
 const { entered } = require('./running.js');
 const { Undecodable } = require('./schema.js');
 
@@ -322,6 +322,7 @@ class Handler {
   }
 
   #fail(number, context, error) {
+    own(error);
     const { outcome, text, delay } = endOf(error);
     if (outcome === 'fail' && this.#log === undefined) warnOnce(this.#queue, error);
     if (outcome === 'fail') {

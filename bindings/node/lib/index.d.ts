@@ -16,59 +16,59 @@ export interface BrokerOptions<S = undefined> {
    * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are
    * in the kernel; `memory`, for a whole broker without files: its path is only a name then.
    */
-  durability?: 'sync' | 'os' | 'memory';
+  durability?: 'sync' | 'os' | 'memory' | undefined;
   /** Live messages at most. 1 to 2^30, default 1,000,000. */
-  capacity?: number;
+  capacity?: number | undefined;
   /** Bytes that the directory may take, snapshots included. Default none, at least 524,288. Beyond it an enqueue is
    * `STORAGE_FULL`, and what is there is settled all the same. */
-  maxBytes?: number;
+  maxBytes?: number | undefined;
   /** Bytes of one body with its headers. 1 byte to 1 GiB, default 16 MiB. */
-  maxMessageBytes?: number;
+  maxMessageBytes?: number | undefined;
   /** Bytes of one batch, of its bodies and headers. 1 byte to 1 GiB, default 64 MiB. */
-  maxBatchBytes?: number;
+  maxBatchBytes?: number | undefined;
   /** Dead letters that cost no room; further ones count against `capacity`. Default 100,000, 1 to 2^30. */
-  maxDeadLetters?: number;
+  maxDeadLetters?: number | undefined;
   /**
    * What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. In a
    * handler, up to its first `await`, it always rejects.
    */
-  onFull?: 'fail' | 'block';
+  onFull?: 'fail' | 'block' | undefined;
   /** How long `block` waits; then it is `FULL`. From 0, default 30,000. */
-  blockTimeout?: number;
+  blockTimeout?: number | undefined;
   /** A snapshot is due this long after the last one, if enough was written. At least 1, default 30,000. */
-  snapshotInterval?: number;
+  snapshotInterval?: number | undefined;
   /** A snapshot is due after this many operations, if enough was written. At least 1, default 100,000. */
-  snapshotThreshold?: number;
+  snapshotThreshold?: number | undefined;
   /** Bytes of a journal segment. 64 KiB to 1 GiB, default 64 MiB; fewer where the disk has no room for sixteen at open. */
-  segmentBytes?: number;
+  segmentBytes?: number | undefined;
   /** Bytes of recent journal kept in memory. 0 to 1 TiB, default 64 MiB. */
-  cacheBytes?: number;
+  cacheBytes?: number | undefined;
   /** What is written is synced within this time. Default 50, at least 1. */
-  syncInterval?: number;
+  syncInterval?: number | undefined;
   /** How long a handler may run that has no `timeout` of its own. At least 1, default 120,000. */
-  defaultTimeout?: number;
+  defaultTimeout?: number | undefined;
   /** Retries after the first attempt. 0 to 1,000,000, default 5. */
-  defaultMaxRetries?: number;
+  defaultMaxRetries?: number | undefined;
   /** Times the process may die in a message's handler before it is a dead letter `crashed`. 1 to 100, default 3. */
-  maxCrashes?: number;
+  maxCrashes?: number | undefined;
   /** The wait before a retry. Default exponential from 1,000, doubled, at most 600,000, full jitter. */
-  defaultBackoff?: Backoff;
+  defaultBackoff?: Backoff | undefined;
   /** What recovery does with one damaged body. Default `refuse`. `quarantine` is not there yet: `UNSUPPORTED`. */
-  onCorruption?: 'refuse' | 'quarantine';
+  onCorruption?: 'refuse' | 'quarantine' | undefined;
   /**
    * How long `open` waits for another owner to leave: another process, or one in this process that cannot be shared;
    * whoever else waits for that. Default 0.
    */
-  lockTimeout?: number;
+  lockTimeout?: number | undefined;
   /** `manual`: time moves by {@link Broker.advance} alone; for tests. Default `system`. */
-  clock?: 'system' | 'manual';
+  clock?: 'system' | 'manual' | undefined;
   /** Opens a scope for each attempt of every handler that has no `scope` of its own: {@link ScopeFactory}. Default none. */
-  scope?: ScopeFactory<S>;
+  scope?: ScopeFactory<S> | undefined;
   /**
    * Hears what happens that no call answers, failures of handlers first of all: {@link LogHook}. Default none: then of the first
    * failure Node warns, once for the process, as `LibmqWarning`.
    */
-  log?: LogHook;
+  log?: LogHook | undefined;
 }
 
 /**
@@ -125,37 +125,40 @@ export interface LogFields {
 }
 
 /** The wait before a retry: always the same, one after another, or `base · factor^n` up to `cap`, with jitter 0 to 1. */
-export type Backoff = number | number[] | { base?: number; factor?: number; cap?: number; jitter?: number };
+export type Backoff =
+  | number
+  | number[]
+  | { base?: number | undefined; factor?: number | undefined; cap?: number | undefined; jitter?: number | undefined };
 
 /** Options of a message. */
 export interface MessageOptions {
   /** Makes the message one of its kind in its queue. 1 to 256 bytes. */
-  dedupKey?: string;
+  dedupKey?: string | undefined;
   /** What happens when the key is taken: the new one takes the waiting one's place (default), or the old one stays. */
-  dedup?: 'replace' | 'keep';
+  dedup?: 'replace' | 'keep' | undefined;
   /** How many milliseconds after its ack the message still guards its key against `keep`. Default 0. */
-  dedupWindow?: number;
+  dedupWindow?: number | undefined;
   /** Follows the work from message to message; `ctx.enqueue` inherits it. 1 to 256 bytes. */
-  correlationId?: string;
+  correlationId?: string | undefined;
   /** At most 64; names `[A-Za-z0-9._-]{1,64}`, values up to 4 KiB. A list gives a name more than once. */
-  headers?: Record<string, string | string[]>;
+  headers?: Record<string, string | string[]> | undefined;
   /** What the body is. Default `application/octet-stream` for bytes, else `application/json`. */
-  contentType?: string;
+  contentType?: string | undefined;
   /** Not before so many milliseconds have passed, up to ten years. Excludes `runAt`. */
-  delay?: number;
+  delay?: number | undefined;
   /** Not before this moment; in the past is now. */
-  runAt?: Date | number;
+  runAt?: Date | number | undefined;
   /**
    * No attempt begins after so many milliseconds: never attempted it is dropped, else it is a dead letter `expired`.
    * Beyond `delay` or `runAt`. Default never.
    */
-  expiresIn?: number;
+  expiresIn?: number | undefined;
   /** 0 to 9, higher first. Default 0. */
-  priority?: number;
+  priority?: number | undefined;
   /** One message of a group at a time, in order. 1 to 256 bytes. Default none. */
-  group?: string;
+  group?: string | undefined;
   /** `sync` or `os` for this message. Default the broker's. */
-  durability?: 'sync' | 'os';
+  durability?: 'sync' | 'os' | undefined;
 }
 
 /** A body with options of its own, for {@link Broker.enqueueMany}. */
@@ -200,28 +203,28 @@ export interface Receipt {
 /** How a handler is run. What is not set is the broker's default. `S` is what its scopes are. */
 export interface HandlerOptions<S = unknown> {
   /** How many run at once on this loop. 1 to 1024, default 1. */
-  maxParallelism?: number;
+  maxParallelism?: number | undefined;
   /** Without meaning on a loop; checked as everywhere. At most `maxParallelism`. */
-  minParallelism?: number;
+  minParallelism?: number | undefined;
   /** How long an attempt may run before its signal is aborted. Above 0. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Retries after the first attempt. 0 to 1,000,000. */
-  maxRetries?: number;
+  maxRetries?: number | undefined;
   /** The wait before a retry. */
-  backoff?: Backoff;
+  backoff?: Backoff | undefined;
   /** From the abort to the loss of the lease. Default 5,000. */
-  cancelGrace?: number;
+  cancelGrace?: number | undefined;
   /** Whether the handler may extend its lease. Default true. */
-  leaseExtensionEnabled?: boolean;
+  leaseExtensionEnabled?: boolean | undefined;
   /**
    * Any Standard Schema, version 1, as those of zod, valibot and arktype: each body is validated before a scope is opened and
    * the handler called, which gets what the schema makes of it. A body that is not as the schema asks is a dead letter
    * `decode` at once; its `error` says where and why, without the values. A validation that throws, or rejects, is a failed
    * attempt. Default none.
    */
-  schema?: StandardSchema;
+  schema?: StandardSchema | undefined;
   /** Opens a scope for each attempt, instead of the broker's `scope`: {@link ScopeFactory}. */
-  scope?: ScopeFactory<S>;
+  scope?: ScopeFactory<S> | undefined;
 }
 
 /** What schemas of many libraries have in common: Standard Schema, version 1. */
@@ -301,8 +304,8 @@ export interface HandlerObject<T = unknown, S = unknown> {
 
 /**
  * A class of handlers. Each attempt has an instance of its own: what `ctx.scope.resolve(TheClass)` answers, or resolves to,
- * where its scope has a method `resolve`, else `new TheClass()`: so without a scope its constructor takes nothing. What an
- * instance needs closed, its scope closes.
+ * where its scope has a method `resolve`, else `new TheClass()`: so without a scope its constructor takes nothing, and a class
+ * that cannot have a method `handle` is refused. What an instance needs closed, its scope closes.
  */
 export type HandlerClass<T = unknown, S = unknown> = [S] extends [undefined]
   ? new () => HandlerObject<T, S>
@@ -349,11 +352,11 @@ export class Delivery<T = unknown> {
    */
   ack(): Promise<void>;
   /** Failed: again after `delay` milliseconds, or after the backoff. `error` is kept with a dead letter. Rejects as `ack`, and `INVALID`. */
-  retry(options?: { delay?: number; error?: string }): Promise<void>;
+  retry(options?: { delay?: number | undefined; error?: string | undefined }): Promise<void>;
   /** To the dead letters, for this reason, `rejected` unless given. Rejects as `ack`. */
   reject(reason?: string): Promise<void>;
   /** Given back, not counted; ready again after `delay` milliseconds, else at once. Rejects as `ack`, and `INVALID`. */
-  release(options?: { delay?: number }): Promise<void>;
+  release(options?: { delay?: number | undefined }): Promise<void>;
   /** As {@link Context.extend}. */
   extend(ms: number): void;
   /** As {@link Context.enqueue}. */
@@ -364,11 +367,11 @@ export class Delivery<T = unknown> {
 
 export interface ReceiveOptions {
   /** How long to wait for a message. Absent for ever, 0 looks once. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** How long it is held; not renewed by itself. Above 0, default 30,000. */
-  lease?: number;
+  lease?: number | undefined;
   /** Ends the wait; the promise rejects with its reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** A message that will not be tried again. */
@@ -400,7 +403,11 @@ export interface DeadLetters {
    * Up to `limit` (100) dead letters of a queue, or all, with ids above `after`, in the order of their ids.
    * Rejects with `INVALID` for a name that is none; `IO` and `CORRUPT` where a body cannot be read.
    */
-  list(options?: { queue?: string; limit?: number; after?: bigint | string }): Promise<DeadLetter[]>;
+  list(options?: {
+    queue?: string | undefined;
+    limit?: number | undefined;
+    after?: bigint | string | undefined;
+  }): Promise<DeadLetter[]>;
   /** The dead letter of an id, or null. Rejects with `IO`, `CORRUPT`. */
   get(id: bigint | string): Promise<DeadLetter | null>;
   /**
@@ -409,11 +416,15 @@ export interface DeadLetters {
    */
   replay(id: bigint | string): Promise<Receipt>;
   /**
-   * Replays all of a queue, or all; how many are dead letters no more. Rejects with `INVALID` for a name that is none, and as
+   * Replays all of a queue, or, without one, all; how many are dead letters no more. Without one it is also where `queue` is
+   * undefined, which types refuse under `exactOptionalPropertyTypes`. Rejects with `INVALID` for a name that is none, and as
    * `replay`; what was replayed before stays so.
    */
   replayAll(options?: { queue?: string }): Promise<number>;
-  /** Removes all of a queue, or all; how many. Rejects with `INVALID` for a name that is none, `POISONED`, `STORAGE_FULL`. */
+  /**
+   * Removes all of a queue, or, without one, all, as `replayAll`; how many. Rejects with `INVALID` for a name that is none,
+   * `POISONED`, `STORAGE_FULL`.
+   */
   purge(options?: { queue?: string }): Promise<number>;
   /** How many there are. */
   count(): Promise<number>;
@@ -535,7 +546,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
    */
   enqueue<T>(queue: string, body: Body<T>, options?: MessageOptions): Promise<Receipt>;
   /**
-   * Enqueues messages, all or none, with one commit. A plain object with a `body` and options alone is a message; one with a
+   * Enqueues up to 10,000 messages, all or none, with one commit. A plain object with a `body` and options alone is a message; one with a
    * `body`, an option, and anything else may have been meant as either, and is `INVALID`: {@link message} says what it is.
    */
   enqueueMany(queue: string, items: Iterable<unknown>): Promise<Receipt[]>;
@@ -565,14 +576,14 @@ export class Broker<S = unknown> implements AsyncDisposable {
    * Rejects with `TIMEOUT` if it had to cancel, stopped all the same; `DEADLOCK` in a handler, up to its first `await`;
    * `INVALID`, `CLOSED`.
    */
-  stop(options?: { timeout?: number }): Promise<void>;
+  stop(options?: { timeout?: number | undefined }): Promise<void>;
   /**
    * Stops, gives back what was received, syncs, and gives the directory up. Of a broker that other threads have open, too,
    * it stops only the handlers of this one, and leaves it to the others. Closed already, nothing.
    *
    * Rejects with `TIMEOUT` and `POISONED`, closed all the same; `DEADLOCK` as `stop`; `INVALID`.
    */
-  close(options?: { timeout?: number }): Promise<void>;
+  close(options?: { timeout?: number | undefined }): Promise<void>;
   /** As `close()`. */
   [Symbol.asyncDispose](): Promise<void>;
   /**
@@ -581,7 +592,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
    *
    * Rejects with `CLOSED`; `POISONED` where it is not idle and never will be; `DEADLOCK` as `stop`; `INVALID`.
    */
-  waitIdle(options?: { timeout?: number }): Promise<boolean>;
+  waitIdle(options?: { timeout?: number | undefined }): Promise<boolean>;
 
   /**
    * Takes the next message of a queue; null where none came in time. Answers in a later turn of the loop, and nothing else
@@ -605,7 +616,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
    */
   deliveries<T = unknown>(
     queue: string,
-    options?: { lease?: number; signal?: AbortSignal },
+    options?: { lease?: number | undefined; signal?: AbortSignal | undefined },
   ): AsyncGenerator<Delivery<T>, void, undefined>;
 
   /** Takes a snapshot now. Rejects with `STORAGE_FULL`, `IO`, `POISONED`, `CLOSED`. */
@@ -680,21 +691,25 @@ export function open<S extends object | undefined = undefined>(
 
 /** How a program ends with a signal. */
 export interface SignalOptions {
-  /** The signals that are listened to. Default `SIGTERM` and `SIGINT`. */
-  signals?: NodeJS.Signals[];
-  /** How long handlers have to end: {@link Broker.close}. From 0, default 25,000. */
-  timeout?: number;
-  /** Called at the first signal, and waited for before the brokers are closed: ends what else there is, as a server. */
-  before?: (signal: NodeJS.Signals) => unknown;
+  /** The signals that are listened to, one at least. Default `SIGTERM` and `SIGINT`. */
+  signals?: NodeJS.Signals[] | undefined;
+  /** How long handlers have to end, {@link Broker.close}, and `before`. From 0, default 25,000. */
+  timeout?: number | undefined;
+  /**
+   * Called at the first signal, and waited for before the brokers are closed, as long as handlers are: ends what else there is, as
+   * a server.
+   */
+  before?: ((signal: NodeJS.Signals) => unknown) | undefined;
 }
 
 /**
  * Has the process end with a signal. The first one stops and closes the brokers and then exits with 128 and the signal's number,
- * 143 for `SIGTERM`; with 1 if something failed, as a handler that had to be cut off, which is written to stderr. The second one
+ * 143 for `SIGTERM`; with 1 if something failed, as a handler that had to be cut off or a `before` that had no end, which is
+ * written to stderr. The second one
  * exits at once: what handlers held runs again, as after a crash. Answers what has it listen no more.
  *
  * Without this the package listens to no signal.
- * @throws LibmqError `INVALID` for a signal that there is not, `UNSUPPORTED` in a worker thread.
+ * @throws LibmqError `INVALID` for a signal that there is not, or that reaches no program, as `SIGKILL`; `UNSUPPORTED` in a worker thread.
  */
 export function closeOnSignal(brokers: Broker<any> | readonly Broker<any>[], options?: SignalOptions): () => void;
 

@@ -7,10 +7,14 @@ const { LibmqError, TEN_YEARS, invalid, translated } = require('./errors.js');
 
 const DAY = 24 * 3600 * 1000;
 
+// How long a stop and a close wait for handlers, in milliseconds.
+const STOP_TIMEOUT = 25_000;
+
 const kinds = {
   count(name, value) {
     number(name, value);
-    if (!Number.isSafeInteger(value) || value < 0) throw invalid(name, value, 'a whole number from 0 to 2^53 - 1');
+    if (!Number.isInteger(value) || value < 0) throw invalid(name, value, 'a whole number that is not negative');
+    if (value > Number.MAX_SAFE_INTEGER) throw invalid(name, value, 'a whole number below 2^53');
     return value;
   },
   // What a lease may be extended by.
@@ -110,15 +114,22 @@ function wrongType(name, wanted) {
   return new TypeError(`${name} takes ${wanted}`);
 }
 
-// The options that are set, each as its kind makes of it.
-function checked(prefix, table, options) {
-  if (options === undefined || options === null) return {};
+// The names of options, all of which a table has.
+function known(prefix, table, options) {
+  if (options === undefined || options === null) return [];
   if (typeof options.then === 'function')
     throw wrongType('options', 'an object, and is a promise: an await is missing');
   if (!isPlain(options)) throw wrongType('options', 'a plain object');
+  const names = Object.keys(options);
+  const unknown = names.find((name) => !Object.hasOwn(table, name));
+  if (unknown !== undefined) throw new LibmqError('INVALID', `there is no option ${prefix}${unknown}`);
+  return names;
+}
+
+// The options that are set, each as its kind makes of it.
+function checked(prefix, table, options) {
   const found = {};
-  for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(table, name)) throw new LibmqError('INVALID', `there is no option ${prefix}${name}`);
+  for (const name of known(prefix, table, options)) {
     const value = options[name];
     if (value !== undefined && value !== null) found[name] = table[name](prefix + name, value);
   }
@@ -225,4 +236,4 @@ function idOf(id, name = 'id') {
   return number;
 }
 
-module.exports = { asGiven, idOf, kinds, optionsOf, queueOf, tables, withGiven, wrongType };
+module.exports = { STOP_TIMEOUT, asGiven, idOf, kinds, known, optionsOf, queueOf, tables, withGiven, wrongType };

@@ -5,10 +5,14 @@
 const { constants } = require('node:os');
 const { isMainThread } = require('node:worker_threads');
 
+const { TIMER_MAX } = require('./environment.js');
 const { LibmqError } = require('./errors.js');
-const { optionsOf, wrongType } = require('./options.js');
+const { STOP_TIMEOUT, optionsOf, wrongType } = require('./options.js');
 
 const SIGNALS = ['SIGTERM', 'SIGINT'];
+
+// What ends or halts a process without its knowledge.
+const UNHEARD = new Set(['SIGKILL', 'SIGSTOP']);
 
 // The status of a program that has not ended in order.
 const FAILED = 1;
@@ -17,9 +21,12 @@ function closeOnSignal(brokers, options) {
   const all = Array.isArray(brokers) ? [...brokers] : [brokers];
   if (!all.every((broker) => typeof broker?.close === 'function'))
     throw wrongType('brokers', 'a broker or a list of them');
-  const { signals = SIGNALS, timeout, before } = optionsOf('signals', options);
+  const { signals: named = SIGNALS, timeout = STOP_TIMEOUT, before } = optionsOf('signals', options);
+  if (named.length === 0) throw new LibmqError('INVALID', 'signals names none');
+  const signals = new Set(named);
   for (const signal of signals) {
     if (!Object.hasOwn(constants.signals, signal)) throw new LibmqError('INVALID', `there is no signal ${signal}`);
+    if (UNHEARD.has(signal)) throw new LibmqError('INVALID', `${signal} reaches no program`);
   }
   if (!isMainThread) throw new LibmqError('UNSUPPORTED', 'signals come to the main thread alone');
   let isEnding = false;
@@ -43,9 +50,23 @@ function closeOnSignal(brokers, options) {
 async function end(brokers, { signal, timeout, before }) {
   // No message is taken any more while the rest of the program ends.
   const stops = brokers.map((broker) => broker.stop({ timeout }).catch(unlessClosed));
-  const first = await Promise.allSettled([(async () => before?.(signal))(), ...stops]);
+  const first = await Promise.allSettled([within(timeout, async () => before?.(signal)), ...stops]);
   const last = await Promise.allSettled(brokers.map((broker) => broker.close({ timeout })));
   return [...first, ...last].filter(({ status }) => status === 'rejected').map(({ reason }) => reason);
+}
+
+// What `before` comes to, in the time that handlers have. The timer keeps the program from ending meanwhile for want of work.
+async function within(timeout, before) {
+  let timer;
+  const over = new Promise((_, reject) => {
+    const error = new LibmqError('TIMEOUT', `before has not ended in ${timeout} ms`);
+    timer = setTimeout(reject, Math.min(timeout, TIMER_MAX), error);
+  });
+  try {
+    await Promise.race([before(), over]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function unlessClosed(error) {

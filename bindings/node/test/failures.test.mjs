@@ -75,6 +75,9 @@ test('what is kept of a failure has a bound, and what cannot be shown is left ou
     [undefined, /^threw undefined$/],
     [null, /^threw null$/],
     ['a text', /^a text$/],
+    // These were `threw undefined`, too.
+    [function why() {}, /^threw \[Function: why\]$/],
+    [{ toJSON() {}, of: 5 }, /^threw \{ toJSON: .*of: 5 \}$/],
   ]) {
     const fails = () => {
       throw thrown;
@@ -84,6 +87,26 @@ test('what is kept of a failure has a bound, and what cannot be shown is left ou
     assert.match(error, text);
     assert.ok(Buffer.byteLength(error) <= 4096);
   }
+});
+
+// The promise was nobody's: Node ended the program, for what a handler had thrown.
+test('a promise that a handler throws is a failed attempt, and is rejected for nobody', async () => {
+  const source = `
+    const broker = await open(':memory:', { defaultBackoff: 0, log: () => {} });
+    class Theirs extends Promise {}
+    const mute = () => Object.assign(Promise.reject(new Error('why')), { then: 5 });
+    const makes = [() => Promise.reject(new Error('why')), () => Theirs.reject(new Error('why')), mute];
+    broker.handle('q', (body) => { throw makes[body](); }, { maxRetries: 0 });
+    broker.handle('r', async () => { throw Promise.reject(new Error('why')); }, { maxRetries: 0 });
+    await broker.enqueueMany('q', [0, 1, 2]);
+    await broker.enqueue('r', 0);
+    await broker.start();
+    await broker.waitIdle();
+    await pause(1);
+    for (const { error } of await broker.deadLetters.list()) console.log(error);
+    await broker.close();`;
+  const ended = await program(source);
+  assert.deepEqual([ended.code, ended.stdout], [0, 'threw a promise\n'.repeat(4)], ended.stderr);
 });
 
 // A handler that was not told of stays silent for ever: neither a dead letter nor a retry is printed anywhere.

@@ -197,6 +197,29 @@ test('what has made nothing with a method handle is named', async (t) => {
   assert.throws(() => queue.handle('q', Static), { name: 'TypeError', message: /method handle/ });
 });
 
+// It was registered, and each attempt failed.
+test('a class that cannot have a method handle is refused, unless a scope makes something else of it', async (t) => {
+  class Nothing {
+    handel() {}
+  }
+  class Field {
+    handle = () => {};
+  }
+  class Heir extends Field {}
+  const queue = await broker(t);
+  const told = { name: 'TypeError', message: /method handle, .*Nothing has none/ };
+  assert.throws(() => queue.handle('q', Nothing), told);
+  assert.throws(() => queue.handle('q', class extends Nothing {}), TypeError);
+  for (const handler of [Field, Heir]) {
+    const kept = await handled(t, handler);
+    assert.equal(kept.metrics().acked, 1);
+  }
+  // A class may be but the name by which a scope finds one.
+  const scope = () => ({ resolve: () => new Field() });
+  assert.equal((await handled(t, Nothing, { options: { scope } })).metrics().acked, 1);
+  assert.equal((await handled(t, Nothing, { scope })).metrics().acked, 1);
+});
+
 /**
  * A registration that needed not to wait came between one that did and its turn: that one then met the handler that was there
  * now, was told DEADLOCK, and took the next one along. In the end the queue had no handler.

@@ -388,7 +388,11 @@ test('a class that cannot be made, or is no handler, fails its attempts', async 
       throw new Error('no database');
     }
   }
-  class Without {}
+  class Without {
+    constructor() {
+      this.handle = undefined;
+    }
+  }
   class Generates {
     *handle() {}
   }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { closeOnSignal, open } from '../lib/index.mjs';
+import { closeOnSignal, open, verify } from '../lib/index.mjs';
 import { broker, directory, program, run } from './support.mjs';
 
 const LIBRARY = new URL('../lib/index.mjs', import.meta.url).href;
@@ -73,6 +73,29 @@ test('a handler that had to be cut off makes the status 1, and is told', async (
   await (await open(path)).close();
 });
 
+// A server's close waits for its last request, which may never end: the program hung, or ended with 0 and its broker open.
+test('what is to end before the brokers has the time that handlers have, and then makes the status 1', async () => {
+  for (const before of ['() => new Promise(() => {})', '() => pause(60_000)']) {
+    const path = directory();
+    const source = `closeOnSignal(broker, { timeout: 50, before: ${before} });
+      const ending = setTimeout(() => {}, 10_000);
+      process.once('SIGTERM', () => clearTimeout(ending)); // nothing else keeps the loop from now on
+      console.log('there');`;
+    const { code, stderr } = await signalled(path, source, 'SIGTERM');
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /before has not ended in 50 ms/);
+    assert.equal((await verify(path)).closed, true);
+  }
+});
+
+// Its handler was called twice for one signal, which was taken for a second one.
+test('a signal that is named twice is heard once', async () => {
+  const path = directory();
+  const source = `${SLOW} closeOnSignal(broker, { signals: ['SIGTERM', 'SIGTERM'] }); await broker.enqueue('q', 200);`;
+  const { code, stdout } = await signalled(path, source, 'SIGTERM');
+  assert.deepEqual([code, stdout], [143, 'began\nended\n']);
+});
+
 test('without it, or when it was taken back, a signal does what it does', async () => {
   const source = `${SLOW} closeOnSignal(broker)(); await broker.enqueue('q', 60_000);`;
   assert.equal((await signalled(directory(), source, 'SIGTERM')).signal, 'SIGTERM');
@@ -85,6 +108,13 @@ test('what is no broker, no signal, or no main thread is refused', async (t) => 
   assert.throws(() => closeOnSignal(queue, { signals: 'SIGTERM' }), TypeError);
   assert.throws(() => closeOnSignal(queue, { signals: ['SIGNONE'] }), { code: 'INVALID' });
   assert.throws(() => closeOnSignal(queue, { signal: [] }), { code: 'INVALID' });
+  assert.throws(() => closeOnSignal(queue, { signals: [] }), { code: 'INVALID', message: /signals names none/ });
+  // These reach no program; what was listened to before them was listened to still.
+  for (const signal of ['SIGKILL', 'SIGSTOP']) {
+    const signals = ['SIGTERM', signal];
+    assert.throws(() => closeOnSignal(queue, { signals }), { code: 'INVALID', message: RegExp(signal) });
+    assert.equal(process.listenerCount(signal), 0);
+  }
   assert.equal(process.listenerCount('SIGTERM'), 0);
   const { code, stderr } = await program(`
     const worker = new threads.Worker(\`import('\${LIBRARY}').then(async ({ open, closeOnSignal }) =>

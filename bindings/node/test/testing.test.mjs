@@ -219,6 +219,18 @@ test('a drain ends where what is ready cannot run, and says what runs too long',
   await assert.rejects(drain(broker, { timeout: 50 }), /not drained in 50 ms: .*slow has 0 ready and 1 in flight/);
 });
 
+// It took five seconds more, the grace of the handler that hung, and a test runner said only that the test had no end.
+test('what runs too long is said in the time that was given, whatever grace its handler has', async () => {
+  const broker = await testBroker();
+  broker.handle('slow', () => new Promise(() => {}), { cancelGrace: 3000 });
+  await broker.enqueue('slow', 1);
+  const began = performance.now();
+  await assert.rejects(drain(broker, { timeout: 20 }), /not drained in 20 ms/);
+  const slow = () => new Promise((resolve) => setTimeout(resolve, 50));
+  await assert.rejects(runHandler(slow, 1, { runTimeout: 20, cancelGrace: 3000 }), { code: 'TIMEOUT' });
+  assert.ok(performance.now() - began < 2000);
+});
+
 test('an assertion that holds answers the message, and one that does not says what is there', async (t) => {
   const broker = await opened(t);
   await broker.enqueue('orders', { id: 'ORD-1', lines: [{ what: 'book', count: 2 }] }, { priority: 3 });
@@ -259,6 +271,19 @@ test('an assertion that holds answers the message, and one that does not says wh
     /2 like this were enqueued to orders, but 1 was expected/,
   );
   assert.throws(() => assertEnqueued(broker, 5), TypeError);
+});
+
+// An option that no message has made the assertion true, whatever was enqueued.
+test('an option that there is not is refused by an assertion', async (t) => {
+  const broker = await opened(t);
+  await broker.enqueue('orders', 1, { priority: 3 });
+  const told = { code: 'INVALID', message: 'there is no option priorty' };
+  assert.throws(() => assertNotEnqueued(broker, 'orders', 1, { priorty: 3 }), told);
+  assert.throws(() => assertEnqueued(broker, 'orders', 1, { priorty: 3 }), told);
+  assert.throws(() => assertNotEnqueued(broker, 'orders', 1, { count: 0 }), { code: 'INVALID' });
+  for (const options of [5, [], 'priority'])
+    assert.throws(() => assertEnqueued(broker, 'orders', 1, options), TypeError);
+  assertEnqueued(broker, 'orders', 1, null);
 });
 
 test('bodies of every kind are compared as they travel', async (t) => {
@@ -341,4 +366,20 @@ test('one handler is run once, and it is said how its attempt ended', async () =
     runHandler(() => new Promise(() => {}), 1, { runTimeout: 20, cancelGrace: 1 }),
     { code: 'TIMEOUT' },
   );
+});
+
+// It was told that maxRetries allowed no such attempt.
+test('one handler is run for a message that is put off as if it were due', async () => {
+  const handler = (_, ctx) => ctx.enqueue('at', ctx.enqueuedAt.getTime());
+  for (const message of [{ delay: 3_600_000 }, { runAt: Date.now() + 3_600_000 }, { runAt: new Date(0) }]) {
+    for (const attempt of [1, 3]) {
+      const { outcome, enqueued } = await runHandler(handler, 1, {
+        message: { ...message, expiresIn: 3_610_000 },
+        attempt,
+      });
+      assert.equal(outcome, 'ack');
+      assert.ok(Math.abs(enqueued[0].body - Date.now()) < 60_000);
+    }
+  }
+  await assert.rejects(runHandler(handler, 1, { message: { delay: -1 } }), { code: 'INVALID' });
 });

@@ -19,17 +19,17 @@ export interface LibmqModuleOptions extends BrokerOptions<any> {
   /** The broker's directory; `:memory:` is a broker without files. */
   path: string | URL;
   /** Starts the broker when the application has started. Default true. */
-  autoStart?: boolean;
+  autoStart?: boolean | undefined;
   /** How long handlers have to end with the application, in milliseconds. Default 25,000. */
-  stopTimeout?: number;
+  stopTimeout?: number | undefined;
 }
 
 /** How the module is known in the application. */
 export interface LibmqModuleScope {
   /** For a second broker: it is injected with {@link InjectBroker}, and handlers say `broker`. Default none. */
-  name?: string;
+  name?: string | undefined;
   /** Whether every module can have the broker injected. Default true. */
-  isGlobal?: boolean;
+  isGlobal?: boolean | undefined;
 }
 
 /** Makes a module's options, for `useClass` and `useExisting`. */
@@ -39,12 +39,12 @@ export interface LibmqOptionsFactory {
 
 /** Where the module has its options from: one of `useFactory`, `useClass` and `useExisting`. */
 export interface LibmqModuleAsyncOptions extends LibmqModuleScope {
-  imports?: Array<Type<any> | DynamicModule | Promise<DynamicModule> | ForwardReference>;
-  inject?: Array<InjectionToken | OptionalFactoryDependency>;
-  useFactory?: (...args: any[]) => LibmqModuleOptions | Promise<LibmqModuleOptions>;
-  useClass?: Type<LibmqOptionsFactory>;
-  useExisting?: Type<LibmqOptionsFactory>;
-  extraProviders?: Provider[];
+  imports?: Array<Type<any> | DynamicModule | Promise<DynamicModule> | ForwardReference> | undefined;
+  inject?: Array<InjectionToken | OptionalFactoryDependency> | undefined;
+  useFactory?: ((...args: any[]) => LibmqModuleOptions | Promise<LibmqModuleOptions>) | undefined;
+  useClass?: Type<LibmqOptionsFactory> | undefined;
+  useExisting?: Type<LibmqOptionsFactory> | undefined;
+  extraProviders?: Provider[] | undefined;
 }
 
 /**
@@ -61,7 +61,7 @@ export class LibmqModule {
 
 export interface MessageHandlerOptions<S = any> extends HandlerOptions<S> {
   /** The name of the broker. Default the one without a name. */
-  broker?: string;
+  broker?: string | undefined;
 }
 
 /** Decorates a method that is called with a body and its context. */

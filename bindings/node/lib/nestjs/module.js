@@ -16,11 +16,22 @@ class BrokerModule {}
 Module({})(BrokerModule);
 
 class LibmqModule {
-  static forRoot({ name, isGlobal, ...settings }) {
+  static forRoot(options) {
+    const { name, isGlobal, ...settings } = given('forRoot', options);
     return moduleOf({ name, isGlobal }, { useValue: settings });
   }
 
-  static forRootAsync({ name, isGlobal, imports, inject, useFactory, useClass, useExisting, extraProviders = [] }) {
+  static forRootAsync(options) {
+    const {
+      name,
+      isGlobal,
+      imports,
+      inject,
+      useFactory,
+      useClass,
+      useExisting,
+      extraProviders = [],
+    } = given('forRootAsync', options);
     const of = { name, isGlobal, imports };
     if (useFactory !== undefined) return moduleOf(of, { useFactory, inject: inject ?? [] }, extraProviders);
     const source = useExisting ?? useClass;
@@ -33,6 +44,11 @@ class LibmqModule {
   }
 }
 Module({})(LibmqModule);
+
+function given(call, options) {
+  if (typeof options !== 'object' || options === null) throw new TypeError(`${call} takes an object with options`);
+  return options;
+}
 
 function moduleOf({ name, isGlobal = true, imports = [] }, settings, others = []) {
   const token = brokerToken(name);

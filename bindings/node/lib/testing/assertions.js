@@ -5,16 +5,19 @@
 const { AssertionError } = require('node:assert');
 const { inspect } = require('node:util');
 
-const { kinds, queueOf } = require('../options.js');
+const { kinds, known, queueOf, tables } = require('../options.js');
 const { difference } = require('./matching.js');
 const { enqueued } = require('./opening.js');
 
 // Messages that a failure tells of.
 const SHOWN_MAX = 10;
 
+// Options that a message is to have, and how many such messages there are to be.
+const WANTED = { ...tables.message, count: kinds.count };
+
 // There is one like this, or as many as `count` says; answers the first of them.
 function assertEnqueued(broker, queue, body, options) {
-  const { count, wanted, found, others } = look(broker, queue, body, options);
+  const { count, wanted, found, others } = look(broker, queue, body, options, WANTED);
   if (count === undefined ? found.length > 0 : found.length === count) return found[0];
   const many = found.length === 0 ? 'no message like this was' : `${found.length} like this were`;
   const expected = count === undefined ? '' : `, but ${count} ${count === 1 ? 'was' : 'were'} expected`;
@@ -22,7 +25,7 @@ function assertEnqueued(broker, queue, body, options) {
 }
 
 function assertNotEnqueued(broker, queue, body, options) {
-  const { wanted, found } = look(broker, queue, body, options);
+  const { wanted, found } = look(broker, queue, body, options, tables.message);
   if (found.length === 0) return;
   const many = found.length === 1 ? 'a message like this was' : `${found.length} messages like this were`;
   const lines = [`${many} enqueued to ${queue}:`, shown(wanted), 'that is:', ...found.map((one) => shown(one))];
@@ -33,8 +36,9 @@ function assertNotEnqueued(broker, queue, body, options) {
   });
 }
 
-function look(broker, queue, body, options) {
+function look(broker, queue, body, options, table) {
   queueOf(queue);
+  known('', table, options);
   const { count, ...other } = options ?? {};
   if (count !== undefined) kinds.count('count', count);
   const wanted = { body, options: other };

@@ -41,7 +41,7 @@ export type Expected = unknown;
 /** Options that a message has to have, and how many such messages there are to be. */
 export type ExpectedOptions = { [Name in keyof MessageOptions]?: Expected } & {
   /** How many. Absent, one or more. */
-  count?: number;
+  count?: number | undefined;
 };
 
 /**
@@ -74,14 +74,14 @@ export interface DrainOptions {
    * Moves the clock on, too, until nothing of a queue with a handler is delayed or to be retried. How far it moves is not said:
    * it goes in steps, which grow while nothing comes. Default false.
    */
-  delayed?: boolean;
+  delayed?: boolean | undefined;
   /**
    * Throws what handlers have thrown, an `AggregateError` of it if that is more than one, when all is done. A `RetryError`,
    * `RejectError` or `ReleaseError`, and what does not fit a schema, is an outcome and not a failure. Default true.
    */
-  rethrow?: boolean;
-  /** How long it may take, in real milliseconds. Default 10,000. */
-  timeout?: number;
+  rethrow?: boolean | undefined;
+  /** How long it may take, in real milliseconds; then it throws, naming the queues that are not done. Default 4,000. */
+  timeout?: number | undefined;
 }
 
 /** What a drain has done. */
@@ -112,13 +112,13 @@ export function drain(broker: Broker<any>, options?: DrainOptions): Promise<Drai
 /** How a handler is to be run; its own options, and these. */
 export interface RunOptions<S = unknown> extends HandlerOptions<S> {
   /** What `ctx.queue` says. Default `test`. */
-  queue?: string;
+  queue?: string | undefined;
   /** Which attempt it is: those before have failed. From 1, default 1. */
-  attempt?: number;
-  /** The message's options. */
-  message?: MessageOptions;
-  /** How long all of it may take, in real milliseconds. Default 10,000. */
-  runTimeout?: number;
+  attempt?: number | undefined;
+  /** The message's options. One that is put off, by `delay` or `runAt`, is handled as if it were due. */
+  message?: MessageOptions | undefined;
+  /** How long the handler may take, in real milliseconds; then `TIMEOUT` is thrown. Default 4,000. */
+  runTimeout?: number | undefined;
 }
 
 /** What has come of a handler. */

@@ -64,8 +64,8 @@ function remembering(broker, record, scope, log) {
     },
 
     handle(queue, handler, options) {
-      const callee = calleeOf(handler);
       const { schema, scope: own = scope, ...init } = optionsOf('handler', options);
+      const callee = calleeOf(handler, own !== undefined);
       const tell = (error, { id, attempt }) => log?.tell('warn', 'scope_error', { queue, id, attempt, error });
       const call = attemptOf(callee, { schema, scope: own }, tell);
       const rest = Object.fromEntries(Object.entries(options ?? {}).filter(([name]) => Object.hasOwn(init, name)));

@@ -291,6 +291,12 @@ const applications: Record<string, () => Promise<void>> = {
       /OtherHandler\.handle in Unknown .* named other, which no LibmqModule opens/,
     );
     assert.match(String(await failureOf(Nameless)), /libmq\.broker\.second/);
+    for (const call of ['forRoot', 'forRootAsync'] as const) {
+      assert.throws(() => (LibmqModule[call] as () => unknown)(), {
+        name: 'TypeError',
+        message: RegExp(`^${call} takes`),
+      });
+    }
     // Nobody has the directory any more.
     @Module({ imports: [LibmqModule.forRoot({ path }), OrdersModule] })
     class Sound {}

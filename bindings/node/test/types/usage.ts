@@ -212,3 +212,20 @@ export async function ends(): Promise<void> {
   // @ts-expect-error: no broker
   closeOnSignal({ close: () => {} });
 }
+
+// An option that is undefined is one that is absent; where that means all, it is said by leaving it out.
+export async function absent(
+  broker: Broker,
+  schema: StandardSchema | undefined,
+  ms: number | undefined,
+): Promise<void> {
+  await open('queue-data', { capacity: ms, scope: undefined });
+  broker.handle('orders', () => {}, { schema, timeout: ms, backoff: { base: ms } });
+  await broker.enqueue('orders', {}, { delay: ms, dedupKey: undefined });
+  await broker.deadLetters.list({ queue: undefined, limit: ms });
+  // @ts-expect-error without it all are purged, which is said by leaving it out
+  await broker.deadLetters.purge({ queue: undefined });
+  const { reason }: { reason: string } = new RejectError();
+  closeOnSignal(broker, { before: undefined, timeout: reason.length });
+  await broker.close({ timeout: ms });
+}

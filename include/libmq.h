@@ -812,6 +812,14 @@ libmq_status libmq_delivery_retry(libmq_delivery *delivery,
                                   libmq_error **err);
 
 /**
+ * Failed by itself, as by an exception: as `libmq_delivery_retry` with the backoff, but counted as the handler's error, unless the
+ * attempt was cancelled. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced.
+ *
+ * Any thread. Answers as `libmq_delivery_ack`.
+ */
+libmq_status libmq_delivery_fail(libmq_delivery *delivery, const char *why, libmq_error **err);
+
+/**
  * To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced.
  *
  * Any thread. Answers as `libmq_delivery_ack`.

@@ -591,9 +591,9 @@ class registered {
     } catch (const release &outcome) {
       libmq_delivery_release(handle, outcome.delay().count(), nullptr);
     } catch (const std::exception &failure) {
-      libmq_delivery_retry(handle, LIBMQ_NONE, failure.what(), nullptr);
+      libmq_delivery_fail(handle, failure.what(), nullptr);
     } catch (...) {
-      libmq_delivery_retry(handle, LIBMQ_NONE, "the handler threw what is no std::exception", nullptr);
+      libmq_delivery_fail(handle, "the handler threw what is no std::exception", nullptr);
     }
     return false;
   }

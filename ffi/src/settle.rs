@@ -84,6 +84,24 @@ pub unsafe extern "C" fn libmq_delivery_retry(
     })
 }
 
+/// Failed by itself, as by an exception: as `libmq_delivery_retry` with the backoff, but counted as the handler's error, unless the
+/// attempt was cancelled. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced.
+///
+/// Any thread. Answers as `libmq_delivery_ack`.
+// SAFETY: the caller keeps what the head of the header asks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn libmq_delivery_fail(
+    delivery: *mut libmq_delivery,
+    why: *const c_char,
+    err: *mut *mut libmq_error,
+) -> libmq_status {
+    let c = from_c!();
+    boundary::settle(&c, delivery, err, |delivery| {
+        let why = c.remark(why).unwrap_or_default();
+        delivery.settle(Err(HandlerError::failed(why)))
+    })
+}
+
 /// To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced.
 ///
 /// Any thread. Answers as `libmq_delivery_ack`.

@@ -123,6 +123,7 @@ static void a_child_calls_everything(void) {
   FORKED(libmq_delivery_enqueue(delivery, "q", &message, NULL));
   FORKED(libmq_delivery_ack(delivery, NULL));
   FORKED(libmq_delivery_retry(delivery, 0, NULL, NULL));
+  FORKED(libmq_delivery_fail(delivery, NULL, NULL));
   FORKED(libmq_delivery_reject(delivery, NULL, NULL));
   FORKED(libmq_delivery_release(delivery, 0, NULL));
   libmq_delivery_free(delivery);

@@ -125,6 +125,29 @@ static void what_a_handler_settled_stays_settled(void) {
   close_and_free(broker);
 }
 
+/* What a handler says of itself had no text, or was no error of the handler's: an exception of C++ was counted as a retry. */
+static int32_t fail_with_a_text(void *ctx, libmq_delivery *delivery) {
+  (void)ctx;
+  CHECK_OK(libmq_delivery_fail(delivery, "out of paper", NULL));
+  CHECK_STATUS(libmq_delivery_fail(delivery, "again", NULL), LIBMQ_E_BAD_HANDLE);
+  return LIBMQ_DEFER;
+}
+
+static void what_failed_by_itself_is_the_handlers_error_and_keeps_its_text(void) {
+  libmq_handler handler = handler_of(fail_with_a_text, NULL);
+  handler.max_retries = LIBMQ_NONE;
+  libmq_broker *broker = run_one(open_memory(), handler);
+  CHECK_OK(libmq_broker_wait_idle(broker, LONG_MS, NULL));
+  libmq_metrics metrics = metrics_of(broker, "q");
+  CHECK(metrics.retried == 1 && metrics.handler_errors == 1 && metrics.dead == 1);
+  libmq_dead_letters *letters = NULL;
+  CHECK_OK(libmq_dead_letters_list(broker, "q", 10, 0, &letters, NULL));
+  CHECK_TEXT(libmq_dead_letter_reason(letters, 0), "max_retries");
+  CHECK_TEXT(libmq_dead_letter_error(letters, 0), "out of paper");
+  libmq_dead_letters_free(letters);
+  close_and_free(broker);
+}
+
 static int32_t free_inside(void *ctx, libmq_delivery *delivery) {
   (void)ctx;
   libmq_delivery_free(delivery);
@@ -513,6 +536,7 @@ int main(void) {
   RUN(a_released_message_comes_again_uncounted);
   RUN(a_failed_answer_is_named_in_the_dead_letter);
   RUN(what_a_handler_settled_stays_settled);
+  RUN(what_failed_by_itself_is_the_handlers_error_and_keeps_its_text);
   RUN(freeing_a_delivery_in_its_own_handler_does_nothing);
   RUN(a_deferred_delivery_keeps_its_place_until_it_is_settled);
   RUN(a_stop_waits_for_what_was_deferred);

@@ -83,6 +83,7 @@ static void every_delivery_call_answers(libmq_delivery *delivery, libmq_status e
   CHECK_STATUS(libmq_delivery_ack(delivery, NULL), expected);
   if (expected == LIBMQ_E_BAD_HANDLE) {
     CHECK_STATUS(libmq_delivery_retry(delivery, 0, "why", NULL), expected);
+    CHECK_STATUS(libmq_delivery_fail(delivery, "why", NULL), expected);
     CHECK_STATUS(libmq_delivery_reject(delivery, "why", NULL), expected);
     CHECK_STATUS(libmq_delivery_release(delivery, 0, NULL), expected);
     CHECK_STATUS(libmq_delivery_enqueue(delivery, NULL, NULL, NULL), expected);

@@ -35,6 +35,7 @@ std::string text_of_failure(const Thrown &thrown) {
   broker.handle("q", ONCE, [&thrown](delivery &) { throw thrown; });
   run_one(broker);
   CHECK_SAME(broker.metrics("q").retried, 1U);
+  CHECK_SAME(broker.metrics("q").handler_errors, 1U);
   const auto letter = only_letter(broker);
   CHECK_SAME(letter.reason(), "max_retries");
   CHECK_SAME(letter.attempts(), 1U);

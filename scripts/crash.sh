@@ -10,6 +10,14 @@ export LIBMQ_MODEL_CASES="${LIBMQ_MODEL_CASES:-20000}"
 export LIBMQ_HISTORIES="${LIBMQ_HISTORIES:-100000}"
 export LIBMQ_TOTAL_MESSAGES="${LIBMQ_TOTAL_MESSAGES:-2500000}"
 export LIBMQ_STRESS="${LIBMQ_STRESS:-10}"
+
+# Whoever kills waits half of the time, and whoever judges images computes all of it: side by side, and built before.
+cargo test --release --no-run --test crash --test model --test concurrent --test kill
+log="$target/kills.log"
+scripts/kills.sh >"$log" 2>&1 &
+kills=$!
+trap 'wait' EXIT
+
 say "crash images: $LIBMQ_CRASH, sequences: $LIBMQ_MODEL_CASES"
 # More than there are cores: some take many times as long as others, and the last would have one core to itself.
 cargo test --release --test crash -- --nocapture --test-threads 4
@@ -19,4 +27,5 @@ say "threads: $LIBMQ_HISTORIES histories, $LIBMQ_TOTAL_MESSAGES messages, stress
 cargo test --release --test concurrent -- --nocapture --test-threads 1
 cargo test --release --package libmq --package libmq-ffi --lib stress
 
-scripts/kills.sh
+wait "$kills" || { cat "$log"; die "the kill rounds failed"; }
+cat "$log"

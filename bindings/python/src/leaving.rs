@@ -123,6 +123,7 @@ pub(crate) fn leave(
     for broker in &brokers {
         let (inner, waits) = (broker.inner().clone(), Arc::clone(broker.waits()));
         waits.end().iter().for_each(|interrupt| inner.interrupt(interrupt));
+        inner.end_waits_for_room();
         broker.piles().over();
         let told = told.clone();
         let stop = move || {

@@ -288,6 +288,48 @@ def test_a_second_signal_forces_the_end_of_run(program: Program, gap: float) -> 
     assert ran.stdout in ("shutdown\n", "lease_lost\n"), "the one, and then the other"
 
 
+def test_what_ends_within_its_grace_has_ended_in_order(program: Program) -> None:
+    """An ordinary SIGTERM ended the program with a traceback and 1, though its handlers had done as they were told."""
+    ran = program(
+        START
+        + """
+    broker = libmq.open(":memory:")
+    @broker.handler("q", max_parallelism=2)
+    def handle(raises, ctx):
+        if raises:
+            after(0.1, signal.SIGTERM)
+        ctx.wait_cancelled(60)
+        if raises:
+            ctx.raise_if_cancelled()
+    broker.enqueue_many("q", [True, False])
+    broker.run(stop_timeout=0.2)
+    figures = broker.metrics()
+    print(figures.released, figures.acked, figures.stuck)
+    with broker:
+        pass
+    """
+    )
+    assert ran.stdout == "1 1 0\n"
+
+
+def test_what_runs_on_beyond_its_grace_is_told(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    broker = libmq.open(":memory:")
+    @broker.handler("q", cancel_grace=0.1)
+    def handle(body, ctx):
+        after(0, signal.SIGTERM)
+        time.sleep(600)
+    broker.enqueue("q", 1)
+    broker.run(stop_timeout=0.1)
+    """,
+        status=1,
+        timeout=30,
+    )
+    assert "TimeoutError: 1 of the handlers ran on beyond their grace" in ran.stderr
+
+
 def test_run_until_idle(program: Program) -> None:
     program(
         START

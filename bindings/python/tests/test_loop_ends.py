@@ -164,14 +164,12 @@ def test_another_loop_runs_handlers_and_hears_signals(program: Program) -> None:
     broker.enqueue("slow", 3)
     entered.clear()
     kill_when_entered(signal.SIGINT)
-    try:
-        asyncio.run(broker.arun(stop_timeout=0))
-    except libmq.TimeoutError:
-        print("timeout", flush=True)
+    asyncio.run(broker.arun(stop_timeout=0))
+    print("over", flush=True)
     broker.close()
     """
     )
-    assert ran.stdout == "1 True libmq-loop\n2 True MainThread\nshutdown\ntimeout\n"
+    assert ran.stdout == "1 True libmq-loop\n2 True MainThread\nshutdown\nover\n"
 
 
 def test_two_brokers_on_one_loop(program: Program) -> None:
@@ -208,19 +206,131 @@ def test_two_brokers_on_one_loop(program: Program) -> None:
 
 
 def test_a_signal_cancels_what_does_not_end_in_time(program: Program) -> None:
+    """What ended within its grace has ended in order, and the program with it: it was a `TimeoutError`."""
     ran = program(
         START
         + """
     broker.handler("q", slow)
     broker.enqueue("q", 1)
     kill_when_entered(signal.SIGTERM)
-    try:
-        asyncio.run(broker.arun(stop_timeout=0.1))
-    except libmq.TimeoutError:
-        print("timeout")
+    asyncio.run(broker.arun(stop_timeout=0.1))
+    print("over")
     """
     )
-    assert ran.stdout == "shutdown\ntimeout\n"
+    assert ran.stdout == "shutdown\nover\n"
+
+
+def test_a_signal_cuts_off_what_runs_on_beyond_its_grace(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    async def main():
+        try:
+            await broker.arun(stop_timeout=0.1)
+        except libmq.TimeoutError as error:
+            print(error, flush=True)
+        os._exit(0)
+
+    broker.handler("q", stubborn, cancel_grace=0.1)
+    broker.enqueue("q", 1)
+    kill_when_entered(signal.SIGTERM)
+    asyncio.run(main())
+    """
+    )
+    assert ran.stdout.startswith("1 of the handlers ran on beyond their grace")
+
+
+@pytest.mark.parametrize("held", ["await broker.arun(False, False, 0.1)", "await asyncio.sleep(600)"])
+def test_what_is_cancelled_is_told_of_that_whatever_was_cut_off(program: Program, held: str) -> None:
+    """It was a `TimeoutError`, which a server takes for a failure, and `asyncio.timeout` for nobody's."""
+    ran = program(
+        START
+        + f"""
+    async def main():
+        async with libmq.open(":memory:") as broker:
+            broker.handler("q", stubborn, cancel_grace=0.1)
+            broker.enqueue("q", 1)
+            broker.start()
+            {held}
+
+    async def cancel():
+        import libmq._broker
+        libmq._broker._CLOSE_TIMEOUT_S = 0.1
+        running = asyncio.create_task(main())
+        while not entered.is_set():
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait((running,))
+        print(running.cancelled(), flush=True)
+        os._exit(0)
+
+    asyncio.run(cancel())
+    """
+    )
+    assert ran.stdout == "True\n"
+    assert "a broker was ended for a cancelled task, and raised TimeoutError: " in ran.stderr
+
+
+BEFORE = {
+    "of the loop": "loop.add_signal_handler(number, heard.append, 1)",
+    "of the program": "signal.signal(number, lambda *_: heard.append(1))",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_handler_of_signals_is_there_again_after_arun(program: Program, before: str, number: signal.Signals) -> None:
+    """That of a loop was gone, and the signal without effect, also when the loop was closed."""
+    ran = program(
+        f"""
+        import asyncio, libmq, os, signal
+        number, heard = signal.Signals({number:d}), []
+
+        async def kill_in_arun(*brokers):
+            running = [asyncio.create_task(each.arun()) for each in brokers]
+            await asyncio.sleep(0.1)
+            os.kill(os.getpid(), number)
+            await asyncio.wait_for(asyncio.gather(*running), 20)
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            {BEFORE[before]}
+            async with libmq.open(":memory:") as broker, libmq.open(":memory:") as other:
+                await kill_in_arun(broker)
+                print(heard)
+                await kill_in_arun(broker, other)
+                print(heard)
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.1)
+            print(heard)
+
+        asyncio.run(main())
+        """
+    )
+    assert ran.stdout == "[1]\n[1, 1]\n[1, 1, 1]\n"
+
+
+def test_signals_are_as_before_whichever_of_two_runs_ends_first(program: Program) -> None:
+    """Who ended last put the handler of the other one back, which hears nothing any more."""
+    program(
+        """
+        import asyncio, libmq, signal
+
+        async def main():
+            async with libmq.open(":memory:") as broker, libmq.open(":memory:") as other:
+                running = [asyncio.create_task(each.arun()) for each in (broker, other)]
+                await asyncio.sleep(0.1)
+                for each in running:
+                    taken = signal.getsignal(signal.SIGTERM)
+                    assert callable(taken)
+                    each.cancel()
+                    await asyncio.wait((each,))
+
+        before = signal.getsignal(signal.SIGTERM)
+        asyncio.run(main())
+        assert signal.getsignal(signal.SIGTERM) is before
+        """
+    )
 
 
 def test_a_second_signal_forces_the_end_of_arun(program: Program) -> None:
@@ -406,6 +516,32 @@ def test_an_enqueue_that_is_awaited_when_the_main_thread_ends_returns(program: P
         """
     )
     assert ran.stdout == "produced\n"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_enqueue_that_is_awaited_for_room_ends_with_the_main_thread(program: Program, when: str) -> None:
+    """The program hung for all of `block_timeout`, where `enqueue` was told at once."""
+    ran = program(
+        f"""
+        import asyncio, libmq, threading, time
+        broker = libmq.open("queue", capacity=1, on_full="block", block_timeout=600)
+        broker.enqueue("q", 1)
+
+        async def produce():
+            if {when == "after"}:
+                threading.main_thread().join()
+                time.sleep(0.2)
+            try:
+                await asyncio.gather(*(broker.aenqueue("q", number) for number in range(3)))
+            except libmq.FullError as error:
+                print(error, flush=True)
+
+        threading.Thread(target=lambda: asyncio.run(produce())).start()
+        time.sleep(0.2)
+        """,
+        timeout=30,
+    )
+    assert ran.stdout == "the broker is full: 1 messages are live, which is its capacity\n"
 
 
 def test_a_loop_that_cannot_be_made_is_tried_again_with_pauses(program: Program) -> None:

@@ -174,6 +174,13 @@ impl Broker {
         Ok(())
     }
 
+    /// Has no enqueue wait for room any more that does not hold up its caller: it is `FULL` then. For the bindings, whose
+    /// language is about to end.
+    #[doc(hidden)]
+    pub fn end_waits_for_room(&self) {
+        self.interrupt(self.shared.clerk.interrupt());
+    }
+
     /// Has `ring` called when a queue may have got a message, or the broker was closed, for those who cannot wait; as in
     /// [`Broker::handle_on_loop`].
     ///

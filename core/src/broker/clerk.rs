@@ -53,6 +53,8 @@ pub(crate) struct Clerk {
     pile: Pile<Task>,
     /// Enqueues that have not begun, the one that is being tried included. Counted before they are on the pile.
     unbegun: AtomicUsize,
+    /// What ends the waits for room of all of them.
+    interrupt: Arc<Interrupt>,
 }
 
 enum Task {
@@ -65,7 +67,7 @@ struct Unbegun {
     message: Message<'static>,
     asked: Instant,
     /// What ends its wait for room: at once for one of a handler, whose ack may be what would make some.
-    interrupt: Interrupt,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Clerk {
@@ -91,7 +93,11 @@ impl Clerk {
 
     /// Has a message enqueued, and `done` told.
     pub(super) fn enqueue(&self, shared: &Arc<Shared>, message: Message<'static>, done: Done) {
-        let interrupt = if is_in_handler() { Interrupt::at_once() } else { Interrupt::new() };
+        let interrupt = if is_in_handler() {
+            Arc::new(Interrupt::at_once())
+        } else {
+            Arc::clone(&self.interrupt)
+        };
         let unbegun = Unbegun { message, asked: Instant::now(), interrupt };
         self.unbegun.fetch_add(1, Ordering::AcqRel);
         self.add(shared, Task::Enqueue(Box::new(unbegun), done));
@@ -100,6 +106,11 @@ impl Clerk {
     /// Whether an enqueue waits that has not begun: what begins now would overtake it.
     pub(super) fn has_unbegun(&self) -> bool {
         self.unbegun.load(Ordering::Acquire) > 0
+    }
+
+    /// What ends the waits for room of enqueues that have not begun, and of those to come.
+    pub(super) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     /// Ends the thread when everybody has been told. The broker is closed.

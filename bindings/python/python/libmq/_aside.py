@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 
+from libmq._errors import Error
 from libmq._native import Bell
+from libmq._settling import tell, text_of
 from libmq._signals import Hurry
 
 
@@ -72,7 +75,7 @@ class Ending:
         self._end()
 
     async def end(self) -> None:
-        """Has it begin, and waits for it. Whoever cancels this is in a hurry."""
+        """Has it begin, and waits for it. Whoever cancels this is in a hurry, and is told of nothing but that."""
         self._begin.ring()
         cancelled = None
         while not self._aside.done.done():
@@ -81,9 +84,23 @@ class Ending:
             except asyncio.CancelledError as error:
                 cancelled = error
                 self._hurry.set()
-        self._aside.done.result()
-        if cancelled is not None:
+        if cancelled is None:
+            self._aside.done.result()
+        else:
+            self._log_what_it_raised()
             raise cancelled
+
+    async def end_cancelled(self) -> None:
+        """The same for who was cancelled before, and raises that."""
+        try:
+            await self.end()
+        except Error:
+            self._log_what_it_raised()
+
+    def _log_what_it_raised(self) -> None:
+        error = self._aside.done.exception()
+        if error is not None:
+            tell(logging.WARNING, "a broker was ended for a cancelled task, and raised %s", text_of(error))
 
     def leave(self) -> None:
         """Has it begin, and hurry, for a loop that was left in the middle: there is nothing that could wait for it."""

@@ -255,8 +255,9 @@ class Broker(_native.Broker):
         stop_timeout: Duration = 25,
     ) -> None:
         """Starts, waits for SIGTERM or SIGINT, and stops: running handlers get `stop_timeout`, then they are cancelled
-        and have their `cancel_grace`. A second signal ends both at once: handlers are cancelled, what they hold is
-        given back, and `run` returns, though they may not have. Does not close.
+        and have their `cancel_grace`; those that end within it have ended in order. A second signal ends both at once:
+        handlers are cancelled, what they hold is given back, and `run` returns, though they may not have. Does not
+        close.
 
         Args:
             until_idle: Stop when there is nothing to do, too.
@@ -265,7 +266,7 @@ class Broker(_native.Broker):
             stop_timeout: How long running handlers get.
 
         Raises:
-            TimeoutError: Handlers had to be cancelled; stopped all the same.
+            TimeoutError: Handlers ran on beyond their grace; stopped all the same.
             InvalidError: Signal handlers were asked for elsewhere than in the main thread; `stop_timeout` is above ten
                 years.
             ClosedError, ForkedError: It was closed before; closed meanwhile, `run` returns.
@@ -366,13 +367,14 @@ class Broker(_native.Broker):
     ) -> None:
         """As `run`, without holding up the event loop, on which the async handlers run meanwhile.
 
-        Cancelled, it stops as after a signal, and then raises; cancelled once more, as after the second. Where the
-        broker was started before, its async handlers stay where they are.
+        Cancelled, it stops as after a signal, and then raises the CancelledError, whatever became of the handlers,
+        which is logged; cancelled once more, as after the second. Where the broker was started before, its async
+        handlers stay where they are.
 
         Args:
             until_idle: Stop when there is nothing to do, too.
-            install_signal_handlers: Take SIGTERM and SIGINT, which only a loop of the main thread can. It takes the
-                place of handlers that the loop has for them; those of `signal.signal` are called as well. Under a
+            install_signal_handlers: Take SIGTERM and SIGINT, which only a loop of the main thread can. Handlers that
+                the loop or the program has for them are called as well, and have them alone again afterwards. Under a
                 server, which ends by them itself, say False, and cancel this when the server ends.
             stop_timeout: How long running handlers get.
 
@@ -408,6 +410,8 @@ class Broker(_native.Broker):
         self._closings.remove(closing)
         if kind is GeneratorExit:
             closing.leave()
+        elif kind is asyncio.CancelledError:
+            await closing.end_cancelled()
         else:
             await closing.end()
 

@@ -13,7 +13,7 @@ from libmq._durations import Duration
 from libmq._errors import ClosedError, Error, InvalidError, TimeoutError
 from libmq._hall import Hall
 from libmq._native import Bell, Interrupt, check_duration
-from libmq._signals import ENDING, Hurry, LoopSignals, Signals
+from libmq._signals import ENDING, Hurry, SharedSignals, Signals
 
 
 class _End(Protocol):
@@ -82,7 +82,7 @@ class Run:
         loop = asyncio.get_running_loop()
         end, hurry = LoopBell(loop), Hurry(broker)
         takes_over = not self._hall.is_taken
-        with LoopSignals(loop, ENDING if with_signals else (), end.ring, hurry.set):
+        with SharedSignals(ENDING if with_signals else (), end.ring, hurry.set):
             async with self._hall.here(broker) if takes_over else contextlib.nullcontext():
                 stop = Ending(loop, hurry, lambda: self._drain(broker, stop_timeout, hurry))
                 try:
@@ -91,6 +91,9 @@ class Run:
                         await _rest(broker, until_idle, end)
                 except GeneratorExit:
                     stop.leave()
+                    raise
+                except asyncio.CancelledError:
+                    await stop.end_cancelled()
                     raise
                 except BaseException:
                     await stop.end()
@@ -106,16 +109,27 @@ class Run:
             self._waiting.remove(end)
 
     def _drain(self, broker: _native.Broker, timeout: Duration, hurry: Hurry) -> None:
-        """Stops at the end of a run. What somebody else has closed meanwhile is stopped."""
-        try:
-            with self.ending():
-                broker._stop(timeout, hurry.interrupt)
-        except ClosedError:
-            pass
-        except TimeoutError:
-            # That was asked for.
-            if not hurry.is_set:
-                raise
+        """Stops at the end of a run. What somebody else has closed meanwhile is stopped, and handlers that ended within
+        their grace have ended in order.
+        """
+        with contextlib.suppress(ClosedError):
+            before = _cut_off(broker)
+            try:
+                with self.ending():
+                    broker._stop(timeout, hurry.interrupt)
+            except TimeoutError:
+                count = _cut_off(broker) - before
+                # In a hurry that was asked for.
+                if count and not hurry.is_set:
+                    raise TimeoutError(
+                        f"{count} of the handlers ran on beyond their grace, and what they held was given back; the "
+                        "broker is stopped all the same"
+                    ) from None
+
+
+def _cut_off(broker: _native.Broker) -> int:
+    """How many handlers have run on beyond their grace so far."""
+    return int(broker._metrics()["stuck"])
 
 
 def _check(call: str, with_signals: bool, stop_timeout: Duration) -> None:

@@ -32,7 +32,7 @@ class Hurry:
 
 
 class Signals:
-    """Takes signals, until they are as they were before."""
+    """Takes signals, until they are as they were before, whoever of those that take them ends first."""
 
     def __init__(
         self, numbers: Iterable[signal.Signals], first: Callable[[], None], second: Callable[[], None]
@@ -45,54 +45,43 @@ class Signals:
         for number in self._numbers:
             # What it was is known before it is changed.
             self._before[number] = signal.getsignal(number)
-            self._take(number)
+            signal.signal(number, self._hear)
+        _taking.append(self)
         return self
 
     def __exit__(self, *raised: object) -> None:
+        _taking.remove(self)
         for number, handler in self._before.items():
-            # None is a handler that was not installed by Python, and cannot be by it.
-            self._give_back(number, signal.SIG_DFL if handler is None else handler)
+            later = next((other for other in _taking if other._before.get(number) == self._hear), None)
+            if later is not None:
+                later._before[number] = handler
+                continue
+            # A loop that was left in the middle may be collected anywhere, where no signals can be set.
+            with contextlib.suppress(ValueError):
+                # None is a handler that was not installed by Python, and cannot be by it.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _take(self, number: signal.Signals) -> None:
-        signal.signal(number, self._hear)
-
-    def _give_back(self, number: signal.Signals, handler: Any) -> None:
-        signal.signal(number, handler)
-
-    def _hear(self, number: int = 0, frame: FrameType | None = None) -> None:
+    def _hear(self, number: int, frame: FrameType | None) -> None:
         if self._calls:
             self._calls.pop()()
 
 
-class LoopSignals(Signals):
-    """Takes signals on a loop, in place of handlers that the loop has for them. A handler of the program's own, as of a
-    server whose loop it is, hears them as well: it would wait for ever for what it was not told.
+class SharedSignals(Signals):
+    """Takes signals beside a loop. A handler that the program or the loop has for them, as of a server whose loop it
+    is, hears them as well: it would wait for ever for what it was not told.
+
+    That of the loop stays where it is, and the loop calls it: a loop cannot be asked for it, to put it there again.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        numbers: Iterable[signal.Signals],
-        first: Callable[[], None],
-        second: Callable[[], None],
-    ) -> None:
-        super().__init__(numbers, first, second)
-        self._loop = loop
-
-    def _take(self, number: signal.Signals) -> None:
-        self._loop.add_signal_handler(number, self._hear_first, number)
-
-    def _hear_first(self, number: signal.Signals) -> None:
-        self._hear()
-        handler = self._before[number]
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        super()._hear(number, frame)
+        handler = self._before[signal.Signals(number)]
         if callable(handler) and handler is not signal.default_int_handler and not _is_of_runner(handler):
-            handler(number, None)
+            handler(number, frame)
 
-    def _give_back(self, number: signal.Signals, handler: Any) -> None:
-        # A loop that was left in the middle may be collected anywhere, where no signals can be set.
-        with contextlib.suppress(ValueError, RuntimeError):
-            self._loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+
+_taking: list[Signals] = []
+"""Those that take signals now. On the main thread alone."""
 
 
 def _is_of_runner(handler: Any) -> bool:

@@ -28,7 +28,7 @@ from starlette.requests import HTTPConnection
 from libmq import _opening
 from libmq._broker import Broker
 from libmq._durations import Duration
-from libmq._errors import LockedError, TimeoutError
+from libmq._errors import LockedError
 
 _STATE = "libmq_broker"
 """What the broker is called in the state of an application and of a request."""
@@ -140,16 +140,14 @@ class Lifespan:
         finally:
             running.cancel()
             await asyncio.wait((running,))
-        if not running.cancelled() and not isinstance(running.exception(), TimeoutError):
+        if not running.cancelled():
             running.result()
 
 
 def _tell(running: "asyncio.Task[None]") -> None:
     """Says at once what is raised only at the end, if at all."""
     error = None if running.cancelled() else running.exception()
-    if isinstance(error, TimeoutError):
-        _log.warning("handlers were cut off at the end of the application: %s", error)
-    elif error is not None:
+    if error is not None:
         _log.error("the broker runs no handlers any more", exc_info=error)
 
 

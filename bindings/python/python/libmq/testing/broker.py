@@ -90,7 +90,7 @@ class TestBroker(Broker):
             return await asyncio.to_thread(work.run, far, time)
         finally:
             running.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            with contextlib.suppress(asyncio.CancelledError):
                 await running
             self._is_started = False
 

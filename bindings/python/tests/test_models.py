@@ -78,6 +78,92 @@ class Dog(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     lives: int
 
 
+class Part(pydantic.BaseModel):
+    a: int
+
+
+class Whole(Part):
+    b: int
+
+
+class Holds(pydantic.BaseModel):
+    one: Part
+    more: list[Part]
+    named: dict[str, Part]
+
+
+class HoldsWholes(pydantic.BaseModel):
+    one: Whole
+    more: list[Whole]
+    named: dict[str, Whole]
+
+
+class Renamed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    a: int = pydantic.Field(validation_alias="in_a", serialization_alias="out_a")
+    b: int = pydantic.Field(validation_alias=pydantic.AliasChoices("x", "y"))
+    c: Part | None = pydantic.Field(None, serialization_alias="out_c")
+
+
+class Computed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    a: int
+
+    @pydantic.computed_field
+    def twice(self) -> int:
+        return 2 * self.a
+
+
+class Text(pydantic.BaseModel):
+    inner: pydantic.Json[dict[str, int]]
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow", ser_json_bytes="base64", val_json_bytes="base64")
+    raw: bytes
+    left_out: int = pydantic.Field(5, exclude=True)
+    made: list[int] = pydantic.Field(default_factory=list, exclude=True)
+
+
+class Told(pydantic.BaseModel):
+    password: pydantic.SecretStr
+
+    @pydantic.field_serializer("password")
+    def tell(self, password: pydantic.SecretStr) -> str:
+        return str(password.get_secret_value())
+
+
+class Login(pydantic.BaseModel):
+    password: pydantic.SecretStr
+
+
+class Parts(pydantic.RootModel[list[Part]]):
+    pass
+
+
+class Logins(pydantic.RootModel[list[Login]]):
+    pass
+
+
+class Vault(pydantic.BaseModel):
+    secrets: dict[str, list[pydantic.SecretBytes]]
+
+
+class Cached(pydantic.BaseModel):
+    key: str
+    cache: list[int] = pydantic.Field(default_factory=list, exclude=True)
+    length: int = pydantic.Field(default_factory=lambda fields: len(fields["key"]), exclude=True)
+
+
+class Within(pydantic.BaseModel):
+    a: int = pydantic.Field(validation_alias=pydantic.AliasPath("all", 0))
+
+
+@pydantic.dataclasses.dataclass
+class Named:
+    count: int = pydantic.Field(validation_alias="in_count", serialization_alias="out_count")
+
+
 @dataclasses.dataclass
 class Both:
     order: Order | None
@@ -103,6 +189,16 @@ FIT: list[tuple[Any, Any]] = [
     (tuple[Person, ...], (PERSON,)),
     (Cat | Dog, Dog(1)),
     (Both, Both(ORDER, [PERSON])),
+    (Whole, Whole(a=1, b=2)),
+    (Renamed, Renamed(in_a=1, x=2, c=Part(a=1))),
+    (list[Renamed], [Renamed(in_a=1, y=2)]),
+    (Named, Named(in_count=1)),
+    (Computed, Computed(a=1)),
+    (Text, Text(inner='{"a":1}')),
+    (Open, Open(raw=b"\xff", more=[1, {"a": None}])),
+    (Told, Told(password="pw")),
+    (Box[str], Box[str](item="**********")),
+    (Parts, Parts([Part(a=1)])),
 ]
 
 
@@ -125,6 +221,39 @@ def test_a_model_comes_out_as_it_went_in(broker: libmq.Broker, annotation: Any, 
     assert [letter.error for letter in broker.dead_letters.list()] == []
     assert seen == [body, body]
     assert type(seen[0]) is type(body)
+
+
+def test_a_field_that_only_a_subclass_has_is_written_wherever_it_is(broker: libmq.Broker) -> None:
+    """Pydantic writes what stands in a field as the class that this is annotated with, which knows less."""
+    whole, seen = Whole(a=1, b=2), list[Any]()
+    broker.handler("q", annotated(HoldsWholes, seen))
+    broker.handler("part", annotated(Part, seen))
+    broker.start()
+    broker.enqueue("q", Holds(one=whole, more=[whole], named={"a": whole}))
+    assert broker.wait_idle(LONG)
+    broker.enqueue("part", whole)
+    assert broker.wait_idle(LONG)
+    assert seen == [HoldsWholes(one=whole, more=[whole], named={"a": whole}), Part(a=1)]
+
+
+LOST: list[tuple[Any, type[Exception], str]] = [
+    (Login(password=pydantic.SecretStr("a")), TypeError, "Login.password is a SecretStr, which is written as"),
+    ([Logins([Login(password=pydantic.SecretStr("a"))])], TypeError, "Login.password is a SecretStr"),
+    (Vault(secrets={"a": [b"a"]}), TypeError, "Vault.secrets is a SecretBytes, which is written as asterisks"),
+    (Open(raw=b"", left_out=6), libmq.InvalidError, "Open.left_out is left out of what is written"),
+    (Cached(key="a", cache=[1]), libmq.InvalidError, "Cached.cache is left out of what is written"),
+    (Cached(key="a"), libmq.InvalidError, "Cached.length is left out of what is written"),
+    (Within(all=[1]), TypeError, "Within.a is read from within another field"),
+]
+
+
+@pytest.mark.parametrize(("body", "error", "says"), LOST)
+def test_what_would_be_lost_is_refused(broker: libmq.Broker, body: Any, error: type[Exception], says: str) -> None:
+    """Secrets arrived as asterisks, and fields that are left out as their defaults."""
+    for each in (body, {"in": [body]}, Both(body, [])):
+        with pytest.raises(error, match=says):
+            broker.enqueue("q", each)
+    assert broker.metrics().enqueued == 0
 
 
 SECRET = "\nERROR forged"

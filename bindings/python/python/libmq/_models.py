@@ -1,12 +1,17 @@
 """Classes of pydantic and of msgspec, which read and write themselves.
 
 They are known by what they have, and their library is loaded by whoever made them: neither is imported before.
-What they say of a body that does not fit is said without what was in it.
+What they say of a body that does not fit is said without what was in it. What a model of pydantic would write and not
+read again is mended or refused: a queue that loses a field loses it without a word.
 """
 
+import dataclasses
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
+
+from libmq._errors import InvalidError
 
 
 class Unread(Exception):
@@ -42,8 +47,13 @@ class _Pydantic:
     """Models, and dataclasses of pydantic."""
 
     def write(self, value: Any) -> object:
-        """By the names that they are read by."""
-        return type(value).__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
+        """All that is read again, by the names that it is read by.
+
+        Raises:
+            TypeError: It hides a value, or has a field that cannot be written where it is read.
+            InvalidError: It leaves a value out.
+        """
+        return _readable(value, _written(value), type(value).__name__)
 
     def reader(self, annotation: Any) -> Callable[[str], Any]:
         import pydantic
@@ -65,6 +75,116 @@ class _Pydantic:
                 raise Unread(where, f"{first['msg']}{f', and {len(more)} more' if more else ''}") from None
 
         return read
+
+
+def _written(value: Any) -> object:
+    """What pydantic writes of an object that is to be read again: without what is computed, and by serialized names."""
+    return type(value).__pydantic_serializer__.to_python(value, mode="json", by_alias=True, round_trip=True)
+
+
+def _readable(value: Any, written: object, place: str) -> object:
+    """What was written of a value, so that all of it is read again. The place is for errors."""
+    kind = type(value)
+    if isinstance(value, dict):
+        if isinstance(written, dict) and len(value) == len(written):
+            named = zip(written, value.values(), written.values(), strict=True)
+            return {name: one if type(inner) in _PLAIN else _readable(inner, one, place) for name, inner, one in named}
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        if isinstance(written, list) and len(value) == len(written):
+            values = zip(value, written, strict=True)
+            return [one if type(inner) in _PLAIN else _readable(inner, one, place) for inner, one in values]
+    elif model_of(kind) is _PYDANTIC:
+        return _readable_model(value, written)
+    elif dataclasses.is_dataclass(kind) and isinstance(written, dict):
+        return {name: _readable(getattr(value, name, one), one, place) for name, one in written.items()}
+    elif hasattr(kind, "get_secret_value") and written == _HIDDEN:
+        text = "which is written as asterisks, unless a serializer of the model writes it"
+        raise TypeError(f"{place} is a {kind.__name__}, {text}")
+    return written
+
+
+def _readable_model(value: Any, written: object) -> object:
+    kind = type(value)
+    if kind.__pydantic_decorators__.model_serializers or not isinstance(written, dict):
+        if getattr(kind, "__pydantic_root_model__", False):
+            return _readable(value.root, written, kind.__name__)
+        # It writes itself, and so it is to read what it writes.
+        return written
+    fields = _fields(kind)
+    if any(field.written not in written for field in fields):
+        # It was written as the class that a field is annotated with, which knows less.
+        written = cast(dict[str, object], _written(value))
+    left = dict(written)
+    readable = {}
+    for field in fields:
+        place, inner = f"{kind.__name__}.{field.name}", getattr(value, field.name, _MISSING)
+        if inner is _MISSING:
+            # It was made without being checked, and has not even this.
+            continue
+        if field.written not in left:
+            _check_default(field, inner, place)
+        elif field.read is None:
+            raise TypeError(f"{place} is read from within another field, where it is not written")
+        else:
+            readable[field.read] = _readable(inner, left.pop(field.written), place)
+    return readable | left
+
+
+def _check_default(field: "_Field", value: object, place: str) -> None:
+    """Refuses to lose a value that is not what the field has where it was left out."""
+    info = field.info
+    # What makes a default of other fields is asked when these are read, and not here.
+    by_itself = not getattr(info, "default_factory_takes_validated_data", False)
+    if info.is_required() or info.get_default(call_default_factory=by_itself) != value:
+        raise InvalidError(f"{place} is left out of what is written, and would not arrive as it is")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """A field of a model, and what it is called in JSON."""
+
+    name: str
+    info: Any
+    written: str
+    read: str | None
+    """None if it has no name of its own."""
+
+
+_known: "weakref.WeakKeyDictionary[type, list[_Field]]" = weakref.WeakKeyDictionary()
+
+
+def _fields(kind: Any) -> list[_Field]:
+    found = _known.get(kind)
+    if found is None:
+        infos = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
+        config = getattr(kind, "__pydantic_config__", None) or getattr(kind, "model_config", {})
+        found = [
+            _Field(name, info, info.serialization_alias or info.alias or name, _read_name(name, info, config))
+            for name, info in infos.items()
+        ]
+        _known[kind] = found
+    return found
+
+
+def _read_name(name: str, info: Any, config: dict[str, Any]) -> str | None:
+    """The name that a field is read by: its first one."""
+    alias = info.validation_alias
+    if alias is None or config.get("validate_by_alias") is False:
+        return name
+    for one in getattr(alias, "choices", [alias]):
+        path = [one] if isinstance(one, str) else one.path
+        if len(path) == 1:
+            return str(path[0])
+    return name if config.get("populate_by_name") or config.get("validate_by_name") else None
+
+
+_HIDDEN = "**********"
+"""What pydantic writes of a secret."""
+
+_MISSING = object()
+
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+"""What is written as it is."""
 
 
 def _step(step: int | str, names: frozenset[str]) -> str:

@@ -82,7 +82,7 @@ impl Broker {
     /// Args:
     ///     queue: 1 to 128 of `A-Z a-z 0-9 . _ -`. It exists from its first use.
     ///     body: Bytes travel as they are; anything else as JSON: dataclasses and classes of pydantic and msgspec as
-    ///         objects, moments, UUIDs and decimals as texts, Enums as their value.
+    ///         objects, moments, UUIDs, decimals and paths as texts, sets as arrays, Enums as their value.
     ///     dedup_key: Makes the message one of its kind in its queue; 1 to 256 bytes of UTF-8, no control characters,
     ///         as every text here.
     ///     dedup: What happens when the key is taken: "replace" (default) the waiting message, or "keep" it.

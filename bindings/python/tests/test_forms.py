@@ -9,6 +9,7 @@ from collections import namedtuple
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, NamedTuple, NewType
 from zoneinfo import ZoneInfo
 
@@ -94,6 +95,12 @@ EXACT: list[tuple[Any, object, str]] = [
     (dict[Level, int], {Level.LOW: 1}, '{"1":1}'),
     (dict[date | int, int], {date(2026, 11, 27): 1, 7: 2}, '{"2026-11-27":1,"7":2}'),
     (dict[Literal["a", 1], int], {"a": 1, 1: 2}, '{"a":1,"1":2}'),
+    (Path, Path("a/b"), '"a/b"'),
+    (PureWindowsPath, PureWindowsPath("a/b"), '"a\\\\b"'),
+    (dict[Path, int], {Path("/a"): 1}, '{"/a":1}'),
+    (set[int], {3, 1, 2}, "[1,2,3]"),
+    (frozenset[Colour], frozenset({Colour.RED}), '["red"]'),
+    (dict[str, set[date]], {"a": {date(2026, 11, 27)}}, '{"a":["2026-11-27"]}'),
     (list[datetime | None], [NOW, None], '["2026-11-27T22:15:07.123456+00:00",null]'),
     (Event, EVENT, ""),
     (list[Event], [EVENT], ""),

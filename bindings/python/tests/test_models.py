@@ -1,4 +1,4 @@
-# mypy: disable-error-code="misc,name-defined,call-arg"
+# mypy: disable-error-code="misc,name-defined,call-arg,untyped-decorator"
 """Bodies of pydantic and msgspec: enqueued as they are, and validated where a handler asks for them."""
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NewType, NotRequired, TypedDict, TypeVar
+from collections.abc import Mapping, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypedDict, TypeVar
 
 import libmq
 import pytest
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 Sku = NewType("Sku", str)
 Item = TypeVar("Item")
+Other = TypeVar("Other")
 
 
 @dataclasses.dataclass
@@ -89,6 +92,27 @@ class Box(Generic[Item]):
     item: Item
 
 
+@dataclasses.dataclass
+class Crate(Box[Other], Generic[Other, Item]):
+    more: list[Item] = dataclasses.field(default_factory=list)
+    inner: Crate[Item, Other] | None = None
+
+
+@dataclasses.dataclass
+class Lines(Box[list[Line]]):
+    count: int = 0
+
+
+class Pair(NamedTuple, Generic[Item]):
+    first: Item
+    second: Item | None = None
+
+
+class Named(TypedDict, Generic[Item]):
+    item: Item
+    other: NotRequired[list[Item]]
+
+
 class Odd(enum.Enum):
     IT = b"bytes"
 
@@ -138,6 +162,19 @@ FIT: list[tuple[Any, Any, Any]] = [
     (bytes | list[int], b"raw", b"raw"),
     (bytes | list[int], [1], [1]),
     (Box, {"item": [1]}, Box([1])),
+    (Box[int], Box(1), Box(1)),
+    (Box[Address], Box(Address("b")), Box(Address("b"))),
+    (Box[Box[Line]] | None, Box(Box(Line(Sku("a")))), Box(Box(Line(Sku("a"))))),
+    (Box[Annotated[list[Annotated[int, ["at least", 0]]], {}]], Box([1]), Box([1])),
+    (Crate[Address, int], Crate(Address("b"), [1]), Crate(Address("b"), [1])),
+    (Crate[Address, int], Crate(Address("b"), [], Crate(1, [])), Crate(Address("b"), [], Crate(1, []))),
+    (Lines, Lines([Line(Sku("a"))]), Lines([Line(Sku("a"))])),
+    (Pair[Address], Pair(Address("b")), Pair(Address("b"))),
+    (Named[Address], {"item": Address("b")}, {"item": Address("b")}),
+    (set[int], [1, 1, 2], {1, 2}),
+    (AbstractSet[Sku], ["a"], frozenset({"a"})),
+    (MutableSet[Sku], ["a"], {"a"}),
+    (set, [1], {1}),
     (Address, {"city": "b", "more": 1}, Address("b")),
     (Order, {"id": "1", "to": {"city": "b", "more": 1}, "extra": {}}, Order("1", Address("b"))),
     (Address | Line, {"sku": "s", "more": 1}, Line(Sku("s"))),
@@ -176,15 +213,21 @@ UNFIT: list[tuple[Any, Any, str]] = [
     (None, 1, "not null"),
     (Literal[1], True, "not one of 1"),
     (dict[str, int], [], "not an object"),
+    (Box[int], {"item": "a"}, "body.item: not a whole number, but a text"),
+    (Crate[int, str], {"item": 1, "inner": {"item": 2}}, "body.inner.item: not a text, but a number"),
+    (Lines, {"item": [{"sku": 1}]}, "body.item[0].sku: not a text"),
+    (Pair[int], [1, "a"], "body[1]: not "),
+    (Named[int], {"item": 1, "other": ["a"]}, "body.other[0]: not a whole number"),
+    (set[int], ["a"], "body[0]: not a whole number"),
+    (set[list[int]], [[1]], "an array of what no set can hold"),
+    (Path, 1, "not a path, but a number"),
 ]
 
 REFUSED: list[Any] = [
-    set[int],
-    list[set[int]],
     dict[tuple[int, int], str],
     dict[Address, str],
     dict[bytes, str],
-    Box[int],
+    Box[complex],
     Odd,
     list[Odd],
     Literal[b"x"],
@@ -254,6 +297,34 @@ def test_nothing_of_a_body_is_said_of_it(
     (letter,) = broker.dead_letters.list()
     assert letter.reason == "decode"
     assert "forged" not in f"{letter.error} {caplog.text}"
+
+
+def test_a_class_within_a_function_knows_itself_and_what_is_in_it(broker: libmq.Broker) -> None:
+    """The error did not say what to do about a name that it does not know."""
+
+    @dataclasses.dataclass
+    class Node:
+        @dataclasses.dataclass
+        class Leaf:
+            name: str
+
+        leaf: Leaf
+        next: Node | None = None
+
+    @dataclasses.dataclass
+    class Unknown:
+        node: Node
+
+    seen: list[Any] = []
+    broker.handler("q", annotated(Node, seen))
+    with pytest.raises(
+        TypeError, match="of Unknown cannot be looked up: name 'Node' is not defined: what they name has"
+    ):
+        broker.handler("r", annotated(Unknown, seen))
+    broker.start()
+    broker.enqueue("q", Node(Node.Leaf("a"), Node(Node.Leaf("b"))))
+    assert broker.wait_idle(LONG)
+    assert seen == [Node(Node.Leaf("a"), Node(Node.Leaf("b")))]
 
 
 def test_a_number_that_is_none_here_is_not_said(broker: libmq.Broker) -> None:

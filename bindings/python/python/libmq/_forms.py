@@ -1,7 +1,8 @@
-"""The forms in JSON of what JSON does not have: texts for moments, UUIDs and decimals, objects for classes with fields.
+"""The forms in JSON of what JSON does not have: texts for moments, UUIDs, decimals and paths, arrays for sets, objects
+for classes with fields.
 
 Each is exact: `_reading` makes the same of it again where a handler's annotation asks for that. Classes of pydantic and
-of msgspec write themselves. What has no form that all would agree on, as a set or bytes, is refused.
+of msgspec write themselves. What has no form that all would agree on, as bytes, is refused.
 """
 
 import dataclasses
@@ -9,10 +10,11 @@ import datetime
 import decimal
 import enum
 import math
+import pathlib
 import re
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from libmq._models import model_of
 
@@ -41,10 +43,20 @@ def form_of(value: object) -> object:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
+    if isinstance(value, (set, frozenset)):
+        return _array(value)
     for known, write in _TEXTS.items():
         if isinstance(value, known):
             return write(value)
     raise Formless(value)
+
+
+def _array(values: set[Any] | frozenset[Any]) -> list[object]:
+    """In order, where there is one, so that equal sets are written alike."""
+    try:
+        return sorted(values)
+    except TypeError:
+        return list(values)
 
 
 def key_of(key: object) -> str | None:
@@ -107,5 +119,6 @@ _TEXTS: dict[type, Callable[..., str]] = {
     datetime.timedelta: _duration,
     uuid.UUID: str,
     decimal.Decimal: _decimal,
+    pathlib.PurePath: str,
 }
 """In this order: every datetime is a date as well."""

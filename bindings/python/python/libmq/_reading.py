@@ -18,18 +18,30 @@ from inspect import Parameter
 from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Union
 
 from libmq._errors import DecodeError
+from libmq._generics import hints_of
 from libmq._json_body import decode, encode
 from libmq._models import Unread, model_of
 from libmq._parameters import VARIADIC
 from libmq._scalars import PLAIN, Read, Unfit, as_it_is, enumerated, kind_of, literal, raw
 
 SUPPORTED = (
-    "bytes, None, bool, int, float, str, Any, datetime, date, time, timedelta, UUID, Decimal, Enums, dataclasses, "
-    "NamedTuples, TypedDicts, classes of pydantic and msgspec, list[X], tuple[X, ...], dict[K, X] where K is a text or "
-    "written as one, Optional[X], unions and Literals of these"
+    "bytes, None, bool, int, float, str, Any, datetime, date, time, timedelta, UUID, Decimal, Path, Enums, "
+    "dataclasses, NamedTuples, TypedDicts, classes of pydantic and msgspec, list[X], tuple[X, ...], set[X], "
+    "frozenset[X], dict[K, X] where K is a text or written as one, Optional[X], unions and Literals of these"
 )
 
-_LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable)
+_ARRAYS: dict[Any, type] = {
+    list: list,
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Iterable: list,
+    set: set,
+    collections.abc.MutableSet: set,
+    frozenset: frozenset,
+    collections.abc.Set: frozenset,
+}
+"""What an array is made into, but for tuples."""
+
 _MARKS: tuple[Any, ...] = (Annotated, Required, NotRequired, getattr(typing, "ReadOnly", Annotated))
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
@@ -53,11 +65,19 @@ def reader(annotation: object) -> Read | None:
     return read_body
 
 
+@dataclasses.dataclass(slots=True)
+class _Known:
+    """A class, or one whose variables stand for something, that is being read or can be."""
+
+    arguments: tuple[Any, ...]
+    read: Read
+
+
 class _Readers:
     """Readers by annotation; a class that has itself in a field is met again while it is being read."""
 
     def __init__(self, is_exact: bool) -> None:
-        self._classes: dict[type, Read] = {}
+        self._classes: dict[type, list[_Known]] = {}
         # Those that leave no field out are the same with all others.
         self._exact = self if is_exact else _Readers(is_exact=True)
 
@@ -76,12 +96,10 @@ class _Readers:
         if hasattr(annotation, "__value__"):
             # `type Name = ...`, from Python 3.12 on.
             return self.of(annotation.__value__)
-        if annotation in _LISTS or annotation is tuple:
-            return self._list(list if annotation in _LISTS else tuple, as_it_is)
-        if annotation in _DICTS:
-            return _dict(as_it_is)
         if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-            return self._class(annotation)
+            if annotation in _ARRAYS or annotation is tuple:
+                return self._array(_ARRAYS.get(annotation, tuple), as_it_is)
+            return _dict(as_it_is) if annotation in _DICTS else self._class(annotation)
         return self._special(annotation, typing.get_origin(annotation), typing.get_args(annotation))
 
     def _inner(self, annotation: Any) -> Read:
@@ -98,43 +116,47 @@ class _Readers:
             return literal(arguments)
         if origin in (Union, types.UnionType):
             return self._union(annotation, arguments)
-        if origin in _LISTS:
-            return self._list(list, self._inner(arguments[0]))
+        if origin in _ARRAYS:
+            return self._array(_ARRAYS[origin], self._inner(arguments[0]))
         if origin in _DICTS and arguments[0] in (str, Any):
             return _dict(self._inner(arguments[1]))
         if origin in _DICTS and _is_text(arguments[0]):
             return _dict_by(self._inner(arguments[0]), self._inner(arguments[1]))
         if origin is tuple:
             if len(arguments) == 2 and arguments[1] is Ellipsis:
-                return self._list(tuple, self._inner(arguments[0]))
+                return self._array(tuple, self._inner(arguments[0]))
             return _tuple([self._inner(argument) for argument in arguments])
         if isinstance(origin, type) and (model := model_of(origin)) is not None:
             return _model(model, annotation)
+        if _is_generic(origin):
+            return self._class(origin, arguments)
         raise TypeError(f"a body cannot be made into {_shown(annotation)}: it takes {SUPPORTED}")
 
-    def _class(self, kind: type) -> Read:
-        known = self._classes.get(kind)
-        if known is not None:
-            return known
+    def _class(self, kind: type, arguments: tuple[Any, ...] = ()) -> Read:
+        # Compared and not looked up: what is marked with something that cannot be hashed, cannot be.
+        for known in self._classes.setdefault(kind, []):
+            if known.arguments == arguments:
+                return known.read
         # Until it is known it is looked up when it is used.
-        self._classes[kind] = lambda value: self._classes[kind](value)
+        known = _Known(arguments, lambda value: known.read(value))
+        self._classes[kind].append(known)
         if (model := model_of(kind)) is not None:
             read = _model(model, kind)
         elif dataclasses.is_dataclass(kind):
-            read = self._dataclass(kind)
+            read = self._dataclass(kind, arguments)
         elif issubclass(kind, enum.Enum):
             read = enumerated(kind)
         elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
-            read = self._named_tuple(kind)
+            read = self._named_tuple(kind, arguments)
         elif typing.is_typeddict(kind):
-            read = self._typed_dict(kind)
+            read = self._typed_dict(kind, arguments)
         else:
             raise TypeError(f"a body cannot be made into {_shown(kind)}: it takes {SUPPORTED}")
-        self._classes[kind] = read
+        known.read = read
         return read
 
-    def _dataclass(self, kind: Any) -> Read:
-        hints = _hints(kind)
+    def _dataclass(self, kind: Any, arguments: tuple[Any, ...]) -> Read:
+        hints = hints_of(kind, arguments)
         fields = {field.name: field for field in dataclasses.fields(kind)}
         # What only its __init__ takes has no field.
         only = {name: hint.type for name, hint in hints.items() if isinstance(hint, dataclasses.InitVar)}
@@ -165,8 +187,8 @@ class _Readers:
 
         return read
 
-    def _typed_dict(self, kind: Any) -> Read:
-        hints = _hints(kind)
+    def _typed_dict(self, kind: Any, arguments: tuple[Any, ...]) -> Read:
+        hints = hints_of(kind, arguments)
         given = {name: self._inner(hint) for name, hint in hints.items()}
         # What the class itself says does not see marks in annotations that are texts.
         marks = {name: typing.get_origin(hint) for name, hint in hints.items()}
@@ -184,8 +206,8 @@ class _Readers:
 
         return read
 
-    def _named_tuple(self, kind: Any) -> Read:
-        hints = _hints(kind)
+    def _named_tuple(self, kind: Any, arguments: tuple[Any, ...]) -> Read:
+        hints = hints_of(kind, arguments)
         reads = [self._inner(hints.get(name, Any)) for name in kind._fields]
         least = len(reads) - len(kind._field_defaults)
 
@@ -198,11 +220,15 @@ class _Readers:
 
         return read
 
-    def _list(self, kind: type, read: Read) -> Read:
+    def _array(self, kind: type, read: Read) -> Read:
         def read_all(value: Any) -> Any:
             if not isinstance(value, list):
                 raise Unfit(f"not an array, but {kind_of(value)}")
-            return kind(value if read is as_it_is else [_at(read, index, inner) for index, inner in enumerate(value)])
+            values = value if read is as_it_is else [_at(read, index, inner) for index, inner in enumerate(value)]
+            try:
+                return kind(values)
+            except TypeError:
+                raise Unfit(f"an array of what no {kind.__name__} can hold") from None
 
         return read_all
 
@@ -234,6 +260,11 @@ class _Readers:
         return read
 
 
+def _is_generic(origin: Any) -> bool:
+    """Whether this is a class of the program's own that has type variables."""
+    return isinstance(origin, type) and typing.Generic in origin.__mro__
+
+
 def _required(kind: type) -> list[str]:
     """What a class cannot be made without, as far as it says."""
     try:
@@ -241,13 +272,6 @@ def _required(kind: type) -> list[str]:
     except (TypeError, ValueError):
         return []
     return [it.name for it in parameters if it.default is Parameter.empty and it.kind not in VARIADIC]
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(kind, include_extras=True)
-    except Exception as error:
-        raise TypeError(f"the annotations of {kind.__name__} cannot be looked up: {error}") from None
 
 
 def _dict(read: Read) -> Read:

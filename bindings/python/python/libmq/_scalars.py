@@ -6,6 +6,7 @@ Each is read of what JSON said, and of nothing else: a number is not made of a t
 import datetime
 import decimal
 import enum
+import pathlib
 import re
 import types
 import uuid
@@ -178,4 +179,7 @@ PLAIN: dict[Any, Read] = {
     datetime.timedelta: _text("a duration", duration_of),
     uuid.UUID: _text("a UUID", _uuid),
     decimal.Decimal: _decimal,
+} | {
+    kind: _text("a path", kind)
+    for kind in (pathlib.Path, pathlib.PosixPath, pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath)
 }

@@ -79,7 +79,7 @@ impl Delivery {
 
     /// To the dead letters, for this reason, of which up to 4 KiB are kept.
     fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.settle(py, Err(ends::rejected(reason)?))
+        self.settle(py, Err(ends::rejected(reason, None)?))
     }
 
     /// Given back, and ready again after `delay`; not counted as an attempt.
@@ -122,6 +122,16 @@ impl Delivery {
         _traceback: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         call(EXIT_ASYNC.import(this.py(), "libmq._settling", "exit_delivery")?, (this, raised))
+    }
+
+    /// To the dead letters, with what was the cause.
+    fn _reject(
+        &self,
+        py: Python<'_>,
+        reason: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.settle(py, Err(ends::rejected(reason, Some(error))?))
     }
 
     /// To the dead letters, because its body is not what it says it is.

@@ -22,9 +22,13 @@ pub(crate) fn retried(
     Ok(HandlerError::retry_because(delay, error))
 }
 
-/// To the dead letters.
-pub(crate) fn rejected(reason: Given<'_, '_>) -> PyResult<HandlerError> {
-    Ok(HandlerError::reject(any_text("reason", reason)?))
+/// To the dead letters, perhaps with what was the cause.
+pub(crate) fn rejected(
+    reason: Given<'_, '_>,
+    error: Option<Given<'_, '_>>,
+) -> PyResult<HandlerError> {
+    let error = error.map_or(Ok(String::new()), |error| any_text("error", error))?;
+    Ok(HandlerError::reject_because(any_text("reason", reason)?, error))
 }
 
 /// Given back.

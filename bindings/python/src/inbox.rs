@@ -124,8 +124,13 @@ impl Attempt {
     }
 
     /// The handler rejected the message.
-    fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, Err(ends::rejected(reason)?));
+    fn reject(
+        &self,
+        py: Python<'_>,
+        reason: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.finish(py, Err(ends::rejected(reason, Some(error))?));
         Ok(())
     }
 

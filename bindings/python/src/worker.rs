@@ -103,8 +103,13 @@ impl Worker {
     }
 
     /// The handler rejected the message.
-    fn reject(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.finish(py, ends::rejected(reason)?)
+    fn reject(
+        &self,
+        py: Python<'_>,
+        reason: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.finish(py, ends::rejected(reason, Some(error))?)
     }
 
     /// The handler gave the message back.

@@ -369,3 +369,59 @@ def test_what_is_logged_of_a_failure_begins_in_the_handler(
     assert record.exc_info is not None
     frames = traceback.extract_tb(record.exc_info[2])
     assert [frame.name for frame in frames] == ["fails_async" if is_async else "fails"]
+
+
+CAUSES: dict[str, tuple[Callable[[Exception], BaseException], str, str]] = {
+    "retry": (lambda error: libmq.Retry(0, "later"), "max_retries", "later\n\nConnectionError: the wire\n\nTraceback"),
+    "plain retry": (
+        lambda error: libmq.Retry(0),
+        "max_retries",
+        "the handler asked for a retry\n\nConnectionError: the wire\n\nTraceback",
+    ),
+    "reject": (lambda error: libmq.Reject("no"), "no", "ConnectionError: the wire\n\nTraceback"),
+}
+
+
+@pytest.mark.parametrize("chain", ["from error", "", "from None"])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("cause", CAUSES)
+def test_what_an_outcome_was_raised_from_is_kept(broker: libmq.Broker, cause: str, is_async: bool, chain: str) -> None:
+    """It was gone, with the place where it came from, and that is what somebody asks who finds the dead letter."""
+    made, reason, says = CAUSES[cause]
+
+    def fail() -> None:
+        raise ConnectionError("the wire")
+
+    def handle(body: object) -> None:
+        try:
+            fail()
+        except ConnectionError as error:
+            if chain == "from None":
+                raise made(error) from None
+            if chain:
+                raise made(error) from error
+            raise made(error)  # noqa: B904
+
+    async def ahandle(body: object) -> None:
+        handle(body)
+
+    broker.handler("q", ahandle if is_async else handle, max_retries=0)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(LONG)
+    broker.stop()
+    broker.enqueue("pulled", 1)
+    delivery = broker.receive("pulled", 0)
+    assert delivery is not None
+    with pytest.raises((libmq.Retry, libmq.Reject)), delivery:
+        handle(1)
+    (letter, *pulled) = broker.dead_letters.list()
+    kept = [letter.error, *(letter.error for letter in pulled)]
+    assert (letter.reason, len(pulled)) == (reason, int(reason == "no"))
+    for error in kept:
+        if chain == "from None":
+            assert error == says.partition("ConnectionError")[0].rstrip()
+        else:
+            assert error.startswith(says)
+            assert "in fail" in error
+            assert "_calling.py" not in error

@@ -146,6 +146,12 @@ impl HandlerError {
         Self(Failure::Rejected { reason: reason.into(), error: String::new() })
     }
 
+    /// As [`HandlerError::reject`], with a text that is kept beside the reason: for the bindings.
+    #[doc(hidden)]
+    pub fn reject_because(reason: impl Into<String>, error: impl Into<String>) -> Self {
+        Self(Failure::Rejected { reason: reason.into(), error: error.into() })
+    }
+
     /// To the dead letters, because the body is not what it says it is: for the bindings, which decode it.
     #[doc(hidden)]
     pub fn undecodable(error: impl fmt::Display) -> Self {

@@ -330,6 +330,7 @@ class Delivery(Held):
     ) -> None: ...
     @property
     def _settled(self) -> bool: ...
+    def _reject(self, reason: str, error: str) -> None: ...
     def _undecodable(self, error: str) -> None: ...
 
 @final
@@ -658,8 +659,8 @@ class Attempt:
     def retry(self, delay: Duration | None, error: str) -> None:
         """The handler asked for a retry."""
 
-    def reject(self, reason: str) -> None:
-        """The handler rejected the message."""
+    def reject(self, reason: str, error: str) -> None:
+        """The handler rejected the message, with what was the cause."""
 
     def release(self, delay: Duration) -> None:
         """The handler gave the message back."""
@@ -715,8 +716,8 @@ class Worker:
     def retry(self, delay: Duration | None, error: str) -> None:
         """The handler asked for a retry."""
 
-    def reject(self, reason: str) -> None:
-        """The handler rejected the message."""
+    def reject(self, reason: str, error: str) -> None:
+        """The handler rejected the message, with what was the cause."""
 
     def release(self, delay: Duration) -> None:
         """The handler gave the message back."""

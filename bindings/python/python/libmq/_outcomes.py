@@ -19,7 +19,9 @@ class _Outcome(Exception):
 
 
 class Retry(_Outcome):
-    """Raised in a handler: tried again after `delay` seconds, or after the backoff. Counted as an attempt."""
+    """Raised in a handler: tried again after `delay` seconds, or after the backoff. Counted as an attempt. What it is
+    raised from is kept with `error`.
+    """
 
     delay: Duration | None = None
     """Seconds until it is ready again; None for the backoff."""
@@ -34,7 +36,7 @@ class Retry(_Outcome):
 
 
 class Reject(_Outcome):
-    """Raised in a handler: to the dead letters, for this reason."""
+    """Raised in a handler: to the dead letters, for this reason. What it is raised from is the `error` there."""
 
     reason: str = "rejected"
     """What the dead letter has for a reason."""

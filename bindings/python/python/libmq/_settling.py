@@ -50,6 +50,17 @@ def report_of(error: BaseException, said: str | None = None) -> str:
     return f"{said}\n\n{where}" if where else said
 
 
+def _said(outcome: BaseException, text: str = "") -> str:
+    """What is kept of an outcome that was raised: its text, and what it was raised from, or beside."""
+    cause = outcome.__cause__
+    if cause is None and not outcome.__suppress_context__:
+        cause = outcome.__context__
+    if cause is None:
+        return text
+    said = text_of(cause)
+    return report_of(cause, f"{text}\n\n{said}" if text else said)
+
+
 def _frames(error: BaseException) -> TracebackType | None:
     """Where a failure came from, in the program: how libmq called it says nothing."""
     frames = error.__traceback__
@@ -86,9 +97,9 @@ def settle_attempt(attempt: Ends, queue: str, id: int, error: BaseException) -> 
 def _settle(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
     match error:
         case Retry():
-            attempt.retry(error.delay, str(error) or ASKED)
+            attempt.retry(error.delay, _said(error, str(error) or ASKED))
         case Reject():
-            attempt.reject(error.reason)
+            attempt.reject(error.reason, _said(error))
         case Release():
             attempt.release(error.delay)
         case DecodeError():
@@ -127,9 +138,9 @@ def _settle_raised(delivery: Delivery, error: BaseException) -> None:
     try:
         match error:
             case Retry():
-                delivery.retry(error.delay, str(error) or ASKED)
+                delivery.retry(error.delay, _said(error, str(error) or ASKED))
             case Reject():
-                delivery.reject(error.reason)
+                delivery._reject(error.reason, _said(error))
             case Release():
                 delivery.release(error.delay)
             case DecodeError():

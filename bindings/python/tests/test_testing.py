@@ -274,6 +274,26 @@ def test_an_async_handler_is_drained_on_the_loop_that_runs(libmq_broker: testing
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_every_attempt_that_was_none_to_be_acked_has_failed(libmq_broker: testing.TestBroker, is_async: bool) -> None:
+    """One that asked for a retry was not counted, not even the last one, after which there is a dead letter."""
+    ends: list[Exception] = [libmq.Retry(1), ValueError(), libmq.Retry(1), libmq.Release(), libmq.Reject("no")]
+
+    def handle(body: object, ctx: libmq.Context) -> None:
+        raise ends.pop(0) if body == "once each" else libmq.Retry(1)
+
+    async def ahandle(body: object, ctx: libmq.Context) -> None:
+        handle(body, ctx)
+
+    libmq_broker.handler("q", ahandle if is_async else handle, max_retries=4)
+    libmq_broker.enqueue("q", "once each")
+    drained = libmq_broker.drain(advance=True)
+    assert (drained.handled, drained.failed, [letter.reason for letter in drained.dead_letters]) == (0, 4, ["no"])
+    libmq_broker.enqueue("q", "retries")
+    drained = libmq_broker.drain(advance=True)
+    assert (drained.failed, [letter.reason for letter in drained.dead_letters]) == (5, ["max_retries"])
+
+
 def test_what_does_not_come_to_an_end_is_told(libmq_broker: testing.TestBroker) -> None:
     @libmq_broker.handler("forever")
     def handle(body: object, ctx: libmq.Context) -> None:

@@ -24,7 +24,7 @@ class Drained:
     handled: int
     """Attempts that ended in an ack."""
     failed: int
-    """Attempts that raised something, timed out, or rejected their message."""
+    """Attempts that raised something, a `Retry` or a `Reject` too, or timed out."""
     advanced: float
     """Seconds that the clock was moved."""
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Draining:
                 )
             advanced = round(advanced + _move(broker, round(advance - advanced, 3)), 3)
         after = broker.metrics()
-        failed = [figures.handler_errors + figures.timeouts + figures.rejected for figures in (before, after)]
+        failed = [figures.retried + figures.rejected for figures in (before, after)]
         return Drained(
             handled=after.acked - before.acked,
             failed=failed[1] - failed[0],

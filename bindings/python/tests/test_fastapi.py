@@ -287,12 +287,35 @@ def test_an_application_without_a_broker_says_so() -> None:
         client.get("/")
 
 
-def test_what_is_wrong_with_a_handler_is_raised_at_the_start_and_closes_the_broker(tmp_path: Path) -> None:
-    queue = Lifespan(tmp_path / "queue")
-    queue.handler("q", max_parallelism=0)(lambda body: None)
-    with pytest.raises(libmq.InvalidError, match="max_parallelism"), TestClient(FastAPI(lifespan=queue)):
-        pass
-    libmq.open(tmp_path / "queue").close()
+def of_two(first: int, second: int) -> None: ...
+
+
+WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "option of the broker": (lambda queue: Lifespan("q", capacitty=1), TypeError, "'capacitty'"),  # type: ignore[call-arg]
+    "stop_timeout": (lambda queue: Lifespan("q", stop_timeout=-1), libmq.InvalidError, "stop_timeout"),
+    "option": (lambda queue: queue.handler("q", max_paralelism=1)(print), TypeError, "'max_paralelism'"),
+    "value": (lambda queue: queue.handler("q", max_parallelism=0)(print), libmq.InvalidError, "max_parallelism"),
+    "parameters": (lambda queue: queue.handler("q", of_two), TypeError, "two parameters for the body"),
+    "function": (lambda queue: queue.handler("q", 1), TypeError, "must be callable"),
+    "queue": (lambda queue: queue.handler("a b", print), libmq.InvalidError, "queue has ' ' in it"),
+    "no queue": (lambda queue: queue.handler(print), TypeError, "handler takes the queue first"),
+    "two": (lambda queue: queue.handler("taken")(print), libmq.InvalidError, "taken has a handler already"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_raised_where_it_is_said(tmp_path: Path, wrong: str) -> None:
+    """It was raised when the server started, or never: of two handlers the last one was taken."""
+    make, error, says = WRONG[wrong]
+    queue, seen = Lifespan(tmp_path / "queue"), list[int]()
+    queue.handler("taken", seen.append)
+    with pytest.raises(error, match=says):
+        make(queue)
+    with TestClient(FastAPI(lifespan=queue)):
+        queue.broker.enqueue("taken", 1)
+        assert queue.broker.wait_idle(20)
+        assert sorted(queue.broker.metrics().queues) == ["taken"]
+    assert seen == [1]
 
 
 def test_a_directory_that_is_owned_is_explained(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from unittest import mock
 import libmq
 import pytest
 from libmq import testing
+from libmq._options import HandlerOptions, InMemoryOptions, OpenOptions
 
 
 @dataclass
@@ -54,7 +56,7 @@ def test_the_plugin_is_found_where_libmq_is_installed_and_closes_its_broker(tmp_
 @pytest.mark.parametrize("option", ["path", "durability", "clock"])
 def test_what_makes_it_one_for_tests_cannot_be_chosen(option: str) -> None:
     with pytest.raises(TypeError, match=f"{option} cannot be given"):
-        testing.open(**{option: "x"})
+        testing.open(**{option: "x"})  # type: ignore[arg-type]
 
 
 def test_other_options_are_those_of_open() -> None:
@@ -62,8 +64,20 @@ def test_other_options_are_those_of_open() -> None:
         broker.enqueue("q", 1)
         with pytest.raises(libmq.FullError):
             broker.enqueue("q", 2)
-    with pytest.raises(TypeError, match="capacitty"):
-        testing.open(capacitty=1)
+    with pytest.raises(TypeError, match=r"libmq\.open got an unexpected keyword argument 'capacitty'"):
+        testing.open(capacitty=1)  # type: ignore[call-arg]
+
+
+def test_options_that_are_passed_on_have_the_types_of_those_that_take_them() -> None:
+    """They were anything to a type checker."""
+    taken = typing.get_type_hints(libmq.open)
+    del taken["path"], taken["return"]
+    assert typing.get_type_hints(OpenOptions) == taken
+    del taken["durability"], taken["clock"]
+    assert typing.get_type_hints(InMemoryOptions) == taken
+    registered = typing.get_type_hints(libmq.Broker.handler)
+    del registered["queue"], registered["function"], registered["return"]
+    assert typing.get_type_hints(HandlerOptions) == registered
 
 
 # What is there.

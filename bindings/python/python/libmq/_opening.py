@@ -1,5 +1,6 @@
 """Opening a broker."""
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -80,6 +81,20 @@ def open(
         TypeError: A value of a wrong type.
     """
     return opened(Broker, dict(locals()))
+
+
+def bound(path: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+    """All options of `open`, where these are given.
+
+    Raises:
+        TypeError: One of them is none.
+    """
+    try:
+        given = inspect.signature(open).bind(path, **options)
+    except TypeError as error:
+        raise TypeError(f"libmq.open {error}") from None
+    given.apply_defaults()
+    return given.arguments
 
 
 _Broker = TypeVar("_Broker", bound=Broker)

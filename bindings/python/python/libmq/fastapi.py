@@ -21,21 +21,21 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Unpack, overload
 
 from starlette.requests import HTTPConnection
 
 from libmq import _opening
-from libmq._broker import Broker
+from libmq._broker import Broker, _Handler
 from libmq._durations import Duration
-from libmq._errors import LockedError
+from libmq._errors import InvalidError, LockedError
+from libmq._native import check_duration
+from libmq._options import HandlerOptions, OpenOptions
 
 _STATE = "libmq_broker"
 """What the broker is called in the state of an application and of a request."""
 
 _log = logging.getLogger("libmq")
-
-_Handler = TypeVar("_Handler", bound=Callable[..., object])
 
 
 class _App(Protocol):
@@ -53,13 +53,22 @@ class Lifespan:
         stop_timeout: How long handlers that run get when the application ends; then they are cancelled, and have their
             `cancel_grace`. Let whoever kills the process wait for longer than both.
         options: As for `libmq.open`. With `lock_timeout` a process waits for the one before it to end.
+
+    Raises:
+        TypeError: There is no such option, or `stop_timeout` is no duration.
+        InvalidError: `stop_timeout` is above ten years.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, stop_timeout: Duration = 25, **options: Any) -> None:
-        self._open: Callable[[], Broker] = lambda: _opening.open(path, **options)
+    def __init__(
+        self, path: str | os.PathLike[str], *, stop_timeout: Duration = 25, **options: Unpack[OpenOptions]
+    ) -> None:
+        check_duration("stop_timeout", stop_timeout)
+        given = _opening.bound(path, **options)
+        self._open: Callable[[], Broker] = lambda: _opening.opened(Broker, given)
         self._path = path
+        self._scope = given["scope"]
         self._stop_timeout = stop_timeout
-        self._handlers: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {}
+        self._handlers: dict[str, tuple[Any, HandlerOptions]] = {}
         self._runs = True
         self._broker: Broker | None = None
 
@@ -74,16 +83,33 @@ class Lifespan:
             raise RuntimeError("the broker is open while the application runs, from the beginning of its lifespan on")
         return self._broker
 
-    def handler(self, queue: str, **options: Any) -> Callable[[_Handler], _Handler]:
-        """Has a function, object or class handle a queue's messages, from the next start of the application on. The
-        options are those of `Broker.handler`, and what is wrong with one of them is raised at that start.
+    @overload
+    def handler(self, queue: str, **options: Unpack[HandlerOptions]) -> Callable[[_Handler], _Handler]: ...
+
+    @overload
+    def handler(self, queue: str, function: _Handler, **options: Unpack[HandlerOptions]) -> _Handler: ...
+
+    def handler(self, queue: str, function: Any = ..., **options: Unpack[HandlerOptions]) -> Any:
+        """Has a function, object or class handle a queue's messages, from the next start of the application on: as a
+        decorator, or with the function as the second argument. The options are those of `Broker.handler`.
+
+        Raises:
+            InvalidError: The queue has a handler here already.
+            As `Broker.handler`, at once.
         """
 
         def register(function: _Handler) -> _Handler:
+            # What the broker to come would refuse, one that is there for this does.
+            with _opening.opened(Broker, _opening.bound(":memory:", scope=self._scope) | {"listens": False}) as broker:
+                broker.handler(queue, function, **options)
+            if queue in self._handlers:
+                raise InvalidError(f"{queue} has a handler already, which this one would take the place of")
             self._handlers[queue] = (function, options)
             return function
 
-        return register
+        if callable(queue):
+            raise TypeError('handler takes the queue first: @queue.handler("orders")')
+        return register if function is ... else register(function)
 
     @contextlib.contextmanager
     def override(self, make: Callable[[], Broker], *, runs: bool = False) -> Iterator[None]:

@@ -2,29 +2,28 @@
 
 import asyncio
 import contextlib
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from libmq import _opening
 from libmq._broker import Broker
 from libmq._durations import Duration
 from libmq._native import Message, check_duration
+from libmq._options import InMemoryOptions
 from libmq.testing.calling import CancelReason, acall_on, call_on
 from libmq.testing.draining import Drained, Draining
 from libmq.testing.looking import ADVANCE_S_MAX, Enqueued, listed, matches, waiting, wish
 
 
-def open(**options: Any) -> "TestBroker":
+def open(**options: Unpack[InMemoryOptions]) -> "TestBroker":
     """A broker in memory whose clock stands still until it is moved. Takes the options of `libmq.open` but for the
     path, `durability` and `clock`.
     """
     for fixed in ("path", "durability", "clock"):
         if fixed in options:
             raise TypeError(f"{fixed} cannot be given: this broker is in memory, and its clock stands still")
-    given = inspect.signature(_opening.open).bind(":memory:", clock="manual", segment_bytes=64 << 10, **options)
-    given.apply_defaults()
-    return _opening.opened(TestBroker, dict(given.arguments))
+    fixed_ones: dict[str, Any] = {"clock": "manual", "segment_bytes": 64 << 10}
+    return _opening.opened(TestBroker, _opening.bound(":memory:", **fixed_ones | options))
 
 
 class TestBroker(Broker):

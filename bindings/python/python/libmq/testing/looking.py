@@ -4,7 +4,6 @@ A copy of the broker is opened and emptied. So what is seen is what an open woul
 attempt is counted, no token given and no order changed where it is looked at.
 """
 
-import inspect
 import json
 import os
 import tempfile
@@ -98,9 +97,8 @@ def _waiting(broker: Broker, place: str | None) -> list[Enqueued]:
 
 def _opened(copy: str) -> Broker:
     """Nothing is logged of it: it is not the program's."""
-    given = inspect.signature(_opening.open).bind(copy, clock="manual", durability="os", segment_bytes=64 << 10)
-    given.apply_defaults()
-    return _opening.opened(Broker, {**given.arguments, "listens": False})
+    given = _opening.bound(copy, clock="manual", durability="os", segment_bytes=64 << 10)
+    return _opening.opened(Broker, given | {"listens": False})
 
 
 def _taken(broker: Broker, queue: str, delayed: bool) -> list[Enqueued]:

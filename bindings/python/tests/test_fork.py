@@ -97,6 +97,23 @@ def test_a_child_ends_by_every_way_out(program: Program) -> None:
     )
 
 
+def test_a_child_that_ends_within_a_with_ends_as_it_says(program: Program) -> None:
+    """`sys.exit(0)` was a traceback and 1."""
+    ran = program(
+        """
+        import libmq, os, sys
+        with libmq.open("queue") as broker:
+            for code in (0, 7):
+                child = os.fork()
+                if child == 0:
+                    sys.exit(code)
+                print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            broker.enqueue("q", 1)
+        """
+    )
+    assert (ran.stdout, ran.stderr) == ("0\n7\n", "")
+
+
 def test_a_child_may_open_a_broker_of_its_own(program: Program) -> None:
     program(
         START

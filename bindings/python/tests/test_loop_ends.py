@@ -680,22 +680,41 @@ def test_an_async_with_that_is_left_in_the_middle_holds_nobody_up(program: Progr
     assert ran.stdout == "left\nclosed\n", ran.stderr
 
 
-def test_a_forked_child_is_refused_at_the_end_of_an_async_with(program: Program) -> None:
+ENDS_OF_A_CHILD = {
+    "pass": 3,
+    "sys.exit(5)": 5,
+    "raise ValueError": 4,
+    "await asyncio.sleep(0)": 3,
+}
+
+
+@pytest.mark.parametrize("end", ENDS_OF_A_CHILD)
+@pytest.mark.parametrize("entered", ["async with", "with"])
+def test_a_forked_child_leaves_a_with_as_if_it_were_not_there(program: Program, entered: str, end: str) -> None:
+    """A `ForkedError` took the place of what was raised, `SystemExit` too; the broker is for the parent to close."""
     ran = program(
-        """
-        import asyncio, libmq, os
+        f"""
+        import asyncio, libmq, os, sys
 
         async def main():
             try:
-                async with libmq.open("queue"):
+                {entered} libmq.open("queue") as broker:
                     child = os.fork()
-            except libmq.ForkedError:
-                os._exit(7)
+                    if child == 0:
+                        {end}
+                    else:
+                        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+                        broker.enqueue("q", 1)
+            except ValueError:
+                os._exit(4)
+            except SystemExit as error:
+                # Not by way of the loop, of which the child has half: its parent would wait for ever.
+                os._exit(error.code)
             if child == 0:
                 os._exit(3)
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
         asyncio.run(main())
         """
     )
-    assert ran.stdout == "7\n"
+    assert ran.stdout == f"{ENDS_OF_A_CHILD[end]}\n"
+    assert "Error" not in ran.stderr

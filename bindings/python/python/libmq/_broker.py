@@ -16,7 +16,7 @@ from libmq._crew import Crew
 from libmq._depends import Override
 from libmq._desk import Desks
 from libmq._durations import Duration
-from libmq._errors import ClosedError, TimeoutError, error_of
+from libmq._errors import ClosedError, ForkedError, TimeoutError, error_of
 from libmq._figures import Lsn, Metrics, QueueMetrics, Recovery
 from libmq._hall import CLOSING_MAX_S, Hall
 from libmq._native import Backoff, Delivery, Interrupt, Message, Receipt
@@ -41,8 +41,9 @@ _Handler = TypeVar("_Handler", bound=Callable[..., object] | _Handles)
 class Broker(_native.Broker):
     """An open broker, made by `libmq.open`. Any thread may use it; a forked child may not.
 
-    Use it in a `with`, which closes it, or close it yourself. A program that ends without that loses nothing durable,
-    and ends all the same; the next open then finds what a crash would have left.
+    Use it in a `with`, which closes it, but for a forked child that leaves it there, or close it yourself. A program
+    that ends without that loses nothing durable, and ends all the same; the next open then finds what a crash would
+    have left.
     """
 
     def __new__(cls, *_: object, **__: object) -> Self:
@@ -403,8 +404,8 @@ class Broker(_native.Broker):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with contextlib.suppress(ClosedError):
-            self._check_open()
+        if self._is_of_parent():
+            return
         loop = asyncio.get_running_loop()
         closing = next(closing for closing in reversed(self._closings) if closing.loop is loop)
         self._closings.remove(closing)
@@ -422,7 +423,18 @@ class Broker(_native.Broker):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._is_of_parent():
+            self.close()
+
+    def _is_of_parent(self) -> bool:
+        """Whether this process was forked from the one that opened it, which closes it."""
+        try:
+            self._check_open()
+        except ForkedError:
+            return True
+        except ClosedError:
+            pass
+        return False
 
 
 def _refuse_in_handler(call: str) -> None:

@@ -289,6 +289,40 @@ def test_an_async_handler_is_drained_on_the_loop_that_runs(libmq_broker: testing
 
 
 @pytest.mark.parametrize("is_async", [False, True])
+def test_a_handler_s_timeout_is_time_of_the_clock_that_stands_still(
+    libmq_broker: testing.TestBroker, is_async: bool
+) -> None:
+    """A drain that moves the clock does so while nobody works; while one does, the test does."""
+    entered, reasons = threading.Event(), list[str | None]()
+
+    def handle(body: object, ctx: libmq.Context) -> None:
+        entered.set()
+        ctx.wait_cancelled(20)
+        reasons.append(ctx.cancel_reason)
+        ctx.raise_if_cancelled()
+
+    async def ahandle(body: object, ctx: libmq.Context) -> None:
+        entered.set()
+        try:
+            await asyncio.sleep(20)
+        finally:
+            reasons.append(ctx.cancel_reason)
+
+    libmq_broker.handler("q", ahandle if is_async else handle, timeout=60, max_retries=0)
+    libmq_broker.enqueue("q", 1)
+    libmq_broker.start()
+    assert entered.wait(20)
+    libmq_broker.advance(59)
+    time.sleep(0.05)
+    assert reasons == []
+    libmq_broker.advance(1)
+    assert libmq_broker.wait_idle(20)
+    assert reasons == ["timeout"]
+    (letter,) = libmq_broker.dead_letters.list()
+    assert (letter.reason, libmq_broker.metrics().timeouts) == ("max_retries", 1)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
 def test_every_attempt_that_was_none_to_be_acked_has_failed(libmq_broker: testing.TestBroker, is_async: bool) -> None:
     """One that asked for a retry was not counted, not even the last one, after which there is a dead letter."""
     ends: list[Exception] = [libmq.Retry(1), ValueError(), libmq.Retry(1), libmq.Release(), libmq.Reject("no")]

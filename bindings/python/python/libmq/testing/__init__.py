@@ -11,6 +11,10 @@
 
 The broker is a real one, in memory. Its clock stands still until `advance`, or until `drain(advance=True)` moves it
 over delays and backoffs. `testing.call(handler, body)` runs one handler in the test's own thread.
+
+A handler's `timeout` is time of that clock, too: while it runs, it is over when the test moves the clock beyond it, and
+never by itself. A drain moves the clock while no handler runs. `broker.start()` and then `broker.advance(timeout)`
+cancels one that runs; `testing.call(handler, body, cancelled="timeout")` shows it a cancellation.
 """
 
 from libmq.testing.broker import TestBroker, open

@@ -54,7 +54,8 @@ class TestBroker(Broker):
 
         Args:
             advance: Moves the clock, too, over delays and backoffs of queues that have handlers: as far as it takes, or
-                this far at most. What is due is met at most a sixteenth of its wait late.
+                this far at most. What is due is met at most a sixteenth of its wait late. Not over the `timeout` of a
+                handler, which is for `advance` while it runs.
             timeout: How long all of it may take, by a clock on the wall.
 
         Raises:

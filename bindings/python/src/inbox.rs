@@ -123,7 +123,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// The handler rejected the message.
+    /// The handler rejected the message, with what was the cause.
     fn reject(
         &self,
         py: Python<'_>,

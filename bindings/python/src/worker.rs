@@ -102,7 +102,7 @@ impl Worker {
         self.finish(py, ends::retried(delay, Some(error))?)
     }
 
-    /// The handler rejected the message.
+    /// The handler rejected the message, with what was the cause.
     fn reject(
         &self,
         py: Python<'_>,

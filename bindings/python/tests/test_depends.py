@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import libmq
 import pytest
@@ -107,7 +107,8 @@ def test_dependencies_are_made_once_and_closed_in_reverse_before_the_ack(broker:
         a: Annotated[str, Depends(manager)],
         b: Annotated[Session, Depends(Session)],
         c: Annotated[str, Depends(plain)],
-        d: str = Depends(generator),  # type: ignore[assignment]
+        # Of any type to type checkers, with which these tests are looked at.
+        d: str = Depends(generator),
     ) -> None:
         got.extend([body, ctx.id > 0, a, b.queue, b.under, c, d])
         log.append("handle")
@@ -546,6 +547,56 @@ def test_what_cannot_be_made_is_refused_at_registration(broker: libmq.Broker) ->
     with pytest.raises(TypeError, match="scope must be callable"):
         libmq.open(":memory:", scope=no_scope)
     assert broker.metrics().parallelism == 0
+
+
+def test_a_depends_of_fastapi_is_refused(broker: libmq.Broker) -> None:
+    """It was the body, or stood there itself where a session was asked for."""
+    fastapi = pytest.importorskip("fastapi")
+
+    def marked(session: str) -> None: ...
+
+    marked.__annotations__["session"] = Annotated[str, fastapi.Depends(plain)]
+
+    def by_default(session: str = fastapi.Security(plain)) -> None: ...
+
+    def within(body: int, session: Annotated[str, Depends(by_default)]) -> None: ...
+
+    for handler in (marked, by_default, within):
+        with pytest.raises(TypeError, match=r"session asks for a Depends of FastAPI.*use libmq\.Depends"):
+            broker.handler("q", handler)
+
+
+class Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+@pytest.mark.parametrize("annotation", [int, dict, list[int], int | None, None, Annotated[Session, "of the database"]])
+def test_a_ctx_that_is_annotated_as_something_else_is_refused(broker: libmq.Broker, annotation: Any) -> None:
+    """It was the context all the same."""
+
+    def asks(ctx: Any) -> None: ...
+
+    def handle(body: int, made: Any) -> None: ...
+
+    asks.__annotations__["ctx"] = annotation
+    handle.__annotations__["made"] = Annotated[None, Depends(asks)]
+    for handler in (asks, handle):
+        with pytest.raises(TypeError, match="ctx is the context of an attempt, but is annotated"):
+            broker.handler("q", handler)
+
+
+@pytest.mark.parametrize("annotation", [object, Any, Numbered, libmq.Context | None, "libmq.Context", "Unknown"])
+def test_a_ctx_may_be_annotated_as_less(broker: libmq.Broker, annotation: Any) -> None:
+    seen: list[Any] = []
+
+    def handle(body: int, ctx: Any) -> None:
+        seen.append(type(ctx))
+
+    handle.__annotations__["ctx"] = annotation
+    broker.handler("q", handle)
+    play(broker)
+    assert seen == [libmq.Context]
 
 
 def test_a_scope_that_is_none_has_failed_the_attempt(broker: libmq.Broker) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
-from libmq._depends import Depends
+from libmq._depends import Dependency
 from libmq._native import Context
 from libmq._parameters import (
     POSITIONAL,
@@ -49,7 +49,7 @@ class _Asked:
     context: Parameter | None
     body: Parameter | None
     read: ReadBody | None
-    depends: dict[str, Depends]
+    depends: dict[str, Dependency]
 
 
 def call_of(handler: Any, providers: Providers, scope: Scope | None = None) -> Call:
@@ -77,7 +77,7 @@ def call_of(handler: Any, providers: Providers, scope: Scope | None = None) -> C
         providers.check(depends, waits)
     if kind is not None and scope is None:
         # With a scope it is the scope's affair how the object is made.
-        providers.check(Depends(kind), waits)
+        providers.check(Dependency(kind), waits)
     if scope is not None:
         _check_scope(scope, waits)
     if kind is None and scope is None and not asked.depends:
@@ -104,7 +104,7 @@ def _asked(function: Callable[..., object], has_self: bool) -> _Asked:
     annotations = annotations_of(function)
     left: list[Parameter] = []
     context: Parameter | None = None
-    depends: dict[str, Depends] = {}
+    depends: dict[str, Dependency] = {}
     for parameter in parameters:
         annotation = annotations.get(parameter.name, parameter.annotation)
         if parameter.kind in VARIADIC:

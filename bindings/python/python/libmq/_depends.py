@@ -10,8 +10,20 @@ from typing import Any, Literal, Self
 from libmq._errors import InvalidError
 
 
-class Depends:
-    """Marks a parameter as a dependency: `Annotated[Session, Depends(get_session)]`.
+class Dependency:
+    """What a parameter asks for."""
+
+    def __init__(self, dependency: Callable[..., Any], lifetime: Literal["message", "app"] = "message") -> None:
+        self.dependency = dependency
+        self.lifetime: Literal["message", "app"] = lifetime
+
+    def __repr__(self) -> str:
+        return f"Depends({name_of(self.dependency)}, lifetime={self.lifetime!r})"
+
+
+def Depends(dependency: Callable[..., Any], *, lifetime: Literal["message", "app"] = "message") -> Any:
+    """Marks a parameter as a dependency: `Annotated[Session, Depends(get_session)]`, or by its default. To a type
+    checker it is anything, so that it may be the default of whatever it stands for.
 
     `dependency` is called with what it asks for itself: the context, as `ctx` or annotated `libmq.Context`, and further
     dependencies. What it answers is the parameter's value. A generator is closed at the end of the attempt, and sees
@@ -29,19 +41,13 @@ class Depends:
         TypeError: It cannot be called.
         InvalidError: There is no such lifetime.
     """
-
-    def __init__(self, dependency: Callable[..., Any], *, lifetime: Literal["message", "app"] = "message") -> None:
-        if not callable(dependency):
-            raise TypeError(f"a dependency must be callable, not {type(dependency).__name__}")
-        if not isinstance(lifetime, str):
-            raise TypeError(f"lifetime must be a str, not {type(lifetime).__name__}")
-        if lifetime not in ("message", "app"):
-            raise InvalidError("lifetime takes message or app")
-        self.dependency = dependency
-        self.lifetime: Literal["message", "app"] = lifetime
-
-    def __repr__(self) -> str:
-        return f"Depends({name_of(self.dependency)}, lifetime={self.lifetime!r})"
+    if not callable(dependency):
+        raise TypeError(f"a dependency must be callable, not {type(dependency).__name__}")
+    if not isinstance(lifetime, str):
+        raise TypeError(f"lifetime must be a str, not {type(lifetime).__name__}")
+    if lifetime not in ("message", "app"):
+        raise InvalidError("lifetime takes message or app")
+    return Dependency(dependency, lifetime)
 
 
 def name_of(function: Any) -> str:

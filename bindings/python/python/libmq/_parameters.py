@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from inspect import Parameter
 from typing import Annotated, Any
 
-from libmq._depends import Depends
+from libmq._depends import Dependency
 from libmq._native import Context
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
@@ -48,8 +48,31 @@ def annotations_of(called: Callable[..., object]) -> dict[str, Any]:
 
 
 def is_context(parameter: Parameter, annotation: object) -> bool:
-    """Whether a parameter is the context, which may be said to be optional."""
-    return parameter.name == "ctx" or any(one is Context or one in _CONTEXTS for one in _kinds(annotation))
+    """Whether a parameter is the context, which may be said to be optional.
+
+    Raises:
+        TypeError: It is called so, and annotated as something else.
+    """
+    if any(one is Context or one in _CONTEXTS for one in _kinds(annotation)):
+        return True
+    if parameter.name != "ctx":
+        return False
+    if not any(_takes_context(one) for one in _kinds(annotation)):
+        shown = inspect.formatannotation(annotation)
+        raise TypeError(f"ctx is the context of an attempt, but is annotated {shown}: give it another name")
+    return True
+
+
+def _takes_context(annotation: Any) -> bool:
+    """Whether what is annotated so may be a context, as far as that can be seen."""
+    if annotation is Parameter.empty or annotation is Any:
+        return True
+    if annotation is None or isinstance(annotation, types.GenericAlias):
+        return False
+    if not isinstance(annotation, type):
+        # A name that only type checkers know, or what stands for any of several.
+        return True
+    return getattr(annotation, "_is_protocol", False) or annotation in Context.__mro__
 
 
 def _kinds(annotation: object) -> Iterator[object]:
@@ -65,13 +88,26 @@ def _kinds(annotation: object) -> Iterator[object]:
         yield annotation
 
 
-def dependency_of(parameter: Parameter, annotation: object) -> Depends | None:
-    """The dependency that a parameter asks for, if it does."""
-    if isinstance(parameter.default, Depends):
-        return parameter.default
-    if typing.get_origin(annotation) is not Annotated:
-        return None
-    return next((extra for extra in typing.get_args(annotation)[1:] if isinstance(extra, Depends)), None)
+def dependency_of(parameter: Parameter, annotation: object) -> Dependency | None:
+    """The dependency that a parameter asks for, if it does.
+
+    Raises:
+        TypeError: It asks FastAPI for it, which is not there to be asked.
+    """
+    said = [parameter.default]
+    if typing.get_origin(annotation) is Annotated:
+        said += typing.get_args(annotation)[1:]
+    for one in said:
+        if isinstance(one, Dependency):
+            return one
+        if _is_of_fastapi(one):
+            raise TypeError(f"{parameter.name} asks for a Depends of FastAPI, which is for requests: use libmq.Depends")
+    return None
+
+
+def _is_of_fastapi(said: object) -> bool:
+    """Whether it is FastAPI's `Depends`, or its `Security`. Nothing of it is imported for that."""
+    return any((kind.__module__, kind.__name__) == ("fastapi.params", "Depends") for kind in type(said).__mro__)
 
 
 def is_async(called: Any) -> bool:

@@ -16,7 +16,7 @@ from functools import partial
 from inspect import Parameter
 from typing import Any, TypeVar
 
-from libmq._depends import Depends, Overrides, key_of, name_of
+from libmq._depends import Dependency, Overrides, key_of, name_of
 from libmq._errors import ClosedError
 from libmq._native import Context
 from libmq._parameters import (
@@ -40,12 +40,12 @@ class Provider:
     """A dependency, and what it asks for: None is the context."""
 
     make: Callable[..., Any]
-    positional: list[Depends | None] = field(default_factory=list)
-    named: dict[str, Depends | None] = field(default_factory=dict)
+    positional: list[Dependency | None] = field(default_factory=list)
+    named: dict[str, Dependency | None] = field(default_factory=dict)
     waits: bool = False
     """It is async by itself, whatever it asks for."""
 
-    def asks_for(self) -> list[Depends | None]:
+    def asks_for(self) -> list[Dependency | None]:
         return [*self.positional, *self.named.values()]
 
 
@@ -70,7 +70,7 @@ class Providers:
         self._known: dict[Hashable, Provider] = {}
         self._apps = _Apps()
 
-    def check(self, depends: Depends, waits: bool) -> None:
+    def check(self, depends: Dependency, waits: bool) -> None:
         """Refuses a dependency of which is known by now that it cannot be made.
 
         Raises:
@@ -79,7 +79,7 @@ class Providers:
         """
         self._check(depends, waits, [])
 
-    def _check(self, depends: Depends, waits: bool, above: list[Depends]) -> None:
+    def _check(self, depends: Dependency, waits: bool, above: list[Dependency]) -> None:
         keys = [key_of(other.dependency) for other in above]
         if key_of(depends.dependency) in keys:
             path = " asks for ".join(name_of(other.dependency) for other in [*above, depends])
@@ -96,7 +96,7 @@ class Providers:
             elif depends.lifetime == "app":
                 raise TypeError(f"{name} lives as long as the broker, but asks for the context of an attempt")
 
-    async def value(self, depends: Depends, attempt: Kept) -> Any:
+    async def value(self, depends: Dependency, attempt: Kept) -> Any:
         """What a dependency is in this attempt."""
         real = self.overrides.real(depends.dependency)
         key = key_of(real)
@@ -120,7 +120,7 @@ class Providers:
         named = {name: await self._asked(asked, attempt) for name, asked in provider.named.items()}
         return await entered(provider.make(*positional, **named), attempt, isinstance(function, type))
 
-    async def _asked(self, asked: Depends | None, attempt: Kept) -> Any:
+    async def _asked(self, asked: Dependency | None, attempt: Kept) -> Any:
         return attempt.context if asked is None else await self.value(asked, attempt)
 
     def _waits(self, function: Callable[..., Any]) -> bool:

@@ -43,7 +43,7 @@ BODIES: list[tuple[Any, type[Exception]]] = [
     (LOOP, libmq.InvalidError),
     (KNOT, libmq.InvalidError),
     ({math.nan: 1}, libmq.InvalidError),
-    ({1, 2}, TypeError),
+    ({1j, 2j}, TypeError),
     (object(), TypeError),
     ({(1, 2): 3}, TypeError),
     ({1: "a", "1": "b"}, libmq.InvalidError),

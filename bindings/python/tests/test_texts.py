@@ -26,7 +26,7 @@ class Handmade:
 BODIES: list[tuple[object, str]] = [
     (Handmade(), "a body of type Handmade is neither bytes nor JSON"),
     ({"file": b"x"}, "body.file is of type bytes, which JSON does not have"),
-    ({"a": [1, {"b": {2}}]}, "body.a[1].b is of type set, which JSON does not have"),
+    ({"a": [1, {"b": {2j}}]}, "body.a[1].b[0] is of type complex, which JSON does not have"),
     ({"a": [{(1, 2): 3}]}, "body.a[0] has a key of type tuple, which JSON does not have"),
     (Order("x", [{b"k": 1}]), "body.lines[0] has a key of type bytes, which JSON does not have"),
     (Order("x", [1, (2, b"y")]), "body.lines[1][1] is of type bytes, which JSON does not have"),

@@ -29,19 +29,24 @@ def broker() -> Iterator[libmq.Broker]:
     broker.close()
 
 
+def run_program(directory: Path, source: str, *arguments: str, timeout: float) -> "subprocess.CompletedProcess[str]":
+    """Runs a program in a process of its own, in an empty directory, and answers how it ended."""
+    path = directory / "program.py"
+    path.write_text(textwrap.dedent(source))
+    command = [sys.executable, "-X", "faulthandler", str(path), *arguments]
+    return subprocess.run(
+        command, cwd=directory, env=os.environ | STRICT, timeout=timeout, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Runs a program in a process of its own, in an empty directory, and answers how it ended."""
+    """Runs a program as `run_program`, and looks at its status."""
 
     def run(
         source: str, *arguments: str, status: int | None = 0, timeout: float = 60
     ) -> "subprocess.CompletedProcess[str]":
-        path = tmp_path / "program.py"
-        path.write_text(textwrap.dedent(source))
-        command = [sys.executable, "-X", "faulthandler", str(path), *arguments]
-        ended = subprocess.run(
-            command, cwd=tmp_path, env=os.environ | STRICT, timeout=timeout, capture_output=True, text=True, check=False
-        )
+        ended = run_program(tmp_path, source, *arguments, timeout=timeout)
         if status is not None:
             assert ended.returncode == status, ended.stderr
         return ended

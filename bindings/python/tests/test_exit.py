@@ -1,9 +1,15 @@
 """The program's end, each in a process of its own: whatever is going on, it ends, and with the right status."""
 
+import shutil
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import libmq
 import pytest
+from conftest import run_program
 
 Program = Callable[..., Any]
 
@@ -223,20 +229,81 @@ def test_a_broker_that_is_garbage_ends_its_threads(program: Program) -> None:
     )
 
 
-def test_thirty_ends_in_the_middle_of_things(program: Program) -> None:
-    """Each ends somewhere else in the life of its handlers."""
-    for ended in range(30):
-        program(
-            """
-            import libmq, sys, time
-            broker = libmq.open(":memory:")
-            broker.handler("q", lambda body: broker.enqueue("q", body), max_parallelism=2)
-            broker.start()
-            broker.enqueue_many("q", range(4))
-            time.sleep(float(sys.argv[1]))
-            """,
-            str(ended / 3000),
-        )
+UNDER_LOAD = """
+    import asyncio, libmq, os, signal, sys, threading, time
+    way, seconds = sys.argv[1], float(sys.argv[2])
+    broker = libmq.open("queue", durability="os", segment_bytes=1 << 20)
+
+    @broker.handler("threads", max_parallelism=4)
+    def handle(body, ctx):
+        ctx.enqueue("threads", body)
+
+    @broker.handler("tasks", max_parallelism=4)
+    async def ahandle(body, ctx):
+        await asyncio.sleep(0)
+        ctx.enqueue("tasks", body)
+
+    def produce():
+        while True:
+            broker.enqueue("pulled", 1)
+            with broker.receive("pulled"):
+                pass
+
+    async def aproduce():
+        while True:
+            await asyncio.gather(*(broker.aenqueue("awaited", 1) for _ in range(5)))
+            async with await broker.areceive("awaited"):
+                pass
+
+    broker.start()
+    for queue in ("threads", "tasks"):
+        broker.enqueue_many(queue, range(20))
+    for work in (produce, lambda: asyncio.run(aproduce())):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(seconds)
+    if way == "exit":
+        sys.exit(7)
+    if way == "raise":
+        raise ValueError
+    if way == "close":
+        broker.close()
+    if way == "waited for":
+        threading.Thread(target=broker.receive, args=("nothing",)).start()
+    if way in ("SIGTERM", "SIGINT"):
+        os.kill(os.getpid(), getattr(signal, way))
+        time.sleep(20)
+"""
+
+WAYS = {
+    "return": 0,
+    "exit": 7,
+    "raise": 1,
+    "close": 0,
+    "waited for": 0,
+    "SIGTERM": -signal.SIGTERM,
+    "SIGINT": -signal.SIGINT,
+}
+"""How a program ends, and its status."""
+
+
+def test_two_hundred_ends_under_load(tmp_path: Path) -> None:
+    """Each somewhere else in the life of its handlers, threads and loops, a few of them at once on a busy machine."""
+
+    def end(number: int) -> None:
+        way = list(WAYS)[number % len(WAYS)]
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        ended = run_program(directory, UNDER_LOAD, way, str(number / 2000), timeout=60)
+        assert ended.returncode == WAYS[way], f"{number}: {way}: {ended.stderr}"
+        with libmq.open(directory / "queue", segment_bytes=1 << 20) as broker:
+            figures = broker.metrics()
+            left = [figures.queues[queue].ready for queue in ("threads", "tasks")]
+            assert (left, figures.dead) == ([20, 20], 0), f"{number}: {way}"
+        shutil.rmtree(directory)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(end, range(200)):
+            pass
 
 
 def test_a_subinterpreter_is_refused(program: Program) -> None:

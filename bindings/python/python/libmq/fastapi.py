@@ -107,7 +107,8 @@ class Lifespan:
             self._handlers[queue] = (function, options)
             return function
 
-        if callable(queue):
+        given: Any = queue
+        if callable(given):
             raise TypeError('handler takes the queue first: @queue.handler("orders")')
         return register if function is ... else register(function)
 

@@ -6,7 +6,10 @@ read again is mended or refused: a queue that loses a field loses it without a w
 """
 
 import dataclasses
+import datetime
+import decimal
 import re
+import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
@@ -117,26 +120,27 @@ def _readable_model(value: Any, written: object) -> object:
     left = dict(written)
     readable = {}
     for field in fields:
-        place, inner = f"{kind.__name__}.{field.name}", getattr(value, field.name, _MISSING)
+        inner = getattr(value, field.name, _MISSING)
         if inner is _MISSING:
             # It was made without being checked, and has not even this.
             continue
         if field.written not in left:
-            _check_default(field, inner, place)
+            _check_default(field, inner)
         elif field.read is None:
-            raise TypeError(f"{place} is read from within another field, where it is not written")
+            raise TypeError(f"{field.place} is read from within another field, where it is not written")
         else:
-            readable[field.read] = _readable(inner, left.pop(field.written), place)
+            one = left.pop(field.written)
+            readable[field.read] = one if type(inner) in _PLAIN else _readable(inner, one, field.place)
     return readable | left
 
 
-def _check_default(field: "_Field", value: object, place: str) -> None:
+def _check_default(field: "_Field", value: object) -> None:
     """Refuses to lose a value that is not what the field has where it was left out."""
     info = field.info
     # What makes a default of other fields is asked when these are read, and not here.
     by_itself = not getattr(info, "default_factory_takes_validated_data", False)
     if info.is_required() or info.get_default(call_default_factory=by_itself) != value:
-        raise InvalidError(f"{place} is left out of what is written, and would not arrive as it is")
+        raise InvalidError(f"{field.place} is left out of what is written, and would not arrive as it is")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class _Field:
     """A field of a model, and what it is called in JSON."""
 
     name: str
+    place: str
+    """What it is called in errors."""
     info: Any
     written: str
     read: str | None
@@ -159,7 +165,13 @@ def _fields(kind: Any) -> list[_Field]:
         infos = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
         config = getattr(kind, "__pydantic_config__", None) or getattr(kind, "model_config", {})
         found = [
-            _Field(name, info, info.serialization_alias or info.alias or name, _read_name(name, info, config))
+            _Field(
+                name,
+                f"{kind.__name__}.{name}",
+                info,
+                info.serialization_alias or info.alias or name,
+                _read_name(name, info, config),
+            )
             for name, info in infos.items()
         ]
         _known[kind] = found
@@ -183,8 +195,10 @@ _HIDDEN = "**********"
 
 _MISSING = object()
 
-_PLAIN = frozenset((str, int, float, bool, type(None)))
-"""What is written as it is."""
+_PLAIN = frozenset(
+    (str, int, float, bool, type(None), bytes, datetime.datetime, datetime.date, uuid.UUID, decimal.Decimal)
+)
+"""What has nothing in it that could be lost."""
 
 
 def _step(step: int | str, names: frozenset[str]) -> str:

@@ -9,7 +9,7 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import libmq
 import pytest
@@ -133,6 +133,26 @@ class Told(pydantic.BaseModel):
         return str(password.get_secret_value())
 
 
+def unwrapped(value: Any) -> Any:
+    return Part(**value["part"]) if isinstance(value, dict) else value
+
+
+class Wrapping(pydantic.BaseModel):
+    one: Part
+    other: Annotated[
+        Part, pydantic.PlainSerializer(lambda part: {"part": {"a": part.a}}), pydantic.BeforeValidator(unwrapped)
+    ]
+
+    @pydantic.field_serializer("one")
+    def wrap(self, one: Part) -> dict[str, Any]:
+        return {"part": {"a": one.a}}
+
+    @pydantic.field_validator("one", mode="before")
+    @classmethod
+    def unwrap(cls, value: Any) -> Any:
+        return unwrapped(value)
+
+
 class Login(pydantic.BaseModel):
     password: pydantic.SecretStr
 
@@ -197,6 +217,7 @@ FIT: list[tuple[Any, Any]] = [
     (Text, Text(inner='{"a":1}')),
     (Open, Open(raw=b"\xff", more=[1, {"a": None}])),
     (Told, Told(password="pw")),
+    (Wrapping, Wrapping(one=Part(a=1), other=Part(a=2))),
     (Box[str], Box[str](item="**********")),
     (Parts, Parts([Part(a=1)])),
 ]

@@ -130,7 +130,8 @@ def _readable_model(value: Any, written: object) -> object:
             raise TypeError(f"{field.place} is read from within another field, where it is not written")
         else:
             one = left.pop(field.written)
-            readable[field.read] = one if type(inner) in _PLAIN else _readable(inner, one, field.place)
+            is_done = field.has_serializer or type(inner) in _PLAIN
+            readable[field.read] = one if is_done else _readable(inner, one, field.place)
     return readable | left
 
 
@@ -154,6 +155,8 @@ class _Field:
     written: str
     read: str | None
     """None if it has no name of its own."""
+    has_serializer: bool
+    """The program says what is written of it, and so what is to be read."""
 
 
 _known: "weakref.WeakKeyDictionary[type, list[_Field]]" = weakref.WeakKeyDictionary()
@@ -164,6 +167,8 @@ def _fields(kind: Any) -> list[_Field]:
     if found is None:
         infos = getattr(kind, "__pydantic_fields__", None) or getattr(kind, "model_fields", {})
         config = getattr(kind, "__pydantic_config__", None) or getattr(kind, "model_config", {})
+        serializers = kind.__pydantic_decorators__.field_serializers.values()
+        said = {name for serializer in serializers for name in serializer.info.fields}
         found = [
             _Field(
                 name,
@@ -171,6 +176,7 @@ def _fields(kind: Any) -> list[_Field]:
                 info,
                 info.serialization_alias or info.alias or name,
                 _read_name(name, info, config),
+                bool(said & {name, "*"}) or any(type(mark).__name__ in _SERIALIZERS for mark in info.metadata),
             )
             for name, info in infos.items()
         ]
@@ -192,6 +198,9 @@ def _read_name(name: str, info: Any, config: dict[str, Any]) -> str | None:
 
 _HIDDEN = "**********"
 """What pydantic writes of a secret."""
+
+_SERIALIZERS = ("PlainSerializer", "WrapSerializer")
+"""What marks a field whose annotation has a serializer."""
 
 _MISSING = object()
 

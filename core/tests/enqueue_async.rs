@@ -206,6 +206,20 @@ fn the_time_to_wait_for_room_runs_from_the_call() {
     assert!(began.elapsed() < LONG);
 }
 
+/// A program whose language had ended waited for them as long as `block_timeout` says.
+#[test]
+fn waits_for_room_are_ended_and_do_not_begin_again() {
+    let broker = memory(Options::new().capacity(1).on_full(OnFull::Block).block_timeout(LONG * 2));
+    block_on(broker.enqueue_async(Message::new("q", "0"))).unwrap();
+    let mut waits = broker.enqueue_async(Message::new("q", "1"));
+    assert!(poll(&mut waits).is_pending());
+    broker.end_waits_for_room();
+    assert_eq!(kind(block_on(waits)), ErrorKind::Full);
+    assert_eq!(kind(block_on(broker.enqueue_async(Message::new("q", "2")))), ErrorKind::Full);
+    broker.receive("q", LONG, None).unwrap().unwrap().ack().unwrap();
+    block_on(broker.enqueue_async(Message::new("q", "3"))).unwrap();
+}
+
 #[test]
 fn in_a_handler_nobody_waits_for_room() {
     let broker = memory(Options::new().capacity(1).on_full(OnFull::Block));

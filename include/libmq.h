@@ -817,7 +817,9 @@ libmq_status libmq_delivery_retry(libmq_delivery *delivery,
  *
  * Any thread. Answers as `libmq_delivery_ack`.
  */
-libmq_status libmq_delivery_fail(libmq_delivery *delivery, const char *why, libmq_error **err);
+libmq_status libmq_delivery_fail(libmq_delivery *delivery,
+                                 const char *why,
+                                 libmq_error **err);
 
 /**
  * To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced.

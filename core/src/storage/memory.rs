@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::{Marks, Storage, StorageFile};
+use super::{Marks, Storage, StorageFile, populate};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The path a storage in RAM goes by.
@@ -257,6 +257,8 @@ fn blocks_from(blocks: &[Block], offset: u64) -> (&[Block], usize) {
 fn zeros() -> io::Result<Box<[u8]>> {
     let mut block = Vec::new();
     block.try_reserve_exact(BLOCK_BYTES)?;
+    // All of it is written right now, a page at a time.
+    populate(block.spare_capacity_mut());
     block.resize(BLOCK_BYTES, 0);
     Ok(block.into_boxed_slice())
 }

@@ -24,14 +24,19 @@
  *
  * THREADS   Any thread, at the same time, on the same object; not while it is moved from, assigned or destroyed.
  *
- * TIME      std::chrono. Whatever converts to milliseconds without loss is taken, such as 5s; `forever` waits without an end.
- *           Unlike in a struct of C, a value that is set is meant: 0 is zero.
+ * TIME      std::chrono. Whatever converts to milliseconds without loss is taken, such as 5s; `forever` waits without an end,
+ *           and a time to wait that is negative, as what is left of one may be, is over. Unlike in a struct of C, a value that
+ *           is set is meant: 0 is zero.
  */
 
 #ifndef LIBMQ_HPP
 #define LIBMQ_HPP
 
 #include <libmq.h>
+
+#if !defined(__cpp_exceptions) && !defined(_CPPUNWIND)
+#error "libmq.hpp throws: without exceptions use libmq.h"
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -58,7 +63,7 @@ using std::chrono::milliseconds;
 using time_point = std::chrono::time_point<std::chrono::system_clock, milliseconds>;
 
 /** A time to wait that never runs out. */
-inline constexpr milliseconds forever{-1};
+inline constexpr milliseconds forever = milliseconds::max();
 
 /** What became of an enqueue: an `id`, and a `status`, which is `LIBMQ_ACCEPTED`, `LIBMQ_REPLACED` or `LIBMQ_DUPLICATE`. */
 using receipt = libmq_receipt;
@@ -179,6 +184,11 @@ class call {
     throw error(LIBMQ_E_INVALID, "the delay is " + std::to_string(delay.count()) + " ms, but goes from 0 to ten years");
   }
 
+  /** A time to wait as C takes it, where a negative one has no end. */
+  static std::int64_t wait(milliseconds time) noexcept {
+    return time == forever ? std::int64_t{LIBMQ_NONE} : std::max<std::int64_t>(time.count(), 0);
+  }
+
   static std::optional<std::string_view> or_none(const char *text) noexcept {
     if (text == nullptr) return std::nullopt;
     return std::string_view(text);
@@ -199,6 +209,13 @@ class call {
   static Number meant(Number value, const char *what) {
     if (value < 0) throw error(LIBMQ_E_INVALID, std::string(what) + " is " + std::to_string(value) + ", but goes from 0");
     return value == 0 ? Number{LIBMQ_NONE} : value;
+  }
+
+  /** The same of a value that cannot be zero, which C would be told as none. */
+  template <typename Number>
+  static Number above_zero(Number value, const char *what) {
+    if (value < 1) throw error(LIBMQ_E_INVALID, std::string(what) + " is " + std::to_string(value) + ", but goes from 1");
+    return value;
   }
 
  private:
@@ -312,7 +329,7 @@ class message {
   /** Not before this moment; in the past: now. */
   message &run_at(std::chrono::system_clock::time_point moment) {
     // The default of C is the moment 0, which is in the past like the one after it.
-    const auto since = std::chrono::duration_cast<milliseconds>(moment.time_since_epoch());
+    const auto since = std::chrono::ceil<milliseconds>(moment.time_since_epoch());
     fields_.run_at_ms = std::max<std::int64_t>(since.count(), 1);
     return *this;
   }
@@ -365,7 +382,7 @@ class message {
 /**
  * A message that is held, and is settled once: `ack`, `retry`, `reject` or `release`. Settling ends it, whatever comes of it,
  * unless a delay is out of its range. Destroyed unsettled it is released. One without a message, because it was settled or moved
- * from, has no body and no names, and 0 for every number.
+ * from, has no body and no names, 0 for every number, and the moment of -1 ms for each moment.
  */
 class delivery {
  public:
@@ -453,6 +470,12 @@ class delivery {
   void retry_after(milliseconds delay, std::string_view why = {}) {
     retry_in(detail::call::delay(delay).count(), why);
   }
+  /** Failed by itself, which is what a handler's exception is: as `retry`, but counted as the handler's error. */
+  void fail(std::string_view why = {}) {
+    detail::call c;
+    const auto text = detail::call::why(why);
+    c.must(libmq_delivery_fail(settled(), detail::call::or_null(text), c.err()));
+  }
   /** To the dead letters, for this reason; without one "rejected". */
   void reject(std::string_view why = {}) {
     detail::call c;
@@ -510,9 +533,15 @@ class delivery {
 class handler_options {
  public:
   /** How many run at once, 1 to 1024. Default 1. */
-  handler_options &max_parallelism(std::int32_t n) { return set(fields_.max_parallelism, n, "max_parallelism"); }
+  handler_options &max_parallelism(std::int32_t n) {
+    fields_.max_parallelism = detail::call::above_zero(n, "max_parallelism");
+    return *this;
+  }
   /** How many threads stay when idle, 1 to `max_parallelism`. Default 1. */
-  handler_options &min_parallelism(std::int32_t n) { return set(fields_.min_parallelism, n, "min_parallelism"); }
+  handler_options &min_parallelism(std::int32_t n) {
+    fields_.min_parallelism = detail::call::above_zero(n, "min_parallelism");
+    return *this;
+  }
   /** Retries after the first attempt. Default the broker's. */
   handler_options &max_retries(std::int32_t n) { return set(fields_.max_retries, n, "max_retries"); }
   /** Whether `delivery::extend` is allowed. Default true. */
@@ -521,7 +550,10 @@ class handler_options {
     return *this;
   }
   /** How long an attempt may run before it is cancelled. Default the broker's. */
-  handler_options &timeout(milliseconds time) { return set(fields_.timeout_ms, time.count(), "timeout"); }
+  handler_options &timeout(milliseconds time) {
+    fields_.timeout_ms = detail::call::above_zero<std::int64_t>(time.count(), "timeout");
+    return *this;
+  }
   /** From cancellation to the loss of the lease. Default 5 s. */
   handler_options &cancel_grace(milliseconds time) { return set(fields_.cancel_grace_ms, time.count(), "cancel_grace"); }
   /** The same wait before every retry. */
@@ -534,7 +566,8 @@ class handler_options {
   handler_options &backoff_cap(milliseconds time) { return set(fields_.backoff_cap_ms, time.count(), "backoff_cap"); }
   /** Each wait to the one before, in thousandths, 1,000 to 1,000,000. Default the broker's. */
   handler_options &backoff_factor_permille(std::int32_t factor) {
-    return set(fields_.backoff_factor_permille, factor, "backoff_factor_permille");
+    fields_.backoff_factor_permille = detail::call::above_zero(factor, "backoff_factor_permille");
+    return *this;
   }
   /** The part of a wait that is left to chance, in thousandths, up to 1,000. Default the broker's. */
   handler_options &backoff_jitter_permille(std::int32_t jitter) {
@@ -555,6 +588,17 @@ class handler_options {
 
 namespace detail {
 
+/** Whether there is nothing to call: a function is never none, what points to one may be. */
+template <typename Handler>
+bool is_none(const Handler &handler) noexcept {
+  if constexpr (std::is_pointer_v<Handler>) return handler == nullptr;
+  return false;
+}
+template <typename Signature>
+bool is_none(const std::function<Signature> &handler) noexcept {
+  return !handler;
+}
+
 /** A handler that C holds, from its registration to its `drop`. */
 template <typename Handler>
 class registered {
@@ -568,7 +612,9 @@ class registered {
     delivery given(handle);
     const bool has_returned = static_cast<registered *>(ctx)->has_returned(given, handle);
     delivery::held_here() = nullptr;
-    const bool is_there = given.settled() != nullptr;
+    // The handler may have put another delivery there, which is released as anywhere.
+    const bool is_there = given.handle_ == handle;
+    if (is_there) given.settled();
     // What was settled already stays so, whatever is answered here.
     if (!has_returned) return LIBMQ_RETRY;
     if (is_there) return LIBMQ_ACK;
@@ -798,8 +844,9 @@ class wakeup {
 
 /**
  * An open broker. Close it: a broker that is destroyed without a `close` stops its handlers, as `stop` does whose time is
- * over, so that what they refer to may be destroyed after it; beside that it is a crash, on purpose, and what is durable is
- * recovered by the next open. Destroyed in a handler it cannot wait for it, and does not stop.
+ * over, so that what they refer to may be destroyed after it, unless they run on beyond their `cancel_grace`, which is waited
+ * for; beside that it is a crash, on purpose, and what is durable is recovered by the next open. Destroyed in a handler it
+ * cannot wait for it, and does not stop.
  */
 class broker {
  public:
@@ -832,17 +879,17 @@ class broker {
   /** Stops calling handlers, and waits for those that run; `LIBMQ_E_TIMEOUT` if it had to cancel, stopped all the same. */
   void stop(milliseconds timeout) {
     detail::call c;
-    c.must(libmq_broker_stop(handle_, timeout.count(), c.err()));
+    c.must(libmq_broker_stop(handle_, detail::call::wait(timeout), c.err()));
   }
   /** Stops, syncs, and gives the directory up; `LIBMQ_E_TIMEOUT` as of `stop`. Closed already: nothing. */
   void close(milliseconds timeout) {
     detail::call c;
-    c.must(libmq_broker_close(handle_, timeout.count(), c.err()));
+    c.must(libmq_broker_close(handle_, detail::call::wait(timeout), c.err()));
   }
   /** Waits until there is nothing to do; false if the time ran out. */
   bool wait_idle(milliseconds timeout) {
     detail::call c;
-    return c.unless(LIBMQ_E_TIMEOUT, libmq_broker_wait_idle(handle_, timeout.count(), c.err()));
+    return c.unless(LIBMQ_E_TIMEOUT, libmq_broker_wait_idle(handle_, detail::call::wait(timeout), c.err()));
   }
 
   /** Enqueues a message, and returns when it has reached its durability. */
@@ -913,6 +960,7 @@ class broker {
     using function = std::decay_t<Handler>;
     static_assert(std::is_void_v<std::invoke_result_t<function &, delivery &>>,
                   "a handler returns nothing: returning is the ack; throw, or settle the delivery, for anything else");
+    if (detail::is_none(handler)) throw error(LIBMQ_E_INVALID, "the handler is none");
     detail::call c;
     const std::string name = detail::call::text(queue, "queue");
     libmq_handler in_c = how.fields_;
@@ -925,17 +973,19 @@ class broker {
   }
 
   /** Takes the next message of a queue, waiting at most for `timeout`, and holds it for `lease` (0: 30 s). */
-  std::optional<delivery> receive(std::string_view queue, milliseconds timeout, milliseconds lease = milliseconds(0)) {
+  [[nodiscard]] std::optional<delivery> receive(std::string_view queue, milliseconds timeout,
+                                                milliseconds lease = milliseconds(0)) {
     detail::call c;
     libmq_delivery *out = nullptr;
     const std::string name = detail::call::text(queue, "queue");
-    const auto status = libmq_receive(handle_, name.c_str(), timeout.count(), lease.count(), &out, c.err());
+    const auto wait_ms = detail::call::wait(timeout);
+    const auto status = libmq_receive(handle_, name.c_str(), wait_ms, lease.count(), &out, c.err());
     if (!c.unless(LIBMQ_E_EMPTY, status)) return std::nullopt;
     return delivery(out);
   }
   /** Takes up to `max` messages (1 to 10,000) that are there, waiting for the first one as `receive` does. */
-  std::vector<delivery> receive_batch(std::string_view queue, std::size_t max, milliseconds timeout,
-                                      milliseconds lease = milliseconds(0)) {
+  [[nodiscard]] std::vector<delivery> receive_batch(std::string_view queue, std::size_t max, milliseconds timeout,
+                                                    milliseconds lease = milliseconds(0)) {
     detail::call c;
     const std::string name = detail::call::text(queue, "queue");
     // Other numbers are refused.
@@ -943,13 +993,14 @@ class broker {
     std::vector<delivery> received;
     received.reserve(out.size());
     std::size_t n = 0;
-    c.unless(LIBMQ_E_EMPTY, libmq_receive_batch(handle_, name.c_str(), max, timeout.count(), lease.count(), out.data(), &n,
-                                                c.err()));
+    const auto wait_ms = detail::call::wait(timeout);
+    c.unless(LIBMQ_E_EMPTY,
+             libmq_receive_batch(handle_, name.c_str(), max, wait_ms, lease.count(), out.data(), &n, c.err()));
     for (std::size_t i = 0; i < n; i++) received.push_back(delivery(out[i]));
     return received;
   }
   /** Opens a descriptor that is readable while the queue may have something: then receive with 0 until nothing comes. */
-  libmq::wakeup wakeup(std::string_view queue) {
+  [[nodiscard]] libmq::wakeup wakeup(std::string_view queue) {
     detail::call c;
     int fd = -1;
     c.must(libmq_wakeup_open(handle_, detail::call::text(queue, "queue").c_str(), &fd, c.err()));

@@ -29,6 +29,14 @@ look() {
 each_program run "$out"
 [ "$ran" -gt 15 ] || die "only $ran programs were found"
 
+# What the guide shows says why a call has failed. An error that was an argument beside the call that sets it was read before.
+rm -rf "$out/failing"
+mkdir -p "$out/failing"
+: >"$out/failing/queue-data"
+if (cd "$out/failing" && "$out/guide-c") >"$out/failing.log" 2>&1; then die "guide.c opened a file as a directory"; fi
+grep -q '^INVALID: .*queue-data' "$out/failing.log" || { cat "$out/failing.log"; die "guide.c does not say why it failed"; }
+echo "guide.c, where it fails: $(cat "$out/failing.log")"
+
 if need clang clang && have clang++; then
 	look_as=clang++ look_std=c++20
 	each_program look "$out"

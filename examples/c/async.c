@@ -24,9 +24,9 @@ struct tally {
   uint64_t last_id;
 };
 
-static void must(libmq_status status, libmq_error *error) {
+static void must(libmq_status status, libmq_error **error) {
   if (status == LIBMQ_OK) return;
-  fprintf(stderr, "%s: %s\n", libmq_status_name(status), libmq_error_message(error));
+  fprintf(stderr, "%s: %s\n", libmq_status_name(status), libmq_error_message(*error));
   exit(1);
 }
 
@@ -49,7 +49,7 @@ int main(void) {
   struct tally tally = {0, 0, 0, 0};
   libmq_error *error = NULL;
   libmq_broker *broker = NULL;
-  must(libmq_broker_open("target/async-data", NULL, &broker, &error), error);
+  must(libmq_broker_open("target/async-data", NULL, &broker, &error), &error);
 
   for (int number = 0; number < REQUESTS; number++) {
     char body[32];
@@ -59,11 +59,11 @@ int main(void) {
     message.body_len = (size_t)length;
     requests[number].number = number;
     requests[number].tally = &tally;
-    must(libmq_enqueue_async(broker, "requests", &message, enqueued, &requests[number], &error), error);
+    must(libmq_enqueue_async(broker, "requests", &message, enqueued, &requests[number], &error), &error);
   }
 
   /* Tells all that were begun before it returns. */
-  must(libmq_broker_close(broker, 5000, &error), error);
+  must(libmq_broker_close(broker, 5000, &error), &error);
   printf("%d durable, %d failed, %d out of order\n", tally.durable, tally.failed, tally.out_of_order);
   libmq_broker_free(broker);
   return 0;

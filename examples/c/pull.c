@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must(libmq_status status, libmq_error *error) {
+static void must(libmq_status status, libmq_error **error) {
   if (status == LIBMQ_OK) return;
-  fprintf(stderr, "%s: %s\n", libmq_status_name(status), libmq_error_message(error));
+  fprintf(stderr, "%s: %s\n", libmq_status_name(status), libmq_error_message(*error));
   exit(1);
 }
 
@@ -23,7 +23,7 @@ static void enqueue(libmq_broker *broker, const char *queue, const char *body) {
   libmq_message message = LIBMQ_MESSAGE_INIT;
   message.body = body;
   message.body_len = strlen(body);
-  must(libmq_enqueue(broker, queue, &message, NULL, &error), error);
+  must(libmq_enqueue(broker, queue, &message, NULL, &error), &error);
 }
 
 /* What is to be done with a message: 0 when it is done, else it is tried again in a moment. */
@@ -42,14 +42,14 @@ static int drain(libmq_broker *broker, const char *queue) {
       libmq_error_free(error);
       return done;
     }
-    must(status, error);
+    must(status, &error);
     size_t length;
     const char *body = libmq_delivery_body(delivery, &length);
     if (work(body, length, libmq_delivery_attempt(delivery)) == 0) {
-      must(libmq_delivery_ack(delivery, &error), error);
+      must(libmq_delivery_ack(delivery, &error), &error);
       done++;
     } else {
-      must(libmq_delivery_retry(delivery, 50, "not yet", &error), error);
+      must(libmq_delivery_retry(delivery, 50, "not yet", &error), &error);
     }
   }
 }
@@ -57,9 +57,9 @@ static int drain(libmq_broker *broker, const char *queue) {
 int main(void) {
   libmq_error *error = NULL;
   libmq_broker *broker = NULL;
-  must(libmq_broker_open("target/pull-data", NULL, &broker, &error), error);
+  must(libmq_broker_open("target/pull-data", NULL, &broker, &error), &error);
   int mail = -1;
-  must(libmq_wakeup_open(broker, "mail", &mail, &error), error);
+  must(libmq_wakeup_open(broker, "mail", &mail, &error), &error);
   enqueue(broker, "mail", "a letter");
   enqueue(broker, "mail", "fails once");
   enqueue(broker, "mail", "a card");
@@ -72,10 +72,10 @@ int main(void) {
   }
 
   libmq_metrics mails = LIBMQ_METRICS_INIT;
-  must(libmq_metrics_read(broker, "mail", &mails, &error), error);
+  must(libmq_metrics_read(broker, "mail", &mails, &error), &error);
   printf("%llu acked, %llu retried\n", (unsigned long long)mails.acked, (unsigned long long)mails.retried);
-  must(libmq_wakeup_close(broker, mail, &error), error);
-  must(libmq_broker_close(broker, 0, &error), error);
+  must(libmq_wakeup_close(broker, mail, &error), &error);
+  must(libmq_broker_close(broker, 0, &error), &error);
   libmq_broker_free(broker);
   return 0;
 }

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void must(libmq_status status, libmq_error *error) {
+static void must(libmq_status status, libmq_error **error) {
   if (status == LIBMQ_OK) return;
-  fprintf(stderr, "%s: %s\n", libmq_status_name(status), libmq_error_message(error));
+  fprintf(stderr, "%s: %s\n", libmq_status_name(status), libmq_error_message(*error));
   exit(1);
 }
 
@@ -55,19 +55,19 @@ static int32_t pay(void *ctx, libmq_delivery *delivery) {
 int main(void) {
   libmq_error *error = NULL;
   libmq_broker *broker = NULL;
-  must(libmq_broker_open("target/orders-data", NULL, &broker, &error), error);
+  must(libmq_broker_open("target/orders-data", NULL, &broker, &error), &error);
 
   /* A handler takes one message at a time, unless told otherwise. Anything but LIBMQ_ACK is no ack. */
   libmq_handler orders = LIBMQ_HANDLER_INIT;
   orders.handle = take_order;
   orders.max_parallelism = 4;
   orders.backoff_base_ms = 100;
-  must(libmq_handle(broker, "orders", &orders, &error), error);
+  must(libmq_handle(broker, "orders", &orders, &error), &error);
   libmq_handler payments = LIBMQ_HANDLER_INIT;
   payments.handle = pay;
   payments.timeout_ms = 10000;
-  must(libmq_handle(broker, "payments", &payments, &error), error);
-  must(libmq_broker_start(broker, &error), error);
+  must(libmq_handle(broker, "payments", &payments, &error), &error);
+  must(libmq_broker_start(broker, &error), &error);
 
   /* When libmq_enqueue has returned, the order survives a crash and a power loss. Its key makes it one of its kind: an
    * order sent again before it is handled takes the place of the first. */
@@ -80,14 +80,14 @@ int main(void) {
     order.body_len = strlen(body);
     order.dedup_key = key;
     libmq_receipt receipt;
-    must(libmq_enqueue(broker, "orders", &order, &receipt, &error), error);
+    must(libmq_enqueue(broker, "orders", &order, &receipt, &error), &error);
     printf("order %d: %s as message %llu\n", number, receipt.status == LIBMQ_ACCEPTED ? "accepted" : "replaced",
            (unsigned long long)receipt.id);
   }
 
-  must(libmq_broker_wait_idle(broker, 10000, &error), error);
+  must(libmq_broker_wait_idle(broker, 10000, &error), &error);
   libmq_dead_letters *dead = NULL;
-  must(libmq_dead_letters_list(broker, NULL, 10, 0, &dead, &error), error);
+  must(libmq_dead_letters_list(broker, NULL, 10, 0, &dead, &error), &error);
   for (size_t i = 0; i < libmq_dead_letters_len(dead); i++)
     printf("dead letter %llu of %s: %s\n", (unsigned long long)libmq_dead_letter_id(dead, i), libmq_dead_letter_queue(dead, i),
            libmq_dead_letter_reason(dead, i));
@@ -95,10 +95,10 @@ int main(void) {
 
   libmq_metrics total = {0};
   total.struct_size = sizeof total;
-  must(libmq_metrics_read(broker, NULL, &total, &error), error);
+  must(libmq_metrics_read(broker, NULL, &total, &error), &error);
   printf("%llu acked, %llu retried, %llu dead\n", (unsigned long long)total.acked, (unsigned long long)total.retried,
          (unsigned long long)total.dead);
-  must(libmq_broker_close(broker, 5000, &error), error);
+  must(libmq_broker_close(broker, 5000, &error), &error);
   libmq_broker_free(broker);
   return 0;
 }

@@ -21,7 +21,7 @@ pub(crate) const PATH_BYTES_MAX: usize = 4095;
 /// files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
 ///
 /// Any thread. The caller frees the broker. A directory has one owner at a time, in the same process too. Answers
-/// `LIBMQ_E_INVALID` for an option out of range, naming it, a file, or a directory of somebody else; `LIBMQ_E_LOCKED`
+/// `LIBMQ_E_INVALID` for an option out of range, naming it, a file, or a directory with other things in it; `LIBMQ_E_LOCKED`
 /// naming the owner; `LIBMQ_E_CORRUPT` naming file and offset; `LIBMQ_E_UNSUPPORTED` for another format;
 /// `LIBMQ_E_STORAGE_FULL`; `LIBMQ_E_IO`. On failure `*out` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.

@@ -1,4 +1,4 @@
-//! Settling: what becomes of a message that is held. Each ends the handle, whatever it answers.
+//! Settling: what becomes of a message that is held. Each but the first two ends the handle, whatever it answers.
 
 use std::ffi::c_char;
 use std::time::Duration;

@@ -233,6 +233,45 @@ void an_exception_after_a_move_is_a_failed_attempt_all_the_same() {
   broker.close(LONG);
 }
 
+// The other one was acked in place of its own, which nobody had any more.
+void a_handler_that_swaps_its_delivery_for_another_holds_its_own_elsewhere() {
+  broker broker(":memory:");
+  std::optional<delivery> kept;
+  std::atomic<int> calls{0};
+  broker.handle("q", libmq::handler_options().max_parallelism(2), [&](delivery &held) {
+    if (calls == 0) kept.emplace(std::move(held));
+    if (calls == 1) std::swap(*kept, held);
+    calls++;
+  });
+  broker.start();
+  broker.enqueue("q", "first");
+  WAIT_FOR(calls == 1);
+  broker.enqueue("q", "second");
+  // The first one is given back, and comes once more.
+  WAIT_FOR(calls == 3);
+  WAIT_FOR(broker.metrics("q").acked == 1);
+  CHECK_SAME(kept->body(), "second");
+  kept->ack();
+  CHECK(broker.wait_idle(LONG));
+  CHECK(broker.metrics("q").acked == 2 && broker.metrics("q").released == 1);
+  broker.close(LONG);
+}
+
+// Its own was acked, though it had let go of it, and the other one stayed in flight.
+void a_handler_that_assigns_another_delivery_to_its_own_gives_both_back() {
+  broker broker(":memory:");
+  std::atomic<int> calls{0};
+  broker.enqueue("other", "y");
+  broker.handle("q", [&](delivery &held) {
+    if (calls++ == 0) held = std::move(*broker.receive("other", 0ms));
+  });
+  run_one(broker);
+  CHECK_SAME(calls.load(), 2);
+  CHECK(broker.metrics("q").released == 1 && broker.metrics("q").acked == 1);
+  CHECK(broker.metrics("other").released == 1 && broker.metrics("other").ready == 1);
+  broker.close(LONG);
+}
+
 // ---- options ------------------------------------------------------------------------------------------------------------
 
 void a_timeout_cancels_and_extending_moves_it() {
@@ -292,8 +331,14 @@ void an_option_that_is_set_is_meant_also_zero() {
   const auto nothing = [](delivery &) {};
   CHECK_ERROR(libmq::handler_options().timeout(-1ms), LIBMQ_E_INVALID, "timeout is -1");
   CHECK_ERROR(libmq::handler_options().max_retries(-1), LIBMQ_E_INVALID, "max_retries is -1");
-  CHECK_ERROR(broker.handle("q", libmq::handler_options().timeout(0ms), nothing), LIBMQ_E_INVALID, "timeout");
-  CHECK_ERROR(broker.handle("q", libmq::handler_options().max_parallelism(0), nothing), LIBMQ_E_INVALID, "parallelism");
+  // Of these C would have said that they were -1.
+  CHECK_ERROR(libmq::handler_options().timeout(0ms), LIBMQ_E_INVALID, "timeout is 0, but goes from 1");
+  CHECK_ERROR(libmq::handler_options().max_parallelism(0), LIBMQ_E_INVALID, "max_parallelism is 0, but goes from 1");
+  CHECK_ERROR(libmq::handler_options().backoff_factor_permille(0), LIBMQ_E_INVALID, "factor_permille is 0");
+  // These were called.
+  CHECK_ERROR(broker.handle("q", static_cast<void (*)(delivery &)>(nullptr)), LIBMQ_E_INVALID, "the handler is none");
+  CHECK_ERROR(broker.handle("q", std::function<void(delivery &)>()), LIBMQ_E_INVALID, "the handler is none");
+  broker.handle("q", std::function<void(delivery &)>(nothing));
   CHECK_ERROR(broker.handle("no name", nothing), LIBMQ_E_INVALID, "queue");
   broker.close(LONG);
 }
@@ -400,6 +445,8 @@ int main() {
   RUN(a_delivery_that_is_moved_elsewhere_is_settled_there);
   RUN(a_delivery_that_is_moved_and_destroyed_in_its_handler_is_released);
   RUN(an_exception_after_a_move_is_a_failed_attempt_all_the_same);
+  RUN(a_handler_that_swaps_its_delivery_for_another_holds_its_own_elsewhere);
+  RUN(a_handler_that_assigns_another_delivery_to_its_own_gives_both_back);
   RUN(a_timeout_cancels_and_extending_moves_it);
   RUN(extending_can_be_forbidden);
   RUN(handlers_run_at_once_up_to_their_parallelism_and_can_be_scaled);

@@ -250,6 +250,33 @@ void a_receive_that_waits_is_woken_by_a_message_and_by_the_close() {
   closer.join();
 }
 
+// What was left of a time was a millisecond less than none, which C takes for a wait without an end.
+void a_time_to_wait_that_is_over_is_over() {
+  broker broker(":memory:");
+  for (const auto over : {-1ms, -2ms, std::chrono::milliseconds::min()}) {
+    CHECK(!broker.receive("q", over).has_value());
+    CHECK(broker.receive_batch("q", 5, over).empty());
+  }
+  broker.enqueue("q", "x");
+  auto held = broker.receive("q", -1ms);
+  CHECK(held.has_value() && !broker.wait_idle(-1ms));
+  held->fail("by itself");
+  CHECK(broker.metrics("q").handler_errors == 1 && broker.metrics("q").retried == 1);
+  broker.close(-1ms);
+}
+
+// Less than a millisecond of it was cut off, and most came before their time.
+void what_is_to_run_at_a_moment_does_not_run_before_it() {
+  broker broker(":memory:");
+  for (int i = 0; i < 20; i++) {
+    const auto moment = std::chrono::system_clock::now() + std::chrono::microseconds(3999);
+    broker.enqueue("q", message("x").run_at(moment));
+    broker.receive("q", LONG)->ack();
+    CHECK(std::chrono::system_clock::now() >= moment);
+  }
+  broker.close(LONG);
+}
+
 bool is_readable(int fd) {
   pollfd look{fd, POLLIN, 0};
   CHECK(poll(&look, 1, 0) >= 0);
@@ -358,6 +385,8 @@ int main() {
   RUN(what_is_wrong_with_an_enqueue_is_thrown_at_once_and_the_callback_let_go);
   RUN(what_was_received_is_settled_once);
   RUN(a_receive_that_waits_is_woken_by_a_message_and_by_the_close);
+  RUN(a_time_to_wait_that_is_over_is_over);
+  RUN(what_is_to_run_at_a_moment_does_not_run_before_it);
   RUN(a_wakeup_is_readable_while_there_may_be_something_and_is_closed_with_its_owner);
   RUN(dead_letters_are_listed_found_replayed_and_purged);
   RUN(queues_are_paused_purged_and_their_messages_cancelled);

@@ -34,14 +34,17 @@
  * THREADS   "Any thread" means also at the same time, on the same handle. Reading a delivery while another thread settles
  *           it is answered, but what was read before is gone. Callbacks come on threads of the broker; in them everything
  *           may be called but what waits for callbacks, of this broker or of another one, whose callbacks may wait for this
- *           one: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one.
+ *           one: that is LIBMQ_E_DEADLOCK. No C++ exception and no longjmp may leave one, and no pthread_exit(). No thread
+ *           may be cancelled by pthread_cancel() in a call: the process is aborted then, or it waits on. A callback has a
+ *           stack of 2 MiB, whatever the limits of the process are.
  *
  * FORKS     A child of fork() has copies of errors, options and lists of dead letters, and may use those, and open brokers of
  *           its own. Its parent's brokers and deliveries are LIBMQ_E_FORKED there, and freeing them does nothing. A child
  *           forked in a callback has to end in there, by _exit() or exec(): one that returns from the callback is aborted.
  *
- * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, and may hold anything. A queue's name
- *           is 1 to 128 of A-Z a-z 0-9 . _ -
+ * TEXT      Strings are UTF-8 and end in NUL; bodies are an address and a length, may hold anything, and end in nothing: "%.*s"
+ *           prints one. A queue's name is 1 to 128 of A-Z a-z 0-9 . _ - and there are 10,000 at most: what would make one
+ *           more is LIBMQ_E_INVALID. A key, a group, a correlation id and a content type have no control characters.
  *
  * STRUCTS   Begin with the initialiser, which sets struct_size to the struct's size. Later versions add fields at the end,
  *           where 0 means what leaving them out did. So a program that was compiled with an older header goes on working;
@@ -50,8 +53,8 @@
  *           fields is LIBMQ_E_INVALID. A field left 0 is its default; where zero or none is wanted, and is not the default,
  *           LIBMQ_NONE says so.
  *
- * TIME      Milliseconds, as int64_t, up to ten years. In `timeout_ms`, as long as a call waits, it may be more, and -1 is
- *           for ever.
+ * TIME      Milliseconds, as int64_t, up to ten years, 316,224,000,000. In `timeout_ms`, as long as a call waits, it may be
+ *           more, and -1 is for ever. A signal ends no wait.
  *
  * Names and numbers here never change their meaning. Made from ffi/src, section by section; do not edit.
  */
@@ -319,7 +322,7 @@ libmq_status libmq_options_set_log(libmq_options *options,
  * files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
  *
  * Any thread. The caller frees the broker. A directory has one owner at a time, in the same process too. Answers
- * `LIBMQ_E_INVALID` for an option out of range, naming it, a file, or a directory of somebody else; `LIBMQ_E_LOCKED`
+ * `LIBMQ_E_INVALID` for an option out of range, naming it, a file, or a directory with other things in it; `LIBMQ_E_LOCKED`
  * naming the owner; `LIBMQ_E_CORRUPT` naming file and offset; `LIBMQ_E_UNSUPPORTED` for another format;
  * `LIBMQ_E_STORAGE_FULL`; `LIBMQ_E_IO`. On failure `*out` is NULL.
  */
@@ -767,7 +770,7 @@ int64_t libmq_delivery_deadline_ms(const libmq_delivery *delivery);
  */
 const char *libmq_delivery_cancel_reason(const libmq_delivery *delivery);
 
-/* Settling: what becomes of a message that is held. Each ends the handle, whatever it answers. -------------------- */
+/* Settling: what becomes of a message that is held. Each but the first two ends the handle, whatever it answers. -- */
 
 /**
  * Moves the deadline to `ms` milliseconds from now, if that is later; up to 24 hours. The handle stays.

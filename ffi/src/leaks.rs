@@ -1,22 +1,17 @@
 //! Leaks: what handles are left when a program exits, for those who look for what they never freed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use crate::handles::{BROKERS, DEAD_LETTERS, DELIVERIES, ERRORS, OPTIONS};
 
 /// Asks for the report, if it is in the environment.
 const ASKED: &str = "LIBMQ_LEAKS";
 
-/// Has the report made at the exit of the process, once.
-pub(crate) fn watch() {
-    // Relaxed: whoever is first registers, and nothing else hangs on it.
-    static WATCHED: AtomicBool = AtomicBool::new(false);
-    if !WATCHED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the function has no arguments, as the call asks, and lives as long as this library; where the library goes
-        // before the process does, it is called then.
-        unsafe { libc::atexit(report) };
-    }
-}
+/// Has the report made when this library has its end, with the process or before. That is behind what a program does at its
+/// exit by itself, in functions of `atexit` and destructors of its objects, which may free handles.
+// SAFETY: the section is one of addresses of functions such as this one.
+#[used]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_term_func"))]
+#[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".fini_array"))]
+static AT_END: extern "C" fn() = report;
 
 /// Handles that this process has made and not freed. Of an exit by `_exit` or a signal nobody is told.
 extern "C" fn report() {

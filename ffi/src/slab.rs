@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libmq::storage::forks;
 use libmq::{Error, ErrorKind, Result};
 
-use crate::leaks;
 use crate::sync::{AtomicU32, AtomicU64, Place, fence};
 
 /// Bits of a handle that number the slot.
@@ -218,7 +217,6 @@ impl<T> Slab<T> {
     #[cold]
     fn make_page(&self, page: usize) {
         let Some(place) = self.pages.get(page) else { return };
-        leaks::watch();
         let before = slots_of(page) - FIRST_PAGE as usize;
         let numbers = (before..).map_while(|number| u32::try_from(number).ok());
         let slots: Box<[Slot<T>]> = numbers.take(slots_of(page)).map(Slot::new).collect();

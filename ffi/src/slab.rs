@@ -8,6 +8,8 @@
 //! Invariants:
 //! - a number is given once: a slot's generation goes up with each use, and a slot that has used up its generations
 //!   is not used again;
+//! - two copies of this library in one process, as a static and a shared one, give different numbers: the generation stands in
+//!   them under a mask that is the copy's own;
 //! - no number is an address on any machine this is built for, since their highest bits are neither all zero nor all
 //!   one: whoever follows one by mistake fails at once, and at the place of the mistake;
 //! - there is no lock: of a forked child no call waits for what a thread of its parent was in the middle of. The worst that
@@ -31,6 +33,9 @@ use crate::sync::{AtomicU32, AtomicU64, Place, fence};
 const SLOT_BITS: u32 = 28;
 /// Bits of a handle that number the use of the slot.
 const GENERATION_BITS: u32 = 32;
+
+/// Two copies of the library share no page of memory, of so many bits of an address.
+const PAGE_BITS: u32 = 12;
 
 /// Slots of the first page; each further page has twice as many as the one before. Few under loom, which models each.
 const FIRST_PAGE: u32 = if cfg!(loom) { 2 } else { 64 };
@@ -158,7 +163,7 @@ impl<T> Slab<T> {
     /// Changes the state of a handle's slot from one in which it is out.
     #[inline(always)]
     fn change(&self, handle: usize, change: impl Fn(u64) -> u64) -> Option<Found<'_, T>> {
-        let generation = low_bits(handle >> SLOT_BITS);
+        let generation = generation_in(handle);
         let is_possible = handle >> (SLOT_BITS + GENERATION_BITS) == usize::from(self.kind)
             && !generation.is_multiple_of(2);
         let slot = if is_possible { self.slot(self.number(handle))? } else { return None };
@@ -181,7 +186,7 @@ impl<T> Slab<T> {
 
     fn handle(&self, number: u32, generation: u32) -> usize {
         usize::from(self.kind) << (SLOT_BITS + GENERATION_BITS)
-            | (generation as usize) << SLOT_BITS
+            | ((generation ^ copy()) as usize) << SLOT_BITS
             | number as usize
     }
 
@@ -272,7 +277,7 @@ impl<T> Slab<T> {
     /// Why a handle stands for nothing here: `BAD_HANDLE`, or `FORKED`.
     #[cold]
     pub(crate) fn why_not(&self, handle: usize) -> Error {
-        let generation = low_bits(handle >> SLOT_BITS);
+        let generation = generation_in(handle);
         let is_there =
             |slot: &&Slot<T>| generation_of(slot.state.load(Ordering::Acquire)) == generation;
         let slot = self.slot(self.number(handle)).filter(is_there);
@@ -373,6 +378,17 @@ impl<T> Found<'_, T> {
 /// Whether a number is, was or could be a handle, and so is no address.
 pub(crate) fn is_handle(number: usize) -> bool {
     (1..=14).contains(&(number >> (SLOT_BITS + GENERATION_BITS)))
+}
+
+/// The generation that a number would have as a handle.
+fn generation_in(handle: usize) -> u32 {
+    low_bits(handle >> SLOT_BITS) ^ copy()
+}
+
+/// The mask of this copy of the library, from where it was loaded. Even, since a generation in use is odd.
+fn copy() -> u32 {
+    static HERE: u8 = 0;
+    low_bits((&raw const HERE).addr() >> PAGE_BITS) << 1
 }
 
 fn state_of(generation: u32, users: u32) -> u64 {

@@ -2,6 +2,7 @@
 
 #include "check.h"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 
 #define AS(type, handle) ((type *)(void *)(handle))
@@ -627,8 +628,61 @@ static void any_thread_may_read_an_error(void) {
   close_and_free(broker);
 }
 
+/* ---- another copy of the library -------------------------------------------------------------------------------- */
+
+/* Where this program has its libmq from; false where it has it within. */
+static bool library_of_this(char *path, size_t room) {
+  FILE *maps = fopen("/proc/self/maps", "r");
+  CHECK(maps != NULL);
+  bool is_found = false;
+  while (!is_found && fgets(path, (int)room, maps) != NULL) {
+    const char *begin = strchr(path, '/');
+    if (begin == NULL || strstr(begin, "/libmq.so") == NULL) continue;
+    memmove(path, begin, strlen(begin) + 1);
+    path[strcspn(path, "\n")] = 0;
+    is_found = true;
+  }
+  fclose(maps);
+  return is_found;
+}
+
+static void copy_file(const char *from, const char *to) {
+  char bytes[1 << 16];
+  FILE *source = fopen(from, "rb"), *target = fopen(to, "wb");
+  CHECK(source != NULL && target != NULL);
+  size_t n;
+  while ((n = fread(bytes, 1, sizeof bytes, source)) > 0) CHECK(fwrite(bytes, 1, n, target) == n);
+  CHECK(fclose(target) == 0 && fclose(source) == 0);
+}
+
+/* The first broker of each had the same number, and a message came into the other one's directory. */
+static void a_handle_of_another_copy_of_the_library_is_none(void) {
+  char path[4096];
+  if (!library_of_this(path, sizeof path)) return;
+  copy_file(path, "copy.so");
+  void *copy = dlopen("./copy.so", RTLD_NOW | RTLD_LOCAL);
+  CHECK(copy != NULL);
+  /* ISO C has no other way from an address to a function. */
+  libmq_status (*open_there)(const char *, const libmq_options *, libmq_broker **, libmq_error **);
+  libmq_status (*snapshot_there)(libmq_broker *, libmq_error **);
+  void (*free_there)(libmq_broker *);
+  *(void **)&open_there = dlsym(copy, "libmq_broker_open");
+  *(void **)&snapshot_there = dlsym(copy, "libmq_snapshot");
+  *(void **)&free_there = dlsym(copy, "libmq_broker_free");
+  CHECK(open_there != libmq_broker_open);
+  libmq_broker *here = open_memory(), *there = NULL;
+  CHECK_OK(open_there(":memory:", NULL, &there, NULL));
+  CHECK_STATUS(libmq_enqueue(there, "q", &message, NULL, NULL), LIBMQ_E_BAD_HANDLE);
+  CHECK_STATUS(snapshot_there(here, NULL), LIBMQ_E_BAD_HANDLE);
+  CHECK_OK(snapshot_there(there, NULL));
+  free_there(there);
+  close_and_free(here);
+}
+
 int main(void) {
   set_up();
+  /* With the first broker of this one. */
+  RUN(a_handle_of_another_copy_of_the_library_is_none);
   RUN(null_is_no_handle);
   RUN(made_up_numbers_are_no_handles);
   RUN(every_bit_of_a_handle_counts);

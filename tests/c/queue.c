@@ -432,6 +432,30 @@ static void *enqueue_soon(void *broker) {
   return NULL;
 }
 
+static volatile sig_atomic_t signals_heard;
+
+static void hear(int number) {
+  (void)number;
+  signals_heard++;
+}
+
+/* So a loop that waits for ever and looks at a flag never sees it: the header says so. */
+static void a_signal_ends_no_wait(void) {
+  libmq_broker *broker = open_memory();
+  struct sigaction heard = {0};
+  heard.sa_handler = hear;
+  CHECK(sigaction(SIGALRM, &heard, NULL) == 0);
+  struct timespec began, ended;
+  CHECK(clock_gettime(CLOCK_MONOTONIC, &began) == 0);
+  alarm(1);
+  libmq_delivery *delivery = NULL;
+  CHECK_STATUS(libmq_receive(broker, "q", 1500, 0, &delivery, NULL), LIBMQ_E_EMPTY);
+  CHECK(clock_gettime(CLOCK_MONOTONIC, &ended) == 0);
+  CHECK(signals_heard == 1);
+  CHECK((ended.tv_sec - began.tv_sec) * 1000 + (ended.tv_nsec - began.tv_nsec) / 1000000 >= 1499);
+  close_and_free(broker);
+}
+
 static void a_receive_waits_for_what_comes(void) {
   libmq_broker *broker = open_memory();
   libmq_delivery *delivery = NULL;
@@ -475,6 +499,7 @@ int main(void) {
   RUN(figures_count_and_unknown_queues_are_not_found);
   RUN(a_full_broker_says_so);
   RUN(a_receive_waits_for_what_comes);
+  RUN(a_signal_ends_no_wait);
   RUN(metrics_come_as_text_for_prometheus);
   return finished();
 }

@@ -231,6 +231,15 @@ test('what runs too long is said in the time that was given, whatever grace its 
   assert.ok(performance.now() - began < 2000);
 });
 
+// Vitest and jest give a test five seconds, and then say only that.
+test('a drain that nobody gives a time to says what hangs before a test runner does', async () => {
+  const broker = await testBroker();
+  broker.handle('slow', () => new Promise(() => {}), { cancelGrace: 1 });
+  await broker.enqueue('slow', 1);
+  await assert.rejects(drain(broker), /not drained in 4000 ms: slow has 0 ready and 1 in flight/);
+  await broker.close({ timeout: 0 }).catch(() => {});
+});
+
 test('an assertion that holds answers the message, and one that does not says what is there', async (t) => {
   const broker = await opened(t);
   await broker.enqueue('orders', { id: 'ORD-1', lines: [{ what: 'book', count: 2 }] }, { priority: 3 });

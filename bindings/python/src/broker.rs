@@ -25,6 +25,7 @@ use crate::message::Message;
 use crate::metrics;
 use crate::opening::open;
 use crate::options::{self, BrokerOptions};
+use crate::outside::outside;
 use crate::receipt::Receipt;
 use crate::said::Said;
 use crate::tray::{News, Piles, Tray, serves};
@@ -496,7 +497,7 @@ impl Broker {
         messages: &[libmq::Message<'_>],
     ) -> PyResult<Vec<Receipt>> {
         let call = |interrupt: &_| self.inner.enqueue_batch_until(messages, interrupt);
-        let at_once = py.detach(|| caught(&*self.inner, || call(&libmq::Interrupt::at_once())));
+        let at_once = outside(py, || caught(&*self.inner, || call(&libmq::Interrupt::at_once())));
         let receipts = match at_once {
             Err(error) if self.blocks && error.kind() == ErrorKind::Full && !serves() => self
                 .wait(py, &Arc::default(), call, |_| true)?

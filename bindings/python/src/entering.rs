@@ -9,6 +9,7 @@ use libmq::{Broker, Delivery, Error, ErrorKind, Inbox, Worker};
 use pyo3::prelude::*;
 
 use crate::error::OrRaise;
+use crate::outside::outside;
 
 /// Why a broker is poisoned by a panic.
 pub(crate) const CAUGHT: &str = "a bug in libmq was caught";
@@ -44,7 +45,7 @@ pub(crate) fn entered<R: Send>(
     whose: &impl OfBroker,
     call: impl FnOnce() -> libmq::Result<R> + Send,
 ) -> PyResult<R> {
-    py.detach(|| caught(whose, call)).or_raise(py)
+    outside(py, || caught(whose, call)).or_raise(py)
 }
 
 /// Calls the core where the interpreter's lock was given back before.
@@ -62,7 +63,7 @@ pub(crate) fn caught<R>(
 
 /// Does without the interpreter's lock what a drop does, where nobody can be told of a panic.
 pub(crate) fn away(work: impl FnOnce() + Send) {
-    Python::attach(|py| py.detach(|| _ = catch_unwind(AssertUnwindSafe(work))));
+    Python::attach(|py| outside(py, || _ = catch_unwind(AssertUnwindSafe(work))));
 }
 
 /// Drops what may have to wait then, for threads or for the disk.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
+use crate::outside::outside;
 use crate::worker::Worker;
 
 /// What the foreman is told.
@@ -35,7 +36,7 @@ impl Foreman {
 impl Foreman {
     /// The number of a handler and a worker for it; None when there will be no more.
     fn next(&self, py: Python<'_>) -> Option<(u64, Worker)> {
-        let order = py.detach(|| {
+        let order = outside(py, || {
             let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
             orders.recv()
         });

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::context::Context;
 use crate::ends;
 use crate::entering::{away, caught, dropped, entered};
+use crate::outside::outside;
 
 /// The messages of one handler that runs on a loop.
 #[pyclass(frozen, module = "libmq._native")]
@@ -88,7 +89,7 @@ impl Attempt {
         if libmq::storage::forks() != self.forks {
             return std::mem::forget((inbox, delivery));
         }
-        py.detach(|| finish(&inbox, &delivery, result));
+        outside(py, || finish(&inbox, &delivery, result));
     }
 }
 

@@ -1,8 +1,8 @@
 //! The native part of libmq's Python package.
 //!
 //! Small on purpose: what is public is Python source over this. What always holds here:
-//! - whatever may wait, or touch the disk, does so with the interpreter's lock given back, and a panic in the core poisons
-//!   the broker (`entering`); a drop that may have to wait too (`apart`);
+//! - whatever may wait, or touch the disk, does so with the interpreter's lock given back (`outside`), and a panic in the core
+//!   poisons the broker (`entering`); a drop that may have to wait too (`apart`);
 //! - no thread but Python's own ever enters the interpreter: workers reach Python through a channel (`hiring`), what an
 //!   event loop waits for and what is logged through a list (`tray`, `listener`);
 //! - code that is written in Python is called through `calling` alone. What Python runs by itself is not: the handlers of
@@ -36,6 +36,7 @@ mod message;
 mod metrics;
 mod opening;
 mod options;
+mod outside;
 mod receipt;
 mod said;
 mod tray;
@@ -81,6 +82,8 @@ mod _native {
     use super::listener::Listener;
     #[pymodule_export]
     use super::message::Message;
+    #[pymodule_export]
+    use super::outside::{alone_again, stay_outside};
     #[pymodule_export]
     use super::receipt::Receipt;
     #[pymodule_export]

@@ -8,6 +8,8 @@ use libmq::{Event, Field, limits};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::outside::outside;
+
 /// What the core has told and nobody has heard yet.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -90,7 +92,7 @@ impl Listener {
         py: Python<'py>,
     ) -> PyResult<Option<(&'static str, &'static str, Bound<'py, PyDict>)>> {
         let fields = PyDict::new(py);
-        match py.detach(|| self.told.next()) {
+        match outside(py, || self.told.next()) {
             Next::Event(event) => {
                 for (name, field) in &event.fields {
                     match field {

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use crate::entering::{Nobody, caught};
 use crate::error::{OrRaise, exception};
 use crate::options::BrokerOptions;
+use crate::outside::outside;
 use crate::waiting::pause;
 
 /// How soon a held directory is tried again: at first, and at most.
@@ -26,7 +27,7 @@ pub(crate) fn open(
     let once = options.core.clone().lock_timeout(Duration::ZERO);
     let mut time = RETRY_FIRST;
     loop {
-        match py.detach(|| caught(&Nobody, || libmq::Broker::open(path, once.clone()))) {
+        match outside(py, || caught(&Nobody, || libmq::Broker::open(path, once.clone()))) {
             Err(error) if error.kind() == ErrorKind::Locked => {
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
                 if left.is_some_and(|left| left.is_zero()) {

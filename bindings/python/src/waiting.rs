@@ -19,6 +19,7 @@ use pyo3::types::PyBytes;
 use crate::calling::call;
 use crate::entering::caught;
 use crate::error::{OrRaise, exception};
+use crate::outside::outside;
 
 /// The function of the package that says what the thread is that calls it.
 static ROLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -45,11 +46,11 @@ pub(crate) fn attended<R: Send>(
     interrupt: impl Fn(),
 ) -> PyResult<R> {
     if Thread::this(py)? != Thread::Main {
-        return Ok(py.detach(call));
+        return Ok(outside(py, call));
     }
     let Ok((reader, writer, done)) = pipes() else {
         // There are no more files to be had. A close is not to fail for that: signals wait until the call has ended.
-        return Ok(py.detach(call));
+        return Ok(outside(py, call));
     };
     let mut signals = Signals::listen(py, reader, writer)?;
     let ended = thread::scope(|scope| {
@@ -63,7 +64,7 @@ pub(crate) fn attended<R: Send>(
             exception(py, &Error::new(ErrorKind::Io, text))
         })?;
         let raised = signals.until_done(py, interrupt);
-        let answer = py.detach(|| thread.join());
+        let answer = outside(py, || thread.join());
         // What panics here is not the core, and poisons nothing.
         let answer = answer.unwrap_or_else(|panic| resume_unwind(panic));
         raised.map(|()| answer)
@@ -146,7 +147,7 @@ impl Signals {
                 raised = Some(error);
             }
             let mut bytes = [0; 64];
-            let read = py.detach(|| self.reader.read(&mut bytes));
+            let read = outside(py, || self.reader.read(&mut bytes));
             let bytes = match read {
                 Ok(count) => bytes.get(..count).unwrap_or_default(),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,

@@ -11,6 +11,7 @@ use crate::ends;
 use crate::entering::{CAUGHT, Nobody, caught};
 use crate::error::OrRaise;
 use crate::leaving::this_thread_handles;
+use crate::outside::outside;
 
 /// What one thread asks for messages, and tells how they ended.
 #[pyclass(frozen, module = "libmq._native")]
@@ -46,7 +47,7 @@ impl Worker {
     fn finish(&self, py: Python<'_>, error: HandlerError) -> PyResult<()> {
         let mut guard = self.state()?;
         let state = &mut *guard;
-        py.detach(|| state.finish(Err(error)));
+        outside(py, || state.finish(Err(error)));
         Ok(())
     }
 }
@@ -79,7 +80,7 @@ impl Worker {
         this_thread_handles();
         let mut guard = self.state()?;
         let state = &mut *guard;
-        let next = py.detach(|| {
+        let next = outside(py, || {
             state.finish(Ok(()));
             state.take()
         });

@@ -229,6 +229,36 @@ def test_a_broker_that_is_garbage_ends_its_threads(program: Program) -> None:
     )
 
 
+def test_nobody_comes_back_to_an_interpreter_that_goes(program: Program) -> None:
+    """It had crashed once in some thousand ends under load: Python looked whether the thread still might, and then at
+    what had been freed meanwhile. What Python does at its exit behind libmq gets the thread back all the same.
+    """
+    ran = program(
+        """
+    import atexit, threading, time
+    back = threading.Event()
+    def last():
+        begun = time.monotonic()
+        broker.enqueue("q", 1)
+        came = back.wait(0.3)
+        print("stays out" if not came or time.monotonic() - begun > 0.6 else "came back")
+        print("comes back" if back.wait(20) else "stays for ever")
+    atexit.register(last)
+    import libmq
+    broker = libmq.open(":memory:")
+    def take():
+        inside.set()
+        broker.receive("q")
+        back.set()
+    inside = threading.Event()
+    threading.Thread(target=take, daemon=True).start()
+    inside.wait(20)
+    time.sleep(0.1)
+    """
+    )
+    assert ran.stdout == "stays out\ncomes back\n"
+
+
 UNDER_LOAD = """
     import asyncio, libmq, os, signal, sys, threading, time
     way, seconds = sys.argv[1], float(sys.argv[2])

@@ -3,6 +3,7 @@
 Handlers run on daemon threads, for which Python does not wait. Here they are waited for, within bounds: what they hold
 is cancelled with `shutdown`, and given back when their grace is over. Threads of the program that wait in libmq are
 told that nothing will come, since Python does wait for those. Nothing is closed: the next open finds what is there.
+Daemon threads that are in libmq's native code at the very end stay in it: to come back then may crash the interpreter.
 
 Python tells of its end before it waits for other threads, and again when these are gone; in between they may have
 opened a broker.
@@ -20,7 +21,7 @@ import weakref
 from typing import TYPE_CHECKING, Literal
 
 from libmq import _telling
-from libmq._native import leave
+from libmq._native import alone_again, leave, stay_outside
 
 if TYPE_CHECKING:
     from libmq._broker import Broker
@@ -62,13 +63,21 @@ def _leave() -> None:
     _telling.join(end)
 
 
+def _end() -> None:
+    try:
+        _leave()
+    finally:
+        stay_outside()
+
+
 def _forget() -> None:
     """A forked child has none of its parent's threads, and uses none of its brokers."""
     global _brokers
     _brokers = weakref.WeakSet()
+    alone_again()
 
 
-atexit.register(_leave)
+atexit.register(_end)
 # Refused where the program is at its end already.
 with contextlib.suppress(RuntimeError):
     getattr(threading, "_register_atexit", atexit.register)(_leave)

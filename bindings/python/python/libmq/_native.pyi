@@ -30,11 +30,13 @@ __all__ = [
     "Watch",
     "Worker",
     "__version__",
+    "alone_again",
     "check_duration",
     "handles",
     "is_main_interpreter",
     "leave",
     "serve",
+    "stay_outside",
     "verify",
 ]
 
@@ -730,6 +732,12 @@ def is_main_interpreter() -> bool:
 
 def leave(brokers: Sequence[Broker], grace_max: float) -> None:
     """The program ends: waits end at once, and handlers within their grace, at most this one."""
+
+def stay_outside() -> None:
+    """The interpreter goes next: but for this thread, nobody comes back to it, or is on the way when this returns."""
+
+def alone_again() -> None:
+    """In a forked child, where there is no other thread."""
 
 def handles() -> bool:
     """Whether this thread runs handlers: what waits for a handler to end would wait for itself."""

@@ -470,7 +470,7 @@ typedef struct libmq_receipt {
 
 /** Begins a `libmq_message`. */
 #define LIBMQ_MESSAGE_INIT \
-  { (uint32_t)sizeof(libmq_message), 0, 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
+  { sizeof(libmq_message), 0, 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
 
 /* Enqueueing: messages in. ---------------------------------------------------------------------------------------- */
 
@@ -606,7 +606,7 @@ libmq_status libmq_handle(libmq_broker *broker,
                           libmq_error **err);
 
 /** Begins a `libmq_handler`. */
-#define LIBMQ_HANDLER_INIT { (uint32_t)sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+#define LIBMQ_HANDLER_INIT { sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
 
 /* Receiving: messages out, without a handler. --------------------------------------------------------------------- */
 
@@ -1067,7 +1067,7 @@ void libmq_string_free(char *string);
 
 /** Begins a `libmq_metrics`. */
 #define LIBMQ_METRICS_INIT \
-  { (uint32_t)sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+  { sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0 }
 
 /* Dead letters: messages that will not be tried again. ------------------------------------------------------------ */

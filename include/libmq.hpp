@@ -53,6 +53,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace libmq {
@@ -651,24 +652,40 @@ class registered {
 
 /* Options: what a broker is opened with. ------------------------------------------------------------------------------ */
 
-/** Options that brokers are opened with; what is not set is its default, which stands in libmq.h. */
+/** Options that brokers are opened with, a value as any other; what is not set is its default, which stands in libmq.h. */
 class options {
  public:
   options() : handle_(libmq_options_new(), libmq_options_free) {
     if (handle_ == nullptr) throw error(LIBMQ_E_NO_MEMORY, "there is no memory for options");
   }
+  options(options &&) noexcept = default;
+  /** What is set there is set here, too, from here on apart; a log hook is the same one. */
+  options(const options &other) : options() {
+    if (other.handle_ == nullptr) throw error(LIBMQ_E_BAD_HANDLE, "the options were moved from");
+    for (const auto &[name, value] : other.said_) {
+      if (const auto *number = std::get_if<std::int64_t>(&value)) set(name, *number);
+      if (const auto *word = std::get_if<std::string>(&value)) set(name, *word);
+    }
+    if (other.log_ != nullptr) hook(other.log_);
+  }
+  options &operator=(options &&) noexcept = default;
+  options &operator=(const options &other) { return *this = options(other); }
+  ~options() = default;
 
   /** Sets a number by its name in C. */
   options &set(std::string_view name, std::int64_t value) {
     detail::call c;
-    c.must(libmq_options_set_int(handle_.get(), detail::call::text(name, "name").c_str(), value, c.err()));
+    const std::string named = detail::call::text(name, "name");
+    c.must(libmq_options_set_int(handle_.get(), named.c_str(), value, c.err()));
+    said_.emplace_back(named, value);
     return *this;
   }
   /** Sets a word by its name in C. */
   options &set(std::string_view name, std::string_view word) {
     detail::call c;
-    const std::string value = detail::call::text(word, "a word");
-    c.must(libmq_options_set_str(handle_.get(), detail::call::text(name, "name").c_str(), value.c_str(), c.err()));
+    const std::string named = detail::call::text(name, "name"), value = detail::call::text(word, "a word");
+    c.must(libmq_options_set_str(handle_.get(), named.c_str(), value.c_str(), c.err()));
+    said_.emplace_back(named, value);
     return *this;
   }
 
@@ -725,10 +742,7 @@ class options {
    */
   options &log(std::function<void(int level, std::string_view event, std::string_view fields_json)> hook) {
     if (!hook) throw error(LIBMQ_E_INVALID, "the log hook is none");
-    auto kept = std::make_shared<log_fn>(std::move(hook));
-    detail::call c;
-    c.must(libmq_options_set_log(handle_.get(), tell, kept.get(), c.err()));
-    log_ = std::move(kept);
+    this->hook(std::make_shared<log_fn>(std::move(hook)));
     return *this;
   }
 
@@ -745,6 +759,12 @@ class options {
     return here;
   }
 
+  void hook(std::shared_ptr<log_fn> kept) {
+    detail::call c;
+    c.must(libmq_options_set_log(handle_.get(), tell, kept.get(), c.err()));
+    log_ = std::move(kept);
+  }
+
   static void tell(void *ctx, std::int32_t level, const char *event, const char *fields_json) noexcept {
     std::shared_ptr<log_fn> kept;
     kept_here() = &kept;
@@ -757,6 +777,8 @@ class options {
   }
 
   std::unique_ptr<libmq_options, void (*)(libmq_options *)> handle_;
+  /** What was set, in this order, for copies. */
+  std::vector<std::pair<std::string, std::variant<std::int64_t, std::string>>> said_;
   std::shared_ptr<log_fn> log_;
 };
 

@@ -15,6 +15,8 @@ if [ "${1:-}" = remove ]; then
 	rm -f "$lib/libmq.so" "$lib/libmq.so.${version%%.*}" "$lib/libmq.so.$version" "$lib/libmq.a" "$lib/pkgconfig/libmq.pc" \
 		"$into/include/libmq.h" "$into/include/libmq.hpp"
 	rm -rf "$lib/cmake/libmq"
+	# Directories that nobody else has put anything into.
+	[ ! -d "$into" ] || (cd "$into" && rmdir -p "$libdir/pkgconfig" "$libdir/cmake" include 2>/dev/null) || :
 	exit 0
 fi
 

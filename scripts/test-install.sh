@@ -93,7 +93,7 @@ fi
 mkdir "$stage/usr"
 mv "$tree" "$stage/usr/local"
 DESTDIR="$stage" PREFIX=/usr/local scripts/install.sh remove
-left=$(find "$stage/usr" ! -type d)
+left=$(find "$stage/usr/local" -mindepth 1)
 [ -z "$left" ] || die "make uninstall leaves $left"
 echo "uninstalled: nothing is left"
 rm -rf "$stage"

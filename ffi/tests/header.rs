@@ -42,18 +42,18 @@ const SECTIONS: &[(&str, &str)] = &[
 const MESSAGE_INIT: &str = "
 /** Begins a `libmq_message`. */
 #define LIBMQ_MESSAGE_INIT \\
-  { (uint32_t)sizeof(libmq_message), 0, 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
+  { sizeof(libmq_message), 0, 0, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0 }
 ";
 
 const HANDLER_INIT: &str = "
 /** Begins a `libmq_handler`. */
-#define LIBMQ_HANDLER_INIT { (uint32_t)sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
+#define LIBMQ_HANDLER_INIT { sizeof(libmq_handler), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL }
 ";
 
 const METRICS_INIT: &str = "
 /** Begins a `libmq_metrics`. */
 #define LIBMQ_METRICS_INIT \\
-  { (uint32_t)sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \\
+  { sizeof(libmq_metrics), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \\
     0, 0, 0 }
 ";
 

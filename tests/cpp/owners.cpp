@@ -13,10 +13,15 @@ namespace {
 
 static_assert(!std::is_copy_constructible_v<broker> && std::is_nothrow_move_constructible_v<broker>);
 static_assert(!std::is_copy_constructible_v<delivery> && std::is_nothrow_move_assignable_v<delivery>);
-static_assert(!std::is_copy_constructible_v<libmq::options> && std::is_nothrow_move_constructible_v<libmq::options>);
+static_assert(std::is_copy_constructible_v<libmq::options> && std::is_nothrow_move_constructible_v<libmq::options>);
 static_assert(!std::is_copy_constructible_v<libmq::wakeup> && std::is_nothrow_move_constructible_v<libmq::wakeup>);
 static_assert(std::is_nothrow_copy_constructible_v<libmq::error> && std::is_copy_constructible_v<message>);
 static_assert(std::is_nothrow_destructible_v<broker> && std::is_nothrow_destructible_v<delivery>);
+
+// Structs of C begin as they do there, also for who is strict about casts.
+[[maybe_unused]] const libmq_message MESSAGE = LIBMQ_MESSAGE_INIT;
+[[maybe_unused]] const libmq_handler HANDLER = LIBMQ_HANDLER_INIT;
+[[maybe_unused]] const libmq_metrics METRICS = LIBMQ_METRICS_INIT;
 
 // ---- errors -------------------------------------------------------------------------------------------------------------
 
@@ -87,6 +92,7 @@ void what_was_moved_from_is_a_bad_handle() {
   const libmq::options taken = std::move(options);
   CHECK_ERROR(options.capacity(1), LIBMQ_E_BAD_HANDLE, "");
   CHECK_ERROR(broker(":memory:", options), LIBMQ_E_BAD_HANDLE, "options");
+  CHECK_ERROR(libmq::options(options), LIBMQ_E_BAD_HANDLE, "moved from");
   moved.ack();
   second.close(LONG);
 }
@@ -182,6 +188,26 @@ void options_are_those_of_c() {
 
 // ---- the log hook -----------------------------------------------------------------------------------------------------------
 
+// A name for options that are made in one line did not compile.
+void options_are_copied_with_all_that_is_set() {
+  std::atomic<int> told{0};
+  auto options = libmq::options().capacity(10).durability(libmq::durability::memory).log(
+      [&told](int, std::string_view, std::string_view) { ++told; });
+  libmq::options other = options;
+  options.capacity(1);
+  {
+    broker smaller(":memory:", options), larger(":memory:", other);
+    larger.enqueue_batch("q", {"1", "2"});
+    CHECK_ERROR(smaller.enqueue_batch("q", {"1", "2"}), LIBMQ_E_FULL, "");
+    smaller.close(LONG);
+    larger.close(LONG);
+  }
+  CHECK_SAME(told.load(), 4);
+  other = options;
+  broker smaller(":memory:", other);
+  CHECK_ERROR(smaller.enqueue_batch("q", {"1", "2"}), LIBMQ_E_FULL, "");
+}
+
 void a_hook_is_told_may_throw_and_is_kept_as_long_as_it_is_called() {
   std::mutex lock;
   std::string events;
@@ -237,6 +263,7 @@ int main() {
   RUN(a_delivery_that_is_destroyed_is_given_back);
   RUN(a_broker_that_is_destroyed_without_a_close_loses_nothing);
   RUN(options_are_those_of_c);
+  RUN(options_are_copied_with_all_that_is_set);
   RUN(a_hook_is_told_may_throw_and_is_kept_as_long_as_it_is_called);
   RUN(a_broker_may_be_destroyed_in_its_log_hook);
   return finished();

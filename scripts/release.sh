@@ -19,6 +19,7 @@ scripts/abi.sh
 say "what is shipped"
 scripts/build.sh c
 scripts/test-install.sh
+scripts/test-cargo-c.sh
 
 sed 's/^/SKIPPED: /' "$LIBMQ_SKIPS"
 [ ! -s "$LIBMQ_SKIPS" ] || die "nothing may be skipped before a release"

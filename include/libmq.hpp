@@ -658,6 +658,7 @@ class options {
   options() : handle_(libmq_options_new(), libmq_options_free) {
     if (handle_ == nullptr) throw error(LIBMQ_E_NO_MEMORY, "there is no memory for options");
   }
+  /** What was moved from is an invalid handle. */
   options(options &&) noexcept = default;
   /** What is set there is set here, too, from here on apart; a log hook is the same one. */
   options(const options &other) : options() {
@@ -668,7 +669,9 @@ class options {
     }
     if (other.log_ != nullptr) hook(other.log_);
   }
+  /** What was moved from is an invalid handle. */
   options &operator=(options &&) noexcept = default;
+  /** As a copy. */
   options &operator=(const options &other) { return *this = options(other); }
   ~options() = default;
 

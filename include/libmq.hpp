@@ -17,7 +17,7 @@
  *
  * OWNERS    broker, options, delivery and wakeup own a handle of C: they are moved, never copied, and may be destroyed in any
  *           order. One that was moved from has none, and what is called on it fails with LIBMQ_E_BAD_HANDLE. Destructors
- *           throw nothing. message, handler_options, error and dead_letter are values, and may be copied.
+ *           throw nothing. message, handler_options, error and dead_letter are values, and may be copied; so may options.
  *
  * VIEWS     What is passed in as a std::string_view is read during the call. A std::string_view that an accessor answers
  *           belongs to its delivery, until that is settled or destroyed, or to its dead_letter.

@@ -186,8 +186,6 @@ void options_are_those_of_c() {
   CHECK_SAME(std::string(libmq::version()), LIBMQ_VERSION);
 }
 
-// ---- the log hook -----------------------------------------------------------------------------------------------------------
-
 // A name for options that are made in one line did not compile.
 void options_are_copied_with_all_that_is_set() {
   std::atomic<int> told{0};
@@ -207,6 +205,8 @@ void options_are_copied_with_all_that_is_set() {
   broker smaller(":memory:", other);
   CHECK_ERROR(smaller.enqueue_batch("q", {"1", "2"}), LIBMQ_E_FULL, "");
 }
+
+// ---- the log hook -----------------------------------------------------------------------------------------------------------
 
 void a_hook_is_told_may_throw_and_is_kept_as_long_as_it_is_called() {
   std::mutex lock;

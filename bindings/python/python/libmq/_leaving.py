@@ -3,7 +3,7 @@
 Handlers run on daemon threads, for which Python does not wait. Here they are waited for, within bounds: what they hold
 is cancelled with `shutdown`, and given back when their grace is over. Threads of the program that wait in libmq are
 told that nothing will come, since Python does wait for those. Nothing is closed: the next open finds what is there.
-Daemon threads that are in libmq's native code at the very end stay in it: to come back then may crash the interpreter.
+Daemon threads that are in libmq's native code at the very end stay in it a while: to come back then may crash Python.
 
 Python tells of its end before it waits for other threads, and again when these are gone; in between they may have
 opened a broker.
@@ -64,6 +64,7 @@ def _leave() -> None:
 
 
 def _end() -> None:
+    """The interpreter goes next."""
     try:
         _leave()
     finally:

@@ -323,6 +323,34 @@ fn inboxes_that_retire_end_as_by_a_stop_and_others_go_on() {
     broker.close(LONG).unwrap();
 }
 
+/// A queue whose handler was being replaced had none for a moment, and whoever waited for idleness then waited no more.
+#[test]
+fn an_inbox_that_has_retired_is_replaced_without_a_gap() {
+    let broker = open();
+    let (first, rings) = inbox(&broker, HandlerOptions::new());
+    broker.start().unwrap();
+    for body in ["a", "b"] {
+        broker.enqueue(Message::new("q", body)).unwrap();
+    }
+    let held = next(&first, &rings);
+    first.retire();
+    let again = || broker.handle_on_loop("q", HandlerOptions::new(), || {});
+    assert_eq!(again().unwrap_err().kind(), ErrorKind::Deadlock, "it runs still");
+    first.finish(&held, Ok(())).unwrap();
+    first.retire();
+    assert!(!broker.wait_idle(SHORT).unwrap(), "the other one is left for the next handler");
+    broker.stop(LONG).unwrap();
+    broker.start().unwrap();
+    assert!(taken(&first).is_none(), "no start opens it again");
+    let second = again().unwrap().unwrap();
+    drop(first);
+    let delivery = taken(&second).unwrap();
+    second.finish(&delivery, Ok(())).unwrap();
+    assert!(broker.wait_idle(LONG).unwrap());
+    drop(second);
+    broker.close(LONG).unwrap();
+}
+
 #[test]
 fn a_stop_that_runs_out_of_time_cancels_what_the_loop_runs() {
     let broker = open();

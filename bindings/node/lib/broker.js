@@ -65,6 +65,8 @@ class Broker {
   #handlers = new Map();
   // Registrations that wait for a handler to end, or for their turn; the last one of each queue.
   #waiting = new Map();
+  // The queues of which somebody sees to these.
+  #followed = new Set();
   // Calls that are under way, or wait for those.
   #line = new Set();
   #wantsRef = true;
@@ -148,12 +150,13 @@ class Broker {
     const tell = (error, { id, attempt }) => this.#log?.tell('warn', 'scope_error', { queue, id, attempt, error });
     const call = attemptOf(callee, { schema, scope }, tell);
     const adopt = AsyncResource.bind((ear) => {
+      this.#handlers.get(queue)?.leave();
       this.#estate.ears.set(queue, ear);
       this.#handlers.set(queue, new Handler(ear, queue, call, this.#log, () => this.#check()));
     });
-    const isFollowed = this.#waiting.has(queue);
+    const isFollowed = this.#followed.has(queue);
     if (isFollowed) {
-      // Others wait already, and nobody registers beside whoever sees to them.
+      // Nobody registers beside whoever sees to those that wait.
       asGiven('handler', init, () => this.#native.checkHandler(queue, init));
     } else {
       const ear = this.#registerNow(queue, init);
@@ -320,46 +323,39 @@ class Broker {
     try {
       return this.#register(queue, init);
     } catch (error) {
-      if (!(error instanceof LibmqError && error.code === 'DEADLOCK')) throw error;
-      if (this.#handlers.has(queue)) return NOT_NOW;
-      throw new LibmqError(
-        'DEADLOCK',
-        `queue ${queue} has a handler in another thread, which only that one can replace`,
-      );
+      if (isDeadlock(error) && this.#handlers.has(queue)) return NOT_NOW;
+      throw toldOfThreads(queue, error);
     }
   }
 
   // Has registrations of a queue that wait follow, when the handler that is there has ended, and in their turn; of several the
   // last one. There is one at a time of these for a queue.
   async #follow(queue) {
+    this.#followed.add(queue);
     while (this.#waiting.has(queue) && !this.#closed) {
       const before = this.#handlers.get(queue);
-      if (before !== undefined) await this.#retire(queue, before);
+      // Where there is none, it is in line when this call returns, so that whoever waits for idleness waits for it.
+      if (before !== undefined) await before.retire();
       await this.#inTurn(() => this.#registerWaiting(queue));
     }
+    this.#followed.delete(queue);
   }
 
-  #retire(queue, handler) {
-    return new Promise((resolve) => {
-      handler.retire(() => {
-        handler.leave();
-        this.#handlers.delete(queue);
-        resolve();
-      });
-    });
-  }
-
+  // Who has retired leaves when the next one is there: a queue that is about to have a handler is not without one meanwhile.
   async #registerWaiting(queue) {
     const next = this.#waiting.get(queue);
     if (next === undefined || this.#closed) return;
     const isLast = () => this.#waiting.get(queue) === next;
     try {
-      let ear = this.#registerNow(queue, next.init);
+      let ear = this.#register(queue, next.init);
       if (ear === NOT_NOW) ear = await promised((promise) => this.#native.handleInTurn(promise, queue, next.init));
       if (this.#closed) return forget(ear);
       next.adopt(ear);
-    } catch (error) {
-      if (isLast()) this.#log?.tell('error', 'handle_failed', { queue, error: withGiven('handler', next.init, error) });
+    } catch (cause) {
+      const error = withGiven('handler', next.init, toldOfThreads(queue, cause));
+      if (isLast()) this.#log?.tell('error', 'handle_failed', { queue, error });
+      this.#handlers.get(queue)?.leave();
+      this.#handlers.delete(queue);
     }
     if (isLast()) this.#waiting.delete(queue);
   }
@@ -418,6 +414,16 @@ function receiptsOf(flat) {
   const receipts = [];
   for (let i = 0; i < flat.length; i += 2) receipts.push(new Receipt(flat[i], flat[i + 1]));
   return receipts;
+}
+
+function isDeadlock(error) {
+  return error instanceof LibmqError && error.code === 'DEADLOCK';
+}
+
+// What a registration threw. Where the handler that is there is none of this thread's, the error says that.
+function toldOfThreads(queue, error) {
+  if (!isDeadlock(error)) return error;
+  return new LibmqError('DEADLOCK', `queue ${queue} has a handler in another thread, which only that one can replace`);
 }
 
 function refuseInHandler(call) {

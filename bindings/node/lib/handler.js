@@ -79,14 +79,17 @@ class Handler {
     this.#lookSoon();
   }
 
-  // Takes nothing more, and calls back when all its calls have ended or lost their leases, now or then.
-  retire(whenIdle) {
-    this.#whenIdle = whenIdle;
-    this.#lookSoon();
+  // Takes nothing more; the promise is kept when all its calls have ended or lost their leases, or when it leaves before.
+  retire() {
+    return new Promise((resolve) => {
+      this.#whenIdle = resolve;
+      this.#lookSoon();
+    });
   }
 
   // Gives the queue up, whatever still runs.
   leave() {
+    this.#whenIdle?.();
     this.#ackAll();
     this.#giveBack();
     this.rest();
@@ -148,11 +151,7 @@ class Handler {
       environment.retire(this.#ear);
       this.#tellCancelled();
       // A call that has lost its lease is nobody's any more, and may never end.
-      if (this.#calls.every((number) => environment.isLost(number))) {
-        const whenIdle = this.#whenIdle;
-        this.#whenIdle = () => {};
-        whenIdle();
-      }
+      if (this.#calls.every((number) => environment.isLost(number))) this.#whenIdle();
     } else if (this.#hasHadItsTurn()) {
       this.#pause();
     }

@@ -144,6 +144,23 @@ test('what was put off goes to the handler that replaces its own, and with the b
   assert.equal(again.recovery.suspects, 0);
 });
 
+/** Between the end of the handler that was there and its successor the messages were nobody's, so that nothing was waited for. */
+test('while a handler is replaced its queue has one', async (t) => {
+  const queue = await broker(t);
+  const calls = [];
+  queue.handle('q', (body) => (calls.push(body), block(20)), { maxParallelism: 8 });
+  await queue.enqueueMany('q', [1, 2, 3, 4, 5]);
+  await queue.start();
+  await until(() => calls.length > 0);
+  queue.handle('q', (body) => void calls.push(body));
+  const idle = queue.waitIdle({ timeout: 20_000 });
+  // The successor has to wait for these.
+  const turns = Array.from({ length: 16 }, () => queue.start());
+  assert.ok(await idle);
+  assert.deepEqual(calls.sort(), [1, 2, 3, 4, 5]);
+  await Promise.all(turns);
+});
+
 test('an attempt that ends after all changes nothing, and is counted as too late', async (t) => {
   const told = [];
   const queue = await broker(t, { log: (_, event) => told.push(event) });

@@ -115,7 +115,8 @@ impl Broker {
     /// since somebody registers, starts, stops or closes; then nothing has happened.
     ///
     /// # Errors
-    /// As [`Broker::handle`]; `DEADLOCK` where the queue has a handler, which the loop may run.
+    /// As [`Broker::handle`]; `DEADLOCK` where the queue has a handler, which the loop may run, unless that has
+    /// [retired](Inbox::retire) and runs no more.
     #[doc(hidden)]
     pub fn handle_on_loop(
         &self,

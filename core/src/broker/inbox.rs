@@ -146,12 +146,13 @@ impl Inbox {
     }
 
     /// Takes nothing more, and has those leave that run no handler: whoever stops the broker waits for them. It goes on ringing
-    /// for those that do. To be asked again whenever it has rung.
+    /// for those that do. To be asked again whenever it has rung. The queue has this handler until it has another one, which may
+    /// be registered on the loop when all that run have ended; `wait_idle` waits for that one.
     pub fn retire(&self) {
         if forks() != self.forks {
             return;
         }
-        self.station.shut();
+        self.station.retire();
         self.crew.doorbell.listen();
         let idle = std::mem::take(&mut lock(&self.crew.hands).idle);
         drop(idle);

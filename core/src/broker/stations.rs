@@ -82,7 +82,11 @@ pub(crate) fn register_station(
     let Some(_turn) = turn else { return Ok(None) };
     shared.check_open()?;
     let replaces = matches!(patience, Patience::Long);
-    if !replaces && lock(&shared.engine.stations).contains_key(&queue.number) {
+    let would_wait = || {
+        let stations = lock(&shared.engine.stations);
+        stations.get(&queue.number).is_some_and(|before| !before.has_retired())
+    };
+    if !replaces && would_wait() {
         return Err(Error::new(
             ErrorKind::Deadlock,
             format!(

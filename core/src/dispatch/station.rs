@@ -78,6 +78,8 @@ struct Crew {
     /// A worker that cannot wait looked for a permit and there was none.
     permit_missed: bool,
     open: bool,
+    /// It is never opened again.
+    retired: bool,
 }
 
 impl Crew {
@@ -111,9 +113,12 @@ impl Station {
         }
     }
 
-    /// Starts to take messages.
+    /// Starts to take messages, unless it has retired.
     pub(crate) fn open(self: &Arc<Self>, engine: &Arc<Engine>) {
         let mut crew = lock(&self.crew);
+        if crew.retired {
+            return;
+        }
         crew.open = true;
         self.shut.store(false, Ordering::SeqCst);
         self.hire_missing(crew, engine);
@@ -154,6 +159,17 @@ impl Station {
         drop(crew);
         self.changed.ring();
         self.queue.ring_all();
+    }
+
+    /// Takes no more messages, ever.
+    pub(crate) fn retire(&self) {
+        lock(&self.crew).retired = true;
+        self.shut();
+    }
+
+    /// Whether it takes no more messages, ever, and nobody has to wait for its workers.
+    pub(crate) fn has_retired(&self) -> bool {
+        lock(&self.crew).retired && self.has_left()
     }
 
     /// Whether every worker has left, but for those that are stuck. Each rings the broker's rest when it has.

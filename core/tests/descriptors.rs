@@ -49,3 +49,17 @@ fn a_segment_that_is_removed_is_not_kept_open() {
     assert!(there + gone < 8, "{there} are there, {gone} were removed");
     assert_eq!((delivery.id(), delivery.body()), (waits.id, &*body));
 }
+
+/// It kept its last segment and the file of its marks as long as anybody had a handle, which in a language that collects garbage
+/// is until it does: a program that opened brokers again and again ran out of descriptors.
+#[test]
+fn a_broker_that_is_closed_has_no_file_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    broker.enqueue(Message::new("q", "body")).unwrap();
+    let delivery = broker.receive("q", Duration::ZERO, None).unwrap().unwrap();
+    drop(delivery);
+    broker.close(Duration::ZERO).unwrap();
+    assert_eq!(open_files(dir.path()), (0, 0));
+    drop(broker);
+}

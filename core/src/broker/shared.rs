@@ -201,13 +201,13 @@ impl Shared {
         self.tell_the_rest();
     }
 
-    /// Returns when everybody has been told of what there was to tell; a callback that ends the broker does not wait for
-    /// itself.
+    /// Returns when everybody has been told of what there was to tell. A callback that ends the broker does not wait for
+    /// itself, nor for other callbacks of enqueues, one of which may be ending its own.
     pub(crate) fn tell_the_rest(&self) {
         if refuse_in_callback("close").is_ok() {
             self.clerk.join();
-            self.engine.buffer.state.events.join();
         }
+        self.engine.buffer.state.events.join();
     }
 
     /// Gives the directory up, when nobody does anything there any more, whether on the broker's own threads or in a
@@ -220,6 +220,7 @@ impl Shared {
         self.snapshots.rest();
         self.engine.buffer.journal.rest();
         self.engine.buffer.journal.let_go();
+        self.engine.buffer.state.holds.let_go();
         lock(&self.owner_lock).take();
     }
 }

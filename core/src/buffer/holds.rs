@@ -62,6 +62,11 @@ impl Holds {
         self.marks.clear_all();
     }
 
+    /// Lets go of the marks' file: nothing is held any more.
+    pub(crate) fn let_go(&self) {
+        self.marks.let_go();
+    }
+
     /// All numbers that were ever given.
     pub(crate) fn given(&self) -> std::ops::Range<u32> {
         0..lock(&self.numbers).fresh

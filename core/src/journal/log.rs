@@ -279,9 +279,10 @@ impl<S: Show> Journal<S> {
         self.durable.rest();
     }
 
-    /// Lets go of all files but the last one. Nobody writes any more.
+    /// Lets go of all files. Nobody writes any more.
     pub(crate) fn let_go(&self) {
         self.space.close();
+        lock(&self.tail).let_go();
     }
 
     pub(crate) fn poisoned(&self) -> Option<Error> {

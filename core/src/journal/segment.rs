@@ -106,6 +106,11 @@ impl Segment {
         }
     }
 
+    /// The same without its file, for who keeps it when the broker is closed and nobody reads or writes any more.
+    pub(super) fn without_file(&self) -> Arc<Self> {
+        Arc::new(Self { header: self.header, file: Arc::new(NoFile) })
+    }
+
     /// Opens a segment that is there.
     ///
     /// # Errors
@@ -156,6 +161,32 @@ impl Segment {
 
     pub(crate) fn name(&self) -> String {
         file_name(self.header.number)
+    }
+}
+
+/// In the place of a file that was let go.
+#[derive(Debug)]
+struct NoFile;
+
+impl StorageFile for NoFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn read_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn truncate(&self, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
     }
 }
 

@@ -165,6 +165,14 @@ impl<E> Tail<E> {
         self.unsynced.push_back(std::mem::replace(&mut self.segment, next));
     }
 
+    /// Lets go of all files, and of what was to be written: nobody appends or writes any more.
+    pub(super) fn let_go(&mut self) {
+        self.segment = self.segment.without_file();
+        self.unsynced.clear();
+        self.chunks.clear();
+        self.spare = None;
+    }
+
     /// The segments that have bytes below `end` which no sync may have covered.
     pub(super) fn written_and_unsynced(&self, end: u64) -> SmallVec<[Arc<Segment>; 2]> {
         let all = self.unsynced.iter().chain([&self.segment]);

@@ -22,8 +22,10 @@ use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use crate::sync::lock;
 
 /// Bytes of a mark.
 const MARK_BYTES: usize = 32;
@@ -38,7 +40,7 @@ pub(super) const CHUNK_BYTES: usize = CHUNK_MARKS * MARK_BYTES;
 /// Memory of one chunk: `CHUNK_BYTES` of it, zero where nothing was written.
 pub type MarkMemory = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
-type Grow = Box<dyn Fn(usize) -> io::Result<MarkMemory> + Send + Sync>;
+type Grow = Box<dyn Fn(usize) -> io::Result<MarkMemory> + Send>;
 
 /// A message that is being handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,8 @@ pub struct Mark {
 pub struct Marks {
     path: PathBuf,
     chunks: Box<[OnceLock<MarkMemory>]>,
-    grow: Grow,
+    /// None when the file was let go.
+    grow: Mutex<Option<Grow>>,
 }
 
 impl Marks {
@@ -65,14 +68,14 @@ impl Marks {
         path: impl Into<PathBuf>,
         count: usize,
         there: &[usize],
-        grow: impl Fn(usize) -> io::Result<MarkMemory> + Send + Sync + 'static,
+        grow: impl Fn(usize) -> io::Result<MarkMemory> + Send + 'static,
     ) -> io::Result<Self> {
         let last = there.iter().max().map_or(0, |last| last + 1);
         let chunks = count.div_ceil(CHUNK_MARKS).max(last);
         let marks = Self {
             path: path.into(),
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
-            grow: Box::new(grow),
+            grow: Mutex::new(Some(Box::new(grow))),
         };
         for number in there {
             marks.chunk(*number)?;
@@ -139,13 +142,20 @@ impl Marks {
         }
     }
 
+    /// Lets go of the file: the table grows no more. What is marked stays so, and can be cleared.
+    pub fn let_go(&self) {
+        lock(&self.grow).take();
+    }
+
     fn chunk(&self, number: usize) -> io::Result<&MarkMemory> {
         let chunk = self.chunks.get(number).ok_or(io::ErrorKind::OutOfMemory)?;
         if let Some(memory) = chunk.get() {
             return Ok(memory);
         }
-        // Two threads may both make it: the second one's memory is the same file's, and is let go.
-        let memory = (self.grow)(number)?;
+        let grow = lock(&self.grow);
+        let memory =
+            grow.as_ref().map_or(Err(io::ErrorKind::BrokenPipe.into()), |grow| grow(number))?;
+        // Somebody else may have made it meanwhile, of the same file.
         Ok(chunk.get_or_init(|| memory))
     }
 }

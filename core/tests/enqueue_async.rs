@@ -378,3 +378,37 @@ fn a_broker_that_nobody_holds_any_more_ends_with_its_callbacks() {
     let options = Options::new().lock_timeout(LONG);
     Broker::open(dir.path(), options).unwrap();
 }
+
+/// Of a thousand that were asked for in time, those were told `CLOSED` for which the next segment had to be made first.
+#[test]
+fn a_close_waits_for_those_that_wait_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().segment_bytes(64 << 10);
+    let broker = Broker::open(dir.path(), options).unwrap();
+    let (told, tells) = channel();
+    for _ in 0..1000 {
+        let told = told.clone();
+        broker.enqueue_then(Message::new("q", [7; 500]), move |done| _ = told.send(done)).unwrap();
+    }
+    broker.close(LONG).unwrap();
+    let done: Vec<_> = tells.try_iter().collect();
+    assert_eq!(done.len(), 1000);
+    assert_eq!(done.iter().filter(|done| done.is_err()).count(), 0);
+}
+
+/// What waits for room waits for what a close prevents.
+#[test]
+fn a_close_does_not_wait_for_those_that_wait_for_room() {
+    let options = Options::new().capacity(1).on_full(OnFull::Block).block_timeout(10 * LONG);
+    let broker = memory(options);
+    broker.enqueue(Message::new("q", "")).unwrap();
+    let (told, tells) = channel();
+    for _ in 0..3 {
+        let told = told.clone();
+        broker.enqueue_then(Message::new("q", ""), move |done| _ = told.send(kind(done))).unwrap();
+    }
+    let began = Instant::now();
+    broker.close(10 * LONG).unwrap();
+    assert!(began.elapsed() < LONG);
+    assert_eq!(tells.try_iter().collect::<Vec<_>>(), [ErrorKind::Closed; 3]);
+}

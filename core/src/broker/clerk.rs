@@ -4,8 +4,8 @@
 //! asked. An enqueue that could not even begin without waiting, for room or for the disk, begins here; as long as there is
 //! such a one, none begins before it, or it would overtake.
 //!
-//! The thread is started by the first who needs it. A close has what has begun synced and refuses the rest; the clerk
-//! then tells everybody, and the close returns when it has.
+//! The thread is started by the first who needs it. A close lets begin what waits for the disk, as long as it has time, has what
+//! has begun synced, and refuses the rest; the clerk then tells everybody, and the close returns when it has.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::is_telling;
 use crate::interrupt::Interrupt;
 use crate::pile::{Pile, Refused};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::thread::spawn_quiet;
 
@@ -51,8 +51,11 @@ pub(super) struct Answer {
 #[derive(Default)]
 pub(crate) struct Clerk {
     pile: Pile<Task>,
-    /// Enqueues that have not begun, the one that is being tried included. Counted before they are on the pile.
+    /// Enqueues that have not begun, the one that is being tried included. Counted before they are on the pile. Sequentially
+    /// consistent where it falls, as the next one: who is about to wait for that has said so before it looks.
     unbegun: AtomicUsize,
+    /// The one that is being tried waits for room, and the others behind it.
+    waits_for_room: AtomicBool,
     /// What ends the waits for room of all of them.
     interrupt: Arc<Interrupt>,
 }
@@ -108,6 +111,11 @@ impl Clerk {
         self.unbegun.load(Ordering::Acquire) > 0
     }
 
+    /// Whether enqueues that have not begun wait for the disk alone. That this ends is rung for in the state's `rest`.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.unbegun.load(Ordering::SeqCst) > 0 && !self.waits_for_room.load(Ordering::SeqCst)
+    }
+
     /// What ends the waits for room of enqueues that have not begun, and of those to come.
     pub(super) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
@@ -147,8 +155,15 @@ impl Clerk {
             match task {
                 Task::Reach(one, done) => begun.push((Ok(one), done)),
                 Task::Enqueue(unbegun, done) => {
-                    let beginning = unbegun.begin(shared, || tell_all(shared, begun.drain(..)));
-                    self.unbegun.fetch_sub(1, Ordering::AcqRel);
+                    let rest = &shared.engine.buffer.state.rest;
+                    let beginning = unbegun.begin(shared, || {
+                        tell_all(shared, begun.drain(..));
+                        self.waits_for_room.store(true, Ordering::SeqCst);
+                        rest.ring_if_heard();
+                    });
+                    self.waits_for_room.store(false, Ordering::SeqCst);
+                    self.unbegun.fetch_sub(1, Ordering::SeqCst);
+                    rest.ring_if_heard();
                     begun.push((beginning, done));
                 }
             }

@@ -187,8 +187,11 @@ impl Shared {
     ) -> Result<buffer::Begun> {
         self.check_open()?;
         let for_room = || {
-            first();
-            self.time_for_room(Some(asked), interrupt)
+            let time = self.time_for_room(Some(asked), interrupt);
+            if !time.is_zero() {
+                first();
+            }
+            time
         };
         self.begin_within(messages, for_room, interrupt)
     }

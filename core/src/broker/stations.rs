@@ -259,6 +259,9 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
         return answer(in_time);
     }
     in_time &= stop_in_turn(shared, end, interrupt);
+    // Who was not told to wait was told that it would be seen to.
+    let is_over = || interrupt.is_set() || is_hurried(shared);
+    wait_until(shared, end, is_over, || !shared.clerk.is_beginning());
     engine.closed.store(true, Ordering::Release);
     engine.buffer.state.room.close();
     for queue in engine.buffer.state.queues.all() {

@@ -12,11 +12,12 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::limits::EVENTS_MAX;
 use crate::pile::{Pile, Refused};
+use crate::sync::lock;
 use crate::thread::spawn_quiet;
 
 /// How much an event matters.
@@ -194,23 +195,58 @@ struct Teller {
     pile: Pile<Event>,
     /// Events that there was no room for since the last one that was told.
     missed: AtomicU64,
+    /// What waits is not told any more.
+    is_over: AtomicBool,
 }
 
 thread_local! {
-    /// This thread tells a hook: a close would wait for it.
-    static IS_TELLER: Cell<bool> = const { Cell::new(false) };
+    /// The teller whose thread this is, by its address: a close would wait for it.
+    static TELLER: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Whether this thread is telling a hook.
 pub(crate) fn is_telling() -> bool {
-    IS_TELLER.get()
+    TELLER.get() != 0
+}
+
+/// Which teller's thread waits for which other one to end.
+static WAITS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
+/// The thread of one teller waits for another one.
+struct Wait {
+    from: usize,
+}
+
+impl Wait {
+    /// None where that one waits for this one, or for whom this one is waited for by.
+    fn begin(from: usize, to: usize) -> Option<Self> {
+        let mut waits = lock(&WAITS);
+        let mut last = to;
+        while last != from {
+            match waits.iter().find(|(waiting, _)| *waiting == last) {
+                Some((_, next)) => last = *next,
+                None => {
+                    waits.push((from, to));
+                    return Some(Self { from });
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        lock(&WAITS).retain(|(waiting, _)| *waiting != self.from);
+    }
 }
 
 impl Events {
     pub(crate) fn new(hook: Option<Arc<Hook>>) -> Self {
         Self(hook.map(|hook| {
             let pile = Pile::of_at_most(EVENTS_MAX);
-            Arc::new(Teller { hook, pile, missed: AtomicU64::new(0) })
+            let (missed, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+            Arc::new(Teller { hook, pile, missed, is_over })
         }))
     }
 
@@ -225,7 +261,7 @@ impl Events {
         let start = || {
             let teller = Arc::clone(teller);
             let work = move || {
-                IS_TELLER.set(true);
+                TELLER.set(teller.address());
                 teller.pile.work(|events| teller.tell(events));
             };
             spawn_quiet("libmq-log", work)
@@ -243,15 +279,24 @@ impl Events {
         }
     }
 
-    /// Returns when all has been told, whoever else waits for that.
+    /// Returns when all has been told, whoever else waits for that. A hook waits for no hook that waits for it, itself among
+    /// them: that one is called no more.
     pub(crate) fn join(&self) {
-        if let Some(teller) = &self.0 {
+        let Some(teller) = &self.0 else { return };
+        let wait = is_telling().then(|| Wait::begin(TELLER.get(), teller.address()));
+        if matches!(wait, Some(None)) {
+            teller.is_over.store(true, Ordering::Release);
+        } else {
             teller.pile.join();
         }
     }
 }
 
 impl Teller {
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
     fn tell(&self, events: VecDeque<Event>) {
         let missed = self.missed.swap(0, Ordering::Relaxed);
         let lost = (missed > 0).then(|| Event {
@@ -260,6 +305,9 @@ impl Teller {
             fields: vec![("count", missed.into())],
         });
         for event in events.iter().chain(&lost) {
+            if self.is_over.load(Ordering::Acquire) {
+                return;
+            }
             // What a hook panics of is its own affair.
             let _ = catch_unwind(AssertUnwindSafe(|| (self.hook)(event)));
         }

@@ -5,7 +5,9 @@
 mod canary;
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use libmq::{Broker, Event, EventLevel, Field, HandlerError, HandlerOptions, Message, Options};
@@ -250,4 +252,129 @@ fn a_hook_may_call_the_broker() {
     told.wait_for("dead_letter");
     assert_eq!(broker.metrics().unwrap().queues["told"].ready, 1);
     broker.close(LONG).unwrap();
+}
+
+/// A hook that is slow, and counts the calls that are under way or come after it may be called no more.
+struct Slow {
+    calls: Arc<AtomicU32>,
+    freed: Arc<AtomicBool>,
+    late: Arc<AtomicU32>,
+}
+
+impl Slow {
+    fn new() -> Self {
+        let (calls, freed, late) = Default::default();
+        Self { calls, freed, late }
+    }
+
+    fn options(&self) -> Options {
+        let (calls, freed, late) =
+            (Arc::clone(&self.calls), Arc::clone(&self.freed), Arc::clone(&self.late));
+        Options::new().log(move |_| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+            late.fetch_add(freed.load(Ordering::SeqCst).into(), Ordering::SeqCst);
+        })
+    }
+
+    /// A broker whose hook has something to be told of.
+    fn broker(&self) -> Broker {
+        let broker = Broker::open(":memory:", self.options()).unwrap();
+        broker.enqueue(Message::new("q", "")).unwrap();
+        broker.receive("q", LONG, None).unwrap().unwrap().reject("no").unwrap();
+        broker
+    }
+}
+
+/// Who dropped a broker in a callback of an enqueue did not wait for its hook, which used what was freed behind that.
+#[test]
+fn a_broker_that_is_dropped_in_a_callback_of_an_enqueue_calls_its_hook_no_more() {
+    let (own, other) = (Slow::new(), Slow::new());
+    let (broker, also) = (own.broker(), other.broker());
+    let (hand_over, handed) = channel();
+    let (told, tells) = channel();
+    let freed = [Arc::clone(&own.freed), Arc::clone(&other.freed)];
+    let done = move |_| {
+        drop(also);
+        // The last handle there is.
+        drop(handed.recv());
+        freed.iter().for_each(|freed| freed.store(true, Ordering::SeqCst));
+        let _ = told.send(());
+    };
+    broker.enqueue_then(Message::new("q", ""), done).unwrap();
+    hand_over.send(broker).unwrap();
+    tells.recv_timeout(LONG).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    for slow in [own, other] {
+        assert!(slow.calls.load(Ordering::SeqCst) >= 2);
+        assert_eq!(slow.late.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
+fn a_broker_that_is_dropped_in_the_hook_of_another_one_calls_its_own_no_more() {
+    let slow = Slow::new();
+    let place = Mutex::new(Some(slow.broker()));
+    let freed = Arc::clone(&slow.freed);
+    let hook = move |_: &Event| {
+        drop(place.lock().unwrap().take());
+        freed.store(true, Ordering::SeqCst);
+    };
+    let broker = Broker::open(":memory:", Options::new().log(hook)).unwrap();
+    broker.close(LONG).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(slow.calls.load(Ordering::SeqCst) >= 2);
+    assert_eq!(slow.late.load(Ordering::SeqCst), 0);
+}
+
+/// It was told what was left behind its own end.
+#[test]
+fn a_hook_that_drops_its_broker_is_called_no_more() {
+    let (hand_over, handed) = channel::<Broker>();
+    let (handed, calls) = (Mutex::new(handed), Arc::new(AtomicU32::new(0)));
+    let (counted, (told, tells)) = (Arc::clone(&calls), channel());
+    let hook = move |_: &Event| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        drop(handed.lock().unwrap().recv());
+        let _ = told.send(());
+    };
+    let broker = Broker::open(":memory:", Options::new().log(hook)).unwrap();
+    for _ in 0..10 {
+        broker.enqueue(Message::new("q", "")).unwrap();
+        broker.receive("q", LONG, None).unwrap().unwrap().reject("no").unwrap();
+    }
+    hand_over.send(broker).unwrap();
+    tells.recv_timeout(LONG).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+/// One of two hooks that drop each other's brokers waits for the other, and that one not for it.
+#[test]
+fn hooks_that_drop_each_others_brokers_do_not_wait_for_each_other() {
+    let meet = Arc::new(Barrier::new(2));
+    let places: [Arc<Mutex<Option<Broker>>>; 2] = Default::default();
+    let (told, tells) = channel();
+    let brokers = [0, 1].map(|number| {
+        let (meet, place) = (Arc::clone(&meet), Arc::clone(&places[1 - number]));
+        let told = Mutex::new(told.clone());
+        let hook = move |event: &Event| {
+            if event.name == "dead_letter" {
+                meet.wait();
+                drop(place.lock().unwrap().take());
+                let _ = told.lock().unwrap().send(());
+            }
+        };
+        Broker::open(":memory:", Options::new().log(hook)).unwrap()
+    });
+    for (broker, place) in brokers.iter().zip(&places) {
+        broker.enqueue(Message::new("q", "")).unwrap();
+        *place.lock().unwrap() = Some(broker.clone());
+    }
+    for broker in brokers {
+        broker.receive("q", LONG, None).unwrap().unwrap().reject("no").unwrap();
+    }
+    for _ in 0..2 {
+        tells.recv_timeout(LONG).unwrap();
+    }
 }

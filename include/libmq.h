@@ -242,7 +242,7 @@ void libmq_options_free(libmq_options *options);
  * | name | default | range |
  * |---|---|---|
  * | `capacity` | 1,000,000 | live messages, 1 to 2^30 |
- * | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take, snapshots included, from 524,288; beyond it an enqueue is `STORAGE_FULL` |
+ * | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take, snapshots included, from 524,288, some of which is kept for what settles; beyond it an enqueue is `STORAGE_FULL` |
  * | `max_message_bytes` | 16 MiB | body and headers, up to 1 GiB |
  * | `max_batch_bytes` | 64 MiB | bodies and headers of a batch, up to 1 GiB |
  * | `max_dead_letters` | 100,000 | 1 to 2^30 |
@@ -262,8 +262,7 @@ void libmq_options_free(libmq_options *options);
  * | `lock_timeout_ms` | 0 | how long `open` waits for another owner to leave |
  *
  * Times go up to ten years. Any thread. Answers `LIBMQ_E_INVALID` for an unknown name, naming it, and for a number below
- * zero or beyond 32 bits where no larger one is in the range; what else is out of range is answered by
- * `libmq_broker_open`.
+ * zero; what else is out of range is answered here or by `libmq_broker_open`.
  */
 libmq_status libmq_options_set_int(libmq_options *options,
                                    const char *name,
@@ -306,7 +305,8 @@ libmq_status libmq_options_set_str(libmq_options *options, const char *name, con
  * `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a
  * header's value. The hook may call anything but `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there. It is called for the
  * last time before `libmq_broker_close` returns or, without a close, before `libmq_broker_free` and every call of another
- * thread that was under way have; so `ctx` lives until then.
+ * thread that was under way have; so `ctx` lives until then. Where a hook frees its own broker, or two of them each other's at
+ * the same time, the free does not wait for the call that is under way, and that is the last one.
  *
  * Any thread. Answers `LIBMQ_E_INVALID` where `log` is NULL.
  */
@@ -318,7 +318,7 @@ libmq_status libmq_options_set_log(libmq_options *options,
 /* Brokers: opening a directory, starting and stopping its handlers, and giving it up. ----------------------------- */
 
 /**
- * Opens the broker in a directory, and makes the directory where there is none. The path ":memory:" is a broker without
+ * Opens the broker in a directory, and makes the directory where there is none, with those that it is to lie in. The path ":memory:" is a broker without
  * files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
  *
  * Any thread. The caller frees the broker. A directory has one owner at a time, in the same process too. Answers
@@ -446,7 +446,7 @@ typedef struct libmq_message {
   size_t headers_len;
   /** Not before this many milliseconds have passed. Default 0. Excludes `run_at_ms`. */
   int64_t delay_ms;
-  /** Not before this moment, in milliseconds since 1970-01-01 UTC; in the past: now. Default none. */
+  /** Not before this moment, in milliseconds since 1970-01-01 UTC, from 1; in the past: now. Default none. */
   int64_t run_at_ms;
   /**
    * No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
@@ -671,7 +671,7 @@ libmq_status libmq_wakeup_close(libmq_broker *broker,
 
 /**
  * The body; `*len`, which may be NULL, is its length. An empty body is an address all the same, with a NUL there.
- * NULL if this is no delivery, with a length of 0.
+ * NULL if this is no delivery, with a length of 0. It is aligned for bytes alone.
  *
  * Any thread. Valid until the delivery is settled or freed.
  */
@@ -805,7 +805,8 @@ libmq_status libmq_delivery_ack(libmq_delivery *delivery,
 
 /**
  * Failed: tried again after `delay_ms` (0: now, `LIBMQ_NONE`: the backoff), up to `max_retries` times; then a dead letter
- * "max_retries" that keeps `why`. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced.
+ * "max_retries" that keeps `why`. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced. Once the
+ * attempt was cancelled with "shutdown" it is a release without a delay.
  *
  * Any thread. Answers as `libmq_delivery_ack`; for a delay out of range `LIBMQ_E_INVALID`, and the message is released.
  */
@@ -825,11 +826,14 @@ libmq_status libmq_delivery_fail(libmq_delivery *delivery,
                                  libmq_error **err);
 
 /**
- * To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced.
+ * To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced. Once the
+ * attempt was cancelled with "shutdown" it is a release without a delay.
  *
  * Any thread. Answers as `libmq_delivery_ack`.
  */
-libmq_status libmq_delivery_reject(libmq_delivery *delivery, const char *why, libmq_error **err);
+libmq_status libmq_delivery_reject(libmq_delivery *delivery,
+                                   const char *why,
+                                   libmq_error **err);
 
 /**
  * Given back, and ready again after `delay_ms` (0 or `LIBMQ_NONE`: at once); not counted as an attempt. Whoever releases

@@ -24,9 +24,9 @@
  *
  * THREADS   Any thread, at the same time, on the same object; not while it is moved from, assigned or destroyed.
  *
- * TIME      std::chrono. Whatever converts to milliseconds without loss is taken, such as 5s; `forever` waits without an end,
- *           and a time to wait that is negative, as what is left of one may be, is over. Unlike in a struct of C, a value that
- *           is set is meant: 0 is zero.
+ * TIME      std::chrono. Whatever converts to milliseconds without loss is taken, such as 5s. A call that is to wait for
+ *           `forever` waits without an end, and for a negative time, as what is left of one may be, not at all; options are
+ *           times within their ranges. Unlike in a struct of C, a value that is set is meant: 0 is zero.
  */
 
 #ifndef LIBMQ_HPP
@@ -55,6 +55,13 @@
 #include <utility>
 #include <variant>
 #include <vector>
+
+/* There is one of these in a program, though code of it be hidden in a shared library. */
+#if defined(__GNUC__)
+#define LIBMQ_HPP_ONE __attribute__((visibility("default")))
+#else
+#define LIBMQ_HPP_ONE
+#endif
 
 namespace libmq {
 
@@ -503,7 +510,7 @@ class delivery {
     libmq_delivery *handle;
     bool is_dropped;
   };
-  static held *&held_here() noexcept {
+  LIBMQ_HPP_ONE static held *&held_here() noexcept {
     static thread_local held *here = nullptr;
     return here;
   }
@@ -589,15 +596,18 @@ class handler_options {
 
 namespace detail {
 
-/** Whether there is nothing to call: a function is never none, what points to one may be. */
+/** Whether a class says of itself that there may be nothing in it, as `std::function` and its like do. */
+template <typename Handler, typename = void>
+struct may_be_empty : std::false_type {};
+template <typename Handler>
+struct may_be_empty<Handler, std::void_t<decltype(std::declval<const Handler &>().operator bool()),
+                                         decltype(std::declval<const Handler &>() == nullptr)>> : std::true_type {};
+
+/** Whether there is nothing to call: a function is never none, what points to one or holds one may be. */
 template <typename Handler>
 bool is_none(const Handler &handler) noexcept {
-  if constexpr (std::is_pointer_v<Handler>) return handler == nullptr;
+  if constexpr (std::is_pointer_v<Handler> || may_be_empty<Handler>::value) return handler == nullptr;
   return false;
-}
-template <typename Signature>
-bool is_none(const std::function<Signature> &handler) noexcept {
-  return !handler;
 }
 
 /** A handler that C holds, from its registration to its `drop`. */
@@ -756,9 +766,13 @@ class options {
   friend class broker;
   using log_fn = std::function<void(int, std::string_view, std::string_view)>;
 
-  /** What stays until the hook has returned that this thread is in. */
-  static std::shared_ptr<log_fn> *&kept_here() noexcept {
-    static thread_local std::shared_ptr<log_fn> *here = nullptr;
+  /** The hook that this thread is in, and what keeps it until it has returned. */
+  struct running {
+    const void *hook;
+    std::shared_ptr<log_fn> kept;
+  };
+  LIBMQ_HPP_ONE static running *&running_here() noexcept {
+    static thread_local running *here = nullptr;
     return here;
   }
 
@@ -769,14 +783,14 @@ class options {
   }
 
   static void tell(void *ctx, std::int32_t level, const char *event, const char *fields_json) noexcept {
-    std::shared_ptr<log_fn> kept;
-    kept_here() = &kept;
+    running here{ctx, nullptr};
+    running_here() = &here;
     try {
       (*static_cast<log_fn *>(ctx))(level, event, fields_json);
     } catch (...) {
       // There is nobody to be told.
     }
-    kept_here() = nullptr;
+    running_here() = nullptr;
   }
 
   std::unique_ptr<libmq_options, void (*)(libmq_options *)> handle_;
@@ -983,8 +997,11 @@ class broker {
   template <typename Handler>
   void handle(std::string_view queue, const handler_options &how, Handler &&handler) {
     using function = std::decay_t<Handler>;
-    static_assert(std::is_void_v<std::invoke_result_t<function &, delivery &>>,
-                  "a handler returns nothing: returning is the ack; throw, or settle the delivery, for anything else");
+    static_assert(std::is_invocable_v<function &, delivery &>, "a handler is called with a libmq::delivery &");
+    if constexpr (std::is_invocable_v<function &, delivery &>) {
+      static_assert(std::is_void_v<std::invoke_result_t<function &, delivery &>>,
+                    "a handler returns nothing: returning is the ack; throw, or settle the delivery, for anything else");
+    }
     if (detail::is_none(handler)) throw error(LIBMQ_E_INVALID, "the handler is none");
     detail::call c;
     const std::string name = detail::call::text(queue, "queue");
@@ -1171,7 +1188,8 @@ class broker {
     libmq_broker_stop(handle_, 0, nullptr);
     libmq_broker_free(std::exchange(handle_, nullptr));
     // A hook that destroys its own broker is running, and stays until it has returned.
-    if (options::kept_here() != nullptr) *options::kept_here() = std::move(log_);
+    options::running *here = options::running_here();
+    if (here != nullptr && here->hook == log_.get()) here->kept = std::move(log_);
     log_.reset();
   }
 

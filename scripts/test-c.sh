@@ -37,6 +37,12 @@ if (cd "$out/failing" && "$out/guide-c") >"$out/failing.log" 2>&1; then die "gui
 grep -q '^INVALID: .*queue-data' "$out/failing.log" || { cat "$out/failing.log"; die "guide.c does not say why it failed"; }
 echo "guide.c, where it fails: $(cat "$out/failing.log")"
 
+# shellcheck disable=SC2086
+hidden() { c++ -std=c++17 $cxx_flags -fvisibility=hidden -Iinclude "$@" -L"$target/release" -Wl,-rpath,"$target/release:$out" -lmq -pthread; }
+hidden -shared -fPIC tests/cpp/hidden/library.cpp -o "$out/libhidden.so"
+hidden tests/cpp/hidden/main.cpp "$out/libhidden.so" -o "$out/hidden"
+run_program tests/cpp/hidden "$out/hidden" ""
+
 if need clang clang && have clang++; then
 	look_as=clang++ look_std=c++20
 	each_program look "$out"

@@ -17,7 +17,7 @@ use crate::wakeup::Wakeups;
 /// Bytes of a path.
 pub(crate) const PATH_BYTES_MAX: usize = 4095;
 
-/// Opens the broker in a directory, and makes the directory where there is none. The path ":memory:" is a broker without
+/// Opens the broker in a directory, and makes the directory where there is none, with those that it is to lie in. The path ":memory:" is a broker without
 /// files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
 ///
 /// Any thread. The caller frees the broker. A directory has one owner at a time, in the same process too. Answers

@@ -13,7 +13,7 @@ use crate::message::libmq_header;
 use crate::texts::Texts;
 
 /// The body; `*len`, which may be NULL, is its length. An empty body is an address all the same, with a NUL there.
-/// NULL if this is no delivery, with a length of 0.
+/// NULL if this is no delivery, with a length of 0. It is aligned for bytes alone.
 ///
 /// Any thread. Valid until the delivery is settled or freed.
 // SAFETY: the caller keeps what the head of the header asks.

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn libmq_enqueue_batch(
         let out = out?;
         let read = |(index, each): (usize, &libmq_message)| {
             let message = each.read(&c, queue);
-            message.map_err(|error| error.within(format_args!("items[{index}]")))
+            message.map_err(|error| error.within(format_args!("messages[{index}]")))
         };
         let messages: Result<Vec<_>> = structs.iter().enumerate().map(read).collect();
         let receipts = open.broker.enqueue_batch_until(&messages?, &open.freed);

@@ -69,7 +69,7 @@ pub struct libmq_message {
     pub headers_len: usize,
     /// Not before this many milliseconds have passed. Default 0. Excludes `run_at_ms`.
     pub delay_ms: i64,
-    /// Not before this moment, in milliseconds since 1970-01-01 UTC; in the past: now. Default none.
+    /// Not before this moment, in milliseconds since 1970-01-01 UTC, from 1; in the past: now. Default none.
     pub run_at_ms: i64,
     /// No attempt begins after this many milliseconds: never attempted it is dropped, else a dead letter `expired`.
     /// Longer than `delay_ms`, and ending behind `run_at_ms`. Default never.

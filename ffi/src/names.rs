@@ -30,18 +30,19 @@ pub(crate) fn in_c(error: Error) -> Error {
     }
     let text = error.to_string();
     // Of one of many messages: `items[3]: delay is above ten years`.
-    let (part, said) = match text.split_once("]: ") {
-        Some((part, said)) if part.starts_with("items[") => (Some(part), said),
-        _ => (None, &*text),
-    };
+    let one_of_many = text.strip_prefix("items[").and_then(|text| text.split_once("]: "));
+    let said = one_of_many.map_or(&*text, |(_, said)| said);
     let renamed = BEGINNINGS.iter().find_map(|(core, c)| {
         let rest = said.strip_prefix(core)?;
         Some(format!("{c}{rest}"))
     });
-    match (renamed, part) {
-        (None, _) => error,
+    match (renamed, one_of_many) {
+        (None, None) => error,
         (Some(said), None) => Error::new(ErrorKind::Invalid, said),
-        (Some(said), Some(part)) => Error::new(ErrorKind::Invalid, format!("{part}]: {said}")),
+        (renamed, Some((index, said))) => {
+            let said = renamed.as_deref().unwrap_or(said);
+            Error::new(ErrorKind::Invalid, format!("messages[{index}]: {said}"))
+        }
     }
 }
 
@@ -56,9 +57,9 @@ mod tests {
     #[test]
     fn what_a_text_begins_with_is_named_as_in_c() {
         assert_eq!(renamed("delay is above ten years"), "delay_ms is above ten years");
-        assert_eq!(renamed("items[3]: run_at is odd"), "items[3]: run_at_ms is odd");
+        assert_eq!(renamed("items[3]: run_at is odd"), "messages[3]: run_at_ms is odd");
         assert_eq!(renamed("priority is 10"), "priority is 10");
-        assert_eq!(renamed("items[3]: priority is 10"), "items[3]: priority is 10");
+        assert_eq!(renamed("items[3]: priority is 10"), "messages[3]: priority is 10");
         let closed = in_c(Error::new(ErrorKind::Closed, "delay is")).to_string();
         assert_eq!(closed, "delay is");
     }

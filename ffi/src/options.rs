@@ -47,7 +47,7 @@ pub extern "C" fn libmq_options_free(options: *mut libmq_options) {
 /// | name | default | range |
 /// |---|---|---|
 /// | `capacity` | 1,000,000 | live messages, 1 to 2^30 |
-/// | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take, snapshots included, from 524,288; beyond it an enqueue is `STORAGE_FULL` |
+/// | `max_bytes` | `LIBMQ_NONE` | bytes the directory may take, snapshots included, from 524,288, some of which is kept for what settles; beyond it an enqueue is `STORAGE_FULL` |
 /// | `max_message_bytes` | 16 MiB | body and headers, up to 1 GiB |
 /// | `max_batch_bytes` | 64 MiB | bodies and headers of a batch, up to 1 GiB |
 /// | `max_dead_letters` | 100,000 | 1 to 2^30 |
@@ -67,8 +67,7 @@ pub extern "C" fn libmq_options_free(options: *mut libmq_options) {
 /// | `lock_timeout_ms` | 0 | how long `open` waits for another owner to leave |
 ///
 /// Times go up to ten years. Any thread. Answers `LIBMQ_E_INVALID` for an unknown name, naming it, and for a number below
-/// zero or beyond 32 bits where no larger one is in the range; what else is out of range is answered by
-/// `libmq_broker_open`.
+/// zero; what else is out of range is answered here or by `libmq_broker_open`.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_options_set_int(
@@ -129,7 +128,8 @@ pub unsafe extern "C" fn libmq_options_set_str(
 /// `fields_json` is an object; it and `event` are valid during the call. No field has anything of a body, a key, or a
 /// header's value. The hook may call anything but `libmq_broker_close`, which is `LIBMQ_E_DEADLOCK` there. It is called for the
 /// last time before `libmq_broker_close` returns or, without a close, before `libmq_broker_free` and every call of another
-/// thread that was under way have; so `ctx` lives until then.
+/// thread that was under way have; so `ctx` lives until then. Where a hook frees its own broker, or two of them each other's at
+/// the same time, the free does not wait for the call that is under way, and that is the last one.
 ///
 /// Any thread. Answers `LIBMQ_E_INVALID` where `log` is NULL.
 // SAFETY: the caller keeps what the head of the header asks.

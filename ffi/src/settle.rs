@@ -65,7 +65,8 @@ pub unsafe extern "C" fn libmq_delivery_ack(
 }
 
 /// Failed: tried again after `delay_ms` (0: now, `LIBMQ_NONE`: the backoff), up to `max_retries` times; then a dead letter
-/// "max_retries" that keeps `why`. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced.
+/// "max_retries" that keeps `why`. `why` may be NULL; of it 4 KiB are kept, and what is not UTF-8 in it is replaced. Once the
+/// attempt was cancelled with "shutdown" it is a release without a delay.
 ///
 /// Any thread. Answers as `libmq_delivery_ack`; for a delay out of range `LIBMQ_E_INVALID`, and the message is released.
 // SAFETY: the caller keeps what the head of the header asks.
@@ -102,7 +103,8 @@ pub unsafe extern "C" fn libmq_delivery_fail(
     })
 }
 
-/// To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced.
+/// To the dead letters, for this reason; "rejected" for NULL. Of it 4 KiB are kept, and what is not UTF-8 is replaced. Once the
+/// attempt was cancelled with "shutdown" it is a release without a delay.
 ///
 /// Any thread. Answers as `libmq_delivery_ack`.
 // SAFETY: the caller keeps what the head of the header asks.

@@ -18,7 +18,7 @@ static void a_messages_fields_are_named(void) {
     set;                                                                                               \
     CHECK_ERROR(libmq_enqueue(broker, "q", &odd, NULL, &error), LIBMQ_E_INVALID, text);                \
     libmq_message two[2] = {message_of("x"), odd};                                                     \
-    CHECK_ERROR(libmq_enqueue_batch(broker, "q", two, 2, NULL, &error), LIBMQ_E_INVALID, "items[1]: " text); \
+    CHECK_ERROR(libmq_enqueue_batch(broker, "q", two, 2, NULL, &error), LIBMQ_E_INVALID, "messages[1]: " text); \
     CHECK_ERROR(libmq_enqueue_async(broker, "q", &odd, NULL, NULL, &error), LIBMQ_E_INVALID, "done");  \
   } while (0)
   REFUSED(odd.delay_ms = TOO_LONG, "delay_ms is above ten years");

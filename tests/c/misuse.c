@@ -369,7 +369,7 @@ static void numbers_out_of_range_are_named(void) {
   CHECK_NUMBER(receipt.id, 7);
   /* What is wrong with one of many is said of that one. */
   many[3].priority = 10;
-  CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 5, NULL, &error), LIBMQ_E_INVALID, "items[3]: priority is 10");
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 5, NULL, &error), LIBMQ_E_INVALID, "messages[3]: priority is 10");
   many[3].priority = 0;
   free(many);
   libmq_delivery *deliveries[1];

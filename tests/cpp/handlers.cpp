@@ -326,6 +326,14 @@ void handlers_run_at_once_up_to_their_parallelism_and_can_be_scaled() {
   broker.close(LONG);
 }
 
+// As std::move_only_function.
+struct holder {
+  void (*function)(delivery &);
+  void operator()(delivery &given) const { function(given); }
+  explicit operator bool() const { return function != nullptr; }
+  friend bool operator==(const holder &held, std::nullptr_t) { return held.function == nullptr; }
+};
+
 void an_option_that_is_set_is_meant_also_zero() {
   broker broker(":memory:");
   const auto nothing = [](delivery &) {};
@@ -339,6 +347,7 @@ void an_option_that_is_set_is_meant_also_zero() {
   CHECK_ERROR(broker.handle("q", static_cast<void (*)(delivery &)>(nullptr)), LIBMQ_E_INVALID, "the handler is none");
   CHECK_ERROR(broker.handle("q", std::function<void(delivery &)>()), LIBMQ_E_INVALID, "the handler is none");
   broker.handle("q", std::function<void(delivery &)>(nothing));
+  CHECK_ERROR(broker.handle("q", holder{nullptr}), LIBMQ_E_INVALID, "the handler is none");
   CHECK_ERROR(broker.handle("no name", nothing), LIBMQ_E_INVALID, "queue");
   broker.close(LONG);
 }

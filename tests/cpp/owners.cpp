@@ -252,6 +252,31 @@ void a_broker_may_be_destroyed_in_its_log_hook() {
   WAIT_FOR(kept.use_count() == 1);
 }
 
+// The second one was kept instead of the first, whose hook was running and was gone.
+void two_brokers_may_be_destroyed_in_the_log_hook_of_one() {
+  const auto kept = std::make_shared<int>(0);
+  const auto others = std::make_shared<int>(0);
+  std::mutex lock;
+  std::unique_ptr<broker> first, second;
+  std::atomic<bool> is_gone{false};
+  second = std::make_unique<broker>(":memory:",
+                                    libmq::options().log([others](int, std::string_view, std::string_view) {}));
+  {
+    const std::lock_guard<std::mutex> guard(lock);
+    first = std::make_unique<broker>(
+        ":memory:", libmq::options().log([&, kept](int, std::string_view, std::string_view) {
+          const std::lock_guard<std::mutex> inner(lock);
+          first.reset();
+          second.reset();
+          CHECK(kept.use_count() > 1);
+          CHECK_SAME(others.use_count(), 1);
+          is_gone = true;
+        }));
+  }
+  WAIT_FOR(is_gone.load());
+  WAIT_FOR(kept.use_count() == 1);
+}
+
 }  // namespace
 
 int main() {
@@ -266,5 +291,6 @@ int main() {
   RUN(options_are_copied_with_all_that_is_set);
   RUN(a_hook_is_told_may_throw_and_is_kept_as_long_as_it_is_called);
   RUN(a_broker_may_be_destroyed_in_its_log_hook);
+  RUN(two_brokers_may_be_destroyed_in_the_log_hook_of_one);
   return finished();
 }

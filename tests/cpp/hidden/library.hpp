@@ -1,0 +1,3 @@
+#include <libmq.hpp>
+
+__attribute__((visibility("default"))) void let_go(libmq::delivery &delivery);

@@ -15,12 +15,12 @@
  *           it: of a handler it is a failed attempt; of the callback of an enqueue, and of a log hook, it is dropped.
  *           What finds nothing says so without an exception: receive, wait_idle, cancel.
  *
- * OWNERS    broker, options, delivery and wakeup own a handle of C: they are moved, never copied, and may be destroyed in any
- *           order. One that was moved from has none, and what is called on it fails with LIBMQ_E_BAD_HANDLE. Destructors
- *           throw nothing. message, handler_options, error and dead_letter are values, and may be copied; so may options.
+ * OWNERS    broker, delivery and wakeup own a handle of C: they are moved, never copied, and may be destroyed in any order.
+ *           One that was moved from has none, and what is called on it fails with LIBMQ_E_BAD_HANDLE. Destructors throw
+ *           nothing. message, options, handler_options, error and dead_letter are values, and may be copied.
  *
- * VIEWS     What is passed in as a std::string_view is read during the call. A std::string_view that an accessor answers
- *           belongs to its delivery, until that is settled or destroyed, or to its dead_letter.
+ * VIEWS     What is passed in as a std::string_view is read during the call; a NULL is none. A std::string_view that an
+ *           accessor answers belongs to its delivery, until that is settled or destroyed, or to its dead_letter.
  *
  * THREADS   Any thread, at the same time, on the same object; not while it is moved from, assigned or destroyed.
  *

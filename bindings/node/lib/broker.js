@@ -31,6 +31,8 @@ const { STOP_TIMEOUT, asGiven, idOf, kinds, optionsOf, queueOf, withGiven, wrong
 const { pathOf } = require('./path.js');
 const { Receivers } = require('./receivers.js');
 const { isRunning } = require('./running.js');
+const { clearTimeout, elapsed, setTimeout } = require('./time.js');
+const { turnBefore } = require('./turns.js');
 
 // What an enqueue answers; the third is that it has begun.
 const HANDED_ON = 0;
@@ -115,7 +117,8 @@ class Broker {
       return new Receipt(id, status);
     }
     const receipt = new Receipt(desk.ids[desk.RECEIPT], STATUSES[desk.numbers[desk.STATUS]]);
-    if (state !== REACHED) await waitFor(promise);
+    const before = state === REACHED ? turnBefore() : waitFor(promise);
+    if (before !== undefined) await before;
     return receipt;
   }
 
@@ -137,7 +140,10 @@ class Broker {
       ),
     );
     const reached = answer.length > 0 && answer.pop();
-    if (reached) return receiptsOf(answer);
+    if (reached) {
+      await turnBefore();
+      return receiptsOf(answer);
+    }
     const receipts = await waitFor(promise);
     return receiptsOf(answer.length > 0 ? answer : receipts);
   }
@@ -373,14 +379,14 @@ class Broker {
   // Calls when all of these are over, at the latest in so many milliseconds, and says what is left of them.
   async #behind(line, call, timeout) {
     if (line.length === 0) return call(timeout);
-    const began = performance.now();
+    const began = elapsed();
     let timer;
     const end = new Promise((resolve) => {
       if (timeout !== Infinity) timer = setTimeout(resolve, Math.min(timeout, TIMER_MAX));
     });
     await Promise.race([Promise.allSettled(line), end]);
     clearTimeout(timer);
-    return call(Math.max(0, timeout - (performance.now() - began)));
+    return call(Math.max(0, timeout - (elapsed() - began)));
   }
 
   async #close(timeout) {

@@ -30,9 +30,9 @@ function calleeOf(handler, hasScope) {
   return (message, context) => handler.handle(message, context);
 }
 
-// A class by its syntax, or by what it was compiled to.
+// A class by its syntax, which a method of this name has not, or by what it was compiled to.
 function isClass(value) {
-  if (/^class\b/.test(Function.prototype.toString.call(value))) return true;
+  if (/^class\b(?!\s*\()/.test(Function.prototype.toString.call(value))) return true;
   return typeof value.prototype === 'object' && typeof value.prototype?.handle === 'function';
 }
 

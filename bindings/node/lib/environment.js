@@ -6,6 +6,7 @@
 const native = require('./native.js');
 const { errorOf, translated } = require('./errors.js');
 const { tellAll } = require('./log.js');
+const { setInterval } = require('./time.js');
 
 const promises = new Map();
 const listeners = new Map();

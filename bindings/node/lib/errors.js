@@ -84,8 +84,12 @@ const TEN_YEARS = 10 * 366 * 24 * 3600 * 1000;
 function checkDelay(delay) {
   if (delay === undefined || delay === null) return undefined;
   if (typeof delay !== 'number') throw new TypeError('delay takes a number of milliseconds');
-  if (!(delay >= 0 && delay <= TEN_YEARS)) throw invalid('delay', delay, 'milliseconds from 0 to ten years');
+  if (!isTime(delay)) throw invalid('delay', delay, 'milliseconds from 0 to ten years');
   return delay;
+}
+
+function isTime(ms) {
+  return typeof ms === 'number' && ms >= 0 && ms <= TEN_YEARS;
 }
 
 // Of a value that is told of, so much.
@@ -156,6 +160,7 @@ module.exports = {
   closed,
   errorOf,
   invalid,
+  isTime,
   ofPart,
   translated,
 };

@@ -12,6 +12,9 @@ const FRAMES_MAX = 20;
 const CAUSES_MAX = 5;
 const TOGETHER_MAX = 5;
 
+// Of what was thrown, with its causes and parts, so many are looked at for promises.
+const OWNED_MAX = 100;
+
 // Calls of this package, and those of Node between them and the handler's, are nobody's concern.
 const OWN = dirname(__filename) + sep;
 
@@ -21,7 +24,8 @@ function describe(error) {
     if (types.isPromise(error)) return 'threw a promise';
     if (isError(error)) {
       const { name, message } = error;
-      return name === 'Error' || name === undefined ? String(message) : `${name}: ${message}`;
+      const saysItself = (name === 'Error' || name === undefined) && message !== '';
+      return saysItself ? String(message) : headOf(error);
     }
     if (typeof error === 'string') return error;
     if (error === undefined) return 'threw undefined';
@@ -33,14 +37,25 @@ function describe(error) {
   }
 }
 
-// Has what was thrown be nobody's failure but the attempt's: a promise that is rejected and that nobody looks at ends the program.
+// Has what was thrown be nobody's failure but the attempt's, with all that caused it and that it has together: a promise that is
+// rejected and that nobody looks at ends the program.
 function own(error) {
-  if (!types.isPromise(error)) return;
-  try {
-    Promise.prototype.then.call(error, undefined, () => {});
-  } catch {
-    // Its constructor makes no promises.
+  const parts = new Set([error]);
+  for (const part of parts) {
+    try {
+      if (types.isPromise(part)) Promise.prototype.then.call(part, undefined, () => {});
+      else for (const inner of withinIt(part)) if (parts.size < OWNED_MAX) parts.add(inner);
+    } catch {
+      // The constructor of a promise may make none, and what is looked at may throw.
+    }
   }
+}
+
+// What was thrown together with something else.
+function withinIt(part) {
+  if (typeof part !== 'object' || part === null) return [];
+  const { cause, errors } = part;
+  return Array.isArray(errors) ? [cause, ...errors.slice(0, OWNED_MAX)] : [cause];
 }
 
 // One of another realm is an error, too, as in a test runner that gives each file globals of its own.
@@ -90,7 +105,7 @@ function traceOf(error, indent, depth, seen) {
 }
 
 function headOf(error) {
-  const { name, message } = error;
+  const { name = 'Error', message } = error;
   return message === '' ? String(name) : `${name}: ${message}`;
 }
 

@@ -4,23 +4,23 @@
 // it.
 
 const { AsyncResource } = require('node:async_hooks');
-const { performance } = require('node:perf_hooks');
 
 const { decode, decodeTogether } = require('./body.js');
 const { Calls } = require('./calls.js');
 const { Context } = require('./context.js');
 const { ASKED, ENTERED, PASSED, TAKE_MAX, desk, environment, forget, gate, listen, take } = require('./environment.js');
-const { LibmqError, RejectError, ReleaseError, RetryError, errorOf, translated } = require('./errors.js');
+const { RejectError, ReleaseError, RetryError, errorOf, isTime, translated } = require('./errors.js');
 const { describe, own, reportOf } = require('./failure.js');
 const { entered } = require('./running.js');
 const { Undecodable } = require('./schema.js');
+const { clearTimeout, elapsed, setImmediate, setTimeout } = require('./time.js');
 
 const now = Promise.resolve();
 
 // Handlers that have been given messages, and that are therefore kept, whoever else has their broker.
 const kept = new Set();
 
-// What is kept of a failure that cannot be handed over.
+// What is kept of one that asks for what there is not.
 const UNTELLABLE = 'the handler threw what cannot be told';
 
 // How long handlers' code runs before everything else on the loop has its turn, in milliseconds; one of them may take longer.
@@ -45,7 +45,7 @@ class Handler {
   // What was taken with others and is entered in a later turn, since those took long.
   #putOff = [];
   #turn = 0;
-  // When it ends, by the clock of `performance`; when there was a look at that, how many handlers are entered before the next
+  // When it ends, by the clock that is never set; when there was a look at that, how many handlers are entered before the next
   // one, and how many were since the last one.
   #turnEnds = 0;
   #lookedAt = 0;
@@ -114,7 +114,7 @@ class Handler {
 
   #takeAll() {
     this.#isLooking = true;
-    this.#lookedAt = performance.now();
+    this.#lookedAt = elapsed();
     this.#turnEnds = this.#lookedAt + TURN_TIME;
     this.#isLate = false;
     const { numbers, OVER } = desk;
@@ -167,7 +167,7 @@ class Handler {
   }
 
   #isLateNow() {
-    const time = performance.now();
+    const time = elapsed();
     this.#stride = time - this.#lookedAt >= TURN_TIME ? 1 : Math.min(2 * this.#stride, STRIDE_MAX);
     this.#unlooked = 0;
     this.#lookedAt = time;
@@ -354,10 +354,7 @@ class Handler {
     try {
       if (!environment.finish(number, outcome, text, delay)) this.#tellStale();
     } catch (cause) {
-      const error = translated(cause);
-      this.#tellFailed(error);
-      // What was thrown has something that cannot be handed over: nothing has happened yet.
-      if (!(error instanceof LibmqError) && outcome !== 'fail') this.#end(number, 'fail', UNTELLABLE, -1);
+      this.#tellFailed(translated(cause));
     }
   }
 
@@ -381,8 +378,15 @@ function warnOnce(queue, error) {
   process.emitWarning(`the handler of queue ${queue} failed: ${describe(error)} (${where})`, { type: 'LibmqWarning' });
 }
 
-// How an attempt ends that threw this.
+// How an attempt ends that threw this. One that asks for a delay that is none would be there again at once, for ever.
 function endOf(error) {
+  const end = askedFor(error) ?? { outcome: 'fail', text: reportOf(error) };
+  const isPossible = end.delay === undefined || isTime(end.delay);
+  return isPossible ? end : { outcome: 'fail', text: UNTELLABLE };
+}
+
+// What was asked for by throwing this; nothing, where it is only a failure.
+function askedFor(error) {
   try {
     if (error instanceof RetryError) return { outcome: 'retry', text: String(error.message), delay: error.delay };
     if (error instanceof RejectError) return { outcome: 'reject', text: String(error.message) };
@@ -391,7 +395,7 @@ function endOf(error) {
   } catch {
     // A proxy that throws when it is looked at is no error of ours.
   }
-  return { outcome: 'fail', text: reportOf(error) };
+  return undefined;
 }
 
 module.exports = { Handler };

@@ -1,3 +1,5 @@
+/// <reference types="node" />
+
 /**
  * libmq: an embedded, persistent message queue. One directory is a broker; this package opens it inside your process.
  *
@@ -14,7 +16,7 @@ export * from './errors.js';
 export interface BrokerOptions<S = undefined> {
   /**
    * How far a message has come when its enqueue resolves: `sync`, an fdatasync covers it (default); `os`, its bytes are
-   * in the kernel; `memory`, for a whole broker without files: its path is only a name then.
+   * in the kernel; `memory`, for a whole broker without files: whatever it is opened with, its `path` is `:memory:` then.
    */
   durability?: 'sync' | 'os' | 'memory' | undefined;
   /** Live messages at most. 1 to 2^30, default 1,000,000. */
@@ -169,7 +171,10 @@ export interface MessageInit<T = unknown> extends MessageOptions {
 /** Builds a message. Needed where a body itself looks like a {@link MessageInit}. */
 export function message<T>(body: T, options?: MessageOptions): Readonly<MessageInit<T>>;
 
-/** What is no body: it has no form in JSON, or an `await` is missing. */
+/**
+ * What is no body: it has no form in JSON, or an `await` is missing. An `Error` is none either, but what has its properties may be
+ * one, and types cannot tell these apart.
+ */
 export type NoBody =
   | undefined
   | bigint
@@ -181,8 +186,30 @@ export type NoBody =
   | ReadonlySet<unknown>
   | WeakMap<WeakKey, unknown>
   | WeakSet<WeakKey>
+  | WeakRef<WeakKey>
+  | Generator
+  | AsyncGenerator
   | RegExp
-  | ArrayBuffer;
+  | ArrayBuffer
+  | SharedArrayBuffer
+  | DataView
+  | Int8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array
+  | BigInt64Array
+  | BigUint64Array
+  | Blob
+  | FormData
+  | Headers
+  | URLSearchParams
+  | ReadableStream
+  | Request
+  | Response;
 
 /** A body, as far as types can tell. Of a type that is not known yet, say `enqueue<unknown>`. */
 export type Body<T> = T extends NoBody ? never : T;
@@ -305,14 +332,16 @@ export interface HandlerObject<T = unknown, S = unknown> {
 /**
  * A class of handlers. Each attempt has an instance of its own: what `ctx.scope.resolve(TheClass)` answers, or resolves to,
  * where its scope has a method `resolve`, else `new TheClass()`: so without a scope its constructor takes nothing, and a class
- * that cannot have a method `handle` is refused. What an instance needs closed, its scope closes.
+ * that cannot have a method `handle` is refused. What an instance needs closed, its scope closes. `Opened` is what is known of
+ * that scope where the class itself takes any.
  */
-export type HandlerClass<T = unknown, S = unknown> = [S] extends [undefined]
+export type HandlerClass<T = unknown, S = unknown, Opened = S> = [Opened] extends [undefined]
   ? new () => HandlerObject<T, S>
   : abstract new (...args: never[]) => HandlerObject<T, S>;
 
 /** What may handle a queue's messages. */
-export type Handler<T = unknown, S = unknown> = HandlerFunction<T, S> | HandlerObject<T, S> | HandlerClass<T, S>;
+export type Handler<T = unknown, S = unknown, Opened = S> =
+  HandlerFunction<T, S> | HandlerObject<T, S> | HandlerClass<T, S, Opened>;
 
 /** A message that was received, held until it is settled or its lease runs out. */
 export class Delivery<T = unknown> {
@@ -563,9 +592,19 @@ export class Broker<S = unknown> implements AsyncDisposable {
   handle<Schema extends StandardSchema, S2 = S>(
     queue: string,
     handler: Handler<SchemaOutput<Schema>, S2>,
+    options: Omit<HandlerOptions<S2>, 'schema' | 'scope'> & { schema: Schema; scope: ScopeFactory<S2> },
+  ): void;
+  handle<T = unknown, S2 = S>(
+    queue: string,
+    handler: Handler<T, S2>,
+    options: Omit<HandlerOptions<S2>, 'scope'> & { scope: ScopeFactory<S2> },
+  ): void;
+  handle<Schema extends StandardSchema, S2 = S>(
+    queue: string,
+    handler: Handler<SchemaOutput<Schema>, S2, S>,
     options: Omit<HandlerOptions<S2>, 'schema'> & { schema: Schema },
   ): void;
-  handle<T = unknown, S2 = S>(queue: string, handler: Handler<T, S2>, options?: HandlerOptions<S2>): void;
+  handle<T = unknown, S2 = S>(queue: string, handler: Handler<T, S2, S>, options?: HandlerOptions<S2>): void;
   /** Starts to call handlers; started already, nothing. Rejects with `CLOSED`. */
   start(): Promise<void>;
   /**
@@ -706,7 +745,8 @@ export interface SignalOptions {
  * Has the process end with a signal. The first one stops and closes the brokers and then exits with 128 and the signal's number,
  * 143 for `SIGTERM`; with 1 if something failed, as a handler that had to be cut off or a `before` that had no end, which is
  * written to stderr. The second one
- * exits at once: what handlers held runs again, as after a crash. Answers what has it listen no more.
+ * exits at once: what handlers held runs again, as after a crash. Answers what has it listen no more. What several calls have
+ * registered ends together, with the first signal that one of them names.
  *
  * Without this the package listens to no signal.
  * @throws LibmqError `INVALID` for a signal that there is not, or that reaches no program, as `SIGKILL`; `UNSUPPORTED` in a worker thread.

@@ -81,6 +81,11 @@ const kinds = {
     }
     return value;
   },
+  // Of the enqueue, which is given them as they are.
+  message(name, value) {
+    known(`${name}.`, tables.message, value);
+    return value;
+  },
   texts(name, value) {
     if (!Array.isArray(value)) throw wrongType(name, 'a list of strings');
     return value.map((text) => kinds.text(name, text));
@@ -138,6 +143,18 @@ function checked(prefix, table, options) {
 
 const backoff = { base: kinds.time, factor: kinds.number, cap: kinds.time, jitter: kinds.number };
 
+const handler = {
+  maxParallelism: kinds.count,
+  minParallelism: kinds.count,
+  timeout: kinds.time,
+  maxRetries: kinds.count,
+  backoff: kinds.backoff,
+  cancelGrace: kinds.time,
+  leaseExtensionEnabled: kinds.flag,
+  schema: kinds.schema,
+  scope: kinds.callable,
+};
+
 const tables = {
   broker: {
     durability: oneOf('sync', 'os', 'memory'),
@@ -163,17 +180,7 @@ const tables = {
     scope: kinds.callable,
     log: kinds.callable,
   },
-  handler: {
-    maxParallelism: kinds.count,
-    minParallelism: kinds.count,
-    timeout: kinds.time,
-    maxRetries: kinds.count,
-    backoff: kinds.backoff,
-    cancelGrace: kinds.time,
-    leaseExtensionEnabled: kinds.flag,
-    schema: kinds.schema,
-    scope: kinds.callable,
-  },
+  handler,
   message: {
     dedupKey: kinds.text,
     dedup: oneOf('replace', 'keep'),
@@ -196,6 +203,9 @@ const tables = {
   release: { delay: kinds.time },
   letters: { queue: kinds.text, limit: kinds.count, after: (name, value) => idOf(value, name) },
   queue: { queue: kinds.text },
+  // Of the helpers for tests.
+  drain: { delayed: kinds.flag, rethrow: kinds.flag, timeout: kinds.time },
+  run: { ...handler, queue: kinds.text, attempt: kinds.count, message: kinds.message, runTimeout: kinds.time },
 };
 
 function optionsOf(table, options) {

@@ -7,12 +7,11 @@
 // run between its taking and its receiver. A handler that ended the process there would accuse a message that nobody has
 // seen. And whoever receives again and again leaves the loop its turns.
 
-const { setImmediate: inTurn } = require('node:timers');
-
 const { whenAborted } = require('./aborted.js');
 const { deliveriesOf } = require('./delivery.js');
 const { environment, forget, hold, letGo, listen, TIMER_MAX } = require('./environment.js');
 const { calling } = require('./errors.js');
+const { clearTimeout, setImmediate: inTurn, setTimeout } = require('./time.js');
 
 class Receivers {
   #native;

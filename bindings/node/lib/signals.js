@@ -8,6 +8,7 @@ const { isMainThread } = require('node:worker_threads');
 const { TIMER_MAX } = require('./environment.js');
 const { LibmqError } = require('./errors.js');
 const { STOP_TIMEOUT, optionsOf, wrongType } = require('./options.js');
+const { clearTimeout, setTimeout } = require('./time.js');
 
 const SIGNALS = ['SIGTERM', 'SIGINT'];
 
@@ -16,6 +17,10 @@ const UNHEARD = new Set(['SIGKILL', 'SIGSTOP']);
 
 // The status of a program that has not ended in order.
 const FAILED = 1;
+
+// All that ends with a signal, whatever has asked for it.
+const registered = new Set();
+let isEnding = false;
 
 function closeOnSignal(brokers, options) {
   const all = Array.isArray(brokers) ? [...brokers] : [brokers];
@@ -29,29 +34,41 @@ function closeOnSignal(brokers, options) {
     if (UNHEARD.has(signal)) throw new LibmqError('INVALID', `${signal} reaches no program`);
   }
   if (!isMainThread) throw new LibmqError('UNSUPPORTED', 'signals come to the main thread alone');
-  let isEnding = false;
-  const hear = (signal) => {
-    // Not by the signal again: to the first process of a container that would do nothing.
-    const status = 128 + constants.signals[signal];
-    if (isEnding) process.exit(status);
-    isEnding = true;
-    end(all, { signal, timeout, before }).then((failures) => {
-      for (const failure of failures) console.error(failure);
-      process.exit(failures.length > 0 ? FAILED : status);
-    });
-  };
-  for (const signal of signals) process.on(signal, hear);
+  const one = { brokers: all, signals, timeout, before };
+  for (const signal of signals) if (!isAwaited(signal)) process.on(signal, hear);
+  registered.add(one);
   return () => {
-    for (const signal of signals) process.off(signal, hear);
+    registered.delete(one);
+    for (const signal of signals) if (!isAwaited(signal)) process.off(signal, hear);
   };
 }
 
-// Ends what else there is, and then the brokers together; answers what failed.
-async function end(brokers, { signal, timeout, before }) {
+function isAwaited(signal) {
+  return [...registered].some(({ signals }) => signals.has(signal));
+}
+
+// One listener for all that is registered: were there several, the one that is done first would cut the others off.
+function hear(signal) {
+  // Not by the signal again: to the first process of a container that would do nothing.
+  const status = 128 + constants.signals[signal];
+  if (isEnding) process.exit(status);
+  isEnding = true;
+  end([...registered], signal).then((failures) => {
+    for (const failure of failures) console.error(failure);
+    process.exit(failures.length > 0 ? FAILED : status);
+  });
+}
+
+// Ends what else there is, and then the brokers, all of them together; answers what failed.
+async function end(all, signal) {
   // No message is taken any more while the rest of the program ends.
-  const stops = brokers.map((broker) => broker.stop({ timeout }).catch(unlessClosed));
-  const first = await Promise.allSettled([within(timeout, async () => before?.(signal)), ...stops]);
-  const last = await Promise.allSettled(brokers.map((broker) => broker.close({ timeout })));
+  const stops = all.flatMap(({ brokers, timeout }) =>
+    brokers.map((broker) => broker.stop({ timeout }).catch(unlessClosed)),
+  );
+  const others = all.map(({ timeout, before }) => within(timeout, async () => before?.(signal)));
+  const first = await Promise.allSettled([...others, ...stops]);
+  const closes = all.flatMap(({ brokers, timeout }) => brokers.map((broker) => broker.close({ timeout })));
+  const last = await Promise.allSettled(closes);
   return [...first, ...last].filter(({ status }) => status === 'rejected').map(({ reason }) => reason);
 }
 

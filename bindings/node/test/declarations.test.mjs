@@ -60,6 +60,24 @@ test('what NestJS is given is declared, and what is declared is given', (t) => {
   assert.deepEqual(valuesOf(declared).sort(), ['InjectBroker', 'LibmqModule', 'MessageHandler', 'brokerToken']);
 });
 
+// Where a program names no types of its own, as `types: []` does, seven names were not found.
+test('the declarations bring the types of Node with them', (t) => {
+  const at = tools(t, 'typescript', '@types/node');
+  if (at === undefined) return;
+  const ts = createRequire(join(at, 'tools.js'))('typescript');
+  const paths = ['index.d.ts', 'testing/index.d.ts'].map((file) =>
+    fileURLToPath(new URL(`../lib/${file}`, import.meta.url)),
+  );
+  const typeRoots = [join(at, 'node_modules/@types')];
+  const lib = ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'];
+  const options = { strict: true, noEmit: true, lib, types: [], typeRoots, module: ts.ModuleKind.NodeNext };
+  const program = ts.createProgram(paths, options);
+  const wrong = ts
+    .getPreEmitDiagnostics(program)
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, ' '));
+  assert.deepEqual(wrong, []);
+});
+
 test('every class has the members that are declared, and no other', async (t) => {
   const at = tools(t, 'typescript');
   if (at === undefined) return;
@@ -96,15 +114,17 @@ test('every class has the members that are declared, and no other', async (t) =>
 test('every option is declared, and every declared option is taken', (t) => {
   const at = tools(t, 'typescript');
   if (at === undefined) return;
-  const declared = declarations(at, 'index.d.ts');
-  for (const [name, table] of [
-    ['BrokerOptions', tables.broker],
-    ['HandlerOptions', tables.handler],
-    ['MessageOptions', tables.message],
-    ['ReceiveOptions', tables.receive],
-    ['SignalOptions', tables.signals],
+  const declared = new Map([...declarations(at, 'index.d.ts'), ...declarations(at, 'testing/index.d.ts')]);
+  for (const [table, ...names] of [
+    [tables.broker, 'BrokerOptions'],
+    [tables.handler, 'HandlerOptions'],
+    [tables.message, 'MessageOptions'],
+    [tables.receive, 'ReceiveOptions'],
+    [tables.signals, 'SignalOptions'],
+    [tables.drain, 'DrainOptions'],
+    [tables.run, 'RunOptions', 'HandlerOptions'],
   ]) {
-    assert.deepEqual(Object.keys(table).sort(), declared.get(name).members.sort(), name);
+    assert.deepEqual(Object.keys(table).sort(), membersOfBoth(declared, ...names), names[0]);
   }
 });
 

@@ -233,6 +233,26 @@ test('an enqueue of level os waits for no other thread, and syncs are shared by 
   assert.ok(syncs < 100, `${syncs} syncs`);
 });
 
+// What is kept at once is kept before everything else on the loop: no handler, no timer and no signal came while such a loop ran.
+test('enqueues that are awaited one after another leave the loop its turns', async (t) => {
+  for (const [options, path] of [
+    [{ durability: 'os' }, directory()],
+    [{ durability: 'memory' }, ':memory:'],
+  ]) {
+    for (const call of ['enqueue', 'enqueueMany']) {
+      const queue = await broker(t, options, path);
+      let [calls, timers] = [0, 0];
+      queue.handle('q', () => void calls++);
+      await queue.start();
+      const timer = setInterval(() => timers++, 1);
+      for (let i = 0; i < 20_000 && (calls === 0 || timers === 0); i++) await queue[call]('q', [i]);
+      clearInterval(timer);
+      assert.ok(calls > 0 && timers > 0, `${calls} calls and ${timers} timers beside ${call} of ${options.durability}`);
+      await queue.close();
+    }
+  }
+});
+
 // Once one could not begin without waiting for the next segment, each of those behind it had a sync of its own, and never did
 // the others catch up: a thousand callers were slower than one.
 test('callers at once share syncs across segments', async (t) => {

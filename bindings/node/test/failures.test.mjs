@@ -74,6 +74,10 @@ test('what is kept of a failure has a bound, and what cannot be shown is left ou
     [Object.assign(new Error('none'), { stack: undefined }), /^none$/],
     [undefined, /^threw undefined$/],
     [null, /^threw null$/],
+    // The first line of these was empty, or ended with nothing behind a colon.
+    [new Error(), /^Error(\n\n|$)/],
+    [new TypeError(''), /^TypeError(\n\n|$)/],
+    [Object.assign(new Error(), { name: undefined }), /^Error(\n\n|$)/],
     ['a text', /^a text$/],
     // These were `threw undefined`, too.
     [function why() {}, /^threw \[Function: why\]$/],
@@ -107,6 +111,36 @@ test('a promise that a handler throws is a failed attempt, and is rejected for n
     await broker.close();`;
   const ended = await program(source);
   assert.deepEqual([ended.code, ended.stdout], [0, 'threw a promise\n'.repeat(4)], ended.stderr);
+});
+
+// One that was the cause, or a part, of what was thrown was nobody's still.
+test('a promise within what a handler throws is rejected for nobody', async () => {
+  const source = `
+    const broker = await open(':memory:', { defaultBackoff: 0, log: () => {} });
+    const rejected = () => Promise.reject(new Error('why'));
+    const itself = () => {
+      const error = new Error('itself');
+      error.cause = new Error('of it', { cause: error });
+      return Object.assign(error, { errors: [5, null, rejected()] });
+    };
+    const makes = [
+      () => new Error('outer', { cause: rejected() }),
+      () => new Error('outer', { cause: new Error('inner', { cause: rejected() }) }),
+      () => new AggregateError([new Error('one'), rejected(), new Error('two', { cause: rejected() })], 'all'),
+      () => ({ cause: rejected() }),
+      () => Object.assign(new libmq.RejectError('no'), { cause: rejected() }),
+      itself,
+      () => Object.defineProperty(new Error('hostile'), 'cause', { get: () => { throw 5; } }),
+    ];
+    broker.handle('q', (body) => { throw makes[body](); }, { maxRetries: 0 });
+    await broker.enqueueMany('q', [...makes.keys()]);
+    await broker.start();
+    await broker.waitIdle();
+    await pause(1);
+    console.log(await broker.deadLetters.count() === makes.length);
+    await broker.close();`;
+  const ended = await program(source);
+  assert.deepEqual([ended.code, ended.stdout], [0, 'true\n'], ended.stderr);
 });
 
 // A handler that was not told of stays silent for ever: neither a dead letter nor a retry is printed anywhere.

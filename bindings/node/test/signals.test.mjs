@@ -56,6 +56,41 @@ test('the second signal exits at once, and what was running runs again', async (
   await after.close();
 });
 
+// Each had a listener of its own, and the one that was done first ended the process while handlers of the others ran.
+test('what several calls have registered ends together', async () => {
+  const other = `const other = await open(':memory:');
+    other.handle('q', async () => {
+      await pause(FOR);
+      console.log('ended, too');
+    }, { cancelGrace: 1 });
+    await other.start();
+    closeOnSignal(other, { signals: ['SIGTERM', 'SIGUSR2'], timeout: 500, before: (signal) => console.log(signal) });
+    await other.enqueue('q', 1);`;
+  for (const [source, status, told] of [
+    [other.replace('FOR', '1'), 143, ['SIGTERM', 'began', 'ended', 'ended, too']],
+    [other.replace('FOR', '60_000'), 1, ['SIGTERM', 'began', 'ended']],
+    // That of the first call alone: the process ends, and so does what the others have registered.
+    [other.replace('FOR', '1').replace("'SIGTERM', ", ''), 143, ['SIGTERM', 'began', 'ended', 'ended, too']],
+    // What was taken back is not waited for, and takes nothing else back.
+    [
+      other.replace('FOR', '1').replace('closeOnSignal(', 'const undo = closeOnSignal(') + 'undo(); undo();',
+      143,
+      ['began', 'ended'],
+    ],
+  ]) {
+    const path = directory();
+    const began = `await broker.enqueue('q', 200);`;
+    const ended = await signalled(path, `${SLOW} closeOnSignal(broker); ${source} ${began}`, 'SIGTERM');
+    assert.equal(ended.code, status, ended.stderr);
+    const lines = ended.stdout.trim().split('\n');
+    assert.deepEqual(
+      told.filter((line) => !lines.includes(line)),
+      [],
+    );
+    assert.equal((await verify(path)).closed, true);
+  }
+});
+
 test('a handler that had to be cut off makes the status 1, and is told', async () => {
   const path = directory();
   const source = `

@@ -231,6 +231,28 @@ test('what runs too long is said in the time that was given, whatever grace its 
   assert.ok(performance.now() - began < 2000);
 });
 
+// Their clocks and timers were libmq's, too: handlers stopped after the first 256, and a drain had no end at all.
+test('fake timers stop neither handlers nor a drain', { timeout: 20_000 }, async (t) => {
+  const broker = await opened(t);
+  let calls = 0;
+  broker.handle('quick', async () => void calls++, { cancelGrace: 1 });
+  broker.handle('slow', () => new Promise(() => {}), { cancelGrace: 1 });
+  for (let i = 0; i < 1000; i++) await broker.enqueue('quick', i);
+  // As vitest and jest do it: the clocks stand still, in a year that is far from this one.
+  t.mock.timers.enable({ now: new Date('2050-01-01') });
+  const { performance: real } = globalThis;
+  t.after(() => Object.defineProperty(globalThis, 'performance', { value: real }));
+  Object.defineProperty(globalThis, 'performance', { value: { now: () => 0 }, configurable: true, writable: true });
+  await drain(broker);
+  assert.equal(calls, 1000);
+  await broker.enqueue('slow', 1);
+  await assert.rejects(drain(broker, { timeout: 50 }), /not drained in 50 ms: slow has 0 ready and 1 in flight/);
+  const handler = (_, ctx) => assert.ok(ctx.enqueuedAt < new Date());
+  for (const message of [{ runAt: new Date('2030-01-01') }, { delay: 3_600_000 }]) {
+    assert.equal((await runHandler(handler, 1, { message })).outcome, 'ack');
+  }
+});
+
 // Vitest and jest give a test five seconds, and then say only that.
 test('a drain that nobody gives a time to says what hangs before a test runner does', async () => {
   const broker = await testBroker();
@@ -293,6 +315,39 @@ test('an option that there is not is refused by an assertion', async (t) => {
   for (const options of [5, [], 'priority'])
     assert.throws(() => assertEnqueued(broker, 'orders', 1, options), TypeError);
   assertEnqueued(broker, 'orders', 1, null);
+});
+
+// What was misspelt was as if it were not there, a time that is none never came, and null was no object.
+test('what the helpers are given is checked, and null is the default', async (t) => {
+  const broker = await opened(t);
+  const never = () => new Promise(() => {});
+  for (const [call, name] of [
+    [() => drain(broker, { delayd: true }), 'delayd'],
+    [() => runHandler(never, 1, { runTimout: 5 }), 'runTimout'],
+    [() => runHandler(never, 1, { message: { dely: 1 } }), 'message.dely'],
+    [() => testBroker({ capazity: 1 }), 'capazity'],
+  ]) {
+    await assert.rejects(call, { code: 'INVALID', message: `there is no option ${name}` });
+  }
+  for (const call of [
+    () => drain(broker, 5),
+    () => drain(broker, { timeout: '50' }),
+    () => drain(broker, { rethrow: 0 }),
+    () => runHandler(never, 1, 5),
+    () => runHandler(never, 1, { runTimeout: 'x' }),
+    () => runHandler(never, 1, { attempt: '1' }),
+    () => runHandler(never, 1, { queue: 5 }),
+    () => runHandler(never, 1, { message: 5 }),
+    () => testBroker(Promise.resolve({})),
+  ]) {
+    await assert.rejects(call, { name: 'TypeError', message: / takes / });
+  }
+  for (const timeout of [-1, NaN, Infinity]) await assert.rejects(drain(broker, { timeout }), { code: 'INVALID' });
+  assert.equal((await drain(broker, null)).acked, 0);
+  assert.equal((await runHandler(() => {}, 1, null)).outcome, 'ack');
+  assert.equal((await runHandler(() => {}, 1, { attempt: null, message: null, scope: null })).outcome, 'ack');
+  const given = await opened(t, { clock: undefined, defaultBackoff: null });
+  given.advance(1);
 });
 
 test('bodies of every kind are compared as they travel', async (t) => {

@@ -55,7 +55,10 @@ function moduleOf({ name, isGlobal = true, imports = [] }, settings, others = []
   const settingsToken = `libmq.settings.${name ?? ''}`;
   const broker = {
     provide: token,
-    useFactory: ({ path, autoStart, stopTimeout, ...options }) => open(path, options),
+    useFactory: (found) => {
+      const { path, autoStart, stopTimeout, ...options } = given('LibmqModule, from its factory,', found);
+      return open(path, options);
+    },
     inject: [settingsToken],
   };
   const explorer = {

@@ -2,8 +2,10 @@
 
 // Draining: running what is there until nothing is left to run.
 
-const { RejectError, ReleaseError, RetryError, TEN_YEARS, invalid } = require('../errors.js');
+const { RejectError, ReleaseError, RetryError, TEN_YEARS } = require('../errors.js');
+const { optionsOf } = require('../options.js');
 const { Undecodable } = require('../schema.js');
+const { elapsed } = require('../time.js');
 const { recordOf } = require('./opening.js');
 const { handled, settled } = require('./settling.js');
 
@@ -16,9 +18,9 @@ const STEP = 1000;
 
 const COUNTED = ['acked', 'retried', 'released', 'rejected', 'deadLettered'];
 
-async function drain(broker, { delayed = false, rethrow = true, timeout = TIMEOUT } = {}) {
+async function drain(broker, options) {
   const record = recordOf(broker);
-  if (typeof timeout !== 'number' || !(timeout >= 0)) throw invalid('timeout', timeout, 'milliseconds from 0');
+  const { delayed = false, rethrow = true, timeout = TIMEOUT } = optionsOf('drain', options);
   const from = record.attempts.length;
   const before = broker.metrics();
   const starts = !record.isStarted;
@@ -48,12 +50,12 @@ async function drain(broker, { delayed = false, rethrow = true, timeout = TIMEOU
 }
 
 async function runAll(broker, delayed, timeout) {
-  const end = performance.now() + timeout;
+  const end = elapsed() + timeout;
   let step = STEP;
   let moved = 0;
   for (;;) {
     const delivered = broker.metrics().delivered;
-    if (!(await settled(broker, end - performance.now()))) throw new Error(overdue(broker, timeout));
+    if (!(await settled(broker, end - elapsed()))) throw new Error(overdue(broker, timeout));
     if (!delayed || moved > TEN_YEARS || handled(broker).every((queue) => queue.delayed === 0)) return;
     step = broker.metrics().delivered > delivered ? STEP : Math.min(step * 2, TEN_YEARS);
     broker.advance(step);

@@ -13,8 +13,10 @@ const { Record, childrenOf, made } = require('./record.js');
 const records = new WeakMap();
 
 async function testBroker(options) {
-  const { scope, ...init } = { clock: 'manual', defaultBackoff: { jitter: 0 }, ...options };
-  optionsOf('broker', { scope });
+  const { scope } = optionsOf('broker', options);
+  const init = { ...options, scope: undefined };
+  init.clock ??= 'manual';
+  init.defaultBackoff ??= { jitter: 0 };
   const broker = await open(':memory:', init);
   const record = new Record();
   records.set(broker, record);

@@ -5,6 +5,8 @@
 
 const { calleeOf } = require('../callee.js');
 const { LibmqError, invalid } = require('../errors.js');
+const { optionsOf, tables } = require('../options.js');
+const { now } = require('../time.js');
 const { recordOf, testBroker } = require('./opening.js');
 const { settled } = require('./settling.js');
 
@@ -12,14 +14,11 @@ const { settled } = require('./settling.js');
 const TIMEOUT = 4000;
 const OUTCOMES = { acked: 'ack', released: 'release', rejected: 'reject' };
 
-async function runHandler(
-  handler,
-  body,
-  { queue = 'test', attempt = 1, message, runTimeout = TIMEOUT, ...options } = {},
-) {
-  const callee = calleeOf(handler, options.scope !== undefined && options.scope !== null);
-  if (!Number.isSafeInteger(attempt) || attempt < 1) throw invalid('attempt', attempt, 'a whole number from 1');
-  const opened = Date.now();
+async function runHandler(handler, body, options) {
+  const { queue = 'test', attempt = 1, message, runTimeout = TIMEOUT, scope } = optionsOf('run', options);
+  const callee = calleeOf(handler, scope !== undefined);
+  if (attempt < 1) throw invalid('attempt', attempt, 'a whole number from 1');
+  const opened = now();
   const broker = await testBroker();
   const close = () => broker.close({ timeout: 0 }).catch(() => {});
   let ran;
@@ -34,7 +33,7 @@ async function runHandler(
         broker.pause(queue);
       }
     };
-    broker.handle(queue, once, options);
+    broker.handle(queue, once, ofHandler(options));
     await reach(broker, queue, attempt);
     ran = await run(broker, runTimeout);
   } catch (error) {
@@ -44,6 +43,11 @@ async function runHandler(
   }
   await close();
   return ran;
+}
+
+// The options of a run that are its handler's.
+function ofHandler(options) {
+  return Object.fromEntries(Object.entries(options ?? {}).filter(([name]) => Object.hasOwn(tables.handler, name)));
 }
 
 // How far the clock is from where a message is due; it stands where it did when its broker was opened, or a little later.

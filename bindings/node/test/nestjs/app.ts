@@ -297,6 +297,14 @@ const applications: Record<string, () => Promise<void>> = {
         message: RegExp(`^${call} takes`),
       });
     }
+    // It could not be destructured, it said.
+    for (const answer of [undefined, null, 5]) {
+      const useFactory = (() => answer) as never;
+      @Module({ imports: [LibmqModule.forRootAsync({ useFactory })] })
+      class Optionless {}
+      const { name, message } = await failureOf(Optionless);
+      assert.deepEqual([name, message], ['TypeError', 'LibmqModule, from its factory, takes an object with options']);
+    }
     // Nobody has the directory any more.
     @Module({ imports: [LibmqModule.forRoot({ path }), OrdersModule] })
     class Sound {}

@@ -114,6 +114,16 @@ export async function bodies(broker: Broker, ctx: Context, shape: Shape, somethi
   ctx.enqueue('orders', new Map([['a', 1]]));
   // @ts-expect-error: nor for this
   ctx.enqueue('orders', undefined);
+  // @ts-expect-error: bytes are a Uint8Array
+  await broker.enqueue('orders', new Uint16Array(2));
+  // @ts-expect-error: so is what this is of
+  await broker.enqueue('orders', new DataView(new ArrayBuffer(2)));
+  // @ts-expect-error: JSON would keep nothing of it
+  await broker.enqueue('orders', new Blob(['x']));
+  // @ts-expect-error: nor of this
+  await broker.enqueue('orders', new URLSearchParams('a=1'));
+  await broker.enqueue('orders', { name: 'ada', message: 'hello', stack: undefined });
+  await broker.enqueue('orders', { size: 5, type: 'text/plain', at: new Date(), of: new URL('file:///x') });
 }
 
 class Session {
@@ -154,6 +164,14 @@ class Needy extends Plain {
   }
 }
 
+class Told {
+  constructor(readonly session: Session) {}
+
+  handle(order: Order, ctx: Context): void {
+    console.log(order, ctx.attempt, this.session);
+  }
+}
+
 declare const schema: StandardSchema<unknown, Order>;
 
 export async function scopes(): Promise<void> {
@@ -182,7 +200,24 @@ export async function scopes(): Promise<void> {
   none.handle('orders', Plain);
   // @ts-expect-error: nobody gives it a session
   none.handle('orders', Needy);
+  // @ts-expect-error: nor this one, also where it takes any context
+  none.handle('orders', Told);
+  // @ts-expect-error: nor with options
+  none.handle('orders', Told, { timeout: 5 });
+  // @ts-expect-error: nor with a schema
+  none.handle('orders', Told, { schema });
+  none.handle('orders', Told, { scope: () => new Container() });
+  none.handle('orders', Told, { schema, scope: () => new Container() });
+  none.handle('orders', OrderHandler, { scope: async () => new Container() });
+  // @ts-expect-error: it wants another scope
+  none.handle('orders', OrderHandler, { scope: () => ({ place: 5 }) });
+  none.handle('orders', (order: Order, ctx: Context) => [order.orderId, ctx.attempt], { maxRetries: 5 });
+  none.handle<Order>('orders', (order) => order.orderId, { timeout: 5 });
+  none.handle('orders', class extends Plain {});
+  broker.handle('orders', Told);
   broker.handle('orders', Needy);
+  plain.handle('orders', Told, { timeout: 5 });
+  plain.handle('orders', (_: unknown, ctx: Context<Container>) => ctx.scope.session);
   // @ts-expect-error: the schema makes an Order of it
   broker.handle('orders', (order) => order.other, { schema });
   // @ts-expect-error: it has no method `handle`

@@ -22,10 +22,8 @@ use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
-
-use crate::sync::lock;
 
 /// Bytes of a mark.
 const MARK_BYTES: usize = 32;
@@ -40,7 +38,20 @@ pub(super) const CHUNK_BYTES: usize = CHUNK_MARKS * MARK_BYTES;
 /// Memory of one chunk: `CHUNK_BYTES` of it, zero where nothing was written.
 pub type MarkMemory = Box<dyn Deref<Target = [AtomicU64]> + Send + Sync>;
 
-type Grow = Box<dyn Fn(usize) -> io::Result<MarkMemory> + Send>;
+/// Where marks have their memory from.
+pub(super) trait Ground: Send + Sync {
+    /// The memory of a chunk.
+    fn chunk(&self, number: usize) -> io::Result<MarkMemory>;
+
+    /// Lets go of what that takes: none is asked for any more.
+    fn let_go(&self) {}
+}
+
+impl<F: Fn(usize) -> io::Result<MarkMemory> + Send + Sync> Ground for F {
+    fn chunk(&self, number: usize) -> io::Result<MarkMemory> {
+        self(number)
+    }
+}
 
 /// A message that is being handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,25 +68,24 @@ pub struct Mark {
 pub struct Marks {
     path: PathBuf,
     chunks: Box<[OnceLock<MarkMemory>]>,
-    /// None when the file was let go.
-    grow: Mutex<Option<Grow>>,
+    ground: Box<dyn Ground>,
 }
 
 impl Marks {
-    /// A table of at most `count` marks, which `grow` gives memory, chunk by chunk; the chunks that are `there` are made at
+    /// A table of at most `count` marks, which `ground` gives memory, chunk by chunk; the chunks that are `there` are made at
     /// once, and count on top. `path` is what errors name.
     pub(super) fn new(
         path: impl Into<PathBuf>,
         count: usize,
         there: &[usize],
-        grow: impl Fn(usize) -> io::Result<MarkMemory> + Send + 'static,
+        ground: impl Ground + 'static,
     ) -> io::Result<Self> {
         let last = there.iter().max().map_or(0, |last| last + 1);
         let chunks = count.div_ceil(CHUNK_MARKS).max(last);
         let marks = Self {
             path: path.into(),
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
-            grow: Mutex::new(Some(Box::new(grow))),
+            ground: Box::new(ground),
         };
         for number in there {
             marks.chunk(*number)?;
@@ -88,7 +98,7 @@ impl Marks {
         Self::new(":memory:", count, &[], |_| {
             let words: Vec<AtomicU64> =
                 (0..CHUNK_MARKS * MARK_WORDS).map(|_| AtomicU64::new(0)).collect();
-            Ok(Box::new(words))
+            Ok(Box::new(words) as MarkMemory)
         })
     }
 
@@ -142,9 +152,9 @@ impl Marks {
         }
     }
 
-    /// Lets go of the file: the table grows no more. What is marked stays so, and can be cleared.
+    /// Lets go of the file, if there is one: the table grows no more. What is marked stays so, and can be cleared.
     pub fn let_go(&self) {
-        lock(&self.grow).take();
+        self.ground.let_go();
     }
 
     fn chunk(&self, number: usize) -> io::Result<&MarkMemory> {
@@ -152,10 +162,8 @@ impl Marks {
         if let Some(memory) = chunk.get() {
             return Ok(memory);
         }
-        let grow = lock(&self.grow);
-        let memory =
-            grow.as_ref().map_or(Err(io::ErrorKind::BrokenPipe.into()), |grow| grow(number))?;
-        // Somebody else may have made it meanwhile, of the same file.
+        // Two threads may both make it: the second one's memory is the same file's, and is let go.
+        let memory = self.ground.chunk(number)?;
         Ok(chunk.get_or_init(|| memory))
     }
 }

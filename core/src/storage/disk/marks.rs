@@ -12,13 +12,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::{open_file, open_regular, sync_directory};
 use crate::error::{Error, Result};
 use crate::limits::{CAPACITY_MAX, FORMAT_VERSION};
-use crate::storage::marks::{CHUNK_BYTES, CHUNK_MARKS, Marks};
+use crate::storage::marks::{CHUNK_BYTES, CHUNK_MARKS, Ground, MarkMemory, Marks};
 use crate::storage::sys::{self, Mapping};
+use crate::sync::lock;
 
 const FILE_NAME: &str = "marks";
 const TEMPORARY: &str = "marks.tmp";
@@ -44,12 +46,25 @@ pub(super) fn open(directory: &Path, count: usize) -> Result<Marks> {
     if there.first() != Some(&0) {
         there.insert(0, 0);
     }
-    Marks::new(&path, count, &there, move |number| {
+    Marks::new(&path, count, &there, Mapped(Mutex::new(Some(file))))
+        .map_err(|cause| Error::storage("make room for the marks in", &path, &cause))
+}
+
+/// A file that is mapped as it grows; none when it was let go, with what is mapped of it still there.
+struct Mapped(Mutex<Option<File>>);
+
+impl Ground for Mapped {
+    fn chunk(&self, number: usize) -> io::Result<MarkMemory> {
+        let file = lock(&self.0);
+        let file = file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let offset = (number as u64 + 1) * CHUNK;
-        sys::extend(&file, offset, CHUNK)?;
-        Ok(Box::new(Mapping::new(&file, offset, CHUNK_BYTES)?))
-    })
-    .map_err(|cause| Error::storage("make room for the marks in", &path, &cause))
+        sys::extend(file, offset, CHUNK)?;
+        Ok(Box::new(Mapping::new(file, offset, CHUNK_BYTES)?))
+    }
+
+    fn let_go(&self) {
+        lock(&self.0).take();
+    }
 }
 
 /// Reads a directory's marks, and makes and changes nothing; no marks where there is no such file.
@@ -69,7 +84,7 @@ pub(super) fn read(directory: &Path) -> Result<Marks> {
         file.read_exact_at(&mut bytes, (number as u64 + 1) * CHUNK)?;
         let (words, _) = bytes.as_chunks();
         let words = words.iter().map(|word| AtomicU64::new(u64::from_ne_bytes(*word)));
-        Ok(Box::new(words.collect::<Vec<_>>()))
+        Ok(Box::new(words.collect::<Vec<_>>()) as MarkMemory)
     })
     .map_err(unread)
 }

@@ -108,8 +108,9 @@ fn may_overflow(json: &[u8]) -> bool {
     false
 }
 
-/// Whether a content type says JSON, whatever its parameters.
+/// Whether a content type says JSON, whatever its parameters: by itself, or as what something of an application is
+/// written in.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case(JSON)
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == JSON || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

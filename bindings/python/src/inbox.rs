@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use libmq::{Delivery, HandlerError, Left};
+use libmq::{Delivery, HandlerError, Left, Progress};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
@@ -22,6 +22,8 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(inner: libmq::Inbox) -> Self {
+        // Each is put off until its own task has its turn: no place is ever come to by itself.
+        inner.put_gate(|| Progress { entered: 0, passed: 0 });
         Self { inner: Mutex::new(Some(Arc::new(inner))), forks: libmq::storage::forks() }
     }
 
@@ -38,6 +40,7 @@ impl Inbox {
         let mut taken = Vec::new();
         let left = entered(py, &*inbox, || Ok(inbox.take(1, &mut taken)))?;
         if let Some(delivery) = taken.pop() {
+            delivery.put_off();
             let delivery = Arc::new(delivery);
             let context = Context::new(py, Arc::clone(&delivery))?.unbind();
             let held = Mutex::new(Some((inbox, delivery)));
@@ -83,13 +86,20 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    fn finish(&self, py: Python<'_>, result: Result<(), HandlerError>) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((inbox, delivery)) = held else { return };
+    fn held(&self) -> MutexGuard<'_, Option<(Arc<libmq::Inbox>, Arc<Delivery>)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, py: Python<'_>, end: impl FnOnce(&libmq::Inbox, &Delivery) + Send) {
+        let Some((inbox, delivery)) = self.held().take() else { return };
         if libmq::storage::forks() != self.forks {
             return std::mem::forget((inbox, delivery));
         }
-        outside(py, || finish(&inbox, &delivery, result));
+        outside(py, || end(&inbox, &delivery));
+    }
+
+    fn finish(&self, py: Python<'_>, result: Result<(), HandlerError>) {
+        self.end(py, |inbox, delivery| finish(inbox, delivery, result));
     }
 }
 
@@ -99,6 +109,17 @@ impl Attempt {
     #[getter]
     fn context(&self, py: Python<'_>) -> Py<Context> {
         self.context.clone_ref(py)
+    }
+
+    /// The handler is entered, and its time begins; false if the message was given back meanwhile, and then the attempt
+    /// has ended.
+    fn enter(&self, py: Python<'_>) -> bool {
+        let is_held = libmq::storage::forks() == self.forks
+            && self.held().as_ref().is_some_and(|(_, delivery)| enter(delivery));
+        if !is_held {
+            self.end(py, abandon);
+        }
+        is_held
     }
 
     /// The handler returned.
@@ -158,6 +179,18 @@ impl Drop for Attempt {
             std::mem::forget((inbox, delivery));
         }
     }
+}
+
+fn enter(delivery: &Delivery) -> bool {
+    caught(delivery, || Ok(delivery.enter())).unwrap_or(false)
+}
+
+/// Forgets what was given back before its handler was entered.
+fn abandon(inbox: &libmq::Inbox, delivery: &Delivery) {
+    let _ = caught(delivery, || {
+        inbox.abandon(delivery);
+        Ok(())
+    });
 }
 
 /// Ends an attempt. That it came too late, or that the broker is no more, is told by the figures and by every other call.

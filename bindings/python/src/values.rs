@@ -99,8 +99,11 @@ pub(crate) fn duration(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duratio
         float(value)?.ok_or_else(|| wrong_type(name, "seconds or a timedelta", value))?
     };
     let refused = |why| invalid(value.py(), format!("{name} is {}, {why}", shown(value)));
-    if seconds.is_nan() || seconds < 0.0 {
-        return Err(refused("but takes zero or more seconds"));
+    if seconds.is_nan() {
+        return Err(refused("which is no number of seconds"));
+    }
+    if seconds < 0.0 {
+        return Err(refused("which is below zero"));
     }
     let duration = Duration::try_from_secs_f64(seconds).ok();
     duration

@@ -217,6 +217,7 @@ def test_a_broker_that_is_garbage_ends_its_threads(program: Program) -> None:
     other.start()
     other.enqueue("q", 1)
     ended.wait(20)
+    other.stop()
     del other
     gc.collect()
     def ours():

@@ -131,6 +131,31 @@ def test_a_body_is_read_as_annotated(broker: libmq.Broker) -> None:
     assert [letter.reason for letter in broker.dead_letters.list()] == ["decode", "decode"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_body_of_another_message_is_no_fault_of_this_one(broker: libmq.Broker, is_async: bool) -> None:
+    """A message was a dead letter at once where its handler had received one that did not decode."""
+    attempts: list[int] = []
+
+    def handle(body: int, ctx: libmq.Context) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise libmq.DecodeError("a file of the program's own")
+        if ctx.attempt == 2:
+            with broker.receive("other", 0) as other:  # type: ignore[union-attr]
+                other.body  # noqa: B018
+
+    async def ahandle(body: int, ctx: libmq.Context) -> None:
+        handle(body, ctx)
+
+    broker.enqueue("other", b"{", content_type="application/json")
+    broker.handler("q", ahandle if is_async else handle)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(LONG)
+    assert attempts == [1, 2, 3]
+    assert [(letter.queue, letter.reason) for letter in broker.dead_letters.list()] == [("other", "decode")]
+
+
 def test_json_that_is_none_is_a_dead_letter_at_once(broker: libmq.Broker) -> None:
     broker.handler("q", lambda body: None)
     broker.start()

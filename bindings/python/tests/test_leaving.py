@@ -201,7 +201,7 @@ def test_what_a_thread_does_after_the_main_thread(program: Program) -> None:
 
 def test_ctrl_c_ends_the_grace(program: Program) -> None:
     began = time.monotonic()
-    program(
+    ran = program(
         START
         + """
     import signal
@@ -216,6 +216,7 @@ def test_ctrl_c_ends_the_grace(program: Program) -> None:
         timeout=LONG,
     )
     assert time.monotonic() - began < LONG
+    assert ran.stderr == "", "that it was asked for is no news"
 
 
 @pytest.mark.parametrize("thread", ["handler", "daemon"])

@@ -476,6 +476,44 @@ def test_a_forked_child_leaves_its_parents_loops_alone(program: Program) -> None
     assert ran.stdout == "handled 1\nreceived 2\nhandled 3\n"
 
 
+@pytest.mark.parametrize("until_idle", [False, True])
+def test_a_child_that_leaves_the_loop_of_its_parent_ends(program: Program, until_idle: bool) -> None:
+    """It waited for ever for a thread that only its parent had, and the parent's loop was woken by no message again."""
+    ran = program(
+        START
+        + f"""
+    async def handle(body):
+        print("handled", body, flush=True)
+
+    async def sleep(body):
+        await asyncio.sleep(600)
+
+    async def main():
+        broker.handler("q", handle)
+        broker.handler("sleep", sleep)
+        await broker.aenqueue("sleep", 0)
+        running = asyncio.create_task(broker.arun(until_idle={until_idle}))
+        await asyncio.sleep(0.05)
+        child = os.fork()
+        if child == 0:
+            return
+        end = time.monotonic() + 20
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            assert time.monotonic() < end, os.kill(child, signal.SIGKILL)
+            await asyncio.sleep(0.01)
+        assert os.waitstatus_to_exitcode(ended[1]) == 0, ended
+        await broker.aenqueue("q", 1)
+        await asyncio.sleep(0.1)
+        print("parent", flush=True)
+        os._exit(0)
+
+    asyncio.run(main())
+    """,
+        timeout=30,
+    )
+    assert ran.stdout == "handled 1\nparent\n"
+
+
 def test_many_programs_end_in_the_middle_of_everything(program: Program) -> None:
     for round in range(10):
         program(

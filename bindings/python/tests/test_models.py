@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
@@ -76,6 +78,19 @@ class Cat(msgspec.Struct, tag=True):
 
 class Dog(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     lives: int
+
+
+class Anything(msgspec.Struct):
+    item: Any
+
+
+class Whatever(pydantic.RootModel[Any]):
+    pass
+
+
+@pydantic.dataclasses.dataclass
+class Held:
+    item: Any
 
 
 class Part(pydantic.BaseModel):
@@ -275,6 +290,34 @@ def test_what_would_be_lost_is_refused(broker: libmq.Broker, body: Any, error: t
         with pytest.raises(error, match=says):
             broker.enqueue("q", each)
     assert broker.metrics().enqueued == 0
+
+
+ANYWHERE: dict[str, Callable[[Any], Any]] = {
+    "a model": lambda value: Box[Any](item=value),
+    "an array in it": lambda value: Box[Any](item=[{"a": value}]),
+    "a model's extra field": lambda value: Open(raw=b"", more=value),
+    "a model of one value": Whatever,
+    "a dataclass of pydantic": lambda value: Held(value),
+    "a Struct": Anything,
+}
+
+
+@pytest.mark.parametrize("place", ANYWHERE)
+@pytest.mark.parametrize(
+    ("value", "error"), [(math.nan, libmq.InvalidError), (-math.inf, libmq.InvalidError), (object(), TypeError)]
+)
+def test_what_json_does_not_have_is_refused_where_anything_may_stand(
+    broker: libmq.Broker, place: str, value: Any, error: type[Exception]
+) -> None:
+    """NaN and Infinity arrived as None: pydantic writes null for them there. What it knows no form for was INVALID."""
+    with pytest.raises(error):
+        broker.enqueue("q", ANYWHERE[place](value))
+    assert broker.metrics().enqueued == 0
+
+
+def test_what_hides_in_an_extra_field_is_refused_too(broker: libmq.Broker) -> None:
+    with pytest.raises(TypeError, match=r"Open\.token is a SecretStr, which is written as asterisks"):
+        broker.enqueue("q", Open(raw=b"", token=pydantic.SecretStr("a")))
 
 
 SECRET = "\nERROR forged"

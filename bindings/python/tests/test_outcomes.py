@@ -382,6 +382,18 @@ CAUSES: dict[str, tuple[Callable[[Exception], BaseException], str, str]] = {
 }
 
 
+def test_a_cause_that_was_never_raised_is_said_once(broker: libmq.Broker) -> None:
+    def handle(body: object) -> None:
+        raise libmq.Reject("no") from ValueError("of\ntwo lines")
+
+    broker.handler("q", handle)
+    broker.start()
+    broker.enqueue("q", 1)
+    assert broker.wait_idle(LONG)
+    (letter,) = broker.dead_letters.list()
+    assert letter.error == "ValueError: of\ntwo lines"
+
+
 @pytest.mark.parametrize("chain", ["from error", "", "from None"])
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("cause", CAUSES)

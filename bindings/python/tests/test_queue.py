@@ -5,7 +5,7 @@ import datetime
 import gc
 import threading
 import weakref
-from typing import Any
+from typing import Any, Literal
 
 import libmq
 import pytest
@@ -83,6 +83,15 @@ def test_a_delivery_says_all_about_its_message(broker: libmq.Broker) -> None:
     assert datetime.timedelta(seconds=40) < delivery.deadline - before < datetime.timedelta(seconds=80)
     delivery.ack()
     assert delivery.body == b"x", "readable after it was settled"
+
+
+def test_a_receipt_is_matched_by_place_for_types_too(broker: libmq.Broker) -> None:
+    """`mypy` over this is half of the test: it knew of no places."""
+    match broker.enqueue("q", 1):
+        case libmq.Receipt(id, status):
+            number: int = id
+            said: Literal["accepted", "replaced", "duplicate"] = status
+            assert (number > 0, said) == (True, "accepted")
 
 
 def test_a_key_replaces_or_keeps(broker: libmq.Broker) -> None:
@@ -181,6 +190,19 @@ def test_a_delivery_that_is_garbage_is_not_settled(broker: libmq.Broker) -> None
     assert again.attempt == 2
 
 
+def test_what_is_written_in_json_is_json(broker: libmq.Broker) -> None:
+    """A body of a type `+json` was bytes here, and JSON in Node."""
+    types = ["application/vnd.api+json", "Application/Problem+JSON; charset=utf-8", "application/json"]
+    others = ["text/plain", "text/x+json", "application/json5", "application/jsonx", "application/octet-stream"]
+    for content_type in types + others:
+        broker.enqueue("q", b'{"a":1}', content_type=content_type)
+        with pytest.raises(libmq.Reject), broker.receive("q", timeout=0) as delivery:  # type: ignore[union-attr]
+            assert delivery.body == ({"a": 1} if content_type in types else b'{"a":1}'), content_type
+            raise libmq.Reject
+    for letter in broker.dead_letters.list():
+        assert letter.body == ({"a": 1} if letter.content_type in types else letter.raw), letter.content_type
+
+
 def test_a_body_that_does_not_decode_says_so(broker: libmq.Broker) -> None:
     broker.enqueue("q", b"{", content_type="application/json; charset=utf-8")
     with pytest.raises(libmq.DecodeError), broker.receive("q", timeout=0) as delivery:  # type: ignore[union-attr]
@@ -189,6 +211,19 @@ def test_a_body_that_does_not_decode_says_so(broker: libmq.Broker) -> None:
     (letter,) = broker.dead_letters.list()
     assert (letter.reason, letter.raw) == ("decode", b"{")
     assert "not" in letter.error
+
+
+def test_a_delivery_is_not_rejected_for_the_body_of_another(broker: libmq.Broker) -> None:
+    """What did not decode within its `with` sent it to the dead letters, whosever body that was."""
+    broker.enqueue("q", 1)
+    broker.enqueue("bad", b"{", content_type="application/json")
+    bad = broker.receive("bad", timeout=0)
+    with pytest.raises(libmq.DecodeError), broker.receive("q", timeout=0):  # type: ignore[union-attr]
+        bad.body  # type: ignore[union-attr]  # noqa: B018
+    again = broker.receive("q", timeout=0)
+    assert again is not None
+    assert again.attempt == 2
+    assert len(broker.dead_letters) == 0
 
 
 def test_dead_letters_are_looked_at_replayed_and_purged(broker: libmq.Broker) -> None:
@@ -265,9 +300,38 @@ def test_dead_letters_keep_their_broker_as_it_is() -> None:
     assert itself() is not None
     letters.replay(letter.id)
     assert handled.wait(LONG)
+    itself().stop()  # type: ignore[union-attr]
     del letters
     gc.collect()
     assert itself() is None
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_broker_that_was_started_is_kept_until_it_is_stopped(is_async: bool) -> None:
+    """It was garbage where its handlers did not refer to it, and what was delayed was handled by nobody."""
+    handled = threading.Event()
+
+    def handle(body: int) -> None:
+        handled.set()
+
+    async def ahandle(body: int) -> None:
+        handled.set()
+
+    def started() -> "weakref.ref[libmq.Broker]":
+        broker = libmq.open(":memory:")
+        broker.handler("q", ahandle if is_async else handle)
+        broker.start()
+        broker.enqueue("q", 1, delay=0.1)
+        return weakref.ref(broker)
+
+    for end in (libmq.Broker.stop, libmq.Broker.close):
+        broker = started()
+        gc.collect()
+        assert handled.wait(LONG)
+        handled.clear()
+        end(broker())  # type: ignore[arg-type]
+        gc.collect()
+        assert broker() is None
 
 
 def test_a_delivery_keeps_its_broker() -> None:

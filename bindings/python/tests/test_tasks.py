@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import libmq
 import pytest
@@ -258,6 +258,37 @@ def test_a_handler_that_blocks_the_loop_keeps_its_lease(broker: libmq.Broker, pl
     assert broker.metrics().acked == 8
 
 
+def test_what_waits_for_the_loop_is_charged_with_nothing(broker: libmq.Broker, play: Play) -> None:
+    """Messages were dead letters that no handler had been called with: another one had held up the loop."""
+    entered: list[tuple[int, int]] = []
+
+    @broker.handler("q", max_parallelism=4, timeout=0.1, cancel_grace=0.05, max_retries=0)
+    async def handle(body: int, ctx: libmq.Context) -> None:
+        entered.append((body, ctx.attempt))
+        if body == 0:
+            time.sleep(0.6)
+
+    broker.enqueue_many("q", range(4))
+    play(broker)
+    assert sorted(entered) == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    figures = broker.metrics()
+    assert (figures.acked, figures.timeouts, figures.stuck, figures.released) == (3, 1, 1, 3)
+    assert [letter.body for letter in broker.dead_letters.list()] == [0]
+
+
+def test_the_time_of_a_task_begins_when_the_loop_comes_to_it(broker: libmq.Broker, play: Play) -> None:
+    """It began when its message was taken, with those of its batch."""
+
+    @broker.handler("q", max_parallelism=3, timeout=0.5, max_retries=0)
+    async def handle(body: int) -> None:
+        time.sleep(0.2)
+        await asyncio.sleep(0.2)
+
+    broker.enqueue_many("q", range(2))
+    play(broker)
+    assert (broker.metrics().acked, broker.metrics().timeouts) == (2, 0)
+
+
 def test_a_second_handler_replaces_the_first_whatever_they_are(broker: libmq.Broker) -> None:
     seen: list[str] = []
     entered = threading.Event()
@@ -330,6 +361,54 @@ def test_what_would_wait_for_itself_is_refused(broker: libmq.Broker, play: Play)
     broker.enqueue("q", 1)
     play(broker)
     assert codes == ["DEADLOCK"] * 6
+
+
+def test_what_would_wait_for_itself_while_it_is_awaited_is_refused(broker: libmq.Broker, play: Play) -> None:
+    """They waited for their own handler, until its timeout and its grace were over."""
+    codes: list[str] = []
+
+    @broker.handler("q", max_retries=0)
+    async def handle(body: int) -> None:
+        async def close() -> None:
+            async with broker:
+                pass
+
+        for call in (close, lambda: broker.arun(install_signal_handlers=False)):
+            try:
+                await asyncio.wait_for(call(), LONG)
+            except libmq.Error as error:
+                codes.append(error.code)
+        # Nobody waits for itself here.
+        async with libmq.open(":memory:") as other:
+            await other.arun(until_idle=True, install_signal_handlers=False)
+
+    broker.enqueue("q", 1)
+    play(broker)
+    assert codes == ["DEADLOCK"] * 2
+    assert broker.metrics().acked == 1
+
+
+def test_what_ends_a_coroutine_fails_an_attempt_as_anything_else(broker: libmq.Broker, play: Play) -> None:
+    """It was taken for the end of the loop, and its message was stuck until its timeout."""
+
+    async def give_up() -> None:
+        raise GeneratorExit
+
+    @broker.handler("q", max_retries=1)
+    async def handle(body: int) -> None:
+        await asyncio.sleep(0)
+        await give_up()
+
+    @broker.handler("depends", max_retries=1)
+    async def depends(body: int, it: Annotated[int, libmq.Depends(lambda: 1)]) -> None:
+        raise GeneratorExit
+
+    broker.enqueue("q", 1)
+    broker.enqueue("depends", 1)
+    play(broker)
+    letters = broker.dead_letters.list()
+    assert [(letter.attempts, letter.error.partition("\n")[0]) for letter in letters] == [(2, "GeneratorExit")] * 2
+    assert broker.metrics().timeouts == 0
 
 
 def test_full_fails_at_once_in_a_task_and_where_it_would_hold_up_the_loop() -> None:

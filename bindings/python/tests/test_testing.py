@@ -106,6 +106,23 @@ def test_a_message_is_found_by_its_whole_body(libmq_broker: testing.TestBroker) 
         libmq_broker.assert_enqueued("raw", 1, 2)
 
 
+def test_a_field_may_be_called_as_what_is_looked_for(libmq_broker: testing.TestBroker) -> None:
+    """A field `queue` was taken for a second queue."""
+    libmq_broker.enqueue("q", {"queue": "z", "self": 1})
+    assert len(libmq_broker.enqueued("q", queue="z")) == 1
+    assert libmq_broker.enqueued("q", self=2) == []
+    libmq_broker.assert_enqueued("q", queue="z", self=1)
+
+
+def test_a_queue_that_there_cannot_be_is_not_looked_for(libmq_broker: testing.TestBroker) -> None:
+    """With `count=0` a name that was mistyped was as good as any."""
+    for look in (libmq_broker.enqueued, lambda queue: libmq_broker.assert_enqueued(queue, count=0)):
+        with pytest.raises(libmq.InvalidError, match="queue"):
+            look("or ders")
+        with pytest.raises(TypeError, match="queue must be a str"):
+            look(b"orders")  # type: ignore[arg-type]
+
+
 def test_what_is_looked_at_is_as_it_was(libmq_broker: testing.TestBroker) -> None:
     """Neither an attempt nor an order nor a figure is changed by it."""
     for number in range(3):
@@ -546,6 +563,8 @@ def test_a_handler_sees_that_it_is_cancelled() -> None:
     assert testing.call(lambda body, ctx: ctx.raise_if_cancelled(), 1) == []
     with pytest.raises(AssertionError, match="for its cancellation for ever"):
         testing.call(lambda body, ctx: ctx.wait_cancelled(), 1)
+    with pytest.raises(libmq.InvalidError, match="cancelled takes timeout or shutdown or cancelled or lease_lost"):
+        testing.call(handle, 1, cancelled="nope")  # type: ignore[arg-type]
 
 
 def test_a_context_of_a_call_has_all_that_one_has_and_settles_nothing() -> None:

@@ -75,7 +75,9 @@ def test_an_option_that_is_wrong_is_named(broker: libmq.Broker) -> None:
         (lambda: libmq.Backoff.exponential(jitter=1.5), "jitter is 1.5, but goes from 0 to 1"),
         (lambda: broker.receive("q", 10**400), "timeout is a number of many digits, which is above ten years"),
         (lambda: broker.receive("q", 1e300), "timeout is 1e+300, which is above ten years"),
-        (lambda: broker.receive("q", -(10**400)), "timeout is a number of many digits, but takes zero or more seconds"),
+        (lambda: broker.receive("q", -(10**400)), "timeout is a number of many digits, which is below zero"),
+        (lambda: broker.handler("q", print, timeout=-1), "timeout is -1, which is below zero"),
+        (lambda: broker.receive("q", float("nan")), "timeout is nan, which is no number of seconds"),
         (lambda: libmq.open(":memory:", durability="abc"), "durability takes sync or os or memory"),  # type: ignore[arg-type]
         (lambda: libmq.Message(1, durability="abc"), "durability takes sync or os"),  # type: ignore[arg-type]
         (lambda: broker.enqueue("q", 1, durability="memory"), "durability takes sync or os"),  # type: ignore[arg-type]
@@ -84,6 +86,12 @@ def test_an_option_that_is_wrong_is_named(broker: libmq.Broker) -> None:
         with pytest.raises(libmq.InvalidError) as raised:
             call()
         assert str(raised.value) == text
+
+
+def test_a_retry_says_where_its_text_goes() -> None:
+    with pytest.raises(TypeError) as raised:
+        libmq.Retry("the wire is down")  # type: ignore[arg-type]
+    assert str(raised.value) == "delay must be seconds or a timedelta, not str: a text is error="
 
 
 def test_a_dataclass_without_a_field_says_which(broker: libmq.Broker) -> None:

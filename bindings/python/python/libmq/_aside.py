@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 
@@ -68,6 +69,7 @@ class Ending:
         self._hurry = hurry
         self._end = end
         self._begin = Bell()
+        self._pid = os.getpid()
         self._aside = Aside(loop, self._work)
 
     def _work(self) -> None:
@@ -76,6 +78,9 @@ class Ending:
 
     async def end(self) -> None:
         """Has it begin, and waits for it. Whoever cancels this is in a hurry, and is told of nothing but that."""
+        if os.getpid() != self._pid:
+            # A forked child has not this thread, and what it ends is its parent's.
+            return
         self._begin.ring()
         cancelled = None
         while not self._aside.done.done():

@@ -189,12 +189,13 @@ class Broker(_native.Broker):
             self._registering.release()
 
     def start(self) -> None:
-        """Starts to call handlers. Started already: nothing.
+        """Starts to call handlers. Started already: nothing. It is kept until it is stopped or closed, whoever has it.
 
         Raises:
             ClosedError, ForkedError; Error with `DEADLOCK` in a handler while another thread starts, stops or closes.
         """
         super().start()
+        _leaving.keep(self)
         self._hall.start()
 
     def stop(self, timeout: Duration = 25) -> None:
@@ -207,7 +208,7 @@ class Broker(_native.Broker):
             Error: `DEADLOCK` in a handler, and on the event loop that runs async ones: it would wait for itself.
         """
         self._refuse_on_loop("stop")
-        with self._run.ending():
+        with self._run.ending(self):
             self._stop(timeout, Interrupt())
 
     def close(self, timeout: Duration = 25) -> None:
@@ -225,7 +226,7 @@ class Broker(_native.Broker):
 
     def _end(self, timeout: Duration, interrupt: Interrupt) -> None:
         try:
-            with self._run.ending():
+            with self._run.ending(self):
                 self._close(timeout, interrupt)
         finally:
             if self._is_closed():
@@ -248,6 +249,10 @@ class Broker(_native.Broker):
         if self._hall.is_here:
             text = f"{call} on the event loop that runs async handlers would wait for itself: use a thread"
             raise error_of("DEADLOCK", text)
+
+    def _refuse_in_handler(self, call: str) -> None:
+        if _native.handles() or self._hall.handles_here:
+            raise error_of("DEADLOCK", f"{call} in a handler would wait for itself")
 
     def run(
         self,
@@ -274,7 +279,7 @@ class Broker(_native.Broker):
             TypeError; Error with `DEADLOCK` in a handler, and on a thread with an event loop: `await arun` there.
         """
         self._refuse_on_loop("run")
-        _refuse_in_handler("run")
+        self._refuse_in_handler("run")
         if asyncio._get_running_loop() is not None:
             raise error_of("DEADLOCK", "run would hold up the event loop of this thread: await arun there")
         self._run.run(self, until_idle, install_signal_handlers, stop_timeout)
@@ -383,11 +388,13 @@ class Broker(_native.Broker):
             As `run`.
         """
         self._check_open()
-        _refuse_in_handler("arun")
+        self._refuse_in_handler("arun")
         await self._run.arun(self, until_idle, install_signal_handlers, stop_timeout)
 
     async def __aenter__(self) -> Self:
         self._check_open()
+        if self._hall.handles_here:
+            raise error_of("DEADLOCK", "the end of an async with in a handler of its broker would wait for itself")
         hurry = Hurry(self)
 
         def end() -> None:
@@ -435,8 +442,3 @@ class Broker(_native.Broker):
         except ClosedError:
             pass
         return False
-
-
-def _refuse_in_handler(call: str) -> None:
-    if _native.handles():
-        raise error_of("DEADLOCK", f"{call} in a handler would wait for itself")

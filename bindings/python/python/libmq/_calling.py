@@ -9,6 +9,7 @@ from inspect import Parameter
 from typing import Any
 
 from libmq._depends import Dependency
+from libmq._errors import DecodeError
 from libmq._native import Context
 from libmq._parameters import (
     POSITIONAL,
@@ -256,8 +257,14 @@ def _reader(annotation: object) -> ReadBody:
     if isinstance(annotation, str):
         text = f"the annotation {annotation!r} of the body cannot be looked up where the handler stands"
         raise TypeError(f"{text}: what it names has to be there, and not only within a function")
-    read = reader(annotation)
-    if read is None:
-        return lambda ctx: ctx.body
-    made = read
-    return lambda ctx: made(ctx.body)
+    make = reader(annotation)
+
+    def read(ctx: Context) -> object:
+        try:
+            return ctx.body if make is None else make(ctx.body)
+        except DecodeError as error:
+            # A handler may raise one as well, of what it has read elsewhere.
+            error._context = ctx
+            raise
+
+    return read

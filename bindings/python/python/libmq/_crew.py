@@ -107,5 +107,5 @@ def work(worker: Worker, queue: str, call: Handle) -> None:
             if answer is not None:
                 refuse_awaitable(answer)
         except BaseException as error:
-            settle_attempt(worker, queue, context.id, error)
+            settle_attempt(worker, context, error)
         context = following()

@@ -14,8 +14,8 @@ from libmq._durations import Duration
 from libmq._errors import ClosedError
 from libmq._native import Broker, Delivery, Message, Receipt, Tray, Watch, check_duration
 
-in_handler: ContextVar[bool] = ContextVar("libmq_in_handler", default=False)
-"""Whether an async handler is running, or what it has started."""
+of_handler: ContextVar[object] = ContextVar("libmq_of_handler", default=None)
+"""Where an async handler, and what it has started, is run: the hall of its broker. None for all else."""
 
 
 class Desks:
@@ -62,7 +62,7 @@ class Desk:
         done: asyncio.Future[Receipt] = self._loop.create_future()
         self._enqueues[number] = done
         try:
-            broker._begin(queue, message, self._tray, number, in_handler.get())
+            broker._begin(queue, message, self._tray, number, of_handler.get() is not None)
             return await done
         finally:
             self._enqueues.pop(number, None)

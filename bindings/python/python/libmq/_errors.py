@@ -32,6 +32,9 @@ class InvalidError(Error, ValueError):
 class DecodeError(InvalidError):
     """A body is not the JSON that its content type says, or not what the handler's annotation asks for."""
 
+    _context: object = None
+    """That of the handler that was to be called with the body. Without one it is no body of a handler's own."""
+
 
 class ClosedError(Error):
     """The broker is closed."""

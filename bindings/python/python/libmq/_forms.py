@@ -16,17 +16,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from libmq._models import model_of
+from libmq._models import Formless, model_of
 
 T = TypeVar("T")
-
-
-class Formless(TypeError):
-    """A value that has no form in JSON."""
-
-    def __init__(self, value: object) -> None:
-        super().__init__()
-        self.value = value
 
 
 def form_of(value: object) -> object:

@@ -2,13 +2,15 @@
 
 The core rings when there is something to take; the loop is woken by a file descriptor, takes messages, and runs the
 handler for each in a task of its own, up to `max_parallelism` of them. The loop is that of whoever awaits `arun`, or
-one on a thread of libmq. How a task ends, ends the attempt.
+one on a thread of libmq. The time of an attempt begins when the loop comes to its task. How a task ends, ends the
+attempt.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import select
 import threading
 import time
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from libmq._calling import Call
-from libmq._desk import in_handler
+from libmq._desk import of_handler
 from libmq._native import Attempt, Broker, Context, Inbox, Tray, serve
 from libmq._providing import Providers
 from libmq._settling import settle_attempt, settle_cancelled, tell
@@ -27,11 +29,6 @@ from libmq._settling import settle_attempt, settle_cancelled, tell
 _PAUSE_FIRST_S = 0.01
 _PAUSE_MAX_S = 5.0
 """How long is waited before a loop is made anew: first, and at most."""
-
-_VARIABLES = Variables()
-"""What a handler's variables are at first: nothing of what the loop has in its own."""
-
-_VARIABLES.run(in_handler.set, True)
 
 CLOSING_MAX_S = 5.0
 """How long a close waits for the loop's thread once no handler runs any more."""
@@ -58,6 +55,7 @@ class _Running:
     attempt: Attempt
     context: Context
     task: "asyncio.Task[None] | None" = None
+    is_entered: bool = False
     told: bool = False
 
     def hear(self) -> None:
@@ -78,14 +76,23 @@ class Hall:
         self._handlers: dict[int, _Handler] = {}
         self._running: set[_Running] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._started = False
         self._all_ended: asyncio.Future[None] | None = None
+        # What a handler's variables are at first: nothing of what the loop has in its own.
+        self._variables = Variables()
+        self._variables.run(of_handler.set, self)
 
     @property
     def is_here(self) -> bool:
         """Whether the loop that runs, if one does, is the one that runs the handlers."""
         return self._loop is not None and asyncio._get_running_loop() is self._loop
+
+    @property
+    def handles_here(self) -> bool:
+        """Whether an async handler of this broker is running, or what it has started."""
+        return of_handler.get() is self
 
     @property
     def is_taken(self) -> bool:
@@ -211,7 +218,9 @@ class Hall:
         with self._lock:
             loop, self._loop = self._loop, None
             running = tuple(self._running)
-        if loop is not None and self._tray is not None and not loop.is_closed():
+        # A forked child shares its parent's selector, which is to go on hearing of messages.
+        is_own = os.getpid() == self._pid
+        if is_own and loop is not None and self._tray is not None and not loop.is_closed():
             loop.remove_reader(self._tray.fileno())
         serve(False)
         for each in running:
@@ -265,17 +274,20 @@ class Hall:
         work = self._handle(running)
         # So that it hears of a cancellation, whenever that comes: within what has not begun nothing is raised.
         work.send(None)
-        running.task = _VARIABLES.copy().run(loop.create_task, work, name=handler.name)
+        running.task = self._variables.copy().run(loop.create_task, work, name=handler.name)
 
     async def _handle(self, running: _Running) -> None:
         """Runs a handler, and ends its attempt. Nothing but the program's own Ctrl-C ends the loop."""
         try:
             await _begun()
-            await running.handler.call.run(running.context)
-        except GeneratorExit:
-            # The loop was left in the middle.
-            raise
+            # What had to wait for the loop for longer than it may run was given back meanwhile.
+            running.is_entered = running.attempt.enter()
+            if running.is_entered:
+                await running.handler.call.run(running.context)
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not _was_raised_within(error):
+                # The loop was left in the middle.
+                raise
             self._end(running, error)
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                 raise
@@ -297,22 +309,33 @@ class Hall:
         if error is None:
             attempt.ack()
             return
-        queue, id = running.handler.queue, context.id
         if isinstance(error, asyncio.CancelledError):
             reason = context.cancel_reason
+            if reason is not None and running.is_entered:
+                settle_cancelled(attempt, context, reason, error)
+                return
             if reason is not None:
-                settle_cancelled(attempt, queue, id, reason, error)
+                # The loop had not come to it.
+                attempt.release(0)
                 return
             if self._loop is None:
                 # The loop ended, not the handler.
                 attempt.release(0)
                 return
-        settle_attempt(attempt, queue, id, error)
+        settle_attempt(attempt, context, error)
 
     def _end_if_all_ended(self) -> None:
         ended = self._all_ended
         if self._tray is not None and self._tray.gone and not self._running and ended is not None and not ended.done():
             ended.set_result(None)
+
+
+def _was_raised_within(error: BaseException) -> bool:
+    """Whether something was raised in what the coroutine waits for, that catches it. What closes a coroutine is raised
+    in each of those that wait for each other anew.
+    """
+    trace = error.__traceback__
+    return trace is not None and trace.tb_next is not None
 
 
 @types.coroutine

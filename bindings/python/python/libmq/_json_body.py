@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from libmq._errors import DecodeError, InvalidError
-from libmq._forms import Formless, form_of, key_of
+from libmq._forms import form_of, key_of
+from libmq._models import Formless
 
 _DEPTH_SHALLOW = 100
 """Whoever is nested no deeper is not what filled the stack."""

@@ -20,7 +20,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Literal
 
-from libmq import _telling
+from libmq import _native, _telling
 from libmq._native import alone_again, leave, stay_outside
 
 if TYPE_CHECKING:
@@ -34,10 +34,23 @@ _LAST_WORDS_S = 0.5
 
 _brokers: "weakref.WeakSet[Broker]" = weakref.WeakSet()
 
+_started: set[_native.Broker] = set()
+"""Those that call handlers: they are kept, whoever else has them."""
+
 
 def watch(broker: "Broker") -> None:
     """Has a broker's handlers and waits ended when the program ends."""
     _brokers.add(broker)
+
+
+def keep(broker: _native.Broker) -> None:
+    """Has a broker that was started kept."""
+    _started.add(broker)
+
+
+def let_go(broker: _native.Broker) -> None:
+    """Keeps a broker no longer that was stopped or closed."""
+    _started.discard(broker)
 
 
 def role() -> Literal["main", "waited", "daemon"]:
@@ -54,7 +67,9 @@ def _leave() -> None:
         broker._run.ended()
         broker._hall.abandon()
     if brokers:
-        leave(brokers, GRACE_MAX_S)
+        # Who presses Ctrl-C now has handlers end without their grace, and that is all there is to end.
+        with contextlib.suppress(KeyboardInterrupt):
+            leave(brokers, GRACE_MAX_S)
     end = time.monotonic() + _LAST_WORDS_S
     for broker in brokers:
         broker._dismiss()

@@ -12,9 +12,17 @@ import re
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from libmq._errors import InvalidError
+
+
+class Formless(TypeError):
+    """A value that has no form in JSON."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
 
 
 class Unread(Exception):
@@ -53,7 +61,8 @@ class _Pydantic:
         """All that is read again, by the names that it is read by.
 
         Raises:
-            TypeError: It hides a value, or has a field that cannot be written where it is read.
+            TypeError: It hides a value, has one without a form in JSON, or a field that cannot be written where it is
+                read.
             InvalidError: It leaves a value out.
         """
         return _readable(value, _written(value), type(value).__name__)
@@ -82,12 +91,20 @@ class _Pydantic:
 
 def _written(value: Any) -> object:
     """What pydantic writes of an object that is to be read again: without what is computed, and by serialized names."""
-    return type(value).__pydantic_serializer__.to_python(value, mode="json", by_alias=True, round_trip=True)
+    write = type(value).__pydantic_serializer__.to_python
+    return write(value, mode="json", by_alias=True, round_trip=True, fallback=_refuse)
+
+
+def _refuse(value: object) -> NoReturn:
+    raise Formless(value)
 
 
 def _readable(value: Any, written: object, place: str) -> object:
     """What was written of a value, so that all of it is read again. The place is for errors."""
     kind = type(value)
+    if isinstance(value, float):
+        # Where anything may stand, one that is not finite is written as null. JSON has none, and says so.
+        return value if written is None else written
     if isinstance(value, dict):
         if isinstance(written, dict) and len(value) == len(written):
             named = zip(written, value.values(), written.values(), strict=True)
@@ -132,7 +149,8 @@ def _readable_model(value: Any, written: object) -> object:
             one = left.pop(field.written)
             is_done = field.has_serializer or type(inner) in _PLAIN
             readable[field.read] = one if is_done else _readable(inner, one, field.place)
-    return readable | left
+    extra = getattr(value, "__pydantic_extra__", None) or {}
+    return readable | {name: _readable(extra.get(name), one, f"{kind.__name__}.{name}") for name, one in left.items()}
 
 
 def _check_default(field: "_Field", value: object) -> None:
@@ -204,9 +222,7 @@ _SERIALIZERS = ("PlainSerializer", "WrapSerializer")
 
 _MISSING = object()
 
-_PLAIN = frozenset(
-    (str, int, float, bool, type(None), bytes, datetime.datetime, datetime.date, uuid.UUID, decimal.Decimal)
-)
+_PLAIN = frozenset((str, int, bool, type(None), bytes, datetime.datetime, datetime.date, uuid.UUID, decimal.Decimal))
 """What has nothing in it that could be lost."""
 
 

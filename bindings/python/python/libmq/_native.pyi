@@ -80,7 +80,7 @@ class Backoff:
 class Receipt:
     """What became of an enqueue. Immutable, and good for `match`."""
 
-    __match_args__: ClassVar[tuple[str, str]]
+    __match_args__: ClassVar[tuple[Literal["id"], Literal["status"]]]
 
     @property
     def id(self) -> int:
@@ -651,6 +651,11 @@ class Attempt:
     @property
     def context(self) -> Context:
         """The message as its handler sees it."""
+
+    def enter(self) -> bool:
+        """The handler is entered, and its time begins; false if the message was given back meanwhile, and then the
+        attempt has ended.
+        """
 
     def ack(self) -> None:
         """The handler returned."""

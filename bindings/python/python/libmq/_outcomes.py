@@ -27,6 +27,8 @@ class Retry(_Outcome):
     """Seconds until it is ready again; None for the backoff."""
 
     def __init__(self, delay: Duration | None = None, error: str | None = None) -> None:
+        if isinstance(delay, str):
+            raise TypeError(f"delay must be seconds or a timedelta, not {type(delay).__name__}: a text is error=")
         if delay is not None:
             check_duration("delay", delay)
         if error is not None and not isinstance(error, str):

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
-from libmq import _native
+from libmq import _leaving, _native
 from libmq._aside import Aside, Ending, LoopBell
 from libmq._durations import Duration
 from libmq._errors import ClosedError, Error, InvalidError, TimeoutError
@@ -52,7 +52,7 @@ class Run:
             end.ring()
 
     @contextmanager
-    def ending(self) -> Generator[None, None, None]:
+    def ending(self, broker: _native.Broker) -> Generator[None, None, None]:
         """Around what stops the broker; unless it is refused, it has stopped, whatever it raises."""
         try:
             yield
@@ -60,9 +60,13 @@ class Run:
             raise
         except BaseException as error:
             if not isinstance(error, Error) or error.code != "DEADLOCK":
-                self.ended()
+                self._end(broker)
             raise
+        self._end(broker)
+
+    def _end(self, broker: _native.Broker) -> None:
         self.ended()
+        _leaving.let_go(broker)
 
     def run(self, broker: _native.Broker, until_idle: bool, with_signals: bool, stop_timeout: Duration) -> None:
         """Starts, waits, and stops."""
@@ -115,7 +119,7 @@ class Run:
         with contextlib.suppress(ClosedError):
             before = _cut_off(broker)
             try:
-                with self.ending():
+                with self.ending(broker):
                     broker._stop(timeout, hurry.interrupt)
             except TimeoutError:
                 count = _cut_off(broker) - before

@@ -7,7 +7,7 @@ import traceback
 from types import TracebackType
 
 from libmq._errors import DecodeError, Error, InvalidError
-from libmq._native import Attempt, Delivery, Worker
+from libmq._native import Attempt, Context, Delivery, Worker
 from libmq._outcomes import ASKED, Cancelled, Reject, Release, Retry
 
 _log = logging.getLogger("libmq")
@@ -40,9 +40,13 @@ def report_of(error: BaseException, said: str | None = None) -> str:
     said = text_of(error) if said is None else said
     try:
         trace = traceback.TracebackException(type(error), error, _frames(error), limit=-_FRAMES_MAX, compact=True)
-        where = "".join(trace.format()).rstrip()
+        lines = list(trace.format())
     except Exception:
         return said
+    if len(lines) == 1:
+        # It was never raised, and this says no more than what it is.
+        return said
+    where = "".join(lines).rstrip()
     room = _TEXT_MAX - len(said.encode(errors="replace")) - 2
     if len(where.encode(errors="replace")) > room:
         kept = where.encode(errors="replace")[-room:].decode(errors="ignore") if room > 0 else ""
@@ -83,18 +87,20 @@ def _raise_interrupt(error: BaseException) -> None:
         raise error
 
 
-def settle_attempt(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
+def settle_attempt(attempt: Ends, context: Context, error: BaseException) -> None:
     """Ends a handler's attempt as what it raised says. Whatever it is, it ends the attempt and not the thread."""
     try:
-        _settle(attempt, queue, id, error)
+        _settle(attempt, context, error)
     except BaseException as wrong:
         # A class of the program's own may be anything. If the attempt has ended, this changes nothing.
         attempt.fail(f"{text_of(error)}\n\nwhich settles nothing: {text_of(wrong)}")
-        tell(logging.ERROR, "the handler of %s raised what settles nothing on message %d", queue, id, error=wrong)
+        text = "the handler of %s raised what settles nothing on message %d"
+        tell(logging.ERROR, text, context.queue, context.id, error=wrong)
         _raise_interrupt(wrong)
 
 
-def _settle(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
+def _settle(attempt: Ends, context: Context, error: BaseException) -> None:
+    queue, id = context.queue, context.id
     match error:
         case Retry():
             attempt.retry(error.delay, _said(error, str(error) or ASKED))
@@ -102,7 +108,7 @@ def _settle(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
             attempt.reject(error.reason, _said(error))
         case Release():
             attempt.release(error.delay)
-        case DecodeError():
+        case DecodeError() if error._context is context:
             attempt.undecodable(str(error))
             tell(logging.ERROR, "message %d of %s does not decode: %s", id, queue, error)
         case Cancelled():
@@ -113,10 +119,10 @@ def _settle(attempt: Ends, queue: str, id: int, error: BaseException) -> None:
             tell(logging.ERROR, "the handler of %s failed on message %d", queue, id, error=error)
 
 
-def settle_cancelled(attempt: Ends, queue: str, id: int, reason: str, error: BaseException) -> None:
+def settle_cancelled(attempt: Ends, context: Context, reason: str, error: BaseException) -> None:
     """Ends the attempt of a handler whose task was cancelled together with it."""
     attempt.fail(report_of(error, f"CancelledError: {reason}"))
-    tell(logging.WARNING, "the handler of %s was cancelled on message %d: %s", queue, id, reason)
+    tell(logging.WARNING, "the handler of %s was cancelled on message %d: %s", context.queue, context.id, reason)
 
 
 def settle_delivery(delivery: Delivery, error: BaseException | None) -> None:
@@ -143,7 +149,7 @@ def _settle_raised(delivery: Delivery, error: BaseException) -> None:
                 delivery._reject(error.reason, _said(error))
             case Release():
                 delivery.release(error.delay)
-            case DecodeError():
+            case DecodeError() if not _decodes(delivery):
                 delivery._undecodable(str(error))
             case _:
                 delivery.retry(error=report_of(error))
@@ -155,6 +161,15 @@ def _settle_raised(delivery: Delivery, error: BaseException) -> None:
             logging.ERROR, "message %d of %s ended with what settles nothing", delivery.id, delivery.queue, error=wrong
         )
         _raise_interrupt(wrong)
+
+
+def _decodes(delivery: Delivery) -> bool:
+    """Whether its body is what it says it is: if so, it was another one that was not."""
+    try:
+        delivery.body  # noqa: B018
+    except DecodeError:
+        return False
+    return True
 
 
 async def enter_delivery(delivery: Delivery) -> Delivery:

@@ -94,7 +94,7 @@ class TestBroker(Broker):
                 await running
             self._is_started = False
 
-    def enqueued(self, queue: str, *body: object, **fields: object) -> list[Enqueued]:
+    def enqueued(self, queue: str, /, *body: object, **fields: object) -> list[Enqueued]:
         """What waits in a queue or is in flight there, in the order in which it would be handed out: delayed messages
         last, as they come due.
 
@@ -102,9 +102,12 @@ class TestBroker(Broker):
             queue: The queue.
             body: Only what has this whole body.
             fields: Only what has these values in the object that is its body.
+
+        Raises:
+            InvalidError: No queue can be called so.
+            ClosedError, TypeError.
         """
-        if len(body) > 1:
-            raise TypeError("one body is looked for")
+        self._check_wish(queue, body)
         return [one for one in waiting(self) if one.queue == queue and matches(one, body, fields)]
 
     def assert_enqueued(
@@ -123,10 +126,11 @@ class TestBroker(Broker):
 
         Raises:
             AssertionError: There is none, or another number of them; it lists what is there.
+            InvalidError: No queue can be called so.
+            ClosedError, TypeError.
         """
         __tracebackhide__ = True
-        if len(body) > 1:
-            raise TypeError("one body is looked for")
+        self._check_wish(queue, body)
         there = waiting(self)
         found = [one for one in there if one.queue == queue and matches(one, body, fields)]
         if count is None and found:
@@ -135,6 +139,12 @@ class TestBroker(Broker):
             return found
         wanted = "no message" if count is None else f"{len(found)} and not {count} messages"
         raise AssertionError(f"{wanted} in {queue}{wish(body, fields)}\n{listed(there, queue)}")
+
+    def _check_wish(self, queue: str, body: tuple[object, ...]) -> None:
+        """Refuses what is in no broker, and so would be missed by every test."""
+        self._check_handler(queue, {})
+        if len(body) > 1:
+            raise TypeError("one body is looked for")
 
     def call(
         self,

@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context as Variables
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from libmq._calling import Call, call_of, refuse_awaitable
 from libmq._durations import Duration
+from libmq._errors import InvalidError
 from libmq._native import Context, Delivery, Message, check_duration
 from libmq._outcomes import Cancelled
 from libmq.testing.looking import Enqueued, waiting
@@ -103,6 +104,7 @@ def call(
     Raises:
         BaseException: What the handler raised: a `Retry`, `Reject` or `Release`, too. Nothing was enqueued then.
         DecodeError: The body is not what the handler asks for.
+        InvalidError: No attempt is cancelled for that reason.
         TypeError: As `Broker.handler`, and where the body has no form in JSON.
     """
     from libmq.testing.broker import open
@@ -186,6 +188,8 @@ def _attempt(
     cancelled: CancelReason | None,
     override: Overridden,
 ) -> Iterator[tuple[Call, Context]]:
+    if cancelled is not None and cancelled not in get_args(CancelReason):
+        raise InvalidError(f"cancelled takes {' or '.join(get_args(CancelReason))}")
     its = call_of(handler, broker._providers, broker._scope)
     with contextlib.ExitStack() as restored:
         for dependency, fake in override.items():

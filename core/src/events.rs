@@ -13,11 +13,10 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::EVENTS_MAX;
 use crate::pile::{Pile, Refused};
-use crate::sync::lock;
 use crate::thread::spawn_quiet;
 
 /// How much an event matters.
@@ -212,6 +211,10 @@ pub(crate) fn is_telling() -> bool {
 /// Which teller's thread waits for which other one to end.
 static WAITS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
+fn waits() -> MutexGuard<'static, Vec<(usize, usize)>> {
+    WAITS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The thread of one teller waits for another one.
 struct Wait {
     from: usize,
@@ -220,13 +223,13 @@ struct Wait {
 impl Wait {
     /// None where that one waits for this one, or for whom this one is waited for by.
     fn begin(from: usize, to: usize) -> Option<Self> {
-        let mut waits = lock(&WAITS);
+        let mut all = waits();
         let mut last = to;
         while last != from {
-            match waits.iter().find(|(waiting, _)| *waiting == last) {
+            match all.iter().find(|(waiting, _)| *waiting == last) {
                 Some((_, next)) => last = *next,
                 None => {
-                    waits.push((from, to));
+                    all.push((from, to));
                     return Some(Self { from });
                 }
             }
@@ -237,7 +240,7 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        lock(&WAITS).retain(|(waiting, _)| *waiting != self.from);
+        waits().retain(|(waiting, _)| *waiting != self.from);
     }
 }
 

@@ -12,7 +12,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::{open_file, open_regular, sync_directory};
@@ -20,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::limits::{CAPACITY_MAX, FORMAT_VERSION};
 use crate::storage::marks::{CHUNK_BYTES, CHUNK_MARKS, Ground, MarkMemory, Marks};
 use crate::storage::sys::{self, Mapping};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 const FILE_NAME: &str = "marks";
 const TEMPORARY: &str = "marks.tmp";

@@ -21,7 +21,6 @@ use crate::interrupt::Interrupt;
 use crate::items::Items;
 use crate::leaving::Waits;
 use crate::listener::{Listener, Told};
-use crate::message::Message;
 use crate::metrics;
 use crate::opening::open;
 use crate::options::{self, BrokerOptions};
@@ -273,22 +272,50 @@ impl Broker {
         entered(py, &*self.inner, || self.inner.watch(queue, ring)).map(Watch::new)
     }
 
-    /// Enqueues a message without waiting for anything; the loop is told in its tray what became of it.
-    fn _begin(
+    /// Enqueues a message without waiting for a sync or for room; where it would have to, the loop is told in its tray what
+    /// became of it.
+    #[expect(clippy::too_many_arguments, reason = "the options of the contract")]
+    fn _begin<'py>(
         &self,
-        py: Python<'_>,
-        queue: &Bound<'_, PyAny>,
-        message: &Message,
+        py: Python<'py>,
+        queue: &Bound<'py, PyAny>,
+        body: &Bound<'py, PyAny>,
+        dedup_key: Option<&Bound<'py, PyAny>>,
+        dedup: Option<&Bound<'py, PyAny>>,
+        dedup_window: Option<&Bound<'py, PyAny>>,
+        correlation_id: Option<&Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        content_type: Option<&Bound<'py, PyAny>>,
+        delay: Option<&Bound<'py, PyAny>>,
+        run_at: Option<&Bound<'py, PyAny>>,
+        expires_in: Option<&Bound<'py, PyAny>>,
+        priority: Option<&Bound<'py, PyAny>>,
+        group: Option<&Bound<'py, PyAny>>,
+        durability: Option<&Bound<'py, PyAny>>,
         tray: &Tray,
         number: u64,
         in_handler: bool,
-    ) -> PyResult<()> {
-        let body = Body::of(message.body(py))?;
-        let message = message.said(py).message(py, text("queue", queue)?, &body)?;
+    ) -> PyResult<Option<Receipt>> {
+        let said = Said {
+            dedup_key,
+            dedup,
+            dedup_window,
+            correlation_id,
+            headers,
+            content_type,
+            delay,
+            run_at,
+            expires_in,
+            priority,
+            group,
+            durability,
+        };
+        let body = Body::of(body)?;
+        let message = said.message(py, text("queue", queue)?, &body)?;
         let pile = tray.pile();
         let done = move |receipt| pile.put(News::Done(number, receipt));
-        let begin = || self.inner.enqueue_then(message, done);
-        entered(py, &*self.inner, || self.called(in_handler, begin))
+        let begin = || self.inner.enqueue_now(message, done);
+        Ok(entered(py, &*self.inner, || self.called(in_handler, begin))?.map(Receipt::from))
     }
 
     /// Has a tray told when the broker is closed, or the program ends.

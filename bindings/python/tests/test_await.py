@@ -43,6 +43,32 @@ def test_a_thousand_at_once_are_in_order_and_share_syncs_and_no_thread(tmp_path:
         assert [delivery.body for delivery in broker.receive_many("q", 1000, 0)] == list(range(1000))
 
 
+def test_what_needs_no_sync_waits_for_no_thread_and_leaves_the_loop_its_turns(tmp_path: Path) -> None:
+    async def main(broker: libmq.Broker) -> None:
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            loop.call_soon(turn)
+
+        loop = asyncio.get_running_loop()
+        await broker.aenqueue("q", 0)
+        loop.call_soon(turn)
+        for number in range(1, 200):
+            await broker.aenqueue("q", number)
+        # What another thread tells comes in a later turn.
+        assert turns == 0
+        for number in range(200, 2000):
+            await broker.aenqueue("q", number)
+        assert 5 <= turns <= 10
+
+    for broker in libmq.open(tmp_path / "q", durability="os"), libmq.open(":memory:"):
+        with broker:
+            in_time(main(broker))
+            assert [delivery.body for delivery in broker.receive_many("q", 2000, 0)] == list(range(2000))
+
+
 def test_an_awaited_enqueue_takes_every_option_and_returns_when_it_is_durable(broker: libmq.Broker) -> None:
     async def main() -> None:
         first = await broker.aenqueue("q", {"a": 1}, dedup_key="k", headers={"h": "v"}, priority=3, correlation_id="c")

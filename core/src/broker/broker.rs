@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::begun::Begun;
+use super::begun::{Begun, reached};
 use super::clerk::{Done, refuse_in_callback};
 use super::dead_letters::DeadLetters;
 use super::delivery::Delivery;
@@ -166,12 +166,40 @@ impl Broker {
         message: Message<'_>,
         done: impl FnOnce(Result<Receipt>) + Send + 'static,
     ) -> Result<()> {
-        let (shared, done) = (&self.shared, Done::Call(Box::new(done)));
+        let beginning = super::enqueue::begin(&self.shared, message)?;
+        self.see_to(beginning, done);
+        Ok(())
+    }
+
+    /// As [`Broker::enqueue_then`], but what waits for no sync is answered at once, and `done` is dropped: for bindings on an
+    /// event loop.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue_then`]; `POISONED` where it is unknown what became of it.
+    #[doc(hidden)]
+    pub fn enqueue_now(
+        &self,
+        message: Message<'_>,
+        done: impl FnOnce(Result<Receipt>) + Send + 'static,
+    ) -> Result<Option<Receipt>> {
+        let shared = &self.shared;
         match super::enqueue::begin(shared, message)? {
+            Beginning::Begun(begun) if shared.engine.buffer.needs_no_sync(begun.owed) => {
+                reached(shared, &begun).map(Some)
+            }
+            beginning => {
+                self.see_to(beginning, done);
+                Ok(None)
+            }
+        }
+    }
+
+    fn see_to(&self, beginning: Beginning, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
+        let (shared, done) = (&self.shared, Done::Call(Box::new(done)));
+        match beginning {
             Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
             Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
         }
-        Ok(())
     }
 
     /// Has no enqueue wait for room any more that does not hold up its caller: it is `FULL` then. For the bindings, whose

@@ -14,18 +14,21 @@ from libmq._aside import Ending
 from libmq._calling import Scope, call_of
 from libmq._crew import Crew
 from libmq._depends import Override
-from libmq._desk import Desks
+from libmq._desk import Desks, of_handler
 from libmq._durations import Duration
 from libmq._errors import ClosedError, ForkedError, TimeoutError, error_of
 from libmq._figures import Lsn, Metrics, QueueMetrics, Recovery
 from libmq._hall import CLOSING_MAX_S, Hall
-from libmq._native import Backoff, Delivery, Interrupt, Message, Receipt
+from libmq._native import Backoff, Delivery, Interrupt, Receipt
 from libmq._providing import Providers
 from libmq._running import Run
 from libmq._signals import Hurry
 
 _CLOSE_TIMEOUT_S = 25
 """How long running handlers get in a stop or close, unless it is said."""
+
+_AT_ONCE_MAX = 256
+"""Of so many enqueues that wait for nothing one lets its loop have a turn, even if they are awaited one by one."""
 
 
 class _Handles(Protocol):
@@ -328,30 +331,44 @@ class Broker(_native.Broker):
     ) -> Receipt:
         """Enqueues as `enqueue` does, without ever holding up the event loop: not for a sync, nor for room.
 
-        It has its place in the order of messages when it first waits, or, where it has to wait for room or for the
-        disk, behind those that wait already. A thousand at once share syncs. No thread is used for it. Cancelled, it is
-        unknown whether the message was enqueued.
+        It has its place in the order of messages when it is first awaited, or, where it has to wait for room or for the
+        disk, behind those that wait already. What needs no sync is done then; a thousand at once share syncs. No thread
+        is used for it. Cancelled, it is unknown whether the message was enqueued.
 
         Raises:
             As `enqueue`; RuntimeError without a running event loop.
         """
-        message = Message(
-            body,
-            dedup_key=dedup_key,
-            dedup=dedup,
-            dedup_window=dedup_window,
-            correlation_id=correlation_id,
-            headers=headers,
-            content_type=content_type,
-            delay=delay,
-            run_at=run_at,
-            expires_in=expires_in,
-            priority=priority,
-            group=group,
-            durability=durability,
-        )
         self._check_open()
-        return await self._desks.here(self).enqueue(self, queue, message)
+        desk = self._desks.here(self)
+        number = desk.number()
+        # By their places: to be asked for each by its name costs as much as all the rest.
+        receipt = self._begin(
+            queue,
+            body,
+            dedup_key,
+            dedup,
+            dedup_window,
+            correlation_id,
+            headers,
+            content_type,
+            delay,
+            run_at,
+            expires_in,
+            priority,
+            group,
+            durability,
+            desk.tray,
+            number,
+            of_handler.get() is not None,
+        )
+        if receipt is not None:
+            if number % _AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
+            return receipt
+        try:
+            return await desk.expect(number)
+        finally:
+            desk.forget(number)
 
     async def areceive(
         self, queue: str, timeout: Duration | None = None, lease: Duration | None = None

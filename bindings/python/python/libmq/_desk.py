@@ -12,7 +12,7 @@ from contextvars import ContextVar
 
 from libmq._durations import Duration
 from libmq._errors import ClosedError
-from libmq._native import Broker, Delivery, Message, Receipt, Tray, Watch, check_duration
+from libmq._native import Broker, Delivery, Receipt, Tray, Watch, check_duration
 
 of_handler: ContextVar[object] = ContextVar("libmq_of_handler", default=None)
 """Where an async handler, and what it has started, is run: the hall of its broker. None for all else."""
@@ -28,6 +28,9 @@ class Desks:
     def here(self, broker: Broker) -> "Desk":
         """The desk of the loop that runs."""
         loop = asyncio.get_running_loop()
+        desk = self._desks.get(loop)
+        if desk is not None and not desk.gone:
+            return desk
         with self._lock:
             desk = self._desks.get(loop)
             if desk is None or desk.gone:
@@ -42,31 +45,34 @@ class Desk:
     """Belongs to one loop, and is used on it alone. It does not keep the broker."""
 
     def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
-        self._tray = Tray()
+        self.tray = Tray()
         self._loop = loop
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
         self._enqueues: dict[int, asyncio.Future[Receipt]] = {}
         self._lines: dict[str, Line] = {}
         self._by_number: dict[int, Line] = {}
-        broker._tell_of_end(self._tray)
-        loop.add_reader(self._tray.fileno(), self._look)
+        broker._tell_of_end(self.tray)
+        loop.add_reader(self.tray.fileno(), self._look)
 
     @property
     def gone(self) -> bool:
         """The broker is closed; nothing more will come."""
-        return self._tray.gone
+        return self.tray.gone
 
-    async def enqueue(self, broker: Broker, queue: str, message: Message) -> Receipt:
-        """Enqueues, and waits until the message has reached its durability."""
-        number = next(self._numbers)
+    def number(self) -> int:
+        """The number of an enqueue that is about to begin."""
+        return next(self._numbers)
+
+    def expect(self, number: int) -> "asyncio.Future[Receipt]":
+        """What is done when an enqueue that has just begun has reached its durability. To be forgotten in any case."""
         done: asyncio.Future[Receipt] = self._loop.create_future()
         self._enqueues[number] = done
-        try:
-            broker._begin(queue, message, self._tray, number, of_handler.get() is not None)
-            return await done
-        finally:
-            self._enqueues.pop(number, None)
-            self._leave_if_gone()
+        return done
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this enqueue any more."""
+        self._enqueues.pop(number, None)
+        self._leave_if_gone()
 
     async def receive(
         self, broker: Broker, queue: str, timeout: Duration | None, lease: Duration | None
@@ -80,7 +86,7 @@ class Desk:
         line = self._lines.get(queue)
         if line is None:
             number = next(self._numbers)
-            line = self._lines[queue] = Line(broker._watch(queue, self._tray, number), number)
+            line = self._lines[queue] = Line(broker._watch(queue, self.tray, number), number)
             self._by_number[number] = line
         try:
             return await self._stand(line, broker, queue, time, lease)
@@ -101,7 +107,7 @@ class Desk:
                 # What came before it was watched for.
                 found = broker.receive(queue, 0, lease)
             while found is None and not waiter.expired:
-                if self._tray.over:
+                if self.tray.over:
                     raise ClosedError("the program is ending, so nobody waits for messages any more")
                 await waiter.turn
                 waiter.turn = self._loop.create_future()
@@ -115,19 +121,20 @@ class Desk:
             line.wake()
 
     def _look(self) -> None:
-        for number, value in self._tray.take():
-            if (line := self._by_number.get(number)) is not None:
-                line.watch.listen()
-                line.wake()
-                continue
+        for number, value in self.tray.take():
             done = self._enqueues.get(number)
-            if done is None or done.done():
+            if done is None:
+                if (line := self._by_number.get(number)) is not None:
+                    line.watch.listen()
+                    line.wake()
+                continue
+            if done.done():
                 continue
             if isinstance(value, BaseException):
                 done.set_exception(value)
             elif value is not None:
                 done.set_result(value)
-        if self._tray.over:
+        if self.tray.over:
             for line in self._lines.values():
                 for waiter in line.waiters:
                     waiter.wake()
@@ -135,8 +142,8 @@ class Desk:
 
     def _leave_if_gone(self) -> None:
         """Looks no more where nothing will come, not even for an enqueue that was on its way when the program ended."""
-        if self._tray.gone and not self._enqueues and not self._loop.is_closed():
-            self._loop.remove_reader(self._tray.fileno())
+        if self.tray.gone and not self._enqueues and not self._loop.is_closed():
+            self._loop.remove_reader(self.tray.fileno())
 
 
 class Waiter:

@@ -592,7 +592,26 @@ class Broker:
     def _handle(self, queue: str, number: int, options: dict[str, Any], on_loop: bool) -> None: ...
     def _handle_on_loop(self, queue: str, tray: Tray, number: int, options: dict[str, Any], on_loop: bool) -> Inbox: ...
     def _watch(self, queue: str, tray: Tray, number: int) -> Watch: ...
-    def _begin(self, queue: str, message: Message, tray: Tray, number: int, in_handler: bool) -> None: ...
+    def _begin(
+        self,
+        queue: str,
+        body: object,
+        dedup_key: str | None,
+        dedup: Literal["replace", "keep"] | None,
+        dedup_window: Duration | None,
+        correlation_id: str | None,
+        headers: Mapping[str, str] | None,
+        content_type: str | None,
+        delay: Duration | None,
+        run_at: datetime | None,
+        expires_in: Duration | None,
+        priority: int | None,
+        group: str | None,
+        durability: Literal["sync", "os"] | None,
+        tray: Tray,
+        number: int,
+        in_handler: bool,
+    ) -> Receipt | None: ...
     def _tell_of_end(self, tray: Tray) -> None: ...
     def _listener(self) -> Listener | None: ...
     def _check_open(self) -> None: ...

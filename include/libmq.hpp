@@ -1213,4 +1213,6 @@ inline const char *version() noexcept { return libmq_version(); }
 
 }  // namespace libmq
 
+#undef LIBMQ_HPP_ONE
+
 #endif

@@ -221,7 +221,7 @@ struct Wait {
 }
 
 impl Wait {
-    /// None where that one waits for this one, or for whom this one is waited for by.
+    /// None where that one waits for this one, by itself or by others.
     fn begin(from: usize, to: usize) -> Option<Self> {
         let mut all = waits();
         let mut last = to;

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libmq::{
-    Backoff, Broker, CancelReason, ErrorKind, HandlerError, HandlerOptions, Message, Options,
-    Worker,
+    Backoff, Broker, CancelReason, Delivery, ErrorKind, HandlerError, HandlerOptions, Message,
+    Options, Worker,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -264,6 +264,29 @@ fn what_is_deferred_on_a_poisoned_broker_is_waited_for_until_its_end_is_refused(
             assert!(began.elapsed() < LONG / 2, "it waited for {:?}", began.elapsed());
         });
         free.join().unwrap();
+    }
+}
+
+#[test]
+fn what_a_stop_has_cancelled_is_released_at_once_also_where_it_is_rejected_or_retried() {
+    let ends: [fn(Delivery) -> libmq::Result<()>; 2] =
+        [|delivery| delivery.reject("poison"), |delivery| delivery.retry(LONG)];
+    for end in ends {
+        let broker = open();
+        let workers = hire(&broker, HandlerOptions::new().cancel_grace(LONG));
+        broker.start().unwrap();
+        broker.enqueue(Message::new("q", "")).unwrap();
+        let mut worker = workers.recv_timeout(LONG).unwrap();
+        let delivery = worker.take().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| broker.stop(Duration::ZERO).unwrap_err());
+            assert!(delivery.wait_cancelled(LONG));
+            end(delivery).unwrap();
+            drop(worker);
+        });
+        let figures = broker.metrics().unwrap().broker;
+        assert_eq!((figures.released, figures.ready, figures.delayed, figures.dead), (1, 1, 0, 0));
+        broker.close(LONG).unwrap();
     }
 }
 

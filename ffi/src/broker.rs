@@ -17,8 +17,8 @@ use crate::wakeup::Wakeups;
 /// Bytes of a path.
 pub(crate) const PATH_BYTES_MAX: usize = 4095;
 
-/// Opens the broker in a directory, and makes the directory where there is none, with those that it is to lie in. The path ":memory:" is a broker without
-/// files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
+/// Opens the broker in a directory, and makes the directory where there is none, with those that it is to lie in. The path
+/// ":memory:" is a broker without files. `options` may be NULL, and may be used for other opens, and freed, afterwards.
 ///
 /// Any thread. The caller frees the broker. A directory has one owner at a time, in the same process too. Answers
 /// `LIBMQ_E_INVALID` for an option out of range, naming it, a file, or a directory with other things in it; `LIBMQ_E_LOCKED`

@@ -141,7 +141,8 @@ class Broker {
     );
     const reached = answer.length > 0 && answer.pop();
     if (reached) {
-      await turnBefore();
+      const before = turnBefore();
+      if (before !== undefined) await before;
       return receiptsOf(answer);
     }
     const receipts = await waitFor(promise);

@@ -5,22 +5,15 @@
 
 const { setImmediate } = require('./time.js');
 
-// Of so many the last one waits until everything else on the loop has had its turn.
+// Of so many one waits until everything else on the loop has had its turn.
 const AT_ONCE_MAX = 256;
 
 let count = 0;
-let turn;
 
 // Called for each that can be kept at once; answers what it has to wait for first, if anything.
 function turnBefore() {
-  turn ??= new Promise((resolve) => {
-    setImmediate(() => {
-      turn = undefined;
-      count = 0;
-      resolve();
-    });
-  });
-  return ++count < AT_ONCE_MAX ? undefined : turn;
+  if (++count % AT_ONCE_MAX !== 0) return undefined;
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 module.exports = { turnBefore };

@@ -218,11 +218,15 @@ test('an enqueue of level os waits for no other thread, and syncs are shared by 
     const queue = await broker(t, options, path);
     await queue.enqueue('q', 0);
     let turns = 0;
-    setImmediate(() => turns++);
+    let next;
+    const turn = () => (turns++, (next = setImmediate(turn)));
+    next = setImmediate(turn);
     // Whatever another thread tells comes in a later turn of the loop.
     for (let i = 0; i < 100; i++) await queue.enqueue('q', i);
     await queue.enqueueMany('q', [1, 2, 3]);
-    assert.equal(turns, 0);
+    clearImmediate(next);
+    // One of 256 lets the loop have a turn.
+    assert.ok(turns <= 1, `${turns} turns`);
   }
   const queue = await broker(t, {}, directory());
   const before = queue.metrics().syncs;

@@ -9,7 +9,7 @@ commit=${1:-1a8253b^}
 [ "$commit" != c ] || commit=
 need valgrind valgrind || die "valgrind counts the instructions"
 scratch=$(mktemp -d)
-trap 'git worktree remove --force "$scratch/then" 2>/dev/null; rm -rf "$scratch"' EXIT
+trap 'git worktree remove --force "$scratch/then" 2>/dev/null || :; rm -rf "$scratch"' EXIT
 [ -z "$commit" ] || git worktree add --quiet --detach "$scratch/then" "$commit"
 
 # program NAME CORE FEATURES: builds the program against a core, into $scratch/NAME.bin.

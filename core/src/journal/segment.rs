@@ -31,7 +31,7 @@ use super::record::CLOSING_BYTES;
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
-use crate::storage::{Storage, StorageFile};
+use crate::storage::{NoFile, Storage, StorageFile};
 use crate::sync::Arc;
 
 /// Bytes before a segment's first record: a page of its own, so that no later write touches it.
@@ -161,32 +161,6 @@ impl Segment {
 
     pub(crate) fn name(&self) -> String {
         file_name(self.header.number)
-    }
-}
-
-/// In the place of a file that was let go.
-#[derive(Debug)]
-struct NoFile;
-
-impl StorageFile for NoFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    fn read_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn truncate(&self, _bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
     }
 }
 

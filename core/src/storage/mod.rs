@@ -19,6 +19,7 @@ pub use disk::DiskStorage;
 pub(crate) use disk::{DiskReader, LOCK, LOCK_HINT_BYTES_MAX, NewDirectory, is_lock_hint};
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
+pub(crate) use storage::NoFile;
 pub use storage::{Storage, StorageFile};
 pub use sys::forks;
 pub(crate) use sys::{boot_time, populate, tick};

@@ -95,3 +95,29 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// keep in memory what it could not write, and call it clean.
     fn drop_cached(&self) {}
 }
+
+/// In the place of a file that was let go.
+#[derive(Debug)]
+pub(crate) struct NoFile;
+
+impl StorageFile for NoFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn read_at(&self, _buffer: &mut [u8], _offset: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn truncate(&self, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}

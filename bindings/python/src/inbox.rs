@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use libmq::{Delivery, HandlerError, Left, Progress};
-use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::context::Context;
 use crate::ends;
@@ -34,22 +35,23 @@ impl Inbox {
 
 #[pymethods]
 impl Inbox {
-    /// The next message; None without one, and the seconds to ask again in while the disk has no room.
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(inbox) = self.inner().clone() else { return Ok(None) };
+    /// Messages, as many as may run at once; and the seconds to ask again in, while the disk has no room.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Option<f64>)> {
+        let Some(inbox) = self.inner().clone() else { return Ok((PyList::empty(py), None)) };
         let mut taken = Vec::new();
-        let left = entered(py, &*inbox, || Ok(inbox.take(1, &mut taken)))?;
-        if let Some(delivery) = taken.pop() {
-            delivery.put_off();
-            let delivery = Arc::new(delivery);
-            let context = Context::new(py, Arc::clone(&delivery))?.unbind();
-            let held = Mutex::new(Some((inbox, delivery)));
-            return Attempt { held, context, forks: self.forks }.into_bound_py_any(py).map(Some);
-        }
-        match left {
-            Left::NoRoom(time) => time.as_secs_f64().into_bound_py_any(py).map(Some),
-            Left::Perhaps | Left::Nothing => Ok(None),
-        }
+        let left = entered(py, &*inbox, || {
+            let left = inbox.take(usize::MAX, &mut taken);
+            taken.iter().for_each(Delivery::put_off);
+            Ok(left)
+        })?;
+        // Each gives its message back if the list cannot be made.
+        let attempts: Vec<_> =
+            taken.into_iter().map(|it| Attempt::new(&inbox, it, self.forks)).collect();
+        let pause = match left {
+            Left::NoRoom(time) => Some(time.as_secs_f64()),
+            Left::Perhaps | Left::Nothing => None,
+        };
+        Ok((PyList::new(py, attempts)?, pause))
     }
 
     /// Whether an attempt was cancelled since this was asked last. To be asked when there is nothing to take.
@@ -81,11 +83,14 @@ impl Drop for Inbox {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     held: Mutex<Option<(Arc<libmq::Inbox>, Arc<Delivery>)>>,
-    context: Py<Context>,
     forks: u32,
 }
 
 impl Attempt {
+    fn new(inbox: &Arc<libmq::Inbox>, delivery: Delivery, forks: u32) -> Self {
+        Self { held: Mutex::new(Some((Arc::clone(inbox), Arc::new(delivery)))), forks }
+    }
+
     fn held(&self) -> MutexGuard<'_, Option<(Arc<libmq::Inbox>, Arc<Delivery>)>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,10 +110,10 @@ impl Attempt {
 
 #[pymethods]
 impl Attempt {
-    /// The message as its handler sees it.
-    #[getter]
-    fn context(&self, py: Python<'_>) -> Py<Context> {
-        self.context.clone_ref(py)
+    /// The message as its handler sees it; RuntimeError if the attempt has ended.
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Context>> {
+        let delivery = self.held().as_ref().map(|(_, delivery)| Arc::clone(delivery));
+        Context::new(py, delivery.ok_or_else(|| PyRuntimeError::new_err("it has ended"))?)
     }
 
     /// The handler is entered, and its time begins; false if the message was given back meanwhile, and then the attempt

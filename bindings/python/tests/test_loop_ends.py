@@ -394,6 +394,38 @@ def test_a_loop_that_is_left_in_the_middle_holds_nobody_up(program: Program) -> 
     assert program(AFTER).stdout == "after: 1 0 1\n"
 
 
+def test_the_next_loop_takes_messages_whatever_the_one_before_was_about_to_do(program: Program) -> None:
+    ran = program(
+        START
+        + """
+    loop = asyncio.new_event_loop()
+    seen = []
+
+    async def handle(body):
+        seen.append(body)
+        match body:
+            case "stays":
+                while "last" not in seen:
+                    await asyncio.sleep(0.01)
+            case "leaves":
+                # Messages are taken in the next turn of this loop, which does not come.
+                loop.stop()
+
+    broker.handler("q", handle, max_parallelism=2, cancel_grace=0.1)
+    broker.enqueue_many("q", ["stays", "leaves", "then", "last"])
+    run = broker.arun()
+    try:
+        loop.run_until_complete(run)
+    except RuntimeError:
+        run.close()
+    asyncio.run(broker.arun(until_idle=True))
+    print(*seen)
+    """,
+        timeout=30,
+    )
+    assert ran.stdout == "stays leaves stays then last\n"
+
+
 def test_a_thread_that_waits_on_a_loop_does_not_hold_up_the_end(program: Program) -> None:
     ran = program(
         START

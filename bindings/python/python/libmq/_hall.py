@@ -44,7 +44,10 @@ class _Handler:
     inbox: Inbox
     name: str
     """That of its tasks."""
+    running: int = 0
     is_taking: bool = False
+    is_due: bool = False
+    """Whether the loop takes messages when those have had their turn that run."""
 
 
 @dataclass(eq=False, slots=True)
@@ -211,8 +214,10 @@ class Hall:
         serve(True)
         if tray is not None:
             loop.add_reader(tray.fileno(), self._look)
-        for number in tuple(self._handlers):
-            self._take(number)
+        for handler in tuple(self._handlers.values()):
+            # The loop before may have ended with it.
+            handler.is_due = False
+            self._take(handler.number)
 
     def _detach(self) -> None:
         with self._lock:
@@ -256,11 +261,14 @@ class Hall:
             return
         handler.is_taking = True
         try:
-            while (next_one := handler.inbox.take()) is not None:
-                if not isinstance(next_one, Attempt):
-                    loop.call_later(next_one, self._take, number)
+            while True:
+                attempts, pause = handler.inbox.take()
+                for attempt in attempts:
+                    self._begin(handler, attempt, loop)
+                if pause is not None:
+                    loop.call_later(pause, self._take, number)
+                if not attempts or pause is not None:
                     break
-                self._begin(handler, next_one, loop)
         finally:
             handler.is_taking = False
         if handler.inbox.hear_cancelled():
@@ -268,9 +276,22 @@ class Hall:
                 if running.handler is handler:
                     running.hear()
 
+    def _take_behind(self, handler: _Handler) -> None:
+        """Takes messages when one has ended: where others run, for all at once that end in this turn of the loop."""
+        if not handler.running:
+            self._take(handler.number)
+        elif not handler.is_due and self._loop is not None:
+            handler.is_due = True
+            self._loop.call_soon(self._take_due, handler)
+
+    def _take_due(self, handler: _Handler) -> None:
+        handler.is_due = False
+        self._take(handler.number)
+
     def _begin(self, handler: _Handler, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        running = _Running(handler, attempt, attempt.context)
+        running = _Running(handler, attempt, attempt.context())
         self._running.add(running)
+        handler.running += 1
         work = self._handle(running)
         # So that it hears of a cancellation, whenever that comes: within what has not begun nothing is raised.
         work.send(None)
@@ -295,20 +316,22 @@ class Hall:
             self._end(running, None)
 
     def _end(self, running: _Running, error: BaseException | None) -> None:
+        handler = running.handler
         self._running.discard(running)
-        self._settle(running, error)
+        handler.running -= 1
+        if error is None:
+            running.attempt.ack()
+        else:
+            self._settle(running, error)
         if self.is_here:
-            self._take(running.handler.number)
+            self._take_behind(handler)
             self._end_if_all_ended()
         else:
             # It has outlived its loop's time here.
             self._soon(self._end_if_all_ended)
 
-    def _settle(self, running: _Running, error: BaseException | None) -> None:
+    def _settle(self, running: _Running, error: BaseException) -> None:
         attempt, context = running.attempt, running.context
-        if error is None:
-            attempt.ack()
-            return
         if isinstance(error, asyncio.CancelledError):
             reason = context.cancel_reason
             if reason is not None and running.is_entered:
@@ -325,9 +348,10 @@ class Hall:
         settle_attempt(attempt, context, error)
 
     def _end_if_all_ended(self) -> None:
-        ended = self._all_ended
-        if self._tray is not None and self._tray.gone and not self._running and ended is not None and not ended.done():
-            ended.set_result(None)
+        if self._running or self._tray is None or not self._tray.gone:
+            return
+        if self._all_ended is not None and not self._all_ended.done():
+            self._all_ended.set_result(None)
 
 
 def _was_raised_within(error: BaseException) -> bool:

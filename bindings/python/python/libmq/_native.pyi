@@ -654,8 +654,8 @@ class Watch:
 class Inbox:
     """The messages of one handler that runs on a loop."""
 
-    def take(self) -> Attempt | float | None:
-        """The next message; None without one, and the seconds to ask again in while the disk has no room."""
+    def take(self) -> tuple[list[Attempt], float | None]:
+        """Messages, as many as may run at once; and the seconds to ask again in, while the disk has no room."""
 
     def hear_cancelled(self) -> bool:
         """Whether an attempt was cancelled since this was asked last. To be asked when there is nothing to take."""
@@ -667,9 +667,8 @@ class Inbox:
 class Attempt:
     """A handler that runs for a message. Ended once; garbage before that, the message is given back."""
 
-    @property
     def context(self) -> Context:
-        """The message as its handler sees it."""
+        """The message as its handler sees it; RuntimeError if the attempt has ended."""
 
     def enter(self) -> bool:
         """The handler is entered, and its time begins; false if the message was given back meanwhile, and then the

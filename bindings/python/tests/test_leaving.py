@@ -347,6 +347,31 @@ def test_the_first_body_needs_no_import_when_the_program_ends(program: Program) 
     assert ran.stdout == "True\n"
 
 
+def test_the_end_waits_for_the_loop_whatever_it_has_not_come_to(program: Program) -> None:
+    """It ran on where messages had been given back that it had taken and not entered; once in some thousand ends that
+    crashed the interpreter.
+    """
+    ran = program(
+        """
+    import atexit, threading
+    @atexit.register
+    def last():
+        print(*(thread.name for thread in threading.enumerate()))
+    import libmq, time
+    broker = libmq.open("queue", durability="os")
+    entered = threading.Event()
+    async def handle(body):
+        entered.set()
+        time.sleep(0.3)
+    broker.handler("q", handle, max_parallelism=1024)
+    broker.enqueue_many("q", range(1024))
+    broker.start()
+    entered.wait(20)
+    """
+    )
+    assert ran.stdout == "MainThread\n"
+
+
 def test_ten_ends_while_handlers_call_libmq(program: Program) -> None:
     """Each is cut off somewhere else in its calls, which must not meet a Python that is on its way out."""
     for ended in range(10):

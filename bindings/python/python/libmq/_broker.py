@@ -233,7 +233,8 @@ class Broker(_native.Broker):
                 self._close(timeout, interrupt)
         finally:
             if self._is_closed():
-                self._hall.join(CLOSING_MAX_S)
+                if not self._hall.is_busy:
+                    self._hall.join(CLOSING_MAX_S)
                 self._providers.close()
 
     def wait_idle(self, timeout: Duration | None = None) -> bool:

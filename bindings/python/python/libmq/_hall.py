@@ -151,10 +151,15 @@ class Hall:
         """Handlers that come now are not to run."""
         self._started = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a handler runs, or is about to."""
+        return bool(self._running)
+
     def join(self, time: float) -> None:
-        """The broker is closed: waits for the thread, if there is one and no handler keeps it."""
+        """There is nothing more to come: waits for the thread, if there is one, so long at most."""
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread() and not self._running:
+        if thread is not None and thread is not threading.current_thread():
             thread.join(time)
 
     def _work(self) -> None:

@@ -348,8 +348,8 @@ def test_the_first_body_needs_no_import_when_the_program_ends(program: Program) 
 
 
 def test_the_end_waits_for_the_loop_whatever_it_has_not_come_to(program: Program) -> None:
-    """It ran on where messages had been given back that it had taken and not entered; once in some thousand ends that
-    crashed the interpreter.
+    """It ran on where messages had been given back that it had taken and not entered, while the interpreter went, which
+    Python does not always survive.
     """
     ran = program(
         """

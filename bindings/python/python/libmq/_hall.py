@@ -266,14 +266,13 @@ class Hall:
             return
         handler.is_taking = True
         try:
-            while True:
-                attempts, pause = handler.inbox.take()
+            attempts, pause = handler.inbox.take()
+            while attempts:
                 for attempt in attempts:
                     self._begin(handler, attempt, loop)
-                if pause is not None:
-                    loop.call_later(pause, self._take, number)
-                if not attempts or pause is not None:
-                    break
+                attempts, pause = handler.inbox.take()
+            if pause is not None:
+                loop.call_later(pause, self._take, number)
         finally:
             handler.is_taking = False
         if handler.inbox.hear_cancelled():

@@ -83,7 +83,7 @@ impl<T> Pile<T> {
     }
 
     /// Has the last of what waits changed by `change`, which says whether it did.
-    pub(crate) fn amend(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
+    pub fn amend(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         self.lock().waiting.back_mut().is_some_and(change)
     }
 

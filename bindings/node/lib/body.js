@@ -20,8 +20,9 @@ function encode(body) {
     if (isObject && typeof body.toJSON !== 'function') refuseEmptied('is', body);
     text = JSON.stringify(body);
     // JSON.stringify says null for NaN and Infinity, {} for what it cannot say, and bytes by their places; looking for those
-    // words is much cheaper than looking at everything.
-    if (text !== undefined && (text.includes('null') || text.includes('{}') || text.includes('{"0":'))) {
+    // words is much cheaper than looking at everything. Text it keeps as it is.
+    const mayLose = text !== undefined && typeof body !== 'string';
+    if (mayLose && (text.includes('null') || text.includes('{}') || text.includes('{"0":'))) {
       JSON.stringify(body, refuseLost);
     }
   } catch (error) {

@@ -20,9 +20,10 @@ const {
   nextPromise,
   promised,
   rest,
+  together,
   waitFor,
 } = require('./environment.js');
-const { LibmqError, calling, closed, translated } = require('./errors.js');
+const { LibmqError, calling, closed, raise, translated } = require('./errors.js');
 const { Handler } = require('./handler.js');
 const { forget: forgetLog } = require('./log.js');
 const { onlyMade } = require('./made.js');
@@ -34,9 +35,9 @@ const { isRunning } = require('./running.js');
 const { clearTimeout, elapsed, setTimeout } = require('./time.js');
 const { turnBefore } = require('./turns.js');
 
-// What an enqueue answers; the third is that it has begun.
-const HANDED_ON = 0;
-const REACHED = 2;
+// What an enqueue answers beside the number of a promise.
+const HANDED_ON = -1;
+const REACHED = 0;
 const STATUSES = ['accepted', 'replaced', 'duplicate'];
 
 // The number of no handler.
@@ -106,19 +107,19 @@ class Broker {
     const parts = partsOf(body, options);
     this.#check();
     const promise = nextPromise();
-    let state;
+    let kept;
     try {
-      state = this.#enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
+      kept = this.#enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
     } catch (error) {
       throw translated(error);
     }
-    if (state === HANDED_ON) {
+    if (kept === HANDED_ON) {
       const [id, status] = await waitFor(promise);
       return new Receipt(id, status);
     }
     const receipt = new Receipt(desk.ids[desk.RECEIPT], STATUSES[desk.numbers[desk.STATUS]]);
-    const before = state === REACHED ? turnBefore() : waitFor(promise);
-    if (before !== undefined) await before;
+    const before = beforeAnswer(kept);
+    if (before !== undefined) raise(await before);
     return receipt;
   }
 
@@ -139,14 +140,10 @@ class Broker {
         parts.map((part) => part.extra),
       ),
     );
-    const reached = answer.length > 0 && answer.pop();
-    if (reached) {
-      const before = turnBefore();
-      if (before !== undefined) await before;
-      return receiptsOf(answer);
-    }
-    const receipts = await waitFor(promise);
-    return receiptsOf(answer.length > 0 ? answer : receipts);
+    if (answer.length === 0) return receiptsOf(await waitFor(promise));
+    const before = beforeAnswer(answer.pop());
+    if (before !== undefined) raise(await before);
+    return receiptsOf(answer);
   }
 
   handle(queue, handler, options) {
@@ -415,6 +412,11 @@ class Broker {
     if (holds) hold();
     else letGo();
   }
+}
+
+// What an enqueue that has begun waits for before it answers, if for anything; it brings what failed, if anything.
+function beforeAnswer(kept) {
+  return kept === REACHED ? turnBefore() : together(kept);
 }
 
 function receiptsOf(flat) {

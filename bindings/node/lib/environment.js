@@ -8,7 +8,10 @@ const { errorOf, translated } = require('./errors.js');
 const { tellAll } = require('./log.js');
 const { setInterval } = require('./time.js');
 
+// What is told what became of a call, by the call's number: its error, or null, and its value.
 const promises = new Map();
+// Promises that many wait for, by the same numbers.
+const rounds = new Map();
 const listeners = new Map();
 let lastPromise = 0;
 
@@ -51,20 +54,23 @@ const environment = native.connect(desk.numbers, desk.ids, gate);
 const take = environment.taker();
 
 function settle(number, error, value) {
-  const promise = promises.get(number);
-  if (promise === undefined) return;
+  const tell = promises.get(number);
+  if (tell === undefined) return;
   promises.delete(number);
   letGo();
-  if (error === null) promise.resolve(value);
-  else promise.reject(errorOf(error));
+  tell(error, value);
+}
+
+function expect(number, tell) {
+  promises.set(number, tell);
+  hold();
 }
 
 // A promise that the native half keeps under the number that `start` is given.
 function promised(start) {
   return new Promise((resolve, reject) => {
     const number = ++lastPromise;
-    promises.set(number, { resolve, reject });
-    hold();
+    expect(number, telling(resolve, reject));
     try {
       start(number);
     } catch (error) {
@@ -81,10 +87,30 @@ function nextPromise() {
 }
 
 function waitFor(number) {
-  return new Promise((resolve, reject) => {
-    promises.set(number, { resolve, reject });
-    hold();
-  });
+  return new Promise((resolve, reject) => expect(number, telling(resolve, reject)));
+}
+
+function telling(resolve, reject) {
+  return (error, value) => {
+    if (error === null) resolve(value);
+    else reject(errorOf(error));
+  };
+}
+
+// What the native half keeps under a number that it may answer to many. It brings what failed, or null: each is to throw an
+// error of its own.
+function together(number) {
+  let round = rounds.get(number);
+  if (round === undefined) {
+    round = new Promise((resolve) => {
+      expect(number, (error) => {
+        rounds.delete(number);
+        resolve(error);
+      });
+    });
+    rounds.set(number, round);
+  }
+  return round;
 }
 
 // While a broker is open, or a call under way, the native half can have the loop look. When nothing is left that can be told,
@@ -134,6 +160,7 @@ module.exports = {
   rest,
   rouse,
   take,
+  together,
   waitFor,
   ASKED,
   ENTERED,

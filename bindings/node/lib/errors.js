@@ -112,6 +112,11 @@ function errorOf(text) {
   return new LibmqError(code, ABOUT_OPTIONS.has(code) ? inCamelCase(words, path) : words, path);
 }
 
+// Throws what failed, if anything did.
+function raise(text) {
+  if (typeof text === 'string') throw errorOf(text);
+}
+
 // Errors that name options, as Rust writes them, and beside a path nothing that may have such a name.
 const ABOUT_OPTIONS = new Set(['INVALID', 'TOO_LARGE', 'UNSUPPORTED', 'STORAGE_FULL']);
 
@@ -162,5 +167,6 @@ module.exports = {
   invalid,
   isTime,
   ofPart,
+  raise,
   translated,
 };

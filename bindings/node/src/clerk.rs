@@ -3,6 +3,8 @@
 //! It brings enqueues that have begun to their durability, and has begin what could not even do that without waiting. It does
 //! both in the order in which the loop asked. While an enqueue waits with it that has not begun, none may begin on the
 //! loop, or it would overtake.
+//!
+//! What has begun and waits with it when the next comes is told of with that: they are a *round*, which has one promise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,8 +32,8 @@ struct Office {
 }
 
 /// What there is to wait for, each with its promise.
-pub(crate) enum Task {
-    /// What has begun reaches its durability.
+enum Task {
+    /// What has begun reaches its durability: a round.
     Reach(Begun, f64),
     /// What could not begin does.
     Begin(Begin, f64),
@@ -39,7 +41,7 @@ pub(crate) enum Task {
 
 /// Has messages begin, waiting for the disk and for room; the interrupt ends the wait for room, and what is called last is
 /// called before it.
-type Begin = Box<dyn FnOnce(&Broker, &Interrupt, &mut dyn FnMut()) -> libmq::Result<Begun> + Send>;
+pub(crate) type Begin = Box<dyn FnOnce(&Broker, &Interrupt, &mut dyn FnMut()) -> libmq::Result<Begun> + Send>;
 
 /// What has begun, or could not, with its promise.
 struct Waiting {
@@ -60,11 +62,31 @@ impl Clerk {
         self.office.unbegun.load(Ordering::Acquire) > 0
     }
 
-    /// One more task.
-    pub(crate) fn add(&self, environment: &Arc<Inner>, task: Task) {
-        if matches!(task, Task::Begin(..)) {
-            self.office.unbegun.fetch_add(1, Ordering::AcqRel);
+    /// Has a promise kept when what has begun has reached its durability: this one, or that of the round which waits already.
+    /// Answers which.
+    pub(crate) fn reach(&self, environment: &Arc<Inner>, begun: Begun, promise: f64) -> f64 {
+        let mut round = promise;
+        let joins = |last: &mut Task| match last {
+            Task::Reach(others, theirs) => {
+                others.wait_for(&begun);
+                round = *theirs;
+                true
+            }
+            Task::Begin(..) => false,
+        };
+        if !self.office.pile.amend(joins) {
+            self.add(environment, Task::Reach(begun, promise));
         }
+        round
+    }
+
+    /// Has a message begin that could not without waiting, and its promise kept.
+    pub(crate) fn begin(&self, environment: &Arc<Inner>, begin: Begin, promise: f64) {
+        self.office.unbegun.fetch_add(1, Ordering::AcqRel);
+        self.add(environment, Task::Begin(begin, promise));
+    }
+
+    fn add(&self, environment: &Arc<Inner>, task: Task) {
         let start = || {
             let (broker, office) = (self.broker.clone(), Arc::clone(&self.office));
             let environment = Arc::clone(environment);

@@ -9,17 +9,15 @@ use napi_derive::napi;
 
 use crate::boundary::{duration, guarded, thrown, whole};
 use crate::broker::NativeBroker;
-use crate::clerk::Task;
 use crate::done::receipt_list;
 use crate::options::level;
 
 /// A body: text, which JavaScript made of what it was given, or bytes.
 pub(crate) type Body<'a> = Either<String, Uint8ArraySlice<'a>>;
 
-/// What an enqueue answers.
-const HANDED_ON: u32 = 0;
-const BEGUN: u32 = 1;
-const REACHED: u32 = 2;
+/// What an enqueue answers beside the number of a promise, which is positive.
+const HANDED_ON: f64 = -1.0;
+const REACHED: f64 = 0.0;
 
 /// A message's options; times in milliseconds.
 #[napi(object)]
@@ -51,8 +49,9 @@ struct Owned {
 #[napi]
 impl NativeBroker {
     /// The function `enqueue(promise, queue, body, contentType, extra)`. It enqueues a message. [`REACHED`]: its receipt lies on
-    /// the desk, and that is all. [`BEGUN`]: the receipt lies there, and the promise is kept when the message has reached its
-    /// durability. [`HANDED_ON`]: the promise will bring the receipt.
+    /// the desk, and that is all. The number of a promise: the receipt lies there, and the promise, which others may wait for,
+    /// too, is kept when the message has reached its durability. [`HANDED_ON`]: the promise that was given will bring the
+    /// receipt.
     ///
     /// A function of its own, as [`Environment::taker`](crate::environment::Environment::taker)'s.
     #[napi(catch_unwind)]
@@ -66,7 +65,7 @@ impl NativeBroker {
     }
 
     /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and
-    /// status, and last whether that is all; nothing, where the promise will bring them.
+    /// status, and last what [`NativeBroker::enqueuer`]'s function does; nothing, where the promise will bring them.
     #[napi(catch_unwind)]
     pub fn enqueue_many<'env>(
         &self,
@@ -105,7 +104,7 @@ impl NativeBroker {
         body: &Body<'_>,
         content_type: Option<String>,
         extra: Option<Extra>,
-    ) -> Result<u32> {
+    ) -> Result<f64> {
         let begun =
             self.begin(&[message(&queue, body, content_type.as_deref(), extra.as_ref())])?;
         let Some(begun) = begun else {
@@ -115,7 +114,7 @@ impl NativeBroker {
         if let Some(receipt) = begun.receipts().next() {
             self.desk.borrow_mut().receipt(receipt.id, status_number(receipt.status));
         }
-        Ok(if self.reach(begun, promise)? { REACHED } else { BEGUN })
+        self.reach(begun, promise)
     }
 
     /// Gives messages their places, unless that has to wait, for room or for others that do. A handler waits for neither:
@@ -132,14 +131,13 @@ impl NativeBroker {
         begun.map_err(thrown)
     }
 
-    /// Has what has begun reach its durability; answers whether it has.
-    fn reach(&self, begun: Begun, promise: f64) -> Result<bool> {
+    /// Has what has begun reach its durability; answers [`REACHED`], or the number of the promise that will be kept then.
+    fn reach(&self, begun: Begun, promise: f64) -> Result<f64> {
         if begun.needs_no_sync() {
             guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)?;
-            return Ok(true);
+            return Ok(REACHED);
         }
-        self.opened.clerk.add(&self.environment, Task::Reach(begun, promise));
-        Ok(false)
+        Ok(self.opened.clerk.reach(&self.environment, begun, promise))
     }
 
     fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {
@@ -150,7 +148,7 @@ impl NativeBroker {
                 let begin = || broker.begin_enqueue_asked(&messages, asked, interrupt, first);
                 if in_handler { broker.as_handler(begin) } else { begin() }
             };
-        self.opened.clerk.add(&self.environment, Task::Begin(Box::new(begin), promise));
+        self.opened.clerk.begin(&self.environment, Box::new(begin), promise);
     }
 }
 

@@ -291,6 +291,23 @@ test('an ack that fails is told as what it failed with', async () => {
   assert.deepEqual([ended.code, ended.stdout], [0, '["POISONED",["settle_failed","POISONED"]]\n'], ended.stderr);
 });
 
+test('of many that fail together each has an error of its own', async () => {
+  const ended = await program(
+    `${LIMIT}
+    const broker = await open(args[0]);
+    await broker.enqueue('q', 0);
+    limit(0);
+    const some = Array.from({ length: 9 }, (_, i) => broker.enqueue('q', i));
+    const outcomes = await Promise.allSettled([...some, broker.enqueueMany('q', [1, 2])]);
+    const codes = new Set(outcomes.map(({ reason }) => reason?.code));
+    const errors = new Set(outcomes.map(({ reason }) => reason));
+    console.log(JSON.stringify([[...codes], errors.size]));
+    process.exit();`,
+    directory(),
+  );
+  assert.deepEqual([ended.code, ended.stdout], [0, '[["POISONED"],10]\n'], ended.stderr);
+});
+
 /** Each look set one more timer while the disk had no room, and each of those looked, and set the next. */
 test('a handler looks once a second while the disk has no room for one more message in flight', async () => {
   const ended = await program(

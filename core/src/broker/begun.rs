@@ -34,6 +34,11 @@ impl Begun {
         self.shared.engine.buffer.reach(self.inner.owed)
     }
 
+    /// Has [`Begun::reach`] return when that other one has been reached, too.
+    pub fn wait_for(&mut self, other: &Self) {
+        self.inner.owed.add_all(other.inner.owed);
+    }
+
     /// The receipts, in the order of the messages.
     pub fn receipts(&self) -> impl ExactSizeIterator<Item = Receipt> {
         self.inner.enqueued.iter().copied().map(Receipt::from)

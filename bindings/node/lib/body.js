@@ -222,4 +222,4 @@ function hasInfinity(value) {
   return false;
 }
 
-module.exports = { JSON_TYPE, decode, decodeTogether, encode, isJson };
+module.exports = { decode, decodeTogether, encode, isJson };

@@ -109,7 +109,7 @@ class Broker {
     const promise = nextPromise();
     let kept;
     try {
-      kept = this.#enqueue(promise, queue, parts.body, parts.contentType, parts.extra);
+      kept = this.#enqueue(promise, queue, parts.body, parts.extra);
     } catch (error) {
       throw translated(error);
     }
@@ -136,7 +136,6 @@ class Broker {
         promise,
         queue,
         parts.map((part) => part.body),
-        parts.map((part) => part.contentType),
         parts.map((part) => part.extra),
       ),
     );

@@ -89,7 +89,7 @@ class Held {
     queueOf(queue);
     const parts = partsOf(body, options);
     this.#check();
-    calling(() => environment.enqueueWith(this.#number, queue, parts.body, parts.contentType, parts.extra));
+    calling(() => environment.enqueueWith(this.#number, queue, parts.body, parts.extra));
   }
 
   toJSON() {

@@ -2,7 +2,7 @@
 
 // Messages on their way in, and the receipts for them.
 
-const { JSON_TYPE, encode } = require('./body.js');
+const { encode } = require('./body.js');
 const { LibmqError, ofPart } = require('./errors.js');
 const { optionsOf, tables } = require('./options.js');
 
@@ -57,7 +57,7 @@ function isMessage(item) {
 const asRead = (name) => name.toLowerCase().replace(/[_-]/g, '');
 const OPTIONS = new Set(Object.keys(tables.message).map(asRead));
 
-// What a message travels as: its body, its content type, and its other options if there are any.
+// What a message travels as: its body, and its options if there are any. Text that nothing else is said of is JSON there.
 function partsOf(body, options) {
   if (body instanceof Message) {
     if (options !== undefined && options !== null) {
@@ -66,10 +66,8 @@ function partsOf(body, options) {
     ({ body, ...options } = body);
   }
   const encoded = encode(body);
-  const type = typeof encoded === 'string' ? JSON_TYPE : undefined;
-  if (options === undefined || options === null) return { body: encoded, contentType: type, extra: undefined };
-  const { contentType = type, ...extra } = optionsOf('message', options);
-  return { body: encoded, contentType, extra };
+  if (options === undefined || options === null) return { body: encoded, extra: undefined };
+  return { body: encoded, extra: optionsOf('message', options) };
 }
 
 // The parts of all items of a batch; what is wrong with one is told with its place.

@@ -9,6 +9,9 @@ use libmq::Delivery;
 use napi::bindgen_prelude::{BufferSlice, Null, ToNapiValue, Unknown};
 use napi::{Env, Result};
 
+/// The type of what JavaScript is given parsed, and of text that it gives.
+pub(crate) const JSON: &str = "application/json";
+
 /// A body that is longer is given for itself.
 const TOGETHER_BYTES_MAX: usize = 2048;
 
@@ -139,7 +142,6 @@ pub(crate) fn body_of<'env>(env: &'env Env, delivery: &Delivery) -> Result<Unkno
 /// Whether a body is JSON, as its content type says: also one whose name says that it is written so, as
 /// `application/vnd.api+json`.
 fn is_json(delivery: &Delivery) -> bool {
-    const JSON: &str = "application/json";
     let content_type = delivery.content_type();
     if content_type == JSON {
         return true;

@@ -41,7 +41,8 @@ enum Task {
 
 /// Has messages begin, waiting for the disk and for room; the interrupt ends the wait for room, and what is called last is
 /// called before it.
-pub(crate) type Begin = Box<dyn FnOnce(&Broker, &Interrupt, &mut dyn FnMut()) -> libmq::Result<Begun> + Send>;
+pub(crate) type Begin =
+    Box<dyn FnOnce(&Broker, &Interrupt, &mut dyn FnMut()) -> libmq::Result<Begun> + Send>;
 
 /// What has begun, or could not, with its promise.
 struct Waiting {

@@ -7,6 +7,7 @@ use napi::bindgen_prelude::{Array, Either, ToNapiValue, Uint8ArraySlice, Unknown
 use napi::{Env, Result};
 use napi_derive::napi;
 
+use crate::bodies::JSON;
 use crate::boundary::{duration, guarded, thrown, whole};
 use crate::broker::NativeBroker;
 use crate::done::receipt_list;
@@ -23,6 +24,7 @@ const REACHED: f64 = 0.0;
 #[napi(object)]
 #[derive(Clone, Debug, Default)]
 pub struct Extra {
+    pub content_type: Option<String>,
     pub dedup_key: Option<String>,
     pub dedup: Option<String>,
     pub dedup_window: Option<f64>,
@@ -41,14 +43,13 @@ pub struct Extra {
 #[derive(Debug)]
 struct Owned {
     queue: String,
-    body: Vec<u8>,
-    content_type: Option<String>,
+    body: Either<String, Vec<u8>>,
     extra: Option<Extra>,
 }
 
 #[napi]
 impl NativeBroker {
-    /// The function `enqueue(promise, queue, body, contentType, extra)`. It enqueues a message. [`REACHED`]: its receipt lies on
+    /// The function `enqueue(promise, queue, body, extra)`. It enqueues a message. [`REACHED`]: its receipt lies on
     /// the desk, and that is all. The number of a promise: the receipt lies there, and the promise, which others may wait for,
     /// too, is kept when the message has reached its durability. [`HANDED_ON`]: the promise that was given will bring the
     /// receipt.
@@ -59,12 +60,12 @@ impl NativeBroker {
         let broker = self.clone();
         let enqueue = env.create_function_from_closure::<(), _, _>("enqueue", move |call| {
             let body: Body<'_> = call.get(2)?;
-            broker.enqueue(call.get(0)?, call.get(1)?, &body, call.get(3)?, call.get(4)?)
+            broker.enqueue(call.get(0)?, call.get(1)?, &body, call.get(3)?)
         });
         enqueue?.into_unknown(env)
     }
 
-    /// Enqueues a batch, whose messages' parts are in three lists. Answers the receipts as a flat list of id and
+    /// Enqueues a batch, whose messages' parts are in two lists. Answers the receipts as a flat list of id and
     /// status, and last what [`NativeBroker::enqueuer`]'s function does; nothing, where the promise will bring them.
     #[napi(catch_unwind)]
     pub fn enqueue_many<'env>(
@@ -73,19 +74,13 @@ impl NativeBroker {
         promise: f64,
         queue: String,
         bodies: Vec<Body<'env>>,
-        content_types: Vec<Option<String>>,
         extras: Vec<Option<Extra>>,
     ) -> Result<Array<'env>> {
-        let parts = || bodies.iter().zip(&content_types).zip(&extras);
-        let messages: Vec<Message<'_>> = parts()
-            .map(|((body, content_type), extra)| {
-                message(&queue, body, content_type.as_deref(), extra.as_ref())
-            })
-            .collect();
+        let parts = || bodies.iter().zip(&extras);
+        let messages: Vec<Message<'_>> =
+            parts().map(|(body, extra)| message(&queue, body, extra.as_ref())).collect();
         let Some(begun) = self.begin(&messages)? else {
-            let owned = parts().map(|((body, content_type), extra)| {
-                Owned::new(queue.clone(), body, content_type.clone(), extra.clone())
-            });
+            let owned = parts().map(|(body, extra)| Owned::new(queue.clone(), body, extra.clone()));
             self.hand_to_clerk(owned.collect(), promise);
             return env.create_array(0);
         };
@@ -102,13 +97,10 @@ impl NativeBroker {
         promise: f64,
         queue: String,
         body: &Body<'_>,
-        content_type: Option<String>,
         extra: Option<Extra>,
     ) -> Result<f64> {
-        let begun =
-            self.begin(&[message(&queue, body, content_type.as_deref(), extra.as_ref())])?;
-        let Some(begun) = begun else {
-            self.hand_to_clerk(vec![Owned::new(queue, body, content_type, extra)], promise);
+        let Some(begun) = self.begin(&[message(&queue, body, extra.as_ref())])? else {
+            self.hand_to_clerk(vec![Owned::new(queue, body, extra)], promise);
             return Ok(HANDED_ON);
         };
         if let Some(receipt) = begun.receipts().next() {
@@ -153,21 +145,19 @@ impl NativeBroker {
 }
 
 impl Owned {
-    fn new(
-        queue: String,
-        body: &Body<'_>,
-        content_type: Option<String>,
-        extra: Option<Extra>,
-    ) -> Self {
-        Self { queue, body: bytes(body).to_vec(), content_type, extra }
+    fn new(queue: String, body: &Body<'_>, extra: Option<Extra>) -> Self {
+        let body = match body {
+            Either::A(text) => Either::A(text.clone()),
+            Either::B(bytes) => Either::B(bytes.to_vec()),
+        };
+        Self { queue, body, extra }
     }
 
     fn message(&self) -> Message<'_> {
-        with_extra(
-            Message::new(&*self.queue, &self.body),
-            self.content_type.as_deref(),
-            self.extra.as_ref(),
-        )
+        match &self.body {
+            Either::A(text) => of_text(&self.queue, text, self.extra.as_ref()),
+            Either::B(bytes) => of_bytes(&self.queue, bytes, self.extra.as_ref()),
+        }
     }
 }
 
@@ -184,28 +174,28 @@ fn status_number(status: ReceiptStatus) -> u8 {
 pub(crate) fn message<'a>(
     queue: &'a str,
     body: &'a Body<'_>,
-    content_type: Option<&'a str>,
     extra: Option<&'a Extra>,
 ) -> Message<'a> {
-    with_extra(Message::new(queue, bytes(body)), content_type, extra)
-}
-
-fn bytes<'a>(body: &'a Body<'_>) -> &'a [u8] {
     match body {
-        Either::A(text) => text.as_bytes(),
-        Either::B(bytes) => bytes,
+        Either::A(text) => of_text(queue, text, extra),
+        Either::B(bytes) => of_bytes(queue, bytes, extra),
     }
 }
 
-fn with_extra<'a>(
-    mut message: Message<'a>,
-    content_type: Option<&'a str>,
-    extra: Option<&'a Extra>,
-) -> Message<'a> {
-    if let Some(content_type) = content_type {
+/// One with text, which JavaScript made as JSON.
+fn of_text<'a>(queue: &'a str, text: &'a str, extra: Option<&'a Extra>) -> Message<'a> {
+    with_extra(Message::new(queue, text.as_bytes()).content_type(JSON), extra)
+}
+
+fn of_bytes<'a>(queue: &'a str, bytes: &'a [u8], extra: Option<&'a Extra>) -> Message<'a> {
+    with_extra(Message::new(queue, bytes), extra)
+}
+
+fn with_extra<'a>(mut message: Message<'a>, extra: Option<&'a Extra>) -> Message<'a> {
+    let Some(extra) = extra else { return message };
+    if let Some(content_type) = &extra.content_type {
         message = message.content_type(content_type);
     }
-    let Some(extra) = extra else { return message };
     if let Some(key) = &extra.dedup_key {
         message = message.dedup_key(key);
     }

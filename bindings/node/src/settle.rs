@@ -103,10 +103,9 @@ impl Environment {
         number: f64,
         queue: String,
         body: Body<'_>,
-        content_type: Option<String>,
         extra: Option<Extra>,
     ) -> Result<()> {
-        let message = message(&queue, &body, content_type.as_deref(), extra.as_ref());
+        let message = message(&queue, &body, extra.as_ref());
         let mut runs = lock(&self.inner.runs);
         let run = runs.of(number).map_err(thrown)?;
         self.guard(run.broker, || run.delivery.enqueue(message)).map_err(thrown)

@@ -272,8 +272,9 @@ impl Broker {
         entered(py, &*self.inner, || self.inner.watch(queue, ring)).map(Watch::new)
     }
 
-    /// Enqueues a message without waiting for a sync or for room; where it would have to, the loop is told in its tray what
-    /// became of it.
+    /// Enqueues a message without waiting for a sync or for room. Answers its receipt, and a number under which the tray tells
+    /// when it has reached its durability; 0 if it has. Where even to begin would have to wait, there is no receipt yet, and
+    /// the tray brings it under the number that was given.
     #[expect(clippy::too_many_arguments, reason = "the options of the contract")]
     fn _begin<'py>(
         &self,
@@ -295,7 +296,7 @@ impl Broker {
         tray: &Tray,
         number: u64,
         in_handler: bool,
-    ) -> PyResult<Option<Receipt>> {
+    ) -> PyResult<(Option<Receipt>, u64)> {
         let said = Said {
             dedup_key,
             dedup,
@@ -314,8 +315,18 @@ impl Broker {
         let message = said.message(py, text("queue", queue)?, &body)?;
         let pile = tray.pile();
         let done = move |receipt| pile.put(News::Done(number, receipt));
-        let begin = || self.inner.enqueue_now(message, done);
-        Ok(entered(py, &*self.inner, || self.called(in_handler, begin))?.map(Receipt::from))
+        let begin = || {
+            let Some(begun) = self.inner.enqueue_now(message, done)? else {
+                return Ok((None, number));
+            };
+            let receipt = begun.receipts().next().map(Receipt::from);
+            if begun.needs_no_sync() {
+                begun.reach()?;
+                return Ok((receipt, 0));
+            }
+            Ok((receipt, tray.wait_for(begun, number)))
+        };
+        entered(py, &*self.inner, || self.called(in_handler, begin))
     }
 
     /// Has a tray told when the broker is closed, or the program ends.

@@ -2,14 +2,18 @@
 //!
 //! Whatever there is to tell is put into a list, and the first of it makes a file descriptor readable that the loop
 //! watches; when it looks, it takes all there is. So a thousand enqueues that one sync has covered wake a loop once, and
-//! no foreign thread touches the loop or the interpreter.
+//! no foreign thread touches the loop or the interpreter. Enqueues that wait for the same sync are told of together: they are a
+//! *round*, under one number.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Wake, Waker};
 
+use libmq::Begun;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -20,8 +24,10 @@ use crate::receipt::Receipt;
 /// Something for the loop, under the number that it gave.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// What became of an enqueue.
+    /// What became of an enqueue that had not begun.
     Done(u64, libmq::Result<libmq::Receipt>),
+    /// What has become of these is known, or will soon be.
+    Round(Arc<Round>),
     /// It is worth while to look at an inbox, or at a queue.
     Rung(u64),
     /// The program ends: nobody is to wait any more.
@@ -63,17 +69,78 @@ impl Pile {
     }
 }
 
+/// Enqueues that have begun and are told of together; none any more, when they have been.
+#[derive(Debug)]
+pub(crate) struct Round {
+    number: u64,
+    begun: Mutex<Option<Begun>>,
+}
+
+impl Round {
+    /// What has become of them, once and when it is known.
+    fn outcome(&self) -> Option<libmq::Result<()>> {
+        let mut begun = self.begun();
+        let outcome = begun.as_ref()?.outcome()?;
+        *begun = None;
+        Some(outcome)
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who tells a loop of a round.
+#[derive(Debug)]
+struct Herald {
+    round: Arc<Round>,
+    pile: Arc<Pile>,
+    /// It has: the round takes nobody more.
+    told: AtomicBool,
+}
+
+impl Wake for Herald {
+    fn wake(self: Arc<Self>) {
+        self.told.store(true, Ordering::Release);
+        self.pile.put(News::Round(Arc::clone(&self.round)));
+    }
+}
+
 /// What an event loop watches, and finds things in that were done for it.
 #[pyclass(frozen, module = "libmq._native")]
 #[derive(Debug)]
 pub(crate) struct Tray {
     pile: Arc<Pile>,
     watched: UnixStream,
+    /// That of the last round.
+    herald: Mutex<Option<Arc<Herald>>>,
 }
 
 impl Tray {
     pub(crate) fn pile(&self) -> Arc<Pile> {
         Arc::clone(&self.pile)
+    }
+
+    /// Has the loop told when this has reached its durability: under this number, or under that of a round which waits
+    /// already. Answers which. Called on the loop, which does not look meanwhile.
+    pub(crate) fn wait_for(&self, begun: Begun, number: u64) -> u64 {
+        let herald = self.herald_for(&begun, number);
+        let number = herald.round.number;
+        begun.wake(&Waker::from(herald));
+        number
+    }
+
+    fn herald_for(&self, begun: &Begun, number: u64) -> Arc<Herald> {
+        let mut last = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(herald) = last.as_ref().filter(|herald| !herald.told.load(Ordering::Acquire))
+            && let Some(others) = herald.round.begun().as_mut()
+        {
+            others.wait_for(begun);
+            return Arc::clone(herald);
+        }
+        let round = Arc::new(Round { number, begun: Mutex::new(Some(begun.clone())) });
+        let herald = Herald { round, pile: self.pile(), told: AtomicBool::new(false) };
+        Arc::clone(last.insert(Arc::new(herald)))
     }
 }
 
@@ -84,7 +151,8 @@ impl Tray {
         let (bell, watched) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         watched.set_nonblocking(true)?;
-        Ok(Self { pile: Arc::new(Pile { state: Mutex::default(), bell }), watched })
+        let pile = Arc::new(Pile { state: Mutex::default(), bell });
+        Ok(Self { pile, watched, herald: Mutex::default() })
     }
 
     /// The file descriptor that is readable when there is something to take.
@@ -92,7 +160,8 @@ impl Tray {
         self.watched.as_raw_fd()
     }
 
-    /// All there is, each with its number: what became of an enqueue, or None for what is to be looked at.
+    /// All there is, each with its number: what became of an enqueue, its receipt or an exception; of a round, an exception, or
+    /// None where all is well; None for what is to be looked at.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let news = {
             let mut state = self.pile.state();
@@ -110,6 +179,14 @@ impl Tray {
                 News::Done(number, Err(error)) => {
                     (number, exception(py, &error).into_bound_py_any(py)?)
                 }
+                News::Round(round) => match round.outcome() {
+                    Some(Ok(())) => (round.number, py.None().into_bound(py)),
+                    Some(Err(error)) => {
+                        (round.number, exception(py, &error).into_bound_py_any(py)?)
+                    }
+                    // One that came last, and will be told of, too.
+                    None => continue,
+                },
                 News::Rung(number) => (number, py.None().into_bound(py)),
                 News::Over => {
                     self.pile.state().over = true;

@@ -1,5 +1,7 @@
 //! Enqueues that have begun: their messages have places in the log, and their durability is still to come.
 
+use std::task::Waker;
+
 use super::message::Receipt;
 use super::shared::Shared;
 use crate::buffer;
@@ -32,6 +34,20 @@ impl Begun {
     /// `POISONED`: whether they are there is unknown.
     pub fn reach(&self) -> Result<()> {
         self.shared.engine.buffer.reach(self.inner.owed)
+    }
+
+    /// What has become of the messages, once that is known.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<()>> {
+        if self.needs_no_sync() {
+            return Some(self.reach());
+        }
+        self.shared.engine.buffer.journal.check().err().map(Err)
+    }
+
+    /// Has somebody woken when that is known. Who asks for many, one after the other, is woken for many at once.
+    pub fn wake(&self, waker: &Waker) {
+        self.shared.clerk.wake(&self.shared, self.inner.owed, waker);
     }
 
     /// Has [`Begun::reach`] return when that other one has been reached, too.

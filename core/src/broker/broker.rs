@@ -166,39 +166,32 @@ impl Broker {
         message: Message<'_>,
         done: impl FnOnce(Result<Receipt>) + Send + 'static,
     ) -> Result<()> {
-        let beginning = super::enqueue::begin(&self.shared, message)?;
-        self.see_to(beginning, done);
+        let (shared, done) = (&self.shared, Done::Call(Box::new(done)));
+        match super::enqueue::begin(shared, message)? {
+            Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
+            Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
+        }
         Ok(())
     }
 
-    /// As [`Broker::enqueue_then`], but what waits for no sync is answered at once, and `done` is dropped: for bindings on an
-    /// event loop.
+    /// As [`Broker::enqueue_then`], but what has begun is left to the caller, and `done` is dropped: for bindings on an event
+    /// loop.
     ///
     /// # Errors
-    /// As [`Broker::enqueue_then`]; `POISONED` where it is unknown what became of it.
+    /// As [`Broker::enqueue_then`].
     #[doc(hidden)]
     pub fn enqueue_now(
         &self,
         message: Message<'_>,
         done: impl FnOnce(Result<Receipt>) + Send + 'static,
-    ) -> Result<Option<Receipt>> {
+    ) -> Result<Option<Begun>> {
         let shared = &self.shared;
         match super::enqueue::begin(shared, message)? {
-            Beginning::Begun(begun) if shared.engine.buffer.needs_no_sync(begun.owed) => {
-                reached(shared, &begun).map(Some)
-            }
-            beginning => {
-                self.see_to(beginning, done);
+            Beginning::Begun(begun) => Ok(Some(Begun::new(Arc::clone(shared), begun))),
+            Beginning::Not(message) => {
+                shared.clerk.enqueue(shared, message, Done::Call(Box::new(done)));
                 Ok(None)
             }
-        }
-    }
-
-    fn see_to(&self, beginning: Beginning, done: impl FnOnce(Result<Receipt>) + Send + 'static) {
-        let (shared, done) = (&self.shared, Done::Call(Box::new(done)));
-        match beginning {
-            Beginning::Begun(begun) => shared.clerk.reach(shared, begun, done),
-            Beginning::Not(message) => shared.clerk.enqueue(shared, message, done),
         }
     }
 

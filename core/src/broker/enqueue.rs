@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::begun::reached;
+use super::begun::Begun;
 use super::broker::Broker;
 use super::clerk::{Answer, Done};
 use super::handlers::is_in_handler;
@@ -35,8 +35,7 @@ enum Stage<'a> {
 /// An enqueue that has begun, and waits for its durability.
 #[derive(Debug)]
 struct Reaching {
-    shared: Arc<Shared>,
-    begun: buffer::Begun,
+    begun: Begun,
     /// Who will be woken for it.
     waker: Option<Waker>,
 }
@@ -95,18 +94,15 @@ impl Future for Enqueueing<'_> {
 impl Reaching {
     /// What has become of it, once that is known.
     fn outcome(&self) -> Option<Result<Receipt>> {
-        let buffer = &self.shared.engine.buffer;
-        if buffer.needs_no_sync(self.begun.owed) {
-            return Some(reached(&self.shared, &self.begun));
-        }
-        buffer.journal.check().err().map(Err)
+        let receipt = || self.begun.receipts().next().ok_or_else(Error::closed);
+        Some(self.begun.outcome()?.and_then(|()| receipt()))
     }
 
     /// Has this one woken when that is so.
     fn wake(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|before| before.will_wake(waker)) {
             self.waker = Some(waker.clone());
-            self.shared.clerk.wake(&self.shared, self.begun.owed, waker);
+            self.begun.wake(waker);
         }
     }
 }
@@ -115,7 +111,7 @@ impl Reaching {
 fn start<'a>(shared: &Arc<Shared>, message: Message<'_>) -> Result<Stage<'a>> {
     Ok(match begin(shared, message)? {
         Beginning::Begun(begun) => {
-            Stage::Begun(Reaching { shared: Arc::clone(shared), begun, waker: None })
+            Stage::Begun(Reaching { begun: Begun::new(Arc::clone(shared), begun), waker: None })
         }
         Beginning::Not(message) => {
             let answer = Arc::new(Mutex::new(Answer::default()));

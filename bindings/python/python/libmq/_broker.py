@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -343,7 +344,7 @@ class Broker(_native.Broker):
         desk = self._desks.here(self)
         number = desk.number()
         # By their places: to be asked for each by its name costs as much as all the rest.
-        receipt = self._begin(
+        receipt, awaited = self._begin(
             queue,
             body,
             dedup_key,
@@ -362,14 +363,19 @@ class Broker(_native.Broker):
             number,
             of_handler.get() is not None,
         )
-        if receipt is not None:
-            if number % _AT_ONCE_MAX == 0:
-                await asyncio.sleep(0)
-            return receipt
-        try:
-            return await desk.expect(number)
-        finally:
-            desk.forget(number)
+        if receipt is None:
+            try:
+                return await desk.expect(awaited)
+            finally:
+                desk.forget(awaited)
+        if awaited != 0:
+            failure = await desk.round(awaited)
+            if isinstance(failure, BaseException):
+                # Nobody raises what is somebody else's, too.
+                raise copy.copy(failure)
+        elif number % _AT_ONCE_MAX == 0:
+            await asyncio.sleep(0)
+        return receipt
 
     async def areceive(
         self, queue: str, timeout: Duration | None = None, lease: Duration | None = None

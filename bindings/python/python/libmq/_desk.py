@@ -46,27 +46,35 @@ class Desk:
 
     def __init__(self, broker: Broker, loop: asyncio.AbstractEventLoop) -> None:
         self.tray = Tray()
+        self.gone = False
+        """The broker is closed; nothing more will come."""
         self._loop = loop
         self._numbers = itertools.count(1)
         self._enqueues: dict[int, asyncio.Future[Receipt]] = {}
+        self._rounds: dict[int, list[asyncio.Future[object]]] = {}
         self._lines: dict[str, Line] = {}
         self._by_number: dict[int, Line] = {}
         broker._tell_of_end(self.tray)
         loop.add_reader(self.tray.fileno(), self._look)
-
-    @property
-    def gone(self) -> bool:
-        """The broker is closed; nothing more will come."""
-        return self.tray.gone
 
     def number(self) -> int:
         """The number of an enqueue that is about to begin."""
         return next(self._numbers)
 
     def expect(self, number: int) -> "asyncio.Future[Receipt]":
-        """What is done when an enqueue that has just begun has reached its durability. To be forgotten in any case."""
+        """What is done when an enqueue that could not begin has reached its durability. To be forgotten in any case."""
         done: asyncio.Future[Receipt] = self._loop.create_future()
         self._enqueues[number] = done
+        return done
+
+    def round(self, number: int) -> "asyncio.Future[object]":
+        """What is done when enqueues that have begun have reached their durability; it brings what failed, if anything."""
+        done: asyncio.Future[object] = self._loop.create_future()
+        waiters = self._rounds.get(number)
+        if waiters is None:
+            self._rounds[number] = [done]
+        else:
+            waiters.append(done)
         return done
 
     def forget(self, number: int) -> None:
@@ -122,6 +130,12 @@ class Desk:
 
     def _look(self) -> None:
         for number, value in self.tray.take():
+            waiters = self._rounds.pop(number, None)
+            if waiters is not None:
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(value)
+                continue
             done = self._enqueues.get(number)
             if done is None:
                 if (line := self._by_number.get(number)) is not None:
@@ -134,6 +148,7 @@ class Desk:
                 done.set_exception(value)
             elif value is not None:
                 done.set_result(value)
+        self.gone = self.tray.gone
         if self.tray.over:
             for line in self._lines.values():
                 for waiter in line.waiters:
@@ -142,7 +157,7 @@ class Desk:
 
     def _leave_if_gone(self) -> None:
         """Looks no more where nothing will come, not even for an enqueue that was on its way when the program ended."""
-        if self.tray.gone and not self._enqueues and not self._loop.is_closed():
+        if self.gone and not self._enqueues and not self._rounds and not self._loop.is_closed():
             self._loop.remove_reader(self.tray.fileno())
 
 

@@ -611,7 +611,7 @@ class Broker:
         tray: Tray,
         number: int,
         in_handler: bool,
-    ) -> Receipt | None: ...
+    ) -> tuple[Receipt | None, int]: ...
     def _tell_of_end(self, tray: Tray) -> None: ...
     def _listener(self) -> Listener | None: ...
     def _check_open(self) -> None: ...
@@ -633,7 +633,9 @@ class Tray:
         """The file descriptor that is readable when there is something to take."""
 
     def take(self) -> list[tuple[int, Receipt | BaseException | None]]:
-        """All there is, each with its number: what became of an enqueue, or None for what is to be looked at."""
+        """All there is, each with its number: what became of an enqueue, its receipt or an exception; of a round, an exception,
+        or None where all is well; None for what is to be looked at.
+        """
 
     @property
     def over(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import subprocess
 import threading
 import time
 import weakref
@@ -272,6 +273,31 @@ def test_a_close_elsewhere_ends_those_who_wait() -> None:
             await broker.aenqueue("q", 1)
 
     in_time(main())
+
+
+def test_of_many_that_fail_together_each_has_an_error_of_its_own(
+    program: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    ended = program(
+        """
+        import asyncio, resource, signal, sys
+        import libmq
+
+        async def main():
+            await broker.aenqueue("q", 0)
+            # Nothing this process writes goes beyond so many bytes in a file from now on.
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+            return await asyncio.gather(*(broker.aenqueue("q", number) for number in range(10)), return_exceptions=True)
+
+        with libmq.open(sys.argv[1]) as broker:
+            errors = asyncio.run(main())
+            print({type(error).__name__ for error in errors}, len({id(error) for error in errors}))
+            print({(error.code, error.path is None, str(error) == str(errors[0])) for error in errors})
+        """,
+        "q",
+    )
+    assert (ended.returncode, ended.stdout.split("\n")) == (0, []), ended.stderr
 
 
 def test_a_close_tells_every_enqueue_what_became_of_it(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ impl<'a> Window<'a> {
     #[cold]
     fn read(&mut self, position: u64, count: usize) -> Result<()> {
         self.start = position;
-        memory::lengthen(&mut self.buffer, count.max(READ_BYTES))?;
+        memory::lengthen(&mut self.buffer, count.max(self.at_once(position)))?;
         let offset = self.segment.offset(position);
         let got = self.segment.file.read_at(&mut self.buffer, offset);
         let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
@@ -136,12 +136,16 @@ impl<'a> Window<'a> {
         Ok(data.map(|data| position + (data - offset) / ALIGNMENT as u64 * ALIGNMENT as u64))
     }
 
+    /// How many bytes from `position` on are read at once: none behind the segment, for which memory would be cleared in vain.
+    fn at_once(&self, position: u64) -> usize {
+        let left = self.segment.end().saturating_sub(position);
+        usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES))
+    }
+
     /// As many bytes from `position` on as are read at once; none where no header has room before the segment's end.
     fn window(&mut self, position: u64) -> Result<Option<&[u8]>> {
-        let left = self.segment.end().saturating_sub(position);
         self.start = position;
-        self.buffer
-            .resize(usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES)), 0);
+        self.buffer.resize(self.at_once(position), 0);
         let got = self.segment.file.read_at(&mut self.buffer, self.segment.offset(position));
         let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
         self.buffer.truncate(got);

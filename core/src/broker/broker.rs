@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::begun::{Begun, reached};
+use super::begun::Begun;
 use super::clerk::{Done, refuse_in_callback};
 use super::dead_letters::DeadLetters;
 use super::delivery::Delivery;

@@ -85,7 +85,8 @@ impl<'a> Window<'a> {
     #[cold]
     fn read(&mut self, position: u64, count: usize) -> Result<()> {
         self.start = position;
-        memory::lengthen(&mut self.buffer, count.max(self.at_once(position)))?;
+        let count = count.max(self.at_once(position));
+        memory::lengthen(&mut self.buffer, count)?;
         let offset = self.segment.offset(position);
         let got = self.segment.file.read_at(&mut self.buffer, offset);
         let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;

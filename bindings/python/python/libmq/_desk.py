@@ -68,13 +68,13 @@ class Desk:
         return done
 
     def round(self, number: int) -> "asyncio.Future[object]":
-        """What is done when enqueues that have begun have reached their durability; it brings what failed, if anything."""
+        """What is done when a round of enqueues has reached its durability; it brings what failed, if anything."""
         done: asyncio.Future[object] = self._loop.create_future()
-        waiters = self._rounds.get(number)
-        if waiters is None:
+        together = self._rounds.get(number)
+        if together is None:
             self._rounds[number] = [done]
         else:
-            waiters.append(done)
+            together.append(done)
         return done
 
     def forget(self, number: int) -> None:
@@ -130,11 +130,11 @@ class Desk:
 
     def _look(self) -> None:
         for number, value in self.tray.take():
-            waiters = self._rounds.pop(number, None)
-            if waiters is not None:
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(value)
+            together = self._rounds.pop(number, None)
+            if together is not None:
+                for one in together:
+                    if not one.done():
+                        one.set_result(value)
                 continue
             done = self._enqueues.get(number)
             if done is None:

@@ -633,8 +633,8 @@ class Tray:
         """The file descriptor that is readable when there is something to take."""
 
     def take(self) -> list[tuple[int, Receipt | BaseException | None]]:
-        """All there is, each with its number: what became of an enqueue, its receipt or an exception; of a round, an exception,
-        or None where all is well; None for what is to be looked at.
+        """All there is, each with its number: what became of an enqueue, its receipt or an exception; of a round, an
+        exception, or None where all is well; None for what is to be looked at.
         """
 
     @property

@@ -1,5 +1,6 @@
 //! Enqueues: begun on the loop, brought to their durability by the loop where that is a write, else by the clerk.
 
+use std::ops::Deref;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use libmq::{Begun, Dedup, Message, ReceiptStatus};
@@ -154,10 +155,7 @@ impl Owned {
     }
 
     fn message(&self) -> Message<'_> {
-        match &self.body {
-            Either::A(text) => of_text(&self.queue, text, self.extra.as_ref()),
-            Either::B(bytes) => of_bytes(&self.queue, bytes, self.extra.as_ref()),
-        }
+        message(&self.queue, &self.body, self.extra.as_ref())
     }
 }
 
@@ -170,28 +168,16 @@ fn status_number(status: ReceiptStatus) -> u8 {
     }
 }
 
-/// A message of its parts.
-pub(crate) fn message<'a>(
+/// A message of its parts. Text is JSON, unless it is said to be something else.
+pub(crate) fn message<'a, Bytes: Deref<Target = [u8]>>(
     queue: &'a str,
-    body: &'a Body<'_>,
+    body: &'a Either<String, Bytes>,
     extra: Option<&'a Extra>,
 ) -> Message<'a> {
-    match body {
-        Either::A(text) => of_text(queue, text, extra),
-        Either::B(bytes) => of_bytes(queue, bytes, extra),
-    }
-}
-
-/// One with text, which JavaScript made as JSON.
-fn of_text<'a>(queue: &'a str, text: &'a str, extra: Option<&'a Extra>) -> Message<'a> {
-    with_extra(Message::new(queue, text.as_bytes()).content_type(JSON), extra)
-}
-
-fn of_bytes<'a>(queue: &'a str, bytes: &'a [u8], extra: Option<&'a Extra>) -> Message<'a> {
-    with_extra(Message::new(queue, bytes), extra)
-}
-
-fn with_extra<'a>(mut message: Message<'a>, extra: Option<&'a Extra>) -> Message<'a> {
+    let mut message = match body {
+        Either::A(text) => Message::new(queue, text.as_bytes()).content_type(JSON),
+        Either::B(bytes) => Message::new(queue, &**bytes),
+    };
     let Some(extra) = extra else { return message };
     if let Some(content_type) = &extra.content_type {
         message = message.content_type(content_type);

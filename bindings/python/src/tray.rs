@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
@@ -26,8 +25,8 @@ use crate::receipt::Receipt;
 pub(crate) enum News {
     /// What became of an enqueue that had not begun.
     Done(u64, libmq::Result<libmq::Receipt>),
-    /// What has become of these is known, or will soon be.
-    Round(Arc<Round>),
+    /// What became of a round.
+    Round(u64, libmq::Result<()>),
     /// It is worth while to look at an inbox, or at a queue.
     Rung(u64),
     /// The program ends: nobody is to wait any more.
@@ -69,20 +68,19 @@ impl Pile {
     }
 }
 
-/// Enqueues that have begun and are told of together; none any more, when they have been.
+/// Enqueues that have begun and are told of together.
 #[derive(Debug)]
-pub(crate) struct Round {
+struct Round {
     number: u64,
+    pile: Arc<Pile>,
+    /// None where it has been told of, and takes nobody more.
     begun: Mutex<Option<Begun>>,
 }
 
 impl Round {
-    /// What has become of them, once and when it is known.
-    fn outcome(&self) -> Option<libmq::Result<()>> {
-        let mut begun = self.begun();
-        let outcome = begun.as_ref()?.outcome()?;
-        *begun = None;
-        Some(outcome)
+    /// One more; false where it takes nobody more.
+    fn takes(&self, begun: &Begun) -> bool {
+        self.begun().as_mut().map(|others| others.wait_for(begun)).is_some()
     }
 
     fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
@@ -90,19 +88,13 @@ impl Round {
     }
 }
 
-/// Who tells a loop of a round.
-#[derive(Debug)]
-struct Herald {
-    round: Arc<Round>,
-    pile: Arc<Pile>,
-    /// It has: the round takes nobody more.
-    told: AtomicBool,
-}
-
-impl Wake for Herald {
+impl Wake for Round {
+    /// Called by the thread that waits for syncs. Who has joined since its last one is waited for here.
     fn wake(self: Arc<Self>) {
-        self.told.store(true, Ordering::Release);
-        self.pile.put(News::Round(Arc::clone(&self.round)));
+        let begun = self.begun().take();
+        if let Some(begun) = begun {
+            self.pile.put(News::Round(self.number, begun.reach()));
+        }
     }
 }
 
@@ -112,8 +104,8 @@ impl Wake for Herald {
 pub(crate) struct Tray {
     pile: Arc<Pile>,
     watched: UnixStream,
-    /// That of the last round.
-    herald: Mutex<Option<Arc<Herald>>>,
+    /// The last one.
+    round: Mutex<Option<Arc<Round>>>,
 }
 
 impl Tray {
@@ -124,23 +116,19 @@ impl Tray {
     /// Has the loop told when this has reached its durability: under this number, or under that of a round which waits
     /// already. Answers which. Called on the loop, which does not look meanwhile.
     pub(crate) fn wait_for(&self, begun: Begun, number: u64) -> u64 {
-        let herald = self.herald_for(&begun, number);
-        let number = herald.round.number;
-        begun.wake(&Waker::from(herald));
+        let round = self.round_of(&begun, number);
+        let number = round.number;
+        begun.wake(&Waker::from(round));
         number
     }
 
-    fn herald_for(&self, begun: &Begun, number: u64) -> Arc<Herald> {
-        let mut last = self.herald.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(herald) = last.as_ref().filter(|herald| !herald.told.load(Ordering::Acquire))
-            && let Some(others) = herald.round.begun().as_mut()
-        {
-            others.wait_for(begun);
-            return Arc::clone(herald);
+    fn round_of(&self, begun: &Begun, number: u64) -> Arc<Round> {
+        let mut last = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(round) = last.as_ref().filter(|round| round.takes(begun)) {
+            return Arc::clone(round);
         }
-        let round = Arc::new(Round { number, begun: Mutex::new(Some(begun.clone())) });
-        let herald = Herald { round, pile: self.pile(), told: AtomicBool::new(false) };
-        Arc::clone(last.insert(Arc::new(herald)))
+        let begun = Mutex::new(Some(begun.clone()));
+        Arc::clone(last.insert(Arc::new(Round { number, pile: self.pile(), begun })))
     }
 }
 
@@ -152,7 +140,7 @@ impl Tray {
         bell.set_nonblocking(true)?;
         watched.set_nonblocking(true)?;
         let pile = Arc::new(Pile { state: Mutex::default(), bell });
-        Ok(Self { pile, watched, herald: Mutex::default() })
+        Ok(Self { pile, watched, round: Mutex::default() })
     }
 
     /// The file descriptor that is readable when there is something to take.
@@ -179,14 +167,10 @@ impl Tray {
                 News::Done(number, Err(error)) => {
                     (number, exception(py, &error).into_bound_py_any(py)?)
                 }
-                News::Round(round) => match round.outcome() {
-                    Some(Ok(())) => (round.number, py.None().into_bound(py)),
-                    Some(Err(error)) => {
-                        (round.number, exception(py, &error).into_bound_py_any(py)?)
-                    }
-                    // One that came last, and will be told of, too.
-                    None => continue,
-                },
+                News::Round(number, Ok(())) => (number, py.None().into_bound(py)),
+                News::Round(number, Err(error)) => {
+                    (number, exception(py, &error).into_bound_py_any(py)?)
+                }
                 News::Rung(number) => (number, py.None().into_bound(py)),
                 News::Over => {
                     self.pile.state().over = true;

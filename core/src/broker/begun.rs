@@ -37,8 +37,7 @@ impl Begun {
     }
 
     /// What has become of the messages, once that is known.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Result<()>> {
+    pub(super) fn outcome(&self) -> Option<Result<()>> {
         if self.needs_no_sync() {
             return Some(self.reach());
         }

@@ -8,13 +8,19 @@ import { broker, directory, program, run } from './support.mjs';
 
 const LIBRARY = new URL('../lib/index.mjs', import.meta.url).href;
 
-// Runs a program that says where it is, and gets these signals, each when it has said one thing more.
+// Runs a program that says where it is, and gets these signals, each when it has said one thing more; the first one when it
+// has said that it began, since what does not matter may come before.
 async function signalled(path, source, ...signals) {
   const head = `import { closeOnSignal, open } from '${LIBRARY}';
     const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
     const broker = await open(process.argv[1]);`;
   const flags = ['--input-type=module', '--eval', head + source, '--', path];
-  const sends = (child) => child.stdout.on('data', () => signals.length > 0 && child.kill(signals.shift()));
+  let said = '';
+  const sends = (child) =>
+    child.stdout.on('data', (more) => {
+      said += more;
+      if (said.includes('began') && signals.length > 0) child.kill(signals.shift());
+    });
   return run('.', process.execPath, flags, { whileItRuns: sends });
 }
 
@@ -115,7 +121,7 @@ test('what is to end before the brokers has the time that handlers have, and the
     const source = `closeOnSignal(broker, { timeout: 50, before: ${before} });
       const ending = setTimeout(() => {}, 10_000);
       process.once('SIGTERM', () => clearTimeout(ending)); // nothing else keeps the loop from now on
-      console.log('there');`;
+      console.log('began');`;
     const { code, stderr } = await signalled(path, source, 'SIGTERM');
     assert.equal(code, 1, stderr);
     assert.match(stderr, /before has not ended in 50 ms/);

@@ -58,6 +58,11 @@ pub(crate) fn threads(work: &str, level: &str, count: u32, timed: bool) -> Playe
     ours(format!("{work} level={level} count={count} seconds=1 timed={timed} body=100"))
 }
 
+/// What libmq itself needs for messages that a handler finds, whatever language that is in.
+pub(crate) fn handled() -> Player {
+    ours("libmq handled level=os messages=300000 body=100")
+}
+
 /// One of those that others have written in Rust.
 pub(crate) fn others(peer: &str, work: &str, messages: u32, batch: u32) -> Player {
     rust(format!("{peer} {work} messages={messages} batch={batch} body=100"))

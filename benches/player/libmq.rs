@@ -33,6 +33,7 @@ pub(crate) fn play(job: &Job) -> Answer {
         "async" => in_flight(job),
         "pass" => pass(job),
         "checkout" => checkout(job),
+        "handled" => handled(job),
         "end-to-end" => end_to_end(job),
         "idle" => idle(job),
         "open" => open(job),
@@ -214,24 +215,37 @@ fn checkout(job: &Job) -> Answer {
     Ok(figures)
 }
 
+/// One handler, of what has been put in before.
+fn handled(job: &Job) -> Answer {
+    let broker = broker(job, Options::new())?;
+    fill(&broker, job.get("messages")?, &body(job)?)?;
+    handle(job, &broker, || Ok(()))
+}
+
 /// Messages in, one by one or a `batch` at a time, one handler, each acked.
 fn end_to_end(job: &Job) -> Answer {
     let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
     let broker = broker(job, Options::new())?;
     let body = body(job)?;
+    let batched = batch_of(batch, &body);
+    handle(job, &broker, || put(&broker, messages, &batched))
+}
+
+/// Until one handler has had all messages of a job, some of which may come `meanwhile`.
+fn handle(job: &Job, broker: &Broker, meanwhile: impl FnOnce() -> Result<(), Failure>) -> Answer {
+    let (messages, bytes): (u32, u64) = (job.get("messages")?, job.get("body")?);
     let seen = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&seen);
     broker.handle(QUEUE, HandlerOptions::new(), move |ctx| {
         counter.fetch_add(ctx.body().len() as u64, Ordering::Relaxed);
         Ok(())
     })?;
-    broker.start()?;
-    let batched = batch_of(batch, &body);
     let began = Instant::now();
-    put(&broker, messages, &batched)?;
+    broker.start()?;
+    meanwhile()?;
     broker.wait_idle(None::<Duration>)?;
     let figures = Figures::rate(messages, began.elapsed());
-    if seen.load(Ordering::Relaxed) != u64::from(messages) * body.len() as u64 {
+    if seen.load(Ordering::Relaxed) != u64::from(messages) * bytes {
         return Err("the handler did not see every byte once".into());
     }
     broker.close(SOON)?;

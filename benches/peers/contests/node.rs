@@ -2,7 +2,7 @@
 
 use super::durability::{ALL_BUT_50_MS, ALL_BUT_64, ALL_BUT_A_SECOND, KILL, NOTHING, POWER};
 use crate::contest::{Contest, P50, RATE};
-use crate::player::{Player, node};
+use crate::player::{self, Player, node};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {
@@ -44,6 +44,7 @@ fn checkout() -> Vec<Contest> {
         new("Node, os, handled")
             .with("libmq", ALL_BUT_64, handled("libmq", 50_000))
             .with("libmq, one by one", ALL_BUT_64, node("libmq handled messages=50000 body=100"))
+            .with("libmq in Rust", ALL_BUT_64, player::handled())
             .with("fastq, 8", NOTHING, handled("fastq", 50_000))
             .with("plainjob", KILL, handled("plainjob", 5_000))
             .with(

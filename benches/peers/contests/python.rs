@@ -2,7 +2,7 @@
 
 use super::durability::{ALL_BUT_50_MS, ALL_BUT_64, KILL, NOTHING, POWER};
 use crate::contest::{Contest, P50, RATE};
-use crate::player::python;
+use crate::player::{handled, puts, python};
 
 pub(super) fn all() -> Vec<Contest> {
     [enqueue(), checkout(), persistence(), end_to_end(), latency()].concat()
@@ -28,6 +28,7 @@ fn enqueue() -> Vec<Contest> {
                 ALL_BUT_50_MS,
                 python("libmq enqueue messages=100000 body=100"),
             )
+            .with("libmq in Rust", ALL_BUT_50_MS, puts("libmq", "os", 1_000_000, 1000))
             .with("litequeue", KILL, python("litequeue enqueue-many messages=20000 body=100"))
             .with("honker", KILL, python("honker enqueue-many messages=20000 body=100"))
             .with("sqlite3 NORMAL", KILL, python("sqlite enqueue-many messages=200000 body=100"))
@@ -41,7 +42,6 @@ fn enqueue() -> Vec<Contest> {
 
 fn checkout() -> Vec<Contest> {
     let new = |name| Contest::new("checkout", name, RATE);
-    let handled = python("libmq handled messages=50000 body=100");
     vec![
         new("Python, os, take + ack")
             .with("libmq", ALL_BUT_50_MS, python("libmq checkout messages=20000 body=100"))
@@ -50,7 +50,8 @@ fn checkout() -> Vec<Contest> {
             .with("persist-queue", POWER, python("persistqueue checkout messages=2000 body=100"))
             .with("honker", KILL, python("honker checkout messages=2000 body=100")),
         new("Python, os, handled")
-            .with("libmq", ALL_BUT_64, handled)
+            .with("libmq", ALL_BUT_64, python("libmq handled messages=50000 body=100"))
+            .with("libmq in Rust", ALL_BUT_64, handled())
             .with(
                 "queue.Queue and a thread",
                 NOTHING,

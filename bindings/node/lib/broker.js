@@ -35,9 +35,12 @@ const { isRunning } = require('./running.js');
 const { clearTimeout, elapsed, setTimeout } = require('./time.js');
 const { turnBefore } = require('./turns.js');
 
+const now = Promise.resolve();
+
 // What an enqueue answers beside the number of a promise.
 const HANDED_ON = -1;
 const REACHED = 0;
+const UNWRITTEN = -2;
 const STATUSES = ['accepted', 'replaced', 'duplicate'];
 
 // The number of no handler.
@@ -72,6 +75,11 @@ class Broker {
   #followed = new Set();
   // Calls that are under way, or wait for those.
   #line = new Set();
+  // What enqueues wait for that are written together: those that come before whoever awaits the first has had an answer. It
+  // brings what failed, if anything.
+  #gathered;
+  #unwritten = 0;
+  #writeGathered = () => this.#write();
   #wantsRef = true;
   #holds = false;
   #closed = false;
@@ -109,7 +117,7 @@ class Broker {
     const promise = nextPromise();
     let kept;
     try {
-      kept = this.#enqueue(promise, queue, parts.body, parts.extra);
+      kept = this.#enqueue(promise, queue, parts.body, parts.extra, this.#gathered !== undefined);
     } catch (error) {
       throw translated(error);
     }
@@ -118,7 +126,7 @@ class Broker {
       return new Receipt(id, status);
     }
     const receipt = new Receipt(desk.ids[desk.RECEIPT], STATUSES[desk.numbers[desk.STATUS]]);
-    const before = beforeAnswer(kept);
+    const before = this.#beforeAnswer(kept);
     if (before !== undefined) raise(await before);
     return receipt;
   }
@@ -137,10 +145,11 @@ class Broker {
         queue,
         parts.map((part) => part.body),
         parts.map((part) => part.extra),
+        this.#gathered !== undefined,
       ),
     );
     if (answer.length === 0) return receiptsOf(await waitFor(promise));
-    const before = beforeAnswer(answer.pop());
+    const before = this.#beforeAnswer(answer.pop());
     if (before !== undefined) raise(await before);
     return receiptsOf(answer);
   }
@@ -403,6 +412,30 @@ class Broker {
     }
   }
 
+  // What an enqueue that has begun waits for before it answers, if for anything; it brings what failed, if anything.
+  #beforeAnswer(kept) {
+    if (kept === UNWRITTEN) {
+      this.#unwritten++;
+      return this.#gathered;
+    }
+    if (kept !== REACHED) return together(kept);
+    this.#gathered ??= now.then(this.#writeGathered);
+    return turnBefore(1);
+  }
+
+  #write() {
+    const count = this.#unwritten;
+    this.#gathered = undefined;
+    if (count === 0) return undefined;
+    this.#unwritten = 0;
+    try {
+      this.#native.write();
+    } catch (error) {
+      return error.message;
+    }
+    return turnBefore(count);
+  }
+
   // Started, it keeps the loop alive, unless told not to.
   #keep() {
     const holds = started.has(this) && this.#wantsRef;
@@ -411,11 +444,6 @@ class Broker {
     if (holds) hold();
     else letGo();
   }
-}
-
-// What an enqueue that has begun waits for before it answers, if for anything; it brings what failed, if anything.
-function beforeAnswer(kept) {
-  return kept === REACHED ? turnBefore() : together(kept);
 }
 
 function receiptsOf(flat) {

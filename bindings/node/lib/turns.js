@@ -8,12 +8,22 @@ const { setImmediate } = require('./time.js');
 // Of so many one waits until everything else on the loop has had its turn.
 const AT_ONCE_MAX = 256;
 
+// Kept since the last turn.
 let count = 0;
+// The next one, where somebody waits for it.
+let turn;
 
-// Called for each that can be kept at once; answers what it has to wait for first, if anything.
-function turnBefore() {
-  if (++count % AT_ONCE_MAX !== 0) return undefined;
-  return new Promise((resolve) => setImmediate(resolve));
+// Called for so many more that can be kept at once; answers what they have to wait for first, if anything. Where others wait, they
+// wait, too, or one alone would go on among many.
+function turnBefore(more) {
+  count += more;
+  if (count >= AT_ONCE_MAX) turn ??= new Promise((resolve) => setImmediate(resolve)).then(begin);
+  return turn;
+}
+
+function begin() {
+  count = 0;
+  turn = undefined;
 }
 
 module.exports = { turnBefore };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use libmq::{Broker, Error, ErrorKind, Interrupt};
+use libmq::{Begun, Broker, Error, ErrorKind, Interrupt};
 use napi::bindgen_prelude::{Array, BigInt, Object};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -43,6 +43,8 @@ pub struct NativeBroker {
     pub(crate) desk: Rc<RefCell<Desk>>,
     pub(crate) environment: Arc<Inner>,
     pub(crate) opened: Arc<Opened>,
+    /// What has begun and only has to be written, which is done for all of it at once.
+    pub(crate) gathered: Rc<RefCell<Option<Begun>>>,
     number: u32,
 }
 
@@ -89,7 +91,7 @@ impl Environment {
             .opened(number)
             .ok_or_else(|| thrown(Error::new(ErrorKind::Closed, "the broker is closed")))?;
         let (environment, desk) = (Arc::clone(&self.inner), Rc::clone(&self.desk));
-        Ok(NativeBroker { desk, environment, opened, number })
+        Ok(NativeBroker { desk, environment, opened, gathered: Rc::default(), number })
     }
 }
 

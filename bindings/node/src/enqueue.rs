@@ -20,6 +20,7 @@ pub(crate) type Body<'a> = Either<String, Uint8ArraySlice<'a>>;
 /// What an enqueue answers beside the number of a promise, which is positive.
 const HANDED_ON: f64 = -1.0;
 const REACHED: f64 = 0.0;
+const UNWRITTEN: f64 = -2.0;
 
 /// A message's options; times in milliseconds.
 #[napi(object)]
@@ -50,10 +51,11 @@ struct Owned {
 
 #[napi]
 impl NativeBroker {
-    /// The function `enqueue(promise, queue, body, extra)`. It enqueues a message. [`REACHED`]: its receipt lies on
-    /// the desk, and that is all. The number of a promise: the receipt lies there, and the promise, which others may wait for,
-    /// too, is kept when the message has reached its durability. [`HANDED_ON`]: the promise that was given will bring the
-    /// receipt.
+    /// The function `enqueue(promise, queue, body, extra, gathers)`. It enqueues a message. [`REACHED`]: its receipt lies on
+    /// the desk, and that is all. [`UNWRITTEN`], where it `gathers` what only has to be written: the receipt lies there, and
+    /// [`NativeBroker::write`] is to be called. The number of a promise: the receipt lies there, and the promise, which
+    /// others may wait for, too, is kept when the message has reached its durability. [`HANDED_ON`]: the promise that was given
+    /// will bring the receipt.
     ///
     /// A function of its own, as [`Environment::taker`](crate::environment::Environment::taker)'s.
     #[napi(catch_unwind)]
@@ -61,9 +63,16 @@ impl NativeBroker {
         let broker = self.clone();
         let enqueue = env.create_function_from_closure::<(), _, _>("enqueue", move |call| {
             let body: Body<'_> = call.get(2)?;
-            broker.enqueue(call.get(0)?, call.get(1)?, &body, call.get(3)?)
+            broker.enqueue(call.get(0)?, call.get(1)?, &body, call.get(3)?, call.get(4)?)
         });
         enqueue?.into_unknown(env)
+    }
+
+    /// Writes what was gathered.
+    #[napi(catch_unwind)]
+    pub fn write(&self) -> Result<()> {
+        let Some(begun) = self.gathered.take() else { return Ok(()) };
+        guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)
     }
 
     /// Enqueues a batch, whose messages' parts are in two lists. Answers the receipts as a flat list of id and
@@ -76,6 +85,7 @@ impl NativeBroker {
         queue: String,
         bodies: Vec<Body<'env>>,
         extras: Vec<Option<Extra>>,
+        gathers: bool,
     ) -> Result<Array<'env>> {
         let parts = || bodies.iter().zip(&extras);
         let messages: Vec<Message<'_>> =
@@ -86,7 +96,7 @@ impl NativeBroker {
             return env.create_array(0);
         };
         let mut answer = receipt_list(env, begun.receipts())?;
-        answer.insert(self.reach(begun, promise)?)?;
+        answer.insert(self.reach(begun, promise, gathers)?)?;
         Ok(answer)
     }
 }
@@ -99,6 +109,7 @@ impl NativeBroker {
         queue: String,
         body: &Body<'_>,
         extra: Option<Extra>,
+        gathers: bool,
     ) -> Result<f64> {
         let Some(begun) = self.begin(&[message(&queue, body, extra.as_ref())])? else {
             self.hand_to_clerk(vec![Owned::new(queue, body, extra)], promise);
@@ -107,7 +118,7 @@ impl NativeBroker {
         if let Some(receipt) = begun.receipts().next() {
             self.desk.borrow_mut().receipt(receipt.id, status_number(receipt.status));
         }
-        self.reach(begun, promise)
+        self.reach(begun, promise, gathers)
     }
 
     /// Gives messages their places, unless that has to wait, for room or for others that do. A handler waits for neither:
@@ -124,13 +135,21 @@ impl NativeBroker {
         begun.map_err(thrown)
     }
 
-    /// Has what has begun reach its durability; answers [`REACHED`], or the number of the promise that will be kept then.
-    fn reach(&self, begun: Begun, promise: f64) -> Result<f64> {
-        if begun.needs_no_sync() {
-            guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)?;
-            return Ok(REACHED);
+    /// Has what has begun reach its durability, or gathers it; answers as [`NativeBroker::enqueuer`] says.
+    fn reach(&self, begun: Begun, promise: f64, gathers: bool) -> Result<f64> {
+        if !begun.needs_no_sync() {
+            return Ok(self.opened.clerk.reach(&self.environment, begun, promise));
         }
-        Ok(self.opened.clerk.reach(&self.environment, begun, promise))
+        if gathers {
+            let mut gathered = self.gathered.borrow_mut();
+            match &mut *gathered {
+                Some(others) => others.wait_for(&begun),
+                None => *gathered = Some(begun),
+            }
+            return Ok(UNWRITTEN);
+        }
+        guarded(&self.opened.owner.broker, || begun.reach()).map_err(thrown)?;
+        Ok(REACHED)
     }
 
     fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {

@@ -237,6 +237,31 @@ test('an enqueue of level os waits for no other thread, and syncs are shared by 
   assert.ok(syncs < 100, `${syncs} syncs`);
 });
 
+// Each had a write of its own, which was half of what a thousand at once took.
+test('enqueues at once share a write, but the first, which is written when it is asked for', async (t) => {
+  const queue = await broker(t, { durability: 'os' }, directory());
+  await queue.enqueue('q', 0);
+  const unwritten = () => queue.metrics().lsn.reserved - queue.metrics().lsn.written;
+  for (const call of ['enqueue', 'enqueueMany']) {
+    const first = queue[call]('q', [1]);
+    assert.equal(unwritten(), 0);
+    const others = Array.from({ length: 9 }, () => queue[call]('q', [1]));
+    assert.ok(unwritten() > 0);
+    await others[0];
+    assert.equal(unwritten(), 0);
+    const receipts = (await Promise.all([first, ...others])).flat();
+    assert.deepEqual(
+      receipts,
+      receipts.toSorted((one, other) => (one.id < other.id ? -1 : 1)),
+    );
+  }
+  // Nobody has to wait for them: a close does.
+  queue.enqueue('q', 1);
+  const last = queue.enqueue('q', 2);
+  await queue.close();
+  assert.equal((await last).status, 'accepted');
+});
+
 // What is kept at once is kept before everything else on the loop: no handler, no timer and no signal came while such a loop ran.
 test('enqueues that are awaited one after another leave the loop its turns', async (t) => {
   for (const [options, path] of [

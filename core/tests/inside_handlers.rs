@@ -136,7 +136,7 @@ fn a_handler_does_not_wait_for_a_stop_that_waits_for_it() {
 }
 
 /// The keeper of time took the lease at the end of the grace, while the stop, which found that done, went ahead before
-/// the message was back.
+/// the message was back; and later, when it was back, and not counted yet as released.
 #[test]
 fn what_a_stop_took_back_is_there_when_it_returns() {
     for _ in 0..100 {

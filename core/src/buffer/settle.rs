@@ -154,7 +154,8 @@ impl Buffer {
         let leaves_much = !children.is_empty() || entry.text_bytes() > SHORT_TEXT_BYTES_MAX;
         let need = if leaves_much { Need::Replace } else { Need::Settle };
         let appended = self.journal.append(need, all, |position, pending| {
-            // Before anybody can be shown what has come of it.
+            // Before anybody can be shown what has come of it, or sees that it is in flight no more.
+            count(queue, outcome, &entry, superseded);
             queue.figures.in_flight.down();
             let effect = match &entry {
                 Entry::Wait { attempts, due, error, .. } => {
@@ -202,7 +203,7 @@ impl Buffer {
         if let Entry::Done { until, .. } = entry {
             state.timer.due_at(until);
         }
-        self.landed(queue, outcome, &entry, superseded, was_suspect);
+        self.landed(queue, &entry, was_suspect);
         Ok(Settled { end: appended.end, awaits_sync })
     }
 
@@ -216,31 +217,24 @@ impl Buffer {
         let body = gone(id, version, 0, at);
         let body = [body.as_flattened()];
         let record = Record::new(kind::GONE, &body);
+        let entry = Entry::Gone { id, version, next: 0, at };
         let slot = taken.slot;
         let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
+            count(queue, ack, &entry, false);
             queue.figures.in_flight.down();
             guard.set(SlotState::Settled);
             pending.at(Level::Os, Effect::Gone { slot });
         })?;
         let was_suspect = guard.is_suspect();
         drop(guard);
-        let entry = Entry::Gone { id, version, next: 0, at };
-        self.landed(queue, ack, &entry, false, was_suspect);
+        self.landed(queue, &entry, was_suspect);
         Ok(Settled { end: appended.end, awaits_sync: false })
     }
 
     /// A message has left whoever held it.
-    fn landed(
-        &self,
-        queue: &Queue,
-        outcome: Outcome<'_>,
-        entry: &Entry,
-        superseded: bool,
-        was_suspect: bool,
-    ) {
+    fn landed(&self, queue: &Queue, entry: &Entry, was_suspect: bool) {
         let state = &*self.state;
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
-        count(queue, outcome, entry, superseded);
         if let Entry::Dead { id, attempts, reason, .. } = entry {
             state.tell_of_dead_letter(queue, *id, *attempts, reason);
         }

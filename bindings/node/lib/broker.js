@@ -75,8 +75,8 @@ class Broker {
   #followed = new Set();
   // Calls that are under way, or wait for those.
   #line = new Set();
-  // What enqueues wait for that are written together: those that come before whoever awaits the first has had an answer. It
-  // brings what failed, if anything.
+  // What enqueues wait for that are written together: those that come before whoever awaits the ones before them has had an
+  // answer, so that answers come in the order of the enqueues. It brings what failed, if anything.
   #gathered;
   #unwritten = 0;
   #writeGathered = () => this.#write();
@@ -119,7 +119,7 @@ class Broker {
     try {
       kept = this.#enqueue(promise, queue, parts.body, parts.extra, this.#gathered !== undefined);
     } catch (error) {
-      throw translated(error);
+      return refuse(error);
     }
     if (kept === HANDED_ON) {
       const [id, status] = await waitFor(promise);
@@ -139,15 +139,18 @@ class Broker {
     const parts = partsOfItems(items);
     this.#check();
     const promise = nextPromise();
-    const answer = calling(() =>
-      this.#native.enqueueMany(
+    let answer;
+    try {
+      answer = this.#native.enqueueMany(
         promise,
         queue,
         parts.map((part) => part.body),
         parts.map((part) => part.extra),
         this.#gathered !== undefined,
-      ),
-    );
+      );
+    } catch (error) {
+      return refuse(error);
+    }
     if (answer.length === 0) return receiptsOf(await waitFor(promise));
     const before = this.#beforeAnswer(answer.pop());
     if (before !== undefined) raise(await before);
@@ -419,21 +422,23 @@ class Broker {
       return this.#gathered;
     }
     if (kept !== REACHED) return together(kept);
-    this.#gathered ??= now.then(this.#writeGathered);
-    return turnBefore(1);
+    const turn = turnBefore(1);
+    this.#gathered = (turn ?? now).then(this.#writeGathered);
+    return turn;
   }
 
   #write() {
-    const count = this.#unwritten;
-    this.#gathered = undefined;
-    if (count === 0) return undefined;
+    const [round, count] = [this.#gathered, this.#unwritten];
+    this.#gathered = count === 0 ? undefined : round.then(this.#writeGathered);
     this.#unwritten = 0;
+    if (count === 0) return undefined;
+    let failure;
     try {
       this.#native.write();
     } catch (error) {
-      return error.message;
+      failure = error.message;
     }
-    return turnBefore(count);
+    return turnBefore(count)?.then(() => failure) ?? failure;
   }
 
   // Started, it keeps the loop alive, unless told not to.
@@ -444,6 +449,13 @@ class Broker {
     if (holds) hold();
     else letGo();
   }
+}
+
+// Throws what an enqueue failed with. That counts as well: who tries again until there is room would else keep everything from the
+// loop that makes some.
+async function refuse(error) {
+  await turnBefore(1);
+  throw translated(error);
 }
 
 function receiptsOf(flat) {

@@ -719,7 +719,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
  * Opens the broker in a directory, and makes the directory where there is none; `:memory:` is a broker without files. Text that
  * begins with `file://` is a URL.
  * Worker threads of one process share it, where each opens it with the same options, `lockTimeout`, `log` and
- * `scope` aside, of which each has its own.
+ * `scope` aside, of which each has its own. To a thread that has it open already it is `LOCKED`.
  *
  * Rejects with `INVALID`, `LOCKED` (naming the owner), `CORRUPT` (with the file), `UNSUPPORTED`, `STORAGE_FULL`, `IO`.
  */

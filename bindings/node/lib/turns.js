@@ -1,6 +1,6 @@
 'use strict';
 
-// Turns of the loop: promises that are kept at once are microtasks alone. Between those that are awaited one after another nothing
+// Turns of the loop: promises that are kept at once, or broken, are microtasks alone. Between those that are awaited one after another nothing
 // else on the loop would come: no handler, no timer, no signal.
 
 const { setImmediate } = require('./time.js');
@@ -8,12 +8,12 @@ const { setImmediate } = require('./time.js');
 // Of so many one waits until everything else on the loop has had its turn.
 const AT_ONCE_MAX = 256;
 
-// Kept since the last turn.
+// So many since the last turn.
 let count = 0;
 // The next one, where somebody waits for it.
 let turn;
 
-// Called for so many more that can be kept at once; answers what they have to wait for first, if anything. Where others wait, they
+// Called for so many more that could be told of at once; answers what they have to wait for first, if anything. Where others wait, they
 // wait, too, or one alone would go on among many.
 function turnBefore(more) {
   count += more;

@@ -262,6 +262,51 @@ test('enqueues at once share a write, but the first, which is written when it is
   assert.equal((await last).status, 'accepted');
 });
 
+// One that came behind a shared write was answered before those of that write, and so was one in 256 that waited for the loop.
+test('answers come in the order of the enqueues', async (t) => {
+  const queue = await broker(t, { durability: 'os' }, directory());
+  const ids = [];
+  const put = async () => void ids.push((await queue.enqueue('q', 1)).id);
+  const calls = [];
+  for (let first = 0; first < 50; first++) {
+    // Some at once, and each of the next ones a microtask later, when those are written or being answered.
+    for (let i = 0; i < 20; i++) calls.push(put());
+    for (let later = 0; later < 10; later++) {
+      await null;
+      calls.push(put());
+    }
+  }
+  await Promise.all(calls);
+  assert.equal(ids.length, 1500);
+  assert.deepEqual(
+    ids,
+    ids.toSorted((one, other) => (one < other ? -1 : 1)),
+  );
+});
+
+// Only what was enqueued counted: who tried again until there was room kept the handler away that would have made it.
+test('who tries again until there is room leaves the loop its turns', async (t) => {
+  for (const call of ['enqueue', 'enqueueMany']) {
+    const queue = await broker(t, { capacity: 1 });
+    let calls = 0;
+    queue.handle('q', () => void calls++);
+    await queue.start();
+    await queue[call]('q', [1]);
+    let tries = 0;
+    for (; tries < 100_000; tries++) {
+      try {
+        await queue[call]('q', [2]);
+        break;
+      } catch (error) {
+        assert.equal(error.code, 'FULL');
+      }
+    }
+    assert.ok(tries < 100_000);
+    assert.equal(await queue.waitIdle({ timeout: 10_000 }), true);
+    assert.equal(calls, 2);
+  }
+});
+
 // What is kept at once is kept before everything else on the loop: no handler, no timer and no signal came while such a loop ran.
 test('enqueues that are awaited one after another leave the loop its turns', async (t) => {
   for (const [options, path] of [

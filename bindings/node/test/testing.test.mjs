@@ -36,6 +36,16 @@ test('a test broker is a broker, without files and on a manual clock', async (t)
   await assert.rejects(drain(other), TypeError);
 });
 
+// What came behind a shared write was remembered before what it had replaced, which was there for good.
+test('what was replaced at once is not remembered', async (t) => {
+  const broker = await opened(t);
+  const first = broker.enqueue('other', 0);
+  const later = Promise.resolve().then(() => broker.enqueue('q', 'new', { dedupKey: 'k' }));
+  const old = broker.enqueue('q', 'old', { dedupKey: 'k' });
+  await Promise.all([first, old, later]);
+  assert.deepEqual(bodies(broker, 'q'), ['new']);
+});
+
 test('what was enqueued is remembered as a handler gets it, whatever becomes of the object later', async (t) => {
   const broker = await opened(t);
   const order = { id: 'ORD-1', at: new Date(0), lines: [1] };

@@ -25,8 +25,13 @@ test('a hook hears what the broker and its handlers tell, from open to close', a
   await queue.snapshot();
   await queue.close();
   const levels = heard.map(([level, event]) => `${level} ${event}`);
-  assert.deepEqual(levels, ['info open', 'warn handler_error', 'warn dead_letter', 'debug snapshot', 'info close']);
-  const [opened, failed, dead, snapshot, closed] = heard.map(([, , fields]) => fields);
+  // What a handler throws is told by the loop itself, which may be ahead of the broker's thread by an event or two.
+  const byLoop = levels.indexOf('warn handler_error');
+  assert.ok(byLoop >= 0 && byLoop < levels.indexOf('warn dead_letter'), levels.join());
+  const [[, , failed]] = heard.splice(byLoop, 1);
+  levels.splice(byLoop, 1);
+  assert.deepEqual(levels, ['info open', 'warn dead_letter', 'debug snapshot', 'info close']);
+  const [opened, dead, snapshot, closed] = heard.map(([, , fields]) => fields);
   const { durationMs, ...rest } = opened;
   assert.ok(durationMs >= 0 && Number.isInteger(durationMs));
   assert.deepEqual({ ...rest }, { path, messages: 0, deadLetters: 0, suspects: 0, records: 0 });
@@ -36,7 +41,7 @@ test('a hook hears what the broker and its handlers tell, from open to close', a
   assert.deepEqual({ ...closed }, { path });
   assert.equal(JSON.stringify(failed), `{"queue":"q","id":"${id}","attempt":1,"error":"meant to"}`);
   assert.equal(JSON.stringify(dead), `{"queue":"q","id":"${id}","attempts":1,"reason":"max_retries"}`);
-  assert.ok(!JSON.stringify(heard).includes('canary'));
+  assert.ok(!JSON.stringify([failed, ...heard]).includes('canary'));
 });
 
 /** A circular object that a handler had thrown made the fields unwritable, so that a hook which writes them lost the event. */

@@ -290,6 +290,7 @@ test('an attempt ends whatever its error has in its fields', async (t) => {
     assert.equal(letter.reason, reason);
     assert.match(letter.error, text instanceof RegExp ? text : new RegExp(`^${text}$`));
   }
+  await until(() => told.filter((event) => event === 'dead_letter').length === cases.length);
   assert.deepEqual(new Set(told), new Set(['handler_error', 'dead_letter']));
 });
 

@@ -154,11 +154,18 @@ def test_the_last_words_are_logged_when_the_program_ends(program: Program) -> No
 def test_a_program_that_never_closes_ends_with_logging_on(program: Program) -> None:
     ran = program(
         """
-        import logging, sys, libmq
+        import logging, sys, threading, libmq
         logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+        opened = threading.Event()
+        class Sees(logging.Handler):
+            def emit(self, record):
+                opened.set()
+        logging.getLogger().addHandler(Sees())
         broker = libmq.open("q")
         broker.start()
+        assert opened.wait(60)
         broker.enqueue("q", 1)
+        broker.receive("q").reject("told while the program ends")
         """
     )
     assert "open path=" in ran.stdout

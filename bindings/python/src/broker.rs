@@ -1,13 +1,14 @@
 //! The broker: what the package's own class is built on.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use libmq::{ErrorKind, Event, limits};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::apart::Apart;
 use crate::body::Body;
@@ -32,6 +33,9 @@ use crate::values::{IDS, duration, path as path_of, text, whole};
 use crate::waiting::waiting;
 use crate::watch::Watch;
 
+/// The longest body that is copied with the interpreter's lock in hand.
+const INSIDE_BYTES_MAX: usize = 16 << 10;
+
 /// What `libmq.Broker` is built on.
 #[pyclass(frozen, subclass, weakref, module = "libmq._native")]
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub(crate) struct Broker {
     inner: Apart<libmq::Broker>,
     /// An enqueue may wait for room.
     blocks: bool,
+    /// An enqueue has no file to write to.
+    is_in_memory: bool,
     waits: Arc<Waits>,
     hiring: Sender<Order>,
     foreman: Mutex<Option<Foreman>>,
@@ -65,6 +71,7 @@ impl Broker {
         Ok(Self {
             inner,
             blocks: options.blocks,
+            is_in_memory: options.is_in_memory || path == Path::new(":memory:"),
             waits: Arc::default(),
             hiring,
             foreman,
@@ -145,27 +152,27 @@ impl Broker {
             let receipts = self.enqueue_all(py, std::slice::from_ref(&message))?;
             let closed =
                 || exception(py, &libmq::Error::new(ErrorKind::Closed, "the broker is closed"));
-            return receipts.into_iter().next().ok_or_else(closed);
+            return receipts.into_iter().next().map(Receipt::from).ok_or_else(closed);
         }
-        Ok(entered(py, &*self.inner, || self.inner.enqueue(message))?.into())
+        Ok(self.put(py, &body, || self.inner.enqueue(message))?.into())
     }
 
     /// Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
     ///
     /// At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`.
-    fn enqueue_many(
+    fn enqueue_many<'py>(
         &self,
-        py: Python<'_>,
-        queue: &Bound<'_, PyAny>,
-        items: &Bound<'_, PyAny>,
-    ) -> PyResult<Vec<Receipt>> {
+        py: Python<'py>,
+        queue: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let queue = text("queue", queue)?;
         // A batch of nothing names a queue all the same.
         self.inner.check_queue(queue).or_raise(py)?;
         let items = Items::of(items)?;
         let parts = items.parts(py)?;
         let messages = parts.messages(py, queue)?;
-        self.enqueue_all(py, &messages)
+        Receipt::all(py, self.enqueue_all(py, &messages)?.into_iter())
     }
 
     /// Takes the next message of a queue, waiting for one at most for `timeout`: None for ever, 0 looks once.
@@ -326,7 +333,7 @@ impl Broker {
             }
             Ok((receipt, tray.wait_for(begun, number)))
         };
-        entered(py, &*self.inner, || self.called(in_handler, begin))
+        self.put(py, &body, || self.called(in_handler, begin))
     }
 
     /// Has a tray told when the broker is closed, or the program ends.
@@ -529,20 +536,33 @@ impl Broker {
 }
 
 impl Broker {
+    /// Runs an enqueue of one message that waits for no room. With no file to write to it takes hardly longer than to give the
+    /// interpreter's lock back and take it again, which nobody in the core waits for.
+    fn put<R: Send>(
+        &self,
+        py: Python<'_>,
+        body: &Body<'_, '_>,
+        call: impl FnOnce() -> libmq::Result<R> + Send,
+    ) -> PyResult<R> {
+        if self.is_in_memory && body.bytes(py)?.len() <= INSIDE_BYTES_MAX {
+            return caught(&*self.inner, call).or_raise(py);
+        }
+        entered(py, &*self.inner, call)
+    }
+
     fn enqueue_all(
         &self,
         py: Python<'_>,
         messages: &[libmq::Message<'_>],
-    ) -> PyResult<Vec<Receipt>> {
+    ) -> PyResult<Vec<libmq::Receipt>> {
         let call = |interrupt: &_| self.inner.enqueue_batch_until(messages, interrupt);
         let at_once = outside(py, || caught(&*self.inner, || call(&libmq::Interrupt::at_once())));
-        let receipts = match at_once {
-            Err(error) if self.blocks && error.kind() == ErrorKind::Full && !serves() => self
-                .wait(py, &Arc::default(), call, |_| true)?
-                .ok_or_else(|| exception(py, &error))?,
-            other => other.or_raise(py)?,
-        };
-        Ok(receipts.into_iter().map(Receipt::from).collect())
+        match at_once {
+            Err(error) if self.blocks && error.kind() == ErrorKind::Full && !serves() => {
+                self.wait(py, &Arc::default(), call, |_| true)?.ok_or_else(|| exception(py, &error))
+            }
+            other => other.or_raise(py),
+        }
     }
 
     fn take(

@@ -34,8 +34,15 @@ impl<'py> Items<'py> {
             return Err(wrong_type("items", "a list of bodies and messages", items));
         }
         let py = items.py();
+        if let Ok(list) = items.cast_exact::<PyList>() {
+            return Ok(Self(list.iter().collect()));
+        }
+        let list_of = |items: &Bound<'py, PyAny>| -> PyResult<Self> {
+            let list = call(&py.get_type::<PyList>(), (items,))?.cast_into::<PyList>()?;
+            Ok(Self(list.iter().collect()))
+        };
         if items.is_instance_of::<PyList>() || items.is_instance_of::<PyTuple>() {
-            return call(&py.get_type::<PyList>(), (items,))?.extract().map(Self);
+            return list_of(items);
         }
         if !is_instance(items, ITERABLE.import(py, "collections.abc", "Iterable")?)?
             && !items.hasattr("__getitem__")?
@@ -44,8 +51,7 @@ impl<'py> Items<'py> {
         }
         // Of what may have no end, no more than shows that it is too much.
         let most = libmq::limits::BATCH_MESSAGES_MAX + 1;
-        let some = call(SLICE.import(py, "itertools", "islice")?, (items, most))?;
-        call(&py.get_type::<PyList>(), (some,))?.extract().map(Self)
+        list_of(&call(SLICE.import(py, "itertools", "islice")?, (items, most))?)
     }
 
     pub(crate) fn parts(&self, py: Python<'py>) -> PyResult<Parts<'_, 'py>> {

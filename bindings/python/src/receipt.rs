@@ -1,11 +1,13 @@
 //! The receipt for an enqueue.
 
+#![allow(unsafe_code)]
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use libmq::ReceiptStatus;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::{ffi, intern};
 
 /// What became of an enqueue. Immutable, and good for `match`.
 #[pyclass(frozen, eq, module = "libmq")]
@@ -45,6 +47,24 @@ impl Receipt {
         let mut hasher = DefaultHasher::new();
         (self.inner.id, self.inner.status).hash(&mut hasher);
         hasher.finish()
+    }
+}
+
+impl Receipt {
+    /// The receipts of a batch.
+    ///
+    /// Python's collector, which would look at each of them once a batch, is not told of them: they hold nothing.
+    pub(crate) fn all(
+        py: Python<'_>,
+        receipts: impl ExactSizeIterator<Item = libmq::Receipt>,
+    ) -> PyResult<Bound<'_, PyList>> {
+        let made = receipts.map(|receipt| {
+            let made = Bound::new(py, Self::from(receipt))?;
+            // SAFETY: an object of a class of PyO3, all of which the collector is told of; whoever frees it may do this again.
+            unsafe { ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
+            Ok(made)
+        });
+        PyList::new(py, made.collect::<PyResult<Vec<_>>>()?)
     }
 }
 

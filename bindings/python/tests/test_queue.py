@@ -5,6 +5,7 @@ import datetime
 import gc
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import libmq
@@ -114,6 +115,29 @@ def test_a_batch_is_one_commit_with_receipts_in_order(broker: libmq.Broker) -> N
     bodies = [delivery.body for delivery in broker.receive_many("q", 10, timeout=0)]
     assert bodies == [{"n": 1}, b"3"]
     assert broker.enqueue_many("q", []) == []
+
+
+def test_the_items_of_a_batch_are_those_that_its_iterator_tells(broker: libmq.Broker) -> None:
+    class Backwards(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            return reversed(self)
+
+    items = [1, 2]
+    broker.enqueue_many("q", items)
+    broker.enqueue_many("q", Backwards([3, 4]))
+    broker.enqueue_many("q", (5, 6))
+    broker.enqueue_many("q", iter([7, 8]))
+    assert items == [1, 2]
+    assert [delivery.body for delivery in broker.receive_many("q", 10, 0)] == [1, 2, 4, 3, 5, 6, 7, 8]
+
+
+def test_the_receipts_of_a_batch_are_no_work_for_the_collector(broker: libmq.Broker) -> None:
+    """It looked at each of them, which took a fifth of the call."""
+    receipts = broker.enqueue_many("q", range(10_000))
+    assert not any(gc.is_tracked(receipt) for receipt in receipts)
+    copies = [libmq.Receipt.__repr__(receipt) for receipt in receipts]
+    gc.collect()
+    assert copies == [repr(receipt) for receipt in receipts]
 
 
 def test_what_a_batch_refuses_it_refuses_whole(broker: libmq.Broker) -> None:

@@ -32,6 +32,7 @@ mod interrupt;
 mod journal;
 pub mod limits;
 mod memory;
+mod pages;
 #[doc(hidden)]
 pub mod pile;
 mod random;

@@ -3,52 +3,58 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::storage::populate;
+use crate::pages::{Pages, Spread};
 
-/// Places in a block; few under loom, which models every atomic in them.
-const BLOCK: usize = if cfg!(loom) { 4 } else { 1 << 11 };
+/// Places of its blocks; few under loom, which models every atomic in them.
+const SPREAD: Spread = if cfg!(loom) {
+    Spread { small: 4, large: 16 }
+} else {
+    Spread { small: 1 << 11, large: 1 << 15 }
+};
 
 /// A table that grows up to a fixed number of places and never moves one.
 pub(crate) struct Table<T> {
-    blocks: Box<[OnceLock<Box<[T]>>]>,
+    blocks: Box<[OnceLock<Pages<T>>]>,
+    places: usize,
     empty: fn() -> T,
 }
 
 impl<T> Table<T> {
     /// A table of at least `places` places, each of which begins as `empty` makes it.
     pub(crate) fn new(places: usize, empty: fn() -> T) -> Self {
-        Self { blocks: (0..places.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect(), empty }
+        let blocks = SPREAD.blocks(places);
+        Self {
+            blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
+            places: (0..blocks).map(|block| SPREAD.size(block)).sum(),
+            empty,
+        }
     }
 
     /// Places there can be.
     pub(crate) fn places(&self) -> usize {
-        self.blocks.len() * BLOCK
+        self.places
     }
 
     /// The place of this number, if its block was made.
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
-        let number = number as usize;
-        self.blocks.get(number / BLOCK)?.get()?.get(number % BLOCK)
+        let (block, place) = SPREAD.find(number as usize);
+        self.blocks.get(block)?.get()?.get(place)
     }
 
     /// The place of this number, whose block is made if need be; none beyond the table's end.
     pub(crate) fn get_or_make(&self, number: u32) -> Option<&T> {
-        let number = number as usize;
-        self.blocks.get(number / BLOCK)?.get_or_init(|| self.block()).get(number % BLOCK)
+        let (block, place) = SPREAD.find(number as usize);
+        self.blocks.get(block)?.get_or_init(|| self.make(block)).get(place)
     }
 
-    fn block(&self) -> Box<[T]> {
-        let mut block = Vec::with_capacity(BLOCK);
-        // All of it is written right now, a page at a time.
-        populate(block.spare_capacity_mut());
-        block.resize_with(BLOCK, self.empty);
-        block.into_boxed_slice()
+    fn make(&self, block: usize) -> Pages<T> {
+        Pages::new(SPREAD.size(block), self.empty)
     }
 
     /// Bytes that the blocks take.
     pub(crate) fn bytes(&self) -> usize {
-        let made = self.blocks.iter().filter(|block| block.get().is_some()).count();
-        made * BLOCK * size_of::<T>()
+        let made = self.blocks.iter().filter_map(OnceLock::get);
+        made.map(|block| size_of_val::<[T]>(block)).sum()
     }
 }
 
@@ -72,5 +78,10 @@ mod tests {
         assert_eq!(table.get(3000).unwrap().get(), 7);
         assert_eq!(table.bytes(), 2048);
         assert!(table.get_or_make(6144).is_none());
+        let table: Table<u8> = Table::new(32_769, u8::default);
+        assert_eq!(table.places(), 65_536);
+        assert!(table.get_or_make(65_535).is_some());
+        assert_eq!(table.bytes(), 32_768);
+        assert!(table.get_or_make(65_536).is_none());
     }
 }

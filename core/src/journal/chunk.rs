@@ -10,33 +10,26 @@
 //!
 //! This is one of the few places with `unsafe`: the two rules above are what the borrow checker cannot see.
 
-use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, Range};
+use std::ptr::NonNull;
 
 use super::segment::Segment;
-use crate::storage::populate;
+use crate::pages::Pages;
 use crate::sync::Arc;
 
 /// Memory for the records of a run of positions.
 pub(crate) struct Chunk {
     segment: Arc<Segment>,
     start: u64,
-    memory: Box<[UnsafeCell<u8>]>,
+    memory: Pages<u8>,
     #[cfg(loom)]
     fills: std::sync::Mutex<Vec<(Range<u64>, loom::cell::UnsafeCell<()>)>>,
 }
 
-// SAFETY: the cells are written by `fill` alone, whose contract makes each byte written by one thread at a time and
-// before it is read; so sharing a chunk between threads shares only bytes that no longer change.
-unsafe impl Sync for Chunk {}
-
 impl Chunk {
     /// A chunk at this position of this segment, in memory of which nothing is known.
-    pub(crate) fn new(segment: Arc<Segment>, start: u64, memory: Vec<u8>) -> Self {
-        let memory = Box::into_raw(memory.into_boxed_slice()) as *mut [UnsafeCell<u8>];
-        // SAFETY: the pointer comes from `Box::into_raw` one line above, and `UnsafeCell<u8>` has the layout of `u8`.
-        let memory = unsafe { Box::from_raw(memory) };
+    pub(crate) fn new(segment: Arc<Segment>, start: u64, memory: Pages<u8>) -> Self {
         Self {
             segment,
             start,
@@ -46,19 +39,9 @@ impl Chunk {
         }
     }
 
-    /// Memory for a chunk of this size.
-    pub(crate) fn memory(capacity: usize) -> Vec<u8> {
-        let mut memory = vec![0; capacity];
-        populate(&mut memory);
-        memory
-    }
-
     /// The memory of a chunk that nobody looks at any more.
-    pub(crate) fn into_memory(self) -> Vec<u8> {
-        let memory = Box::into_raw(self.memory) as *mut [u8];
-        // SAFETY: the pointer comes from `Box::into_raw` one line above, of cells that this chunk alone has, and `u8` has the
-        // layout of `UnsafeCell<u8>`.
-        unsafe { Box::from_raw(memory) }.into_vec()
+    pub(crate) fn into_memory(self) -> Pages<u8> {
+        self.memory
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -71,7 +54,12 @@ impl Chunk {
 
     /// The position behind the last byte there is room for.
     pub(crate) fn end(&self) -> u64 {
-        self.start + self.memory.len() as u64
+        self.start + self.room() as u64
+    }
+
+    /// Bytes there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.memory.as_raw().len()
     }
 
     /// Writes a range of positions that is not in use yet.
@@ -86,11 +74,9 @@ impl Chunk {
     ) -> R {
         #[cfg(loom)]
         self.note_fill(range.clone());
-        let cells = self.cells(range);
-        let pointer = UnsafeCell::raw_get(cells.as_ptr());
-        // SAFETY: the pointer and length are those of `cells`; by this function's contract nobody else reads or
-        // writes them until the lock is given back.
-        write(unsafe { std::slice::from_raw_parts_mut(pointer, cells.len()) })
+        // SAFETY: the bytes are the chunk's own; by this function's contract nobody else reads or writes them until the lock is
+        // given back.
+        write(unsafe { self.place(range).as_mut() })
     }
 
     /// The bytes of a range of positions that was filled.
@@ -100,10 +86,9 @@ impl Chunk {
     pub(crate) unsafe fn bytes(&self, range: Range<u64>) -> &[u8] {
         #[cfg(loom)]
         self.note_look(&range);
-        let cells = self.cells(range);
-        // SAFETY: the pointer and length are those of `cells`, which live as long as `self`; by this function's
-        // contract they were filled, and nothing is filled twice.
-        unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<u8>(), cells.len()) }
+        // SAFETY: the bytes are the chunk's own, and live as long as it; by this function's contract they were filled, and
+        // nothing is filled twice.
+        unsafe { self.place(range).as_ref() }
     }
 
     /// Has loom see that a range was written. The list of ranges orders nothing: its lock is not loom's.
@@ -133,16 +118,19 @@ impl Chunk {
         assert_eq!(filled, range.end - range.start, "{range:?} is not filled");
     }
 
-    fn cells(&self, range: Range<u64>) -> &[UnsafeCell<u8>] {
+    /// Where the bytes of a range of positions are. Never by a reference to the whole: some of it is being written.
+    fn place(&self, range: Range<u64>) -> NonNull<[u8]> {
         let index = |position: u64| {
             position.checked_sub(self.start).and_then(|offset| usize::try_from(offset).ok())
         };
-        let cells = index(range.start)
-            .zip(index(range.end))
-            .and_then(|(start, end)| self.memory.get(start..end));
-        match cells {
-            Some(cells) => cells,
-            None => panic!("positions {range:?} are not in the chunk at {}", self.start),
+        let whole = self.memory.as_raw();
+        match index(range.start).zip(index(range.end)) {
+            Some((start, end)) if start <= end && end <= whole.len() => {
+                // SAFETY: `start` is not beyond the end of the memory.
+                let first = unsafe { whole.cast::<u8>().add(start) };
+                NonNull::slice_from_raw_parts(first, end - start)
+            }
+            _ => panic!("positions {range:?} are not in the chunk at {}", self.start),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::readback::ReadBack;
 use super::record::{HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
+use crate::pages::Pages;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -61,14 +62,14 @@ impl Space {
     pub(crate) fn chunk(&self, segment: &Arc<Segment>, start: u64, bytes: usize) -> Arc<Chunk> {
         let left = self.let_go(bytes as u64).map(Chunk::into_memory);
         let memory = left.filter(|memory| memory.len() == bytes);
-        let memory = memory.unwrap_or_else(|| Chunk::memory(bytes));
+        let memory = memory.unwrap_or_else(|| Pages::new(bytes, || 0));
         self.remember(Chunk::new(Arc::clone(segment), start, memory))
     }
 
     /// A new chunk of bytes that are there already, kept for readers.
     pub(crate) fn filled(&self, segment: &Arc<Segment>, start: u64, bytes: Vec<u8>) -> Arc<Chunk> {
         self.let_go(bytes.len() as u64);
-        self.remember(Chunk::new(Arc::clone(segment), start, bytes))
+        self.remember(Chunk::new(Arc::clone(segment), start, bytes.into()))
     }
 
     /// Lets go of the oldest chunks, as there are to be so many bytes more; answers the last one of which nobody reads.

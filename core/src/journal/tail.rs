@@ -16,13 +16,17 @@ use super::record::{KIND_ROLL, Record, write_group};
 use super::segment::{FOOTER_BYTES, Segment, room_in};
 use super::space::Space;
 use crate::error::{Error, ErrorKind, Result};
+use crate::pages::LARGE_BYTES;
 use crate::sync::Arc;
 
-/// Bytes of an ordinary chunk.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of the first chunk; the next ones are twice as large as the one before.
+const CHUNK_BYTES_FIRST: usize = 64 << 10;
+
+/// Bytes of an ordinary chunk: one large page.
+const CHUNK_BYTES: usize = LARGE_BYTES;
 
 /// Records that were copied beforehand and are larger than this become a chunk as they are, and are not copied again.
-const CHUNK_OF_ITS_OWN_MIN: usize = 64 << 10;
+const CHUNK_OF_ITS_OWN_MIN: usize = 256 << 10;
 
 /// The growing end of the log.
 #[derive(Debug)]
@@ -140,9 +144,12 @@ impl<E> Tail<E> {
             Arc::ptr_eq(filled.chunk.segment(), segment) && end <= filled.chunk.end()
         };
         if !chunks.back().is_some_and(fits) {
-            // Behind large records, which have chunks of their own, come mostly more of them.
-            let is_after_large = chunks.back().is_some_and(|last| last.end == last.chunk.end());
-            let most = if is_after_large { CHUNK_OF_ITS_OWN_MIN } else { CHUNK_BYTES };
+            let most = match chunks.back() {
+                None => CHUNK_BYTES_FIRST,
+                // Behind large records, which have chunks of their own, come mostly more of them.
+                Some(last) if last.end == last.chunk.end() => CHUNK_OF_ITS_OWN_MIN,
+                Some(last) => CHUNK_BYTES.min(2 * last.chunk.room()),
+            };
             let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
             let size = most.max(bytes).min(room);
             let chunk = space.chunk(segment, *position, size);

@@ -16,13 +16,14 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::{Marks, Storage, StorageFile, populate};
+use super::{Marks, Storage, StorageFile};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pages::{LARGE_BYTES, Pages, Spread};
 
 /// The path a storage in RAM goes by.
 const PATH: &str = ":memory:";
 /// Bytes that come into being together.
-const BLOCK_BYTES: usize = 64 * 1024;
+const SPREAD: Spread = Spread { small: 64 << 10, large: LARGE_BYTES };
 
 /// A directory in RAM.
 #[derive(Debug, Default)]
@@ -132,7 +133,7 @@ impl Drop for MemoryGuard {
 }
 
 /// The bytes of a block; none before the first write.
-type Block = RwLock<Option<Box<[u8]>>>;
+type Block = RwLock<Option<Pages<u8>>>;
 
 /// A file in RAM.
 #[derive(Debug, Default)]
@@ -152,9 +153,8 @@ impl MemoryFile {
     /// Makes the file at least `bytes` long.
     fn grow(&self, bytes: u64) -> io::Result<()> {
         let mut contents = self.contents.write().unwrap_or_else(PoisonError::into_inner);
-        let count = usize::try_from(bytes.div_ceil(BLOCK_BYTES as u64))
-            .map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let missing = count.saturating_sub(contents.blocks.len());
+        let places = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let missing = SPREAD.blocks(places).saturating_sub(contents.blocks.len());
         contents.blocks.try_reserve(missing)?;
         contents.blocks.extend(std::iter::repeat_with(Block::default).take(missing));
         contents.bytes = contents.bytes.max(bytes);
@@ -176,16 +176,16 @@ impl StorageFile for MemoryFile {
         let left = usize::try_from(contents.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let bytes = buffer.len().min(left);
         let mut rest = buffer.get_mut(..bytes).unwrap_or_default();
-        let (mut blocks, mut start) = blocks_from(&contents.blocks, offset);
-        while let Some((block, later)) = blocks.split_first().filter(|_| !rest.is_empty()) {
-            let (part, more) = rest.split_at_mut((BLOCK_BYTES - start).min(rest.len()));
+        let (mut number, mut start) = place(offset);
+        while let Some(block) = contents.blocks.get(number).filter(|_| !rest.is_empty()) {
+            let (part, more) = rest.split_at_mut((SPREAD.size(number) - start).min(rest.len()));
             match &*block.read().unwrap_or_else(PoisonError::into_inner) {
                 Some(block) => {
                     part.copy_from_slice(block.get(start..start + part.len()).unwrap_or_default())
                 }
                 None => part.fill(0),
             }
-            (blocks, rest, start) = (later, more, 0);
+            (number, rest, start) = (number + 1, more, 0);
         }
         Ok(bytes)
     }
@@ -199,19 +199,20 @@ impl StorageFile for MemoryFile {
             contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
         }
         let mut rest = bytes;
-        let (mut blocks, mut start) = blocks_from(&contents.blocks, offset);
-        while let Some((block, later)) = blocks.split_first().filter(|_| !rest.is_empty()) {
-            let (part, more) = rest.split_at((BLOCK_BYTES - start).min(rest.len()));
+        let (mut number, mut start) = place(offset);
+        while let Some(block) = contents.blocks.get(number).filter(|_| !rest.is_empty()) {
+            let (part, more) = rest.split_at((SPREAD.size(number) - start).min(rest.len()));
             let mut block = block.write().unwrap_or_else(PoisonError::into_inner);
             if block.is_none() {
-                *block = Some(zeros()?);
+                let zeros = Pages::zeros(SPREAD.size(number));
+                *block = Some(zeros.ok_or(io::ErrorKind::OutOfMemory)?);
             }
             if let Some(place) =
                 block.as_mut().and_then(|block| block.get_mut(start..start + part.len()))
             {
                 place.copy_from_slice(part);
             }
-            (blocks, rest, start) = (later, more, 0);
+            (number, rest, start) = (number + 1, more, 0);
         }
         Ok(())
     }
@@ -242,25 +243,7 @@ impl StorageFile for MemoryFile {
 
 /// The number of the block that `offset` lies in, and its place there.
 fn place(offset: u64) -> (usize, usize) {
-    let number = usize::try_from(offset / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
-    let start = usize::try_from(offset % BLOCK_BYTES as u64).unwrap_or_default();
-    (number, start)
-}
-
-/// The block that `offset` lies in and those after it, and its place in the first.
-fn blocks_from(blocks: &[Block], offset: u64) -> (&[Block], usize) {
-    let (number, start) = place(offset);
-    (blocks.get(number..).unwrap_or_default(), start)
-}
-
-/// A block of zeros, or an error where a plain allocation would end the process.
-fn zeros() -> io::Result<Box<[u8]>> {
-    let mut block = Vec::new();
-    block.try_reserve_exact(BLOCK_BYTES)?;
-    // All of it is written right now, a page at a time.
-    populate(block.spare_capacity_mut());
-    block.resize(BLOCK_BYTES, 0);
-    Ok(block.into_boxed_slice())
+    SPREAD.find(usize::try_from(offset).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -269,6 +252,7 @@ mod tests {
 
     use super::*;
 
+    const BLOCK_BYTES: usize = SPREAD.small;
     const BLOCK: u64 = BLOCK_BYTES as u64;
 
     fn blocks_in_use(storage: &MemoryStorage, name: &str) -> usize {

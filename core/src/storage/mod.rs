@@ -22,4 +22,4 @@ pub use memory::MemoryStorage;
 pub(crate) use storage::NoFile;
 pub use storage::{Storage, StorageFile};
 pub use sys::forks;
-pub(crate) use sys::{boot_time, populate, tick};
+pub(crate) use sys::{boot_time, tick};

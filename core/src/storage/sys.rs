@@ -226,25 +226,6 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Has memory that was just allocated and never touched given its pages now, together, which costs a tenth of giving
-/// them one by one at the first touch of each.
-#[cfg(target_os = "linux")]
-pub(crate) fn populate<T>(memory: &mut [T]) {
-    const PAGE: usize = 4096;
-    let start = memory.as_mut_ptr().cast::<u8>();
-    let skipped = start.align_offset(PAGE);
-    let bytes = size_of_val(memory).saturating_sub(skipped) / PAGE * PAGE;
-    if bytes > 0 {
-        // SAFETY: the range is inside `memory`, which is borrowed for writing; the call changes no byte of it. Kernels
-        // before 5.14 do not know it and refuse, and then the pages come one by one.
-        unsafe { libc::madvise(start.add(skipped).cast(), bytes, libc::MADV_POPULATE_WRITE) };
-    }
-}
-
-/// Pages come one by one.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn populate<T>(_memory: &mut [T]) {}
-
 /// The first descriptor that is none of a process's standard files.
 const ABOVE_STANDARD: libc::c_int = 3;
 
@@ -404,15 +385,6 @@ mod tests {
         // SAFETY: `status` is a live integer of this frame; `child` is a child nobody else waits for.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0);
-    }
-
-    #[test]
-    fn populated_memory_is_as_it_was() {
-        for length in [0, 100, 5000, 1 << 20] {
-            let mut memory = vec![0; length];
-            populate(&mut memory);
-            assert!(memory.iter().all(|byte| *byte == 0));
-        }
     }
 
     #[test]

@@ -18,8 +18,18 @@ pub(crate) struct Pages<T> {
     first: NonNull<T>,
     /// Values that are there.
     count: usize,
-    /// What the memory was asked for as.
-    layout: Layout,
+    source: Source,
+}
+
+/// Where memory is from, and goes to.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// There is none.
+    Nowhere,
+    /// The allocator.
+    Heap(Layout),
+    /// The system itself: so many bytes, which were zeros.
+    System(usize),
 }
 
 // SAFETY: it owns its values as a `Box<[T]>` does: shared it gives out `&T`, and `T` alone with it.
@@ -30,7 +40,7 @@ unsafe impl<T: Sync> Sync for Pages<T> {}
 impl<T> Pages<T> {
     /// So many values. Where there is no memory for them the process ends.
     pub(crate) fn new(count: usize, value: impl Fn() -> T) -> Self {
-        let layout = Self::layout(count).unwrap_or(Layout::new::<T>());
+        let layout = Layout::array::<T>(count).unwrap_or(Layout::new::<T>());
         let mut pages = Self::with_room(count).unwrap_or_else(|| handle_alloc_error(layout));
         for place in 0..count {
             // SAFETY: there is room for `count` values, and what is written over is none yet.
@@ -41,25 +51,16 @@ impl<T> Pages<T> {
         pages
     }
 
-    /// What the memory of so many values is asked for as.
-    fn layout(count: usize) -> Option<Layout> {
-        let layout = Layout::array::<T>(count).ok()?;
-        if layout.size() < LARGE_BYTES { Some(layout) } else { layout.align_to(LARGE_BYTES).ok() }
-    }
-
     /// Room for so many values, of which none is there; none where there is no memory for them.
     fn with_room(count: usize) -> Option<Self> {
-        let layout = Self::layout(count)?;
-        if layout.size() == 0 {
-            return Some(Self { first: NonNull::dangling(), count: 0, layout });
-        }
-        // SAFETY: the layout's size is not zero.
-        let first: NonNull<T> = NonNull::new(unsafe { alloc(layout) })?.cast();
-        let pages = Self { first, count: 0, layout };
+        let layout = Layout::array::<T>(count).ok()?;
+        let (first, source) = take(layout)?;
+        let pages = Self { first: first.cast(), count: 0, source };
         // SAFETY: the memory was just given, for that many values, which may be anything so far.
-        populate(unsafe {
-            std::slice::from_raw_parts_mut(first.as_ptr().cast::<MaybeUninit<T>>(), count)
-        });
+        let room = unsafe {
+            std::slice::from_raw_parts_mut(pages.first.as_ptr().cast::<MaybeUninit<T>>(), count)
+        };
+        populate(room);
         Some(pages)
     }
 
@@ -73,8 +74,10 @@ impl Pages<u8> {
     /// So many zeros; none where there is no memory for them.
     pub(crate) fn zeros(count: usize) -> Option<Self> {
         let mut pages = Self::with_room(count)?;
-        // SAFETY: there is room for `count` bytes.
-        unsafe { pages.first.write_bytes(0, count) };
+        if !matches!(pages.source, Source::System(_)) {
+            // SAFETY: there is room for `count` bytes.
+            unsafe { pages.first.write_bytes(0, count) };
+        }
         pages.count = count;
         Some(pages)
     }
@@ -85,7 +88,8 @@ impl<T> From<Vec<T>> for Pages<T> {
     fn from(values: Vec<T>) -> Self {
         let values = Box::leak(values.into_boxed_slice());
         let layout = Layout::for_value(values);
-        Self { first: NonNull::from(&mut *values).cast(), count: values.len(), layout }
+        let source = if layout.size() == 0 { Source::Nowhere } else { Source::Heap(layout) };
+        Self { first: NonNull::from(&mut *values).cast(), count: values.len(), source }
     }
 }
 
@@ -109,9 +113,12 @@ impl<T> Drop for Pages<T> {
     fn drop(&mut self) {
         // SAFETY: so many values are there, are its own, and are looked at no more.
         unsafe { self.as_raw().drop_in_place() };
-        if self.layout.size() > 0 {
-            // SAFETY: `alloc` gave the memory for this layout, be it that of `with_room` or a box's.
-            unsafe { dealloc(self.first.as_ptr().cast(), self.layout) };
+        match self.source {
+            Source::Nowhere => {}
+            // SAFETY: the allocator gave the memory for this layout, be it in `take` or for a box.
+            Source::Heap(layout) => unsafe { dealloc(self.first.as_ptr().cast(), layout) },
+            // SAFETY: `map` gave that much, and nobody looks at it any more.
+            Source::System(bytes) => unsafe { unmap(self.first.cast(), bytes) },
         }
     }
 }
@@ -155,6 +162,76 @@ impl Spread {
         }
     }
 }
+
+/// Memory of this layout, none of a size of zero, and what it is from; none where there is none.
+fn take(layout: Layout) -> Option<(NonNull<u8>, Source)> {
+    if layout.size() == 0 {
+        return Some((
+            NonNull::without_provenance(layout.align().try_into().ok()?),
+            Source::Nowhere,
+        ));
+    }
+    if cfg!(target_os = "linux") && layout.size() >= LARGE_BYTES && layout.align() <= LARGE_BYTES {
+        let bytes = layout.size().checked_next_multiple_of(GRANULE_BYTES)?;
+        return Some((map(bytes)?, Source::System(bytes)));
+    }
+    // SAFETY: the layout's size is not zero.
+    Some((NonNull::new(unsafe { alloc(layout) })?, Source::Heap(layout)))
+}
+
+/// A multiple of the ordinary pages of any system.
+const GRANULE_BYTES: usize = 64 << 10;
+
+/// So many bytes of zeros, a multiple of [`GRANULE_BYTES`], that begin where a large page may; none where there is no memory.
+/// An allocator would keep as much again to itself, for the place that it has to find.
+#[cfg(target_os = "linux")]
+fn map(bytes: usize) -> Option<NonNull<u8>> {
+    let whole = bytes.checked_add(LARGE_BYTES)?;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: memory that nobody has, wherever the system has room for it.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let start = NonNull::new(start.cast::<u8>())?;
+    // The last place that will do: the system lays the next one right below it, as one part of the process's memory map.
+    let behind = start.addr().get() % LARGE_BYTES;
+    let before = LARGE_BYTES - behind;
+    // SAFETY: `before` and `behind` are a large page together, which is what was asked for beside the bytes; both are whole pages,
+    // and nobody has them yet.
+    unsafe {
+        let first = start.add(before);
+        unmap(start, before);
+        unmap(first.add(bytes), behind);
+        Some(first)
+    }
+}
+
+/// Gives whole pages back to the system.
+///
+/// # Safety
+/// They were mapped, and nobody looks at them any more.
+#[cfg(target_os = "linux")]
+unsafe fn unmap(first: NonNull<u8>, bytes: usize) {
+    if bytes > 0 {
+        // SAFETY: as the caller says.
+        unsafe { libc::munmap(first.as_ptr().cast(), bytes) };
+    }
+}
+
+/// All memory is the allocator's.
+#[cfg(not(target_os = "linux"))]
+fn map(_bytes: usize) -> Option<NonNull<u8>> {
+    None
+}
+
+/// All memory is the allocator's.
+///
+/// # Safety
+/// None is needed.
+#[cfg(not(target_os = "linux"))]
+unsafe fn unmap(_first: NonNull<u8>, _bytes: usize) {}
 
 /// Has memory that was just allocated and never touched given its pages now, together, which costs a tenth of giving
 /// them one by one at the first touch of each; large pages, where it has room for some.
@@ -224,6 +301,19 @@ mod tests {
             pages.fill(7);
             assert!(pages.iter().all(|byte| *byte == 7));
         }
+        let pages = Pages::new(LARGE_BYTES, || 1_u64);
+        assert!(pages.len() == LARGE_BYTES && pages.iter().all(|value| *value == 1));
+    }
+
+    /// Each one split the memory map in two, of which a process may have no more than some ten thousand parts.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn large_ones_take_few_parts_of_the_memory_map() {
+        let parts = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        let before = parts();
+        let pages: Vec<_> = (0..50).map(|_| Pages::zeros(LARGE_BYTES).unwrap()).collect();
+        let more = parts() - before;
+        assert!(more < 25, "{more} for {} pieces", pages.len());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::listener::{Listener, Told};
 use crate::metrics;
 use crate::opening::open;
 use crate::options::{self, BrokerOptions};
-use crate::outside::outside;
+use crate::outside::{is_alone, outside};
 use crate::receipt::Receipt;
 use crate::said::Said;
 use crate::tray::{News, Piles, Tray, serves};
@@ -33,7 +33,7 @@ use crate::values::{IDS, duration, path as path_of, text, whole};
 use crate::waiting::waiting;
 use crate::watch::Watch;
 
-/// The longest body that is copied with the interpreter's lock in hand.
+/// The longest message that is copied with the interpreter's lock in hand.
 const INSIDE_BYTES_MAX: usize = 16 << 10;
 
 /// What `libmq.Broker` is built on.
@@ -154,7 +154,7 @@ impl Broker {
                 || exception(py, &libmq::Error::new(ErrorKind::Closed, "the broker is closed"));
             return receipts.into_iter().next().map(Receipt::from).ok_or_else(closed);
         }
-        Ok(self.put(py, &body, || self.inner.enqueue(message))?.into())
+        Ok(self.put(py, message.size(), || self.inner.enqueue(message))?.into())
     }
 
     /// Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
@@ -320,7 +320,7 @@ impl Broker {
         };
         let body = Body::of(body)?;
         let message = said.message(py, text("queue", queue)?, &body)?;
-        let pile = tray.pile();
+        let (pile, bytes) = (tray.pile(), message.size());
         let done = move |receipt| pile.put(News::Done(number, receipt));
         let begin = || {
             let Some(begun) = self.inner.enqueue_now(message, done)? else {
@@ -333,7 +333,7 @@ impl Broker {
             }
             Ok((receipt, tray.wait_for(begun, number)))
         };
-        self.put(py, &body, || self.called(in_handler, begin))
+        self.put(py, bytes, || self.called(in_handler, begin))
     }
 
     /// Has a tray told when the broker is closed, or the program ends.
@@ -536,15 +536,16 @@ impl Broker {
 }
 
 impl Broker {
-    /// Runs an enqueue of one message that waits for no room. With no file to write to it takes hardly longer than to give the
-    /// interpreter's lock back and take it again, which nobody in the core waits for.
+    /// Runs an enqueue of one message of this size. With no file to write to, no room to wait for, and nobody in libmq who may
+    /// have more to do there, it takes hardly longer than to give the interpreter's lock back and take it again; nobody in the
+    /// core waits for that lock.
     fn put<R: Send>(
         &self,
         py: Python<'_>,
-        body: &Body<'_, '_>,
+        bytes: usize,
         call: impl FnOnce() -> libmq::Result<R> + Send,
     ) -> PyResult<R> {
-        if self.is_in_memory && body.bytes(py)?.len() <= INSIDE_BYTES_MAX {
+        if self.is_in_memory && !self.blocks && bytes <= INSIDE_BYTES_MAX && is_alone() {
             return caught(&*self.inner, call).or_raise(py);
         }
         entered(py, &*self.inner, call)

@@ -1,7 +1,8 @@
 //! The door to the core: how it is called from a thread of Python.
 //!
-//! It is entered without the interpreter's lock, and whoever panics in there, which is a bug, comes out with an error: the
-//! broker is poisoned, since something may have been left half done.
+//! It is entered without the interpreter's lock, but for what is over sooner than that could be given back, and whoever
+//! panics in there, which is a bug, comes out with an error: the broker is poisoned, since something may have been left half
+//! done.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -48,7 +49,7 @@ pub(crate) fn entered<R: Send>(
     outside(py, || caught(whose, call)).or_raise(py)
 }
 
-/// Calls the core where the interpreter's lock was given back before.
+/// Calls the core, where the interpreter's lock was given back before or need not be.
 pub(crate) fn caught<R>(
     whose: &impl OfBroker,
     call: impl FnOnce() -> libmq::Result<R>,

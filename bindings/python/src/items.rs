@@ -34,9 +34,6 @@ impl<'py> Items<'py> {
             return Err(wrong_type("items", "a list of bodies and messages", items));
         }
         let py = items.py();
-        if let Ok(list) = items.cast_exact::<PyList>() {
-            return Ok(Self(list.iter().collect()));
-        }
         let list_of = |items: &Bound<'py, PyAny>| -> PyResult<Self> {
             let list = call(&py.get_type::<PyList>(), (items,))?.cast_into::<PyList>()?;
             Ok(Self(list.iter().collect()))

@@ -27,6 +27,11 @@ const LOOK: Duration = Duration::from_micros(100);
 /// then looks at the count, and one of the two must see the other.
 static ON_THEIR_WAY: AtomicUsize = AtomicUsize::new(0);
 
+/// How many threads are outside.
+///
+/// Relaxed: changed with the lock in hand, which orders it.
+static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
+
 /// Whether anybody has to look at `END`.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
@@ -35,6 +40,7 @@ static END: OnceLock<(Instant, ThreadId)> = OnceLock::new();
 
 /// Does something with the interpreter's lock given back.
 pub(crate) fn outside<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
+    OUTSIDE.fetch_add(1, Ordering::Relaxed);
     let _inside = Inside;
     py.detach(|| {
         let _back = Back;
@@ -63,8 +69,15 @@ struct Inside;
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        OUTSIDE.fetch_sub(1, Ordering::Relaxed);
         ON_THEIR_WAY.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// Whether this thread, which has the interpreter's lock, is the only one of the program's that is in libmq, and will be for as
+/// long as it keeps the lock. Without such a lock it may be told so, and be wrong.
+pub(crate) fn is_alone() -> bool {
+    OUTSIDE.load(Ordering::Relaxed) == 0
 }
 
 /// How long this thread has to stay outside, if at all.
@@ -90,6 +103,7 @@ pub(crate) fn stay_outside(py: Python<'_>) {
 /// In a forked child, where there is no other thread.
 #[pyfunction]
 pub(crate) fn alone_again() {
+    OUTSIDE.store(0, Ordering::Relaxed);
     ON_THEIR_WAY.store(0, Ordering::SeqCst);
     ENDING.store(false, Ordering::SeqCst);
 }

@@ -60,8 +60,12 @@ impl Receipt {
     ) -> PyResult<Bound<'_, PyList>> {
         let made = receipts.map(|receipt| {
             let made = Bound::new(py, Self::from(receipt))?;
-            // SAFETY: an object of a class of PyO3, all of which the collector is told of; whoever frees it may do this again.
-            unsafe { ffi::PyObject_GC_UnTrack(made.as_ptr().cast()) };
+            // SAFETY: an object that is there, of a class that the collector is told of; whoever frees it may do this again.
+            unsafe {
+                if ffi::PyType_IS_GC(ffi::Py_TYPE(made.as_ptr())) != 0 {
+                    ffi::PyObject_GC_UnTrack(made.as_ptr().cast());
+                }
+            }
             Ok(made)
         });
         PyList::new(py, made.collect::<PyResult<Vec<_>>>()?)

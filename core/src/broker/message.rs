@@ -238,7 +238,9 @@ impl<'a> Message<'a> {
     }
 
     /// Bytes that count against `max_message_bytes`: the body and the headers.
-    pub(crate) fn size(&self) -> usize {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn size(&self) -> usize {
         self.headers
             .iter()
             .fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())

@@ -54,12 +54,7 @@ impl Chunk {
 
     /// The position behind the last byte there is room for.
     pub(crate) fn end(&self) -> u64 {
-        self.start + self.room() as u64
-    }
-
-    /// Bytes there is room for.
-    pub(crate) fn room(&self) -> usize {
-        self.memory.as_raw().len()
+        self.start + self.memory.as_raw().len() as u64
     }
 
     /// Writes a range of positions that is not in use yet.

@@ -577,7 +577,7 @@ mod tests {
             journal.append(Need::Settle, &[record], |_, _| {}).unwrap().start
         };
         let moved = append(b"moved");
-        // In a chunk of its own, which takes the cache alone.
+        // In another chunk, which takes the cache alone.
         append(&[7; 100_000]);
         let other = Arc::clone(&journal);
         *lock(&meanwhile.0) = Some(Box::new(move || other.write().unwrap()));

@@ -57,12 +57,19 @@ impl Space {
         lock(&self.segments).push(Arc::clone(segment));
     }
 
+    /// Bytes of recent chunks that are kept.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        usize::try_from(self.cache_bytes).unwrap_or(usize::MAX)
+    }
+
     /// A new chunk of so many bytes, kept for readers. The oldest ones beyond the cache's size go; the memory of one of them
     /// is its own, if nobody reads in it: a page that the system has to find and to clear costs more than what is copied there.
     pub(crate) fn chunk(&self, segment: &Arc<Segment>, start: u64, bytes: usize) -> Arc<Chunk> {
         let left = self.let_go(bytes as u64).map(Chunk::into_memory);
         let memory = left.filter(|memory| memory.len() == bytes);
-        let memory = memory.unwrap_or_else(|| Pages::new(bytes, || 0));
+        // Where there is no memory the process ends, as it would have for a vector.
+        let new = || Pages::zeros(bytes).unwrap_or_else(|| Pages::new(bytes, || 0));
+        let memory = memory.unwrap_or_else(new);
         self.remember(Chunk::new(Arc::clone(segment), start, memory))
     }
 

@@ -19,14 +19,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pages::LARGE_BYTES;
 use crate::sync::Arc;
 
-/// Bytes of the first chunk; the next ones are twice as large as the one before.
-const CHUNK_BYTES_FIRST: usize = 64 << 10;
+/// Bytes of the first chunk, and of one behind large records.
+const CHUNK_BYTES_MIN: usize = 64 << 10;
 
 /// Bytes of an ordinary chunk: one large page.
-const CHUNK_BYTES: usize = LARGE_BYTES;
+const CHUNK_BYTES_MAX: usize = LARGE_BYTES;
 
-/// Records that were copied beforehand and are larger than this become a chunk as they are, and are not copied again.
-const CHUNK_OF_ITS_OWN_MIN: usize = 256 << 10;
+/// A record that was copied beforehand and is larger than this becomes a chunk as it is, and is not copied again.
+const RECORD_OF_ITS_OWN_MIN: u64 = 64 << 10;
+
+/// So do many small ones that are larger than this together: to copy fewer takes less time than pages of their own do.
+const GROUP_OF_ITS_OWN_MIN: u64 = 256 << 10;
 
 /// The growing end of the log.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(super) struct Tail<E> {
     pub(super) unsynced: VecDeque<Arc<Segment>>,
     /// Chunks with bytes that are not written yet, oldest first; the last one is being filled.
     chunks: VecDeque<Filled>,
+    /// Bytes of the next ordinary chunk, twice those of the one before.
+    chunk_bytes: usize,
     pub(super) spare: Option<Arc<Segment>>,
     /// What there was no room for when it was last asked: the least of that.
     pub(super) refused: Option<Need>,
@@ -63,6 +68,7 @@ impl<E> Tail<E> {
             segment,
             unsynced: VecDeque::new(),
             chunks: VecDeque::new(),
+            chunk_bytes: CHUNK_BYTES_MIN,
             spare: None,
             refused: None,
             granted: Need::Settle,
@@ -125,8 +131,9 @@ impl<E> Tail<E> {
 
     /// Takes records that were copied beforehand, for which the segment has room.
     pub(super) fn place(&mut self, group: Group, durable: u64, space: &Space) {
+        let (space_of_all, records) = (group.space(), group.records());
         let bytes = group.finish(self.position, durable, self.segment.header.salt);
-        if bytes.len() <= CHUNK_OF_ITS_OWN_MIN {
+        if space_of_all <= GROUP_OF_ITS_OWN_MIN && space_of_all <= records * RECORD_OF_ITS_OWN_MIN {
             return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
         }
         let chunk = space.filled(&self.segment, self.position, bytes);
@@ -138,19 +145,22 @@ impl<E> Tail<E> {
 
     /// Has the next bytes of the log written, in a chunk with room for them.
     fn fill(&mut self, bytes: usize, space: &Space, write: impl FnOnce(&mut [u8])) {
-        let Self { position, segment, chunks, .. } = self;
+        let Self { position, segment, chunks, chunk_bytes, .. } = self;
         let end = *position + bytes as u64;
         let fits = |filled: &Filled| {
             Arc::ptr_eq(filled.chunk.segment(), segment) && end <= filled.chunk.end()
         };
         if !chunks.back().is_some_and(fits) {
-            let most = match chunks.back() {
-                None => CHUNK_BYTES_FIRST,
-                // Behind large records, which have chunks of their own, come mostly more of them.
-                Some(last) if last.end == last.chunk.end() => CHUNK_OF_ITS_OWN_MIN,
-                Some(last) => CHUNK_BYTES.min(2 * last.chunk.room()),
+            // Behind large records, which have chunks of their own, come mostly more of them.
+            let is_after_large = chunks.back().is_some_and(|last| last.end == last.chunk.end());
+            let most = if is_after_large {
+                CHUNK_BYTES_MIN
+            } else {
+                let most = *chunk_bytes;
+                *chunk_bytes = CHUNK_BYTES_MAX.min(2 * most);
+                most.min(space.cache_bytes().max(CHUNK_BYTES_MIN))
             };
-            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES);
+            let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES_MAX);
             let size = most.max(bytes).min(room);
             let chunk = space.chunk(segment, *position, size);
             chunks.push_back(Filled { chunk, end: *position });
@@ -211,4 +221,90 @@ impl<E> Tail<E> {
 struct Filled {
     chunk: Arc<Chunk>,
     end: u64,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::journal::by_hand::{first_segment, following};
+    use crate::journal::log::JournalOptions;
+    use crate::storage::{MemoryStorage, Storage};
+
+    const KIB: u64 = 1 << 10;
+    const SEGMENT: u64 = 4 << 20;
+
+    struct Ends {
+        storage: Arc<dyn Storage>,
+        space: Space,
+        tail: Tail<()>,
+        /// The sizes of the chunks that were made, in KiB.
+        sizes: Vec<u64>,
+    }
+
+    fn ends(cache_bytes: u64) -> Ends {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let segment = first_segment(&*storage, SEGMENT);
+        let options = JournalOptions { segment_bytes: SEGMENT, cache_bytes };
+        let space = Space::new(Arc::clone(&storage), options, Vec::new(), Arc::clone(&segment));
+        Ends { storage, space, tail: Tail::new(segment), sizes: Vec::new() }
+    }
+
+    #[expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
+    impl Ends {
+        /// Appends records of so many bytes each until there were as many more chunks.
+        fn append(&mut self, bytes: usize, chunks: usize) {
+            let (body, aim) = (vec![7; bytes], self.sizes.len() + chunks);
+            let parts = [&body[..]];
+            let record = Record::new(crate::journal::record::KIND_USER_MIN, &parts);
+            while self.sizes.len() < aim {
+                let before = self.tail.chunks.len();
+                if !self.tail.fits(record.space() as u64) {
+                    let header = following(&self.tail.segment.header);
+                    let next = Segment::create(&*self.storage, header).unwrap();
+                    self.tail.roll(next, 0, &self.space);
+                }
+                if bytes > 4096 {
+                    let mut group = Group::with_room(record.space()).unwrap();
+                    group.push(&record);
+                    self.tail.place(group, 0, &self.space);
+                } else {
+                    self.tail.copy(&[record], 0, &self.space);
+                }
+                let made = self.tail.chunks.iter().skip(before);
+                self.sizes.extend(made.map(|it| (it.chunk.end() - it.chunk.start()) / KIB));
+            }
+        }
+    }
+
+    /// After a segment's end they began with twice of what had been left there, and were of odd sizes from then on.
+    #[test]
+    fn chunks_become_large_and_stay_so_from_segment_to_segment() {
+        let mut ends = ends(64 << 20);
+        ends.append(1000, 11);
+        let sizes = ends.sizes.iter().copied();
+        let (whole, cut): (Vec<u64>, Vec<u64>) = sizes.partition(|size| size.is_power_of_two());
+        assert_eq!(whole, [64, 128, 256, 512, 1024, 2048, 2048, 2048], "{:?}", ends.sizes);
+        assert!(cut.len() == 3 && cut.iter().all(|size| *size < 2048), "{:?}", ends.sizes);
+    }
+
+    #[test]
+    fn chunks_behind_large_records_are_small_and_the_others_are_not() {
+        let mut ends = ends(64 << 20);
+        ends.append(1000, 3);
+        for _ in 0..2 {
+            ends.append(100_000, 1);
+            ends.append(1000, 1);
+        }
+        ends.append(1000, 1);
+        assert_eq!(ends.sizes, [64, 128, 256, 97, 64, 97, 64, 512]);
+    }
+
+    #[test]
+    fn no_ordinary_chunk_is_larger_than_the_cache_but_the_smallest_there_are() {
+        for (cache, largest) in [(0, 64), (256 * KIB, 256)] {
+            let mut ends = ends(cache);
+            ends.append(1000, 5);
+            assert_eq!(ends.sizes.iter().max(), Some(&largest), "{:?}", ends.sizes);
+        }
+    }
 }

@@ -22,7 +22,7 @@ use crate::pages::{LARGE_BYTES, Pages, Spread};
 
 /// The path a storage in RAM goes by.
 const PATH: &str = ":memory:";
-/// Bytes that come into being together.
+/// Which bytes come into being together.
 const SPREAD: Spread = Spread { small: 64 << 10, large: LARGE_BYTES };
 
 /// A directory in RAM.
@@ -321,6 +321,43 @@ mod tests {
         assert!(bytes[10..].iter().all(|byte| *byte == 0));
         file.truncate(BLOCK).unwrap();
         assert_eq!(blocks_in_use(&storage, "file"), 1);
+    }
+
+    #[test]
+    fn small_blocks_and_large_ones_are_one_file() {
+        let (small, large) = (SPREAD.small, SPREAD.large);
+        let places =
+            [0, 1, small - 1, small, large - small, large - 3, large, 2 * large - 2, 3 * large];
+        let storage = MemoryStorage::new();
+        let file = storage.create("file", 0).unwrap();
+        let (mut model, mut state) = (Vec::new(), 7_usize);
+        let mut below = |limit: usize| {
+            state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345) % (1 << 31);
+            (state >> 12) % limit
+        };
+        for step in 0..=250 {
+            let start = places[below(places.len())];
+            let count = [1, 7, small, large / 2][below(4)];
+            let end = start + count;
+            match below(4) {
+                0 => {
+                    file.truncate(start as u64).unwrap();
+                    model.truncate(start);
+                }
+                1 => {
+                    let mut found = vec![9; count];
+                    let bytes = file.read_at(&mut found, start as u64).unwrap();
+                    let there = model.get(start..end.min(model.len())).unwrap_or_default();
+                    assert!(found[..bytes] == *there, "step {step}: {count} bytes at {start}");
+                }
+                _ => {
+                    file.write_at(&vec![step; count], start as u64).unwrap();
+                    model.resize(model.len().max(end), 0);
+                    model[start..end].fill(step);
+                }
+            }
+            assert_eq!(file.len().unwrap(), model.len() as u64, "step {step}");
+        }
     }
 
     #[test]

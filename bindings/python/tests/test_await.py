@@ -300,6 +300,38 @@ def test_of_many_that_fail_together_each_has_an_error_of_its_own(
     assert ended.stdout.splitlines() == ["{'PoisonedError'} 10", "{('POISONED', True, True)}"]
 
 
+def test_an_enqueue_in_memory_that_waits_for_room_keeps_nobody_from_making_some(
+    program: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    """Where no thread could be started to wait for room, it waited itself, and with the interpreter's lock in hand."""
+    ended = program(
+        """
+        import asyncio, os, resource, threading, time
+        import libmq
+
+        if os.getuid() == 0:
+            # Whom no limit of processes stops.
+            os.setuid(65534)
+
+        def make_room():
+            time.sleep(0.3)
+            broker.receive("q", 0).ack()
+
+        async def main():
+            await asyncio.sleep(0)
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+            return await broker.aenqueue("q", 2)
+
+        broker = libmq.open(":memory:", capacity=1, on_full="block", block_timeout=30)
+        broker.enqueue("q", 1)
+        threading.Thread(target=make_room).start()
+        print(asyncio.run(main()).status, flush=True)
+        os._exit(0)
+        """,
+    )
+    assert ended.stdout == "accepted\n"
+
+
 def test_a_close_tells_every_enqueue_what_became_of_it(tmp_path: Path) -> None:
     async def main() -> None:
         async with libmq.open(tmp_path / "q") as broker:

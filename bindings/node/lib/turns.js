@@ -1,7 +1,7 @@
 'use strict';
 
-// Turns of the loop: promises that are kept at once, or broken, are microtasks alone. Between those that are awaited one after another nothing
-// else on the loop would come: no handler, no timer, no signal.
+// Turns of the loop: promises that are kept at once, or broken, are microtasks alone. Between those that are awaited one after
+// another nothing else on the loop would come: no handler, no timer, no signal.
 
 const { setImmediate } = require('./time.js');
 
@@ -13,8 +13,8 @@ let count = 0;
 // The next one, where somebody waits for it.
 let turn;
 
-// Called for so many more that could be told of at once; answers what they have to wait for first, if anything. Where others wait, they
-// wait, too, or one alone would go on among many.
+// Called for so many more that could be told of at once; answers what they have to wait for first, if anything. Where others
+// wait, they wait, too, or one alone would go on among many.
 function turnBefore(more) {
   count += more;
   if (count >= AT_ONCE_MAX) turn ??= new Promise((resolve) => setImmediate(resolve)).then(begin);

@@ -66,12 +66,14 @@ impl Broker {
         }
         let listener = Mutex::new(told.clone().map(Listener::new));
         let inner = Apart::new(open(py, &path, &options)?);
+        // Whatever it was opened by, it goes by this path then.
+        let is_in_memory = inner.path() == Path::new(":memory:");
         let (hiring, foreman) = Foreman::new();
         let foreman = Mutex::new(Some(foreman));
         Ok(Self {
             inner,
             blocks: options.blocks,
-            is_in_memory: options.is_in_memory || path == Path::new(":memory:"),
+            is_in_memory,
             waits: Arc::default(),
             hiring,
             foreman,

@@ -22,8 +22,6 @@ pub(crate) struct BrokerOptions {
     pub(crate) core: Options,
     /// An enqueue may wait for room.
     pub(crate) blocks: bool,
-    /// Nothing is kept in files.
-    pub(crate) is_in_memory: bool,
     pub(crate) lock_timeout: std::time::Duration,
     /// Somebody listens to what the core has to tell.
     pub(crate) listens: bool,
@@ -45,11 +43,7 @@ impl BrokerOptions {
     fn take(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         let core = std::mem::take(&mut self.core);
         self.core = match name {
-            "durability" => {
-                let durability = word(name, value, DURABILITIES)?;
-                self.is_in_memory = durability == Durability::Memory;
-                core.durability(durability)
-            }
+            "durability" => core.durability(word(name, value, DURABILITIES)?),
             "capacity" => core.capacity(whole(name, value, 1..=limits::CAPACITY_MAX)?),
             "max_bytes" => core.max_bytes(whole(name, value, limits::BYTES_MAX_MIN..=u64::MAX)?),
             "max_message_bytes" => {

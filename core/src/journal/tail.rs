@@ -132,8 +132,9 @@ impl<E> Tail<E> {
     /// Takes records that were copied beforehand, for which the segment has room.
     pub(super) fn place(&mut self, group: Group, durable: u64, space: &Space) {
         let (space_of_all, records) = (group.space(), group.records());
+        let is_small = space_of_all <= GROUP_OF_ITS_OWN_MIN.min(records * RECORD_OF_ITS_OWN_MIN);
         let bytes = group.finish(self.position, durable, self.segment.header.salt);
-        if space_of_all <= GROUP_OF_ITS_OWN_MIN && space_of_all <= records * RECORD_OF_ITS_OWN_MIN {
+        if is_small {
             return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
         }
         let chunk = space.filled(&self.segment, self.position, bytes);

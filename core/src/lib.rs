@@ -18,6 +18,7 @@
 //! | `tokio` | `Broker::handle_async`, and what its handlers ask for: `Json`, `State`, `Scoped` |
 //! | `opentelemetry` | spans from producer to consumer, and `Broker::observe` |
 
+mod alarm;
 mod broker;
 mod buffer;
 mod clock;
@@ -36,6 +37,7 @@ mod pages;
 #[doc(hidden)]
 pub mod pile;
 mod random;
+mod stock;
 #[doc(hidden)]
 pub mod storage;
 #[cfg(all(test, not(loom)))]

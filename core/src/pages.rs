@@ -1,17 +1,23 @@
 //! Pages: memory in pieces as large as their use has become.
 //!
 //! Memory costs most the first time it is touched: the system has to find each page of it and to clear it, which takes about
-//! as long as all that is done with the messages in that page. A piece of [`LARGE_BYTES`] or more is laid so that the system
-//! may give it pages of that size, one instead of five hundred; and the pages of any piece are asked for together.
+//! as long as all that is done with the messages in that page. So the pages of a piece are asked for together, and those of
+//! a large one ahead of time where there is a [stock](crate::stock).
+//!
+//! They are ordinary ones. Larger ones, of 2 MiB, made up to a tenth more of an opening, and half as much of an enqueue in a
+//! virtual machine that gives free ones back to its host: there the system has ordinary ones that were in use a moment ago.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
-/// Bytes of a large page, and where one may begin: that of most processors with ordinary pages of 4 KiB.
+/// Bytes of a large piece.
 pub(crate) const LARGE_BYTES: usize = 2 << 20;
+
+/// Bytes of the smallest pages there are.
+const PAGE_BYTES: usize = 4 << 10;
 
 /// A row of values that never moves, in memory of its own.
 pub(crate) struct Pages<T> {
@@ -41,14 +47,39 @@ impl<T> Pages<T> {
     /// So many values. Where there is no memory for them the process ends.
     pub(crate) fn new(count: usize, value: impl Fn() -> T) -> Self {
         let layout = Layout::array::<T>(count).unwrap_or(Layout::new::<T>());
-        let mut pages = Self::with_room(count).unwrap_or_else(|| handle_alloc_error(layout));
+        let pages = Self::with_room(count).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: it has room for so many, and none of them.
+        unsafe { pages.filled(count, value) }
+    }
+
+    /// So many values, in memory that has room for them and is of no more use.
+    ///
+    /// # Panics
+    /// Where it has no room for them.
+    pub(crate) fn new_in(memory: Pages<u8>, count: usize, value: impl Fn() -> T) -> Self {
+        let memory = std::mem::ManuallyDrop::new(memory);
+        let first = memory.first.cast::<T>();
+        assert!(
+            size_of::<T>() * count <= memory.count && first.is_aligned(),
+            "no room in {memory:?}"
+        );
+        let pages = Self { first, count: 0, source: memory.source };
+        // SAFETY: it has room for so many, as was just seen, and none of them.
+        unsafe { pages.filled(count, value) }
+    }
+
+    /// It, with so many values.
+    ///
+    /// # Safety
+    /// It has room for them, and none of them yet.
+    unsafe fn filled(mut self, count: usize, value: impl Fn() -> T) -> Self {
         for place in 0..count {
             // SAFETY: there is room for `count` values, and what is written over is none yet.
-            unsafe { pages.first.add(place).write(value()) };
+            unsafe { self.first.add(place).write(value()) };
             // One by one, so that those that are there are dropped should the next one panic.
-            pages.count = place + 1;
+            self.count = place + 1;
         }
-        pages
+        self
     }
 
     /// Room for so many values, of which none is there; none where there is no memory for them.
@@ -71,6 +102,17 @@ impl<T> Pages<T> {
 }
 
 impl Pages<u8> {
+    /// Some of the places, for who sees to it that nobody reads what somebody writes.
+    ///
+    /// # Panics
+    /// Where there are none of these numbers.
+    pub(crate) fn part(&self, places: Range<usize>) -> NonNull<[u8]> {
+        assert!(places.start <= places.end && places.end <= self.count, "{places:?} of {self:?}");
+        // SAFETY: `places.start` is not beyond the end of the memory.
+        let first = unsafe { self.first.add(places.start) };
+        NonNull::slice_from_raw_parts(first, places.end - places.start)
+    }
+
     /// So many zeros; none where there is no memory for them.
     pub(crate) fn zeros(count: usize) -> Option<Self> {
         let mut pages = Self::with_room(count)?;
@@ -171,7 +213,7 @@ fn take(layout: Layout) -> Option<(NonNull<u8>, Source)> {
             Source::Nowhere,
         ));
     }
-    if cfg!(target_os = "linux") && layout.size() >= LARGE_BYTES && layout.align() <= LARGE_BYTES {
+    if cfg!(target_os = "linux") && layout.size() >= LARGE_BYTES && layout.align() <= PAGE_BYTES {
         let bytes = layout.size().checked_next_multiple_of(GRANULE_BYTES)?;
         return Some((map(bytes)?, Source::System(bytes)));
     }
@@ -182,30 +224,15 @@ fn take(layout: Layout) -> Option<(NonNull<u8>, Source)> {
 /// A multiple of the ordinary pages of any system.
 const GRANULE_BYTES: usize = 64 << 10;
 
-/// So many bytes of zeros, a multiple of [`GRANULE_BYTES`], that begin where a large page may; none where there is no memory.
-/// An allocator would keep as much again to itself, for the place that it has to find.
+/// So many bytes of zeros, a multiple of [`GRANULE_BYTES`]; none where there is no memory. They go back to the system when they
+/// are let go of, as those of an allocator may not.
 #[cfg(target_os = "linux")]
 fn map(bytes: usize) -> Option<NonNull<u8>> {
-    let whole = bytes.checked_add(LARGE_BYTES)?;
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: memory that nobody has, wherever the system has room for it.
-    let start = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
-    if start == libc::MAP_FAILED {
-        return None;
-    }
-    let start = NonNull::new(start.cast::<u8>())?;
-    // The last place that will do: the system lays the next one right below it, as one part of the process's memory map.
-    let behind = start.addr().get() % LARGE_BYTES;
-    let before = LARGE_BYTES - behind;
-    // SAFETY: `before` and `behind` are a large page together, which is what was asked for beside the bytes; both are whole pages,
-    // and nobody has them yet.
-    unsafe {
-        let first = start.add(before);
-        unmap(start, before);
-        unmap(first.add(bytes), behind);
-        Some(first)
-    }
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0) };
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
 }
 
 /// Gives whole pages back to the system.
@@ -214,10 +241,8 @@ fn map(bytes: usize) -> Option<NonNull<u8>> {
 /// They were mapped, and nobody looks at them any more.
 #[cfg(target_os = "linux")]
 unsafe fn unmap(first: NonNull<u8>, bytes: usize) {
-    if bytes > 0 {
-        // SAFETY: as the caller says.
-        unsafe { libc::munmap(first.as_ptr().cast(), bytes) };
-    }
+    // SAFETY: as the caller says.
+    unsafe { libc::munmap(first.as_ptr().cast(), bytes) };
 }
 
 /// All memory is the allocator's.
@@ -234,24 +259,17 @@ fn map(_bytes: usize) -> Option<NonNull<u8>> {
 unsafe fn unmap(_first: NonNull<u8>, _bytes: usize) {}
 
 /// Has memory that was just allocated and never touched given its pages now, together, which costs a tenth of giving
-/// them one by one at the first touch of each; large pages, where it has room for some.
+/// them one by one at the first touch of each.
 #[cfg(target_os = "linux")]
 fn populate<T>(memory: &mut [T]) {
-    // The first advice is for nothing where the system has no large pages to give. The second one kernels before 5.14 do not
-    // know, and then the pages come one by one.
-    advise(memory, LARGE_BYTES, libc::MADV_HUGEPAGE);
-    advise(memory, 4096, libc::MADV_POPULATE_WRITE);
-}
-
-/// Tells the system about all pages of this size that lie in memory as a whole, of which it changes no byte.
-#[cfg(target_os = "linux")]
-fn advise<T>(memory: &mut [T], page: usize, advice: libc::c_int) {
     let start = memory.as_mut_ptr().cast::<u8>();
-    let skipped = start.align_offset(page);
-    let bytes = size_of_val(memory).saturating_sub(skipped) / page * page;
+    let skipped = start.align_offset(PAGE_BYTES);
+    let bytes = size_of_val(memory).saturating_sub(skipped) / PAGE_BYTES * PAGE_BYTES;
     if bytes > 0 {
-        // SAFETY: the range is inside `memory`, which is borrowed for writing; both advices leave its bytes as they are.
-        unsafe { libc::madvise(start.add(skipped).cast(), bytes, advice) };
+        let start = start.wrapping_add(skipped).cast();
+        // Kernels before 5.14 do not know this, and then the pages come one by one.
+        // SAFETY: the range is inside `memory`, which is borrowed for writing, and whose bytes this leaves as they are.
+        unsafe { libc::madvise(start, bytes, libc::MADV_POPULATE_WRITE) };
     }
 }
 
@@ -293,10 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn large_ones_lie_where_a_large_page_may_begin() {
+    fn large_ones_are_memory_like_any_other() {
         for bytes in [LARGE_BYTES, 3 * LARGE_BYTES + 5] {
             let mut pages = Pages::zeros(bytes).unwrap();
-            assert_eq!(pages.as_ptr().addr() % LARGE_BYTES, 0);
             assert!(pages.len() == bytes && pages.iter().all(|byte| *byte == 0));
             pages.fill(7);
             assert!(pages.iter().all(|byte| *byte == 7));
@@ -305,7 +322,23 @@ mod tests {
         assert!(pages.len() == LARGE_BYTES && pages.iter().all(|value| *value == 1));
     }
 
-    /// Each one split the memory map in two, of which a process may have no more than some ten thousand parts.
+    #[test]
+    fn memory_of_no_more_use_serves_for_something_else() {
+        let piece = Pages::zeros(LARGE_BYTES).unwrap();
+        let place = piece.as_ptr().addr();
+        let value = Rc::new(());
+        let pages = Pages::new_in(piece, 1000, || Rc::clone(&value));
+        assert_eq!(
+            (pages.as_ptr().addr(), pages.len(), Rc::strong_count(&value)),
+            (place, 1000, 1001)
+        );
+        drop(pages);
+        assert_eq!(Rc::strong_count(&value), 1);
+        let piece = Pages::zeros(100).unwrap();
+        catch_unwind(AssertUnwindSafe(|| Pages::new_in(piece, 26, || 1_u32))).unwrap_err();
+    }
+
+    /// Where each one is a part of its own of the memory map, a process that may have some ten thousand parts has none left.
     #[test]
     #[cfg(target_os = "linux")]
     fn large_ones_take_few_parts_of_the_memory_map() {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crate::pages::{Pages, Spread};
+use crate::stock::Stock;
+use crate::sync::Arc;
 
 /// Places of its blocks; few under loom, which models every atomic in them.
 const SPREAD: Spread = if cfg!(loom) {
@@ -17,16 +19,18 @@ pub(crate) struct Table<T> {
     blocks: Box<[OnceLock<Pages<T>>]>,
     places: usize,
     empty: fn() -> T,
+    stock: Arc<Stock>,
 }
 
 impl<T> Table<T> {
     /// A table of at least `places` places, each of which begins as `empty` makes it.
-    pub(crate) fn new(places: usize, empty: fn() -> T) -> Self {
+    pub(crate) fn new(places: usize, empty: fn() -> T, stock: Arc<Stock>) -> Self {
         let blocks = SPREAD.blocks(places);
         Self {
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             places: (0..blocks).map(|block| SPREAD.size(block)).sum(),
             empty,
+            stock,
         }
     }
 
@@ -48,7 +52,11 @@ impl<T> Table<T> {
     }
 
     fn make(&self, block: usize) -> Pages<T> {
-        Pages::new(SPREAD.size(block), self.empty)
+        let count = SPREAD.size(block);
+        match self.stock.take(count * size_of::<T>()) {
+            Some(piece) => Pages::new_in(piece, count, self.empty),
+            None => Pages::new(count, self.empty),
+        }
     }
 
     /// Bytes that the blocks take.
@@ -71,14 +79,15 @@ mod tests {
 
     #[test]
     fn places_are_made_in_blocks_and_stay() {
-        let table: Table<std::cell::Cell<u8>> = Table::new(5000, std::cell::Cell::default);
+        let table: Table<std::cell::Cell<u8>> =
+            Table::new(5000, std::cell::Cell::default, Arc::default());
         assert_eq!((table.places(), table.bytes()), (6144, 0));
         assert!(table.get(3000).is_none());
         table.get_or_make(3000).unwrap().set(7);
         assert_eq!(table.get(3000).unwrap().get(), 7);
         assert_eq!(table.bytes(), 2048);
         assert!(table.get_or_make(6144).is_none());
-        let table: Table<u8> = Table::new(32_769, u8::default);
+        let table: Table<u8> = Table::new(32_769, u8::default, Arc::default());
         assert_eq!(table.places(), 65_536);
         assert!(table.get_or_make(65_535).is_some());
         assert_eq!(table.bytes(), 32_768);

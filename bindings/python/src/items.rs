@@ -19,9 +19,9 @@ static ITERABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 #[derive(Debug)]
 pub(crate) struct Items<'py>(Vec<Bound<'py, PyAny>>);
 
-/// The items, each taken apart into its body and its options.
+/// The items, each with its body, and the message that it is, if it is one.
 #[derive(Debug)]
-pub(crate) struct Parts<'a, 'py>(Vec<(Body<'a, 'py>, Said<'a, 'py>)>);
+pub(crate) struct Parts<'a, 'py>(Vec<(Body<'a, 'py>, Option<&'a Message>)>);
 
 impl<'py> Items<'py> {
     pub(crate) fn of(items: &Bound<'py, PyAny>) -> PyResult<Self> {
@@ -54,25 +54,24 @@ impl<'py> Items<'py> {
     pub(crate) fn parts(&self, py: Python<'py>) -> PyResult<Parts<'_, 'py>> {
         let mut parts = Vec::with_capacity(self.0.len());
         for (index, item) in self.0.iter().enumerate() {
-            let (body, said) = match item.cast::<Message>() {
-                Ok(message) => (message.get().body(py), message.get().said(py)),
-                Err(_) => (item, Said::default()),
-            };
-            parts.push((Body::of(body).map_err(|error| of_item(py, index, error))?, said));
+            let message = item.cast::<Message>().ok().map(Bound::get);
+            let body = message.map_or(item, |message| message.body(py));
+            parts.push((Body::of(body).map_err(|error| of_item(py, index, error))?, message));
         }
         Ok(Parts(parts))
     }
 }
 
-impl<'a> Parts<'a, '_> {
+impl<'a, 'py> Parts<'a, 'py> {
     /// The messages for the core.
     pub(crate) fn messages(
         &'a self,
-        py: Python<'_>,
+        py: Python<'py>,
         queue: &'a str,
     ) -> PyResult<Vec<libmq::Message<'a>>> {
         let mut messages = Vec::with_capacity(self.0.len());
-        for (index, (body, said)) in self.0.iter().enumerate() {
+        for (index, (body, message)) in self.0.iter().enumerate() {
+            let said = message.map_or_else(Said::default, |message| message.said(py));
             let message = said.message(py, queue, body);
             messages.push(message.map_err(|error| of_item(py, index, error))?);
         }

@@ -60,8 +60,8 @@ impl fmt::Debug for Doorbell {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::alarm::Alarm;
     use super::*;
+    use crate::alarm::Alarm;
     use crate::stress::rounds;
     use crate::sync::Arc;
     use crate::sync::atomic::AtomicU32;
@@ -115,8 +115,8 @@ mod tests {
 mod loom_models {
     use loom::thread;
 
-    use super::super::alarm::Alarm;
     use super::*;
+    use crate::alarm::Alarm;
     use crate::sync::{Arc, Mutex, explore, lock};
 
     /// An owner that listens and looks once more before it turns to something else misses nothing, whoever rings: neither a

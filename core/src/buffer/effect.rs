@@ -10,8 +10,9 @@ use super::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::events::event;
 use crate::journal::{Live, Show};
+use crate::stock::Stock;
 use crate::sync::atomic::Ordering;
-use crate::sync::lock;
+use crate::sync::{Arc, lock};
 
 /// Messages of one queue that are shown before others get at it.
 const SHOWN_AT_ONCE: usize = 64;
@@ -149,6 +150,10 @@ impl Show for State {
             text_bytes: self.letters.text_bytes() + self.expiries.text_bytes(),
             name_bytes_max: self.name_bytes_max.load(Ordering::Relaxed),
         }
+    }
+
+    fn stock(&self) -> Arc<Stock> {
+        Arc::clone(&self.stock)
     }
 
     type Effect = Effect;

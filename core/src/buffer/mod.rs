@@ -1,6 +1,5 @@
 //! Floor 2: messages, keys, lanes, dead letters. It decides what becomes of a message; it knows no threads.
 
-mod alarm;
 mod ascending;
 mod buffer;
 mod cleaner;
@@ -35,7 +34,6 @@ mod state;
 mod token;
 mod turns;
 
-pub(crate) use alarm::{Alarm, Wish};
 pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Owed, Taken};
 pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};

@@ -248,7 +248,7 @@ impl Queues {
     pub(crate) fn new() -> Self {
         Self {
             by_name: RwLock::default(),
-            by_number: Table::new(limits::QUEUES_MAX, OnceLock::new),
+            by_number: Table::new(limits::QUEUES_MAX, OnceLock::new, Arc::default()),
         }
     }
 

@@ -25,8 +25,9 @@ use std::ops::{Deref, DerefMut, Range};
 use super::flags::{Flag, Flags};
 use crate::clock::Moment;
 use crate::journal::Level;
+use crate::stock::Stock;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Cell, Entered, Pause};
+use crate::sync::{Arc, Cell, Entered, Pause};
 use crate::table::Table;
 
 /// No slot.
@@ -295,9 +296,9 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, stock: Arc<Stock>) -> Self {
         Self {
-            slots: Table::new(capacity.saturating_add(SLACK_SLOTS), Slot::new),
+            slots: Table::new(capacity.saturating_add(SLACK_SLOTS), Slot::new, stock),
             free: AtomicU64::new(u64::from(NONE)),
             fresh: AtomicU32::new(0),
         }
@@ -465,7 +466,7 @@ mod tests {
 
     #[test]
     fn slots_are_claimed_once_and_found_again() {
-        let slots = Slots::new(10);
+        let slots = Slots::new(10, Arc::default());
         let mut claimed: Vec<u32> = (0..3000).map(|_| slots.claim().unwrap()).collect();
         claimed.sort_unstable();
         claimed.dedup();
@@ -476,7 +477,7 @@ mod tests {
 
     #[test]
     fn many_slots_are_claimed_at_once_or_none() {
-        let slots = Slots::new(10);
+        let slots = Slots::new(10, Arc::default());
         let places = slots.slots.places();
         let first = slots.claim_all(3).unwrap();
         first.iter().for_each(|slot| slots.free(*slot));
@@ -494,7 +495,7 @@ mod tests {
 
     #[test]
     fn stress_many_threads_never_share_a_slot() {
-        let slots = Slots::new(100);
+        let slots = Slots::new(100, Arc::default());
         std::thread::scope(|scope| {
             for thread in 1..=4_u64 {
                 let slots = &slots;
@@ -518,7 +519,7 @@ mod loom_models {
     use loom::thread;
 
     use super::*;
-    use crate::sync::{Arc, explore};
+    use crate::sync::explore;
 
     /// Of those who want a lease at the same time one gets it, and sees what was done before.
     #[test]
@@ -556,7 +557,7 @@ mod loom_models {
     #[test]
     fn loom_nobody_shares_a_slot() {
         explore(3, || {
-            let slots = Arc::new(Slots::new(0));
+            let slots = Arc::new(Slots::new(0, Arc::default()));
             let claimed = [(); 2].map(|()| slots.claim().unwrap());
             claimed.into_iter().for_each(|slot| slots.free(slot));
             let use_one = |slots: &Slots, thread: u64| {

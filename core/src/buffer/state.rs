@@ -4,7 +4,6 @@
 //! [`super::slot`]), or the record of one has reached its level and its [effect](super::effect::Effect) is shown, in the
 //! order of the log. Recovery makes the same changes through the same functions.
 
-use super::alarm::{Alarm, Timer, Wish};
 use super::company::Company;
 use super::entry::DeadLetterEntry;
 use super::expiries::Expiries;
@@ -18,9 +17,11 @@ use super::reason;
 use super::room::Room;
 use super::schedule::Schedule;
 use super::slot::{Guard, Slots, State as SlotState};
+use crate::alarm::{Alarm, Timer, Wish};
 use crate::clock::{BrokerClock, Moment};
 use crate::error::Result;
 use crate::events::{Events, event};
+use crate::stock::Stock;
 use crate::storage::Marks;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -54,7 +55,9 @@ pub(crate) struct State {
     pub(super) name_bytes_max: AtomicU64,
     pub(crate) timer: Timer,
     /// Rung when there is something to do about the disk, such as these two.
-    pub(crate) disk: Alarm,
+    pub(crate) disk: Arc<Alarm>,
+    /// Memory for what is to come.
+    pub(crate) stock: Arc<Stock>,
     /// Something is written that no sync covers.
     pub(crate) sync_wish: Wish,
     /// Something waits for a sync that nobody else has made.
@@ -73,9 +76,11 @@ impl State {
         bounds: Bounds,
         events: Events,
     ) -> Self {
+        let disk = Arc::new(Alarm::default());
+        let stock = Arc::new(Stock::new(Arc::clone(&disk)));
         Self {
             clock,
-            slots: Slots::new(bounds.slots),
+            slots: Slots::new(bounds.slots, Arc::clone(&stock)),
             queues: Queues::new(),
             keys: Keys::new(),
             room: Room::new(bounds.capacity),
@@ -88,7 +93,8 @@ impl State {
             retries: AtomicU64::new(0),
             name_bytes_max: AtomicU64::new(0),
             timer: Timer::new(),
-            disk: Alarm::default(),
+            disk,
+            stock,
             sync_wish: Wish::default(),
             sync_now_wish: Wish::default(),
             write_wish: Wish::default(),

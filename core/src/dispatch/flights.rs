@@ -16,7 +16,7 @@ pub(crate) struct Flights {
 
 impl Flights {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { places: Table::new(capacity, || Mutex::new(None)) }
+        Self { places: Table::new(capacity, || Mutex::new(None), Arc::default()) }
     }
 
     pub(crate) fn insert(&self, flight: &Arc<Flight>) {

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, TRY_AGAIN};
-use crate::buffer::Alarm;
+use crate::alarm::Alarm;
 use crate::error::Result;
 use crate::events::event;
 use crate::journal::{Image, Need};
@@ -182,6 +182,7 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
         if engine.is_closed() {
             return;
         }
+        state.stock.fill();
         if journal.lacks_spare() {
             // No room: it is tried again when room is asked for, or was made.
             let _ = journal.make_spare(Need::Grow, 0);

@@ -430,9 +430,10 @@ mod loom_models {
 
     use super::super::models::engine;
     use super::*;
+    use crate::alarm::Alarm;
     use crate::broker::Backoff;
+    use crate::buffer::Doorbell;
     use crate::buffer::models::queue;
-    use crate::buffer::{Alarm, Doorbell};
     use crate::sync::explore;
 
     /// Workers that were hired, and wait for the end of the model.

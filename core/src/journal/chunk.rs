@@ -12,17 +12,17 @@
 
 use std::fmt;
 use std::ops::{Deref, Range};
-use std::ptr::NonNull;
 
 use super::segment::Segment;
 use crate::pages::Pages;
+use crate::storage::Lasting;
 use crate::sync::Arc;
 
 /// Memory for the records of a run of positions.
 pub(crate) struct Chunk {
     segment: Arc<Segment>,
     start: u64,
-    memory: Pages<u8>,
+    memory: Arc<Pages<u8>>,
     #[cfg(loom)]
     fills: std::sync::Mutex<Vec<(Range<u64>, loom::cell::UnsafeCell<()>)>>,
 }
@@ -33,15 +33,15 @@ impl Chunk {
         Self {
             segment,
             start,
-            memory,
+            memory: Arc::new(memory),
             #[cfg(loom)]
             fills: std::sync::Mutex::default(),
         }
     }
 
-    /// The memory of a chunk that nobody looks at any more.
-    pub(crate) fn into_memory(self) -> Pages<u8> {
-        self.memory
+    /// The memory of a chunk that nobody looks at any more, unless its file keeps that.
+    pub(crate) fn into_memory(self) -> Option<Pages<u8>> {
+        Arc::into_inner(self.memory)
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -71,7 +71,7 @@ impl Chunk {
         self.note_fill(range.clone());
         // SAFETY: the bytes are the chunk's own; by this function's contract nobody else reads or writes them until the lock is
         // given back.
-        write(unsafe { self.place(range).as_mut() })
+        write(unsafe { self.memory.part(self.places(range)).as_mut() })
     }
 
     /// The bytes of a range of positions that was filled.
@@ -83,7 +83,18 @@ impl Chunk {
         self.note_look(&range);
         // SAFETY: the bytes are the chunk's own, and live as long as it; by this function's contract they were filled, and
         // nothing is filled twice.
-        unsafe { self.place(range).as_ref() }
+        unsafe { self.memory.part(self.places(range)).as_ref() }
+    }
+
+    /// As [`Chunk::bytes`], for who may keep them.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn lasting(&self, range: Range<u64>) -> Lasting<'_> {
+        #[cfg(loom)]
+        self.note_look(&range);
+        // SAFETY: as there; the memory is filled anew only once nobody shares it.
+        unsafe { Lasting::new(&self.memory, self.places(range)) }
     }
 
     /// Has loom see that a range was written. The list of ranges orders nothing: its lock is not loom's.
@@ -113,19 +124,15 @@ impl Chunk {
         assert_eq!(filled, range.end - range.start, "{range:?} is not filled");
     }
 
-    /// Where the bytes of a range of positions are. Never by a reference to the whole: some of it is being written.
-    fn place(&self, range: Range<u64>) -> NonNull<[u8]> {
-        let index = |position: u64| {
-            position.checked_sub(self.start).and_then(|offset| usize::try_from(offset).ok())
+    /// Where a range of positions lies in the memory, of which no reference is ever made to the whole: some of it is being
+    /// written.
+    fn places(&self, range: Range<u64>) -> Range<usize> {
+        let place = |position: u64| {
+            position.checked_sub(self.start).and_then(|place| usize::try_from(place).ok())
         };
-        let whole = self.memory.as_raw();
-        match index(range.start).zip(index(range.end)) {
-            Some((start, end)) if start <= end && end <= whole.len() => {
-                // SAFETY: `start` is not beyond the end of the memory.
-                let first = unsafe { whole.cast::<u8>().add(start) };
-                NonNull::slice_from_raw_parts(first, end - start)
-            }
-            _ => panic!("positions {range:?} are not in the chunk at {}", self.start),
+        match place(range.start).zip(place(range.end)) {
+            Some((start, end)) => start..end,
+            None => panic!("positions {range:?} are not in the chunk at {}", self.start),
         }
     }
 }

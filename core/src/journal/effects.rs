@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::allowance::Live;
 use crate::error::Error;
+use crate::stock::Stock;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +36,11 @@ pub(crate) trait Show: Send + Sync {
 
     /// What lives, and would be in a snapshot of now.
     fn live(&self) -> Live;
+
+    /// Memory for what is to come.
+    fn stock(&self) -> Arc<Stock> {
+        Arc::default()
+    }
 
     /// Nothing will be shown any more. Told once.
     fn poisoned(&self, cause: &Error);

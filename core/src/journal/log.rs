@@ -98,7 +98,7 @@ impl<S: Show> Journal<S> {
             showing_from: [Arc::clone(&showing_os.from), Arc::clone(&showing_sync.from)],
             showing_os: Mutex::new(showing_os),
             showing_sync: Mutex::new(showing_sync),
-            space: Space::new(Arc::clone(&storage), options, segments, first),
+            space: Space::new(Arc::clone(&storage), options, segments, first, show.stock()),
             storage,
             options,
             allowance,
@@ -351,8 +351,9 @@ impl<S: Show> Journal<S> {
             let segment = chunk.segment();
             // SAFETY: the range lies below the tail's position, which was read under the tail's lock that every fill
             // below it was done under.
-            let bytes = unsafe { chunk.bytes(range.clone()) };
-            if let Err(cause) = segment.file.write_at(bytes, segment.offset(range.start)) {
+            let bytes = unsafe { chunk.lasting(range.clone()) };
+            let offset = segment.offset(range.start);
+            if let Err(cause) = segment.file.write_lasting_at(&bytes, offset) {
                 return Err(self.io_failed("write to", &segment.name(), &cause));
             }
         }

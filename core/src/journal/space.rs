@@ -13,6 +13,7 @@ use super::record::{HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::pages::Pages;
+use crate::stock::Stock;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -25,6 +26,7 @@ pub(crate) struct Space {
     segments: Mutex<Vec<Arc<Segment>>>,
     cache: Mutex<Cache>,
     readback: ReadBack,
+    stock: Arc<Stock>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,7 @@ impl Space {
         options: JournalOptions,
         mut segments: Vec<Arc<Segment>>,
         active: Arc<Segment>,
+        stock: Arc<Stock>,
     ) -> Self {
         segments.push(active);
         Self {
@@ -49,6 +52,7 @@ impl Space {
             segments: Mutex::new(segments),
             cache: Mutex::default(),
             readback: ReadBack::default(),
+            stock,
         }
     }
 
@@ -63,13 +67,13 @@ impl Space {
     }
 
     /// A new chunk of so many bytes, kept for readers. The oldest ones beyond the cache's size go; the memory of one of them
-    /// is its own, if nobody reads in it: a page that the system has to find and to clear costs more than what is copied there.
+    /// is its own, if nobody has it any more: a page that the system has to find and to clear costs more than what is copied there.
     pub(crate) fn chunk(&self, segment: &Arc<Segment>, start: u64, bytes: usize) -> Arc<Chunk> {
-        let left = self.let_go(bytes as u64).map(Chunk::into_memory);
+        let left = self.let_go(bytes as u64).and_then(Chunk::into_memory);
         let memory = left.filter(|memory| memory.len() == bytes);
         // Where there is no memory the process ends, as it would have for a vector.
         let new = || Pages::zeros(bytes).unwrap_or_else(|| Pages::new(bytes, || 0));
-        let memory = memory.unwrap_or_else(new);
+        let memory = memory.or_else(|| self.stock.take(bytes)).unwrap_or_else(new);
         self.remember(Chunk::new(Arc::clone(segment), start, memory))
     }
 
@@ -223,7 +227,7 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let segment = first_segment(&*storage, 1 << 20);
         let options = JournalOptions { segment_bytes: 1 << 20, cache_bytes: 2 << 10 };
-        let space = Space::new(storage, options, Vec::new(), Arc::clone(&segment));
+        let space = Space::new(storage, options, Vec::new(), Arc::clone(&segment), Arc::default());
         let first = place(&space.chunk(&segment, 0, 1 << 10));
         let second = space.chunk(&segment, 1 << 10, 1 << 10);
         let third = space.chunk(&segment, 2 << 10, 1 << 10);

@@ -22,7 +22,7 @@ use crate::sync::Arc;
 /// Bytes of the first chunk, and of one behind large records.
 const CHUNK_BYTES_MIN: usize = 64 << 10;
 
-/// Bytes of an ordinary chunk: one large page.
+/// Bytes of an ordinary chunk: one large piece.
 const CHUNK_BYTES_MAX: usize = LARGE_BYTES;
 
 /// A record that was copied beforehand and is larger than this becomes a chunk as it is, and is not copied again.
@@ -141,7 +141,7 @@ impl<E> Tail<E> {
         #[cfg(loom)]
         chunk.note_fill(chunk.start()..chunk.end());
         self.position = chunk.end();
-        self.chunks.push_back(Filled { end: chunk.end(), chunk });
+        self.chunks.push_back(Filled { end: chunk.end(), chunk, is_large_record: true });
     }
 
     /// Has the next bytes of the log written, in a chunk with room for them.
@@ -153,7 +153,7 @@ impl<E> Tail<E> {
         };
         if !chunks.back().is_some_and(fits) {
             // Behind large records, which have chunks of their own, come mostly more of them.
-            let is_after_large = chunks.back().is_some_and(|last| last.end == last.chunk.end());
+            let is_after_large = chunks.back().is_some_and(|last| last.is_large_record);
             let most = if is_after_large {
                 CHUNK_BYTES_MIN
             } else {
@@ -164,7 +164,7 @@ impl<E> Tail<E> {
             let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES_MAX);
             let size = most.max(bytes).min(room);
             let chunk = space.chunk(segment, *position, size);
-            chunks.push_back(Filled { chunk, end: *position });
+            chunks.push_back(Filled { chunk, end: *position, is_large_record: false });
         }
         let Some(filled) = chunks.back_mut() else { return };
         // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are given
@@ -202,7 +202,7 @@ impl<E> Tail<E> {
     #[inline]
     pub(super) fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
         let mut ranges = Unwritten::new();
-        for Filled { chunk, end } in &self.chunks {
+        for Filled { chunk, end, .. } in &self.chunks {
             let start = chunk.start().max(written);
             if start < *end {
                 ranges.push((Arc::clone(chunk), start..*end));
@@ -222,6 +222,8 @@ impl<E> Tail<E> {
 struct Filled {
     chunk: Arc<Chunk>,
     end: u64,
+    /// It is not to be filled: it came as it is.
+    is_large_record: bool,
 }
 
 #[cfg(all(test, not(loom)))]
@@ -246,7 +248,13 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let segment = first_segment(&*storage, SEGMENT);
         let options = JournalOptions { segment_bytes: SEGMENT, cache_bytes };
-        let space = Space::new(Arc::clone(&storage), options, Vec::new(), Arc::clone(&segment));
+        let space = Space::new(
+            Arc::clone(&storage),
+            options,
+            Vec::new(),
+            Arc::clone(&segment),
+            Arc::default(),
+        );
         Ends { storage, space, tail: Tail::new(segment), sizes: Vec::new() }
     }
 
@@ -254,19 +262,25 @@ mod tests {
     impl Ends {
         /// Appends records of so many bytes each until there were as many more chunks.
         fn append(&mut self, bytes: usize, chunks: usize) {
+            self.append_groups(1, bytes, chunks);
+        }
+
+        /// As that, so many of them at a time.
+        fn append_groups(&mut self, records: usize, bytes: usize, chunks: usize) {
             let (body, aim) = (vec![7; bytes], self.sizes.len() + chunks);
             let parts = [&body[..]];
             let record = Record::new(crate::journal::record::KIND_USER_MIN, &parts);
             while self.sizes.len() < aim {
                 let before = self.tail.chunks.len();
-                if !self.tail.fits(record.space() as u64) {
+                let space = records * record.space();
+                if !self.tail.fits(space as u64) {
                     let header = following(&self.tail.segment.header);
                     let next = Segment::create(&*self.storage, header).unwrap();
                     self.tail.roll(next, 0, &self.space);
                 }
-                if bytes > 4096 {
-                    let mut group = Group::with_room(record.space()).unwrap();
-                    group.push(&record);
+                if space > 4096 {
+                    let mut group = Group::with_room(space).unwrap();
+                    (0..records).for_each(|_| group.push(&record));
                     self.tail.place(group, 0, &self.space);
                 } else {
                     self.tail.copy(&[record], 0, &self.space);
@@ -298,6 +312,14 @@ mod tests {
         }
         ends.append(1000, 1);
         assert_eq!(ends.sizes, [64, 128, 256, 97, 64, 97, 64, 512]);
+    }
+
+    /// A chunk that such a batch filled to its end was taken for a large record, and the next one was as small again.
+    #[test]
+    fn chunks_become_large_where_batches_are_larger_than_the_first_one() {
+        let mut ends = ends(64 << 20);
+        ends.append_groups(100, 1000, 6);
+        assert_eq!(ends.sizes, [100, 128, 256, 512, 1024, 2048]);
     }
 
     #[test]

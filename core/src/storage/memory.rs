@@ -1,22 +1,29 @@
 //! Files in RAM, for brokers without a directory.
 //!
 //! A file is a row of blocks, and a block takes memory from its first write on, so a large segment costs nothing until
-//! it is used. Blocks are locked one by one: threads that write in different places do not meet.
+//! it is used. Blocks are locked one by one: threads that write in different places do not meet. What never changes
+//! again is not copied there, but lent by who wrote it: that is nearly all of a broker's log.
 //!
 //! Invariants:
 //! - what was never written reads as zero;
+//! - what is lent is read before what blocks have in its place, and goes there when some of it is written over;
 //! - a removed or replaced file lives on for those who have it open.
 //!
 //! Nothing here survives the storage, so syncs do nothing.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+    RwLockWriteGuard,
+};
 use std::time::Duration;
 
-use super::{Marks, Storage, StorageFile};
+use super::lasting::Lent;
+use super::{Lasting, Marks, Storage, StorageFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pages::{LARGE_BYTES, Pages, Spread};
 
@@ -141,67 +148,47 @@ struct MemoryFile {
     contents: RwLock<Contents>,
 }
 
-/// Shared by readers and writers alike; held alone only to grow.
+/// Shared by readers and writers alike; held alone to grow, and to be lent something.
 #[derive(Debug, Default)]
 struct Contents {
     bytes: u64,
     /// As many as `bytes` needs.
     blocks: Vec<Block>,
+    /// What is lent, by its offset; no two of them overlap.
+    lent: BTreeMap<u64, Lent>,
 }
 
-impl MemoryFile {
-    /// Makes the file at least `bytes` long.
-    fn grow(&self, bytes: u64) -> io::Result<()> {
-        let mut contents = self.contents.write().unwrap_or_else(PoisonError::into_inner);
+impl Contents {
+    /// Makes it at least `bytes` long.
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
         let places = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let missing = SPREAD.blocks(places).saturating_sub(contents.blocks.len());
-        contents.blocks.try_reserve(missing)?;
-        contents.blocks.extend(std::iter::repeat_with(Block::default).take(missing));
-        contents.bytes = contents.bytes.max(bytes);
+        let missing = SPREAD.blocks(places).saturating_sub(self.blocks.len());
+        self.blocks.try_reserve(missing)?;
+        self.blocks.extend(std::iter::repeat_with(Block::default).take(missing));
+        self.bytes = self.bytes.max(bytes);
         Ok(())
     }
 
-    fn check_end(offset: u64, bytes: usize) -> io::Result<u64> {
-        offset.checked_add(bytes as u64).ok_or_else(|| io::ErrorKind::FileTooLarge.into())
-    }
-}
-
-impl StorageFile for MemoryFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.contents.read().unwrap_or_else(PoisonError::into_inner).bytes)
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
-        let left = usize::try_from(contents.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let bytes = buffer.len().min(left);
-        let mut rest = buffer.get_mut(..bytes).unwrap_or_default();
+    /// Reads what blocks have at `offset`, of which there is that much.
+    fn read_blocks(&self, mut buffer: &mut [u8], offset: u64) {
         let (mut number, mut start) = place(offset);
-        while let Some(block) = contents.blocks.get(number).filter(|_| !rest.is_empty()) {
-            let (part, more) = rest.split_at_mut((SPREAD.size(number) - start).min(rest.len()));
+        while let Some(block) = self.blocks.get(number).filter(|_| !buffer.is_empty()) {
+            let (part, rest) = buffer.split_at_mut((SPREAD.size(number) - start).min(buffer.len()));
             match &*block.read().unwrap_or_else(PoisonError::into_inner) {
                 Some(block) => {
                     part.copy_from_slice(block.get(start..start + part.len()).unwrap_or_default())
                 }
                 None => part.fill(0),
             }
-            (number, rest, start) = (number + 1, more, 0);
+            (number, buffer, start) = (number + 1, rest, 0);
         }
-        Ok(bytes)
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let end = Self::check_end(offset, bytes.len())?;
-        let mut contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
-        if end > contents.bytes {
-            drop(contents);
-            self.grow(end)?;
-            contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
-        }
-        let mut rest = bytes;
+    /// Writes to blocks at `offset`, where there are as many as it takes.
+    fn write_blocks(&self, mut bytes: &[u8], offset: u64) -> io::Result<()> {
         let (mut number, mut start) = place(offset);
-        while let Some(block) = contents.blocks.get(number).filter(|_| !rest.is_empty()) {
-            let (part, more) = rest.split_at((SPREAD.size(number) - start).min(rest.len()));
+        while let Some(block) = self.blocks.get(number).filter(|_| !bytes.is_empty()) {
+            let (part, rest) = bytes.split_at((SPREAD.size(number) - start).min(bytes.len()));
             let mut block = block.write().unwrap_or_else(PoisonError::into_inner);
             if block.is_none() {
                 let zeros = Pages::zeros(SPREAD.size(number));
@@ -212,17 +199,108 @@ impl StorageFile for MemoryFile {
             {
                 place.copy_from_slice(part);
             }
-            (number, rest, start) = (number + 1, more, 0);
+            (number, bytes, start) = (number + 1, rest, 0);
+        }
+        Ok(())
+    }
+
+    /// What is lent of a range, the last one first.
+    fn lent(&self, range: Range<u64>) -> impl Iterator<Item = (u64, &Lent)> {
+        let before_its_end =
+            self.lent.range(..range.end).rev().map(|(offset, lent)| (*offset, lent));
+        before_its_end.take_while(move |(offset, lent)| offset + lent.len() as u64 > range.start)
+    }
+
+    /// Has blocks have what is lent of a range, as it is about to be written over.
+    fn take_over(&mut self, range: Range<u64>) -> io::Result<()> {
+        let offsets: Vec<u64> = self.lent(range).map(|(offset, _)| offset).collect();
+        for offset in offsets {
+            if let Some(lent) = self.lent.get(&offset) {
+                self.write_blocks(lent, offset)?;
+                self.lent.remove(&offset);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MemoryFile {
+    /// Makes the file at least `bytes` long.
+    fn grow(&self, bytes: u64) -> io::Result<()> {
+        self.alone().grow(bytes)
+    }
+
+    fn alone(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.contents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, Contents> {
+        self.contents.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_end(offset: u64, bytes: usize) -> io::Result<u64> {
+        offset.checked_add(bytes as u64).ok_or_else(|| io::ErrorKind::FileTooLarge.into())
+    }
+}
+
+impl StorageFile for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.shared().bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let contents = self.shared();
+        let left = usize::try_from(contents.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let bytes = buffer.len().min(left);
+        let buffer = buffer.get_mut(..bytes).unwrap_or_default();
+        contents.read_blocks(buffer, offset);
+        for (start, lent) in contents.lent(offset..offset.saturating_add(bytes as u64)) {
+            copy_common(lent, start, buffer, offset);
+        }
+        Ok(bytes)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let end = Self::check_end(offset, bytes.len())?;
+        loop {
+            let contents = self.shared();
+            if end <= contents.bytes && contents.lent(offset..end).next().is_none() {
+                return contents.write_blocks(bytes, offset);
+            }
+            drop(contents);
+            let mut contents = self.alone();
+            contents.grow(end)?;
+            contents.take_over(offset..end)?;
+        }
+    }
+
+    fn write_lasting_at(&self, bytes: &Lasting<'_>, offset: u64) -> io::Result<()> {
+        let end = Self::check_end(offset, bytes.len())?;
+        if bytes.is_empty() {
+            return self.grow(end);
+        }
+        let mut contents = self.alone();
+        contents.grow(end)?;
+        contents.take_over(offset..end)?;
+        // Mostly it goes on where the last one ended.
+        let before = contents.lent.range_mut(..offset).next_back();
+        let before = before.filter(|(start, lent)| **start + lent.len() as u64 == offset);
+        if !before.is_some_and(|(_, lent)| lent.join(bytes)) {
+            contents.lent.insert(offset, bytes.lend());
         }
         Ok(())
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
-        let mut contents = self.contents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = self.alone();
         if bytes >= contents.bytes {
             return Ok(());
         }
         contents.bytes = bytes;
+        contents.lent.split_off(&bytes);
+        if let Some((start, last)) = contents.lent.range_mut(..bytes).next_back() {
+            last.truncate(usize::try_from(bytes - start).unwrap_or(usize::MAX));
+        }
         let (full, part) = place(bytes);
         contents.blocks.truncate(full + usize::from(part > 0));
         // What is cut off must read as zero should the file grow again.
@@ -241,6 +319,21 @@ impl StorageFile for MemoryFile {
     }
 }
 
+/// Copies those of the bytes at `from_offset` whose place is in the buffer, which is at `to_offset`.
+fn copy_common(from: &[u8], from_offset: u64, to: &mut [u8], to_offset: u64) {
+    let behind = |here: u64, there: u64| usize::try_from(here.saturating_sub(there));
+    let (Ok(skip), Ok(start)) = (behind(to_offset, from_offset), behind(from_offset, to_offset))
+    else {
+        return;
+    };
+    let (from, to) =
+        (from.get(skip..).unwrap_or_default(), to.get_mut(start..).unwrap_or_default());
+    let common = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..common), to.get_mut(..common)) {
+        to.copy_from_slice(from);
+    }
+}
+
 /// The number of the block that `offset` lies in, and its place there.
 fn place(offset: u64) -> (usize, usize) {
     SPREAD.find(usize::try_from(offset).unwrap_or(usize::MAX))
@@ -254,6 +347,23 @@ mod tests {
 
     const BLOCK_BYTES: usize = SPREAD.small;
     const BLOCK: u64 = BLOCK_BYTES as u64;
+
+    fn lasting_memory(bytes: usize, byte: u8) -> Arc<Pages<u8>> {
+        Arc::new(vec![byte; bytes].into())
+    }
+
+    /// Writes some bytes of the memory whose first one belongs at `start`.
+    fn write_lasting(
+        file: &dyn StorageFile,
+        memory: &Arc<Pages<u8>>,
+        places: Range<usize>,
+        start: usize,
+    ) {
+        let offset = (start + places.start) as u64;
+        // SAFETY: they were filled when the memory was made, and nobody writes there.
+        let bytes = unsafe { Lasting::new(memory, places) };
+        file.write_lasting_at(&bytes, offset).unwrap();
+    }
 
     fn blocks_in_use(storage: &MemoryStorage, name: &str) -> usize {
         let file = Arc::clone(&storage.files()[name]);
@@ -324,6 +434,38 @@ mod tests {
     }
 
     #[test]
+    fn what_lasts_is_not_copied_until_it_is_written_over() {
+        let storage = MemoryStorage::new();
+        let file = storage.create("file", 2 * BLOCK).unwrap();
+        file.write_at(&[9; 10], 95).unwrap();
+        let memory = lasting_memory(1000, 1);
+        for start in (0..1000).step_by(100) {
+            write_lasting(&*file, &memory, start..start + 100, 100);
+        }
+        write_lasting(&*file, &memory, 5..5, 3 * BLOCK_BYTES);
+        let lent = || storage.files()["file"].shared().lent.len();
+        assert_eq!(
+            (lent(), Arc::strong_count(&memory), blocks_in_use(&storage, "file")),
+            (1, 2, 1)
+        );
+        assert_eq!(file.len().unwrap(), 3 * BLOCK + 5);
+        let mut bytes = [0; 1100];
+        file.read_at(&mut bytes, 0).unwrap();
+        assert!(bytes[95..100] == [9; 5] && bytes[100..] == [1; 1000]);
+        // Beside other memory that is not its continuation, and cut off in the middle.
+        write_lasting(&*file, &memory, 0..100, 1100);
+        assert_eq!(lent(), 2);
+        file.truncate(500).unwrap();
+        file.write_at(&[], 1100).unwrap();
+        file.read_at(&mut bytes, 0).unwrap();
+        assert!(lent() == 1 && bytes[100..500] == [1; 400] && bytes[500..] == [0; 600]);
+        file.write_at(&[7], 499).unwrap();
+        file.read_at(&mut bytes, 0).unwrap();
+        assert_eq!((lent(), Arc::strong_count(&memory)), (0, 1));
+        assert!(bytes[100..499] == [1; 399] && bytes[499] == 7 && bytes[500..] == [0; 600]);
+    }
+
+    #[test]
     fn small_blocks_and_large_ones_are_one_file() {
         let (small, large) = (SPREAD.small, SPREAD.large);
         let places =
@@ -339,7 +481,7 @@ mod tests {
             let start = places[below(places.len())];
             let count = [1, 7, small, large / 2][below(4)];
             let end = start + count;
-            match below(4) {
+            match below(5) {
                 0 => {
                     file.truncate(start as u64).unwrap();
                     model.truncate(start);
@@ -349,6 +491,15 @@ mod tests {
                     let bytes = file.read_at(&mut found, start as u64).unwrap();
                     let there = model.get(start..end.min(model.len())).unwrap_or_default();
                     assert!(found[..bytes] == *there, "step {step}: {count} bytes at {start}");
+                }
+                2 => {
+                    // In two parts, which are one mostly.
+                    let memory = lasting_memory(count, step);
+                    let middle = below(count + 1);
+                    write_lasting(&*file, &memory, 0..middle, start);
+                    write_lasting(&*file, &memory, middle..count, start);
+                    model.resize(model.len().max(end), 0);
+                    model[start..end].fill(step);
                 }
                 _ => {
                     file.write_at(&vec![step; count], start as u64).unwrap();

@@ -10,6 +10,7 @@
 //! - errors are handed up as they are: deciding what an error means is the journal's.
 
 mod disk;
+mod lasting;
 mod marks;
 mod memory;
 mod storage;
@@ -17,6 +18,7 @@ mod sys;
 
 pub use disk::DiskStorage;
 pub(crate) use disk::{DiskReader, LOCK, LOCK_HINT_BYTES_MAX, NewDirectory, is_lock_hint};
+pub use lasting::Lasting;
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
 pub(crate) use storage::NoFile;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lasting::Lasting;
 use super::marks::Marks;
 use crate::error::Result;
 
@@ -84,6 +85,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
 
     /// Writes all of `bytes` at `offset`, however many calls that takes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// As `write_at`, of bytes that never change again, which a storage may keep instead of a copy.
+    fn write_lasting_at(&self, bytes: &Lasting<'_>, offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
 
     /// Cuts the file to `bytes`, giving back what lies beyond.
     fn truncate(&self, bytes: u64) -> io::Result<()>;

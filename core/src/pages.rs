@@ -57,13 +57,14 @@ impl<T> Pages<T> {
     /// # Panics
     /// Where it has no room for them.
     pub(crate) fn new_in(memory: Pages<u8>, count: usize, value: impl Fn() -> T) -> Self {
-        let memory = std::mem::ManuallyDrop::new(memory);
         let first = memory.first.cast::<T>();
+        let bytes = size_of::<T>().checked_mul(count);
         assert!(
-            size_of::<T>() * count <= memory.count && first.is_aligned(),
-            "no room in {memory:?}"
+            bytes.is_some_and(|bytes| bytes <= memory.count) && first.is_aligned(),
+            "no room for {count} values in {memory:?}"
         );
         let pages = Self { first, count: 0, source: memory.source };
+        std::mem::forget(memory);
         // SAFETY: it has room for so many, as was just seen, and none of them.
         unsafe { pages.filled(count, value) }
     }
@@ -334,8 +335,11 @@ mod tests {
         );
         drop(pages);
         assert_eq!(Rc::strong_count(&value), 1);
-        let piece = Pages::zeros(100).unwrap();
-        catch_unwind(AssertUnwindSafe(|| Pages::new_in(piece, 26, || 1_u32))).unwrap_err();
+        for too_many in [26, usize::MAX / 4 + 2] {
+            let piece = Pages::zeros(100).unwrap();
+            catch_unwind(AssertUnwindSafe(|| Pages::new_in(piece, too_many, || 1_u32)))
+                .unwrap_err();
+        }
     }
 
     /// Where each one is a part of its own of the memory map, a process that may have some ten thousand parts has none left.

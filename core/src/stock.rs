@@ -39,15 +39,24 @@ impl Stock {
         piece
     }
 
-    /// Fills it, if somebody has taken something: called by its keeper, each time the alarm has rung.
+    /// Makes one piece where there are too few: called by its keeper, each time the alarm has rung. That rings again as long as there
+    /// are too few: its keeper has other things to do, and others may take pieces as quickly as it makes them.
     pub(crate) fn fill(&self) {
         if !self.wish.is_asked() {
             return;
         }
         self.wish.hear();
-        while lock(&self.ready).len() < PIECES {
-            let Some(piece) = Pages::zeros(LARGE_BYTES) else { return };
-            lock(&self.ready).push(piece);
+        if lock(&self.ready).len() == PIECES {
+            return;
+        }
+        // Without memory it waits for the next one who asks.
+        let Some(piece) = Pages::zeros(LARGE_BYTES) else { return };
+        let mut ready = lock(&self.ready);
+        ready.push(piece);
+        let is_short = ready.len() < PIECES;
+        drop(ready);
+        if is_short {
+            self.wish.ask(&self.keeper);
         }
     }
 }
@@ -73,14 +82,18 @@ mod tests {
         assert!(stock.take(LARGE_BYTES - 1).is_none() && lock(&stock.ready).is_empty());
         assert_eq!(keeper.count(), 0);
         assert!(stock.take(LARGE_BYTES).is_none());
-        assert_eq!(keeper.count(), 1);
+        for rung in 1..=PIECES as u64 {
+            assert_eq!(keeper.count(), rung);
+            stock.fill();
+        }
+        assert_eq!(keeper.count(), PIECES as u64, "there are enough");
         stock.fill();
         for _ in 0..PIECES {
             let piece = stock.take(LARGE_BYTES).unwrap();
             assert!(piece.len() == LARGE_BYTES && piece.iter().all(|byte| *byte == 0));
         }
         assert!(stock.take(LARGE_BYTES).is_none());
-        assert_eq!(keeper.count(), 2);
+        assert_eq!(keeper.count(), PIECES as u64 + 1);
     }
 
     #[test]

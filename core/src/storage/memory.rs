@@ -262,6 +262,9 @@ impl StorageFile for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = Self::check_end(offset, bytes.len())?;
+        if bytes.is_empty() {
+            return self.grow(end);
+        }
         loop {
             let contents = self.shared();
             if end <= contents.bytes && contents.lent(offset..end).next().is_none() {
@@ -456,6 +459,7 @@ mod tests {
         write_lasting(&*file, &memory, 0..100, 1100);
         assert_eq!(lent(), 2);
         file.truncate(500).unwrap();
+        file.write_at(&[], 300).unwrap();
         file.write_at(&[], 1100).unwrap();
         file.read_at(&mut bytes, 0).unwrap();
         assert!(lent() == 1 && bytes[100..500] == [1; 400] && bytes[500..] == [0; 600]);

@@ -16,8 +16,9 @@ const PIECES: usize = 4;
 /// Pieces of [`LARGE_BYTES`] zeros, once somebody has asked for one.
 #[derive(Default)]
 pub(crate) struct Stock {
-    ready: Mutex<Vec<Pages<u8>>>,
-    /// There are too few.
+    /// None once nobody fills it any more.
+    ready: Mutex<Option<Vec<Pages<u8>>>>,
+    /// Somebody has taken one, or there are too few.
     wish: Wish,
     /// Wakes the keeper.
     keeper: Arc<Alarm>,
@@ -26,15 +27,15 @@ pub(crate) struct Stock {
 impl Stock {
     /// A stock that whoever listens to this alarm fills.
     pub(crate) fn new(keeper: Arc<Alarm>) -> Self {
-        Self { ready: Mutex::default(), wish: Wish::default(), keeper }
+        Self { ready: Mutex::new(Some(Vec::new())), wish: Wish::default(), keeper }
     }
 
-    /// A piece of so many bytes, if it is of that size and there is one.
+    /// A piece of so many bytes, if that is the size of one and there is one.
     pub(crate) fn take(&self, bytes: usize) -> Option<Pages<u8>> {
         if bytes != LARGE_BYTES {
             return None;
         }
-        let piece = lock(&self.ready).pop();
+        let piece = lock(&self.ready).as_mut().map(Vec::pop)?;
         self.wish.ask(&self.keeper);
         piece
     }
@@ -46,24 +47,34 @@ impl Stock {
             return;
         }
         self.wish.hear();
-        if lock(&self.ready).len() == PIECES {
+        if lock(&self.ready).as_ref().is_none_or(|ready| ready.len() == PIECES) {
             return;
         }
         // Without memory it waits for the next one who asks.
         let Some(piece) = Pages::zeros(LARGE_BYTES) else { return };
-        let mut ready = lock(&self.ready);
-        ready.push(piece);
-        let is_short = ready.len() < PIECES;
-        drop(ready);
+        let is_short = lock(&self.ready).as_mut().is_some_and(|ready| {
+            ready.push(piece);
+            ready.len() < PIECES
+        });
         if is_short {
             self.wish.ask(&self.keeper);
         }
+    }
+
+    /// Lets go of all pieces: nobody fills it any more.
+    pub(crate) fn let_go(&self) {
+        lock(&self.ready).take();
+    }
+
+    /// Pieces that are ready.
+    fn count(&self) -> usize {
+        lock(&self.ready).as_ref().map_or(0, Vec::len)
     }
 }
 
 impl fmt::Debug for Stock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Stock({} pieces)", lock(&self.ready).len())
+        write!(f, "Stock({} pieces)", self.count())
     }
 }
 
@@ -79,7 +90,7 @@ mod tests {
         let keeper = Arc::new(Alarm::default());
         let stock = Stock::new(Arc::clone(&keeper));
         stock.fill();
-        assert!(stock.take(LARGE_BYTES - 1).is_none() && lock(&stock.ready).is_empty());
+        assert!(stock.take(LARGE_BYTES - 1).is_none() && stock.count() == 0);
         assert_eq!(keeper.count(), 0);
         assert!(stock.take(LARGE_BYTES).is_none());
         for rung in 1..=PIECES as u64 {
@@ -109,12 +120,15 @@ mod tests {
             }
         };
         fill(1000);
-        assert!(lock(&stock.ready).is_empty());
+        assert_eq!(stock.count(), 0);
         fill(4000);
         let end = Instant::now() + Duration::from_secs(60);
-        while lock(&stock.ready).len() < PIECES {
+        while stock.count() < PIECES {
             assert!(Instant::now() < end, "nobody fills it");
             std::thread::sleep(Duration::from_millis(1));
         }
+        // Whoever has a handle of a closed broker keeps none of them.
+        broker.close(Duration::ZERO).unwrap();
+        assert_eq!((stock.count(), stock.take(LARGE_BYTES).is_none()), (0, true));
     }
 }

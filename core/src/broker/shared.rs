@@ -221,6 +221,7 @@ impl Shared {
         self.engine.buffer.journal.rest();
         self.engine.buffer.journal.let_go();
         self.engine.buffer.state.holds.let_go();
+        self.engine.buffer.state.stock.let_go();
         lock(&self.owner_lock).take();
     }
 }

@@ -141,7 +141,7 @@ impl<E> Tail<E> {
         #[cfg(loom)]
         chunk.note_fill(chunk.start()..chunk.end());
         self.position = chunk.end();
-        self.chunks.push_back(Filled { end: chunk.end(), chunk, is_large_record: true });
+        self.chunks.push_back(Filled { end: chunk.end(), chunk, came_as_it_is: true });
     }
 
     /// Has the next bytes of the log written, in a chunk with room for them.
@@ -152,8 +152,8 @@ impl<E> Tail<E> {
             Arc::ptr_eq(filled.chunk.segment(), segment) && end <= filled.chunk.end()
         };
         if !chunks.back().is_some_and(fits) {
-            // Behind large records, which have chunks of their own, come mostly more of them.
-            let is_after_large = chunks.back().is_some_and(|last| last.is_large_record);
+            // Behind what has a chunk of its own comes mostly more of that.
+            let is_after_large = chunks.back().is_some_and(|last| last.came_as_it_is);
             let most = if is_after_large {
                 CHUNK_BYTES_MIN
             } else {
@@ -164,7 +164,7 @@ impl<E> Tail<E> {
             let room = usize::try_from(segment.end() - *position).unwrap_or(CHUNK_BYTES_MAX);
             let size = most.max(bytes).min(room);
             let chunk = space.chunk(segment, *position, size);
-            chunks.push_back(Filled { chunk, end: *position, is_large_record: false });
+            chunks.push_back(Filled { chunk, end: *position, came_as_it_is: false });
         }
         let Some(filled) = chunks.back_mut() else { return };
         // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are given
@@ -222,8 +222,8 @@ impl<E> Tail<E> {
 struct Filled {
     chunk: Arc<Chunk>,
     end: u64,
-    /// It is not to be filled: it came as it is.
-    is_large_record: bool,
+    /// It is a large record, or many small ones, and there is no room behind it.
+    came_as_it_is: bool,
 }
 
 #[cfg(all(test, not(loom)))]

@@ -21,6 +21,11 @@ impl<'a> Lasting<'a> {
         Self { memory, places }
     }
 
+    /// Whether their memory goes back to the system when nobody has it any more. An allocator would keep what lies between others.
+    pub(super) fn may_be_lent(&self) -> bool {
+        self.memory.is_mapped()
+    }
+
     /// The same bytes, for as long as somebody likes.
     pub(super) fn lend(&self) -> Lent {
         Lent { memory: Arc::clone(self.memory), places: self.places.clone() }
@@ -59,6 +64,11 @@ impl Lent {
         is_next
     }
 
+    /// Whether most of the memory that it keeps is of no use to it.
+    pub(super) fn is_wasteful(&self) -> bool {
+        2 * self.len() < self.memory.as_raw().len()
+    }
+
     /// Keeps so many bytes of it, all if it has less.
     pub(super) fn truncate(&mut self, bytes: usize) {
         self.places.end = self.places.end.min(self.places.start + bytes);
@@ -69,7 +79,7 @@ impl Deref for Lent {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: each of these bytes was lasting, and it is as long as there is this memory.
+        // SAFETY: each of these bytes was lasting, and is so as long as there is this memory.
         unsafe { self.memory.part(self.places.clone()).as_ref() }
     }
 }

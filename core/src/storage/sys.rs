@@ -1,4 +1,4 @@
-//! The system calls the standard library has no name for: beside lasting bytes the only `unsafe` code under storage.
+//! The system calls the standard library has no name for: all `unsafe` code under storage but that of lasting bytes.
 //!
 //! Each function is a safe wrapper around one call, with the loops and fallbacks the call needs. [`fork`] adds what a
 //! forked process has to know.

@@ -6,9 +6,10 @@
 //!
 //! Invariants:
 //! - only `fill` writes, only into bytes no `fill` was given before, and only one `fill` runs at a time;
-//! - `bytes` is asked only for ranges whose `fill` happened before (through the tail's lock or the commit gates).
+//! - `bytes` is asked only for ranges whose `fill` happened before (through the tail's lock or the commit gates);
+//! - memory is filled anew, as another chunk's, only when neither a reader nor a file has it any more.
 //!
-//! This is one of the few places with `unsafe`: the two rules above are what the borrow checker cannot see.
+//! This is one of the few places with `unsafe`: the rules above are what the borrow checker cannot see.
 
 use std::fmt;
 use std::ops::{Deref, Range};

@@ -21,6 +21,11 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
     }
 
+    /// As [`Moment::after`], and never before that: what is left of a microsecond counts as one.
+    fn not_before(self, time: Duration) -> Self {
+        self.after(time.saturating_add(Duration::from_nanos(999)))
+    }
+
     /// This moment and `time` earlier; the epoch where that lies before it.
     fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
@@ -41,16 +46,25 @@ impl Moment {
     }
 }
 
+/// What a broker's clock says, and the wall's right before that: told from the two, nothing is due too early, however long it took
+/// to look at them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    wall: SystemTime,
+    /// Not before the moment of the look.
+    pub(crate) now: Moment,
+}
+
 /// Where time comes from.
 pub(crate) trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock, read at open, and where somebody names a moment of the calendar.
     fn wall(&self) -> SystemTime;
 
-    /// The moment that is called so on the wall, where it is `now`.
-    fn moment_of(&self, time: SystemTime, now: Moment) -> Moment {
-        match time.duration_since(self.wall()) {
-            Ok(left) => now.after(left),
-            Err(ago) => now.before(ago.duration()),
+    /// The moment that is called so on the wall.
+    fn moment_of(&self, time: SystemTime, look: Look) -> Moment {
+        match time.duration_since(look.wall) {
+            Ok(left) => look.now.not_before(left),
+            Err(ago) => look.now.before(ago.duration()),
         }
     }
 
@@ -105,7 +119,7 @@ impl Clock for std::sync::Arc<ManualClock> {
     }
 
     /// It is the wall's as well.
-    fn moment_of(&self, time: SystemTime, _: Moment) -> Moment {
+    fn moment_of(&self, time: SystemTime, _: Look) -> Moment {
         Moment::from_system(time)
     }
 
@@ -141,12 +155,22 @@ impl BrokerClock {
     }
 
     pub(crate) fn now(&self) -> Moment {
-        self.start.after(self.source.elapsed().saturating_sub(self.elapsed_at_start))
+        self.start.after(self.elapsed())
     }
 
-    /// The moment that the wall clock calls so, as it goes `now`: it may have been set since the start.
-    pub(crate) fn moment_of(&self, time: SystemTime, now: Moment) -> Moment {
-        self.source.moment_of(time, now)
+    /// A look at both clocks.
+    pub(crate) fn look(&self) -> Look {
+        let wall = self.source.wall();
+        Look { wall, now: self.start.not_before(self.elapsed()) }
+    }
+
+    /// The moment that the wall clock calls so, as it goes at that look: it may have been set since the start.
+    pub(crate) fn moment_of(&self, time: SystemTime, look: Look) -> Moment {
+        self.source.moment_of(time, look)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.source.elapsed().saturating_sub(self.elapsed_at_start)
     }
 
     /// A moment that is at most a few milliseconds ago, and cheap: for what is noted, not for what is due.
@@ -196,17 +220,52 @@ mod tests {
         let seconds = Arc::new(AtomicU64::new(10_000));
         let clock = BrokerClock::start(Box::new(Wall(Arc::clone(&seconds))), Moment::default());
         let start = clock.now();
-        assert_eq!(clock.moment_of(at(10_030), start), start.after(Duration::from_secs(30)));
+        assert_eq!(clock.moment_of(at(10_030), clock.look()), start.after(Duration::from_secs(30)));
         for wall in [6_400, 13_600, 1_800_000_000] {
             seconds.store(wall, Ordering::Relaxed);
             assert_eq!(clock.now(), start);
-            assert_eq!(clock.moment_of(at(wall + 30), start), start.after(Duration::from_secs(30)));
-            assert_eq!(
-                clock.moment_of(at(wall - 30), start),
-                start.before(Duration::from_secs(30))
-            );
+            let look = clock.look();
+            assert_eq!(clock.moment_of(at(wall + 30), look), start.after(Duration::from_secs(30)));
+            assert_eq!(clock.moment_of(at(wall - 30), look), start.before(Duration::from_secs(30)));
         }
-        assert_eq!(clock.moment_of(UNIX_EPOCH, start), Moment::default());
+        assert_eq!(clock.moment_of(UNIX_EPOCH, clock.look()), Moment::default());
+    }
+
+    /// Clocks of one machine, on which each look takes some time.
+    #[derive(Debug)]
+    struct Slow(AtomicU64);
+
+    impl Slow {
+        fn pass(&self) -> Duration {
+            Duration::from_nanos(self.0.fetch_add(10_300, Ordering::Relaxed))
+        }
+    }
+
+    impl Clock for Slow {
+        fn wall(&self) -> SystemTime {
+            UNIX_EPOCH + self.pass()
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.pass()
+        }
+
+        fn tick(&self) -> u64 {
+            0
+        }
+    }
+
+    /// The broker's clock was looked at first, and a message was handed out early by as long as it took until the wall's was: by up
+    /// to a tenth of a millisecond where the thread had lost its processor in between.
+    #[test]
+    fn nothing_is_due_too_early_however_long_a_look_takes() {
+        let clock = BrokerClock::start_at(Box::new(Slow(AtomicU64::new(0))), Moment::default());
+        for nanos in (0..5_000).step_by(100) {
+            let time = UNIX_EPOCH + Duration::from_nanos(1_000_000_000 + nanos);
+            let due = clock.moment_of(time, clock.look());
+            assert!(due.to_system() >= time, "{due:?} for {time:?}");
+            assert!(due.to_system() <= time + Duration::from_micros(13), "{due:?} for {time:?}");
+        }
     }
 
     #[test]
@@ -215,6 +274,6 @@ mod tests {
         let clock = BrokerClock::start(Box::new(Arc::clone(&manual)), Moment::default());
         manual.advance(Duration::from_secs(3_600));
         let in_a_minute = clock.now().after(Duration::from_secs(60));
-        assert_eq!(clock.moment_of(in_a_minute.to_system(), clock.now()), in_a_minute);
+        assert_eq!(clock.moment_of(in_a_minute.to_system(), clock.look()), in_a_minute);
     }
 }

@@ -8,7 +8,7 @@ use super::message::{Dedup, Message, TRACEPARENT, check_queue_name};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
 use crate::buffer::{NewMessage, Queue, put_header};
-use crate::clock::{ManualClock, Moment};
+use crate::clock::{Look, ManualClock, Moment};
 use crate::dispatch::{Engine, Snapshots, dismiss};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Level;
@@ -69,31 +69,35 @@ impl Shared {
         if !message.is_timed() {
             return Ok(());
         }
-        let now = self.engine.now();
+        let look = self.look();
         if let Some(moment) = message.run_at
-            && self.moment_of(moment, now) > now.after(limits::DURATION_MAX)
+            && self.moment_of(moment, look) > look.now.after(limits::DURATION_MAX)
         {
             return Err(Error::invalid("run_at is more than ten years from now"));
         }
         if let Some(time) = message.expires_in
-            && now.after(time) <= self.due(message, now)
+            && look.now.after(time) <= self.due(message, look)
         {
             return Err(Error::invalid("expires_in is over before the message is due"));
         }
         Ok(())
     }
 
-    /// When a message is due that is enqueued now.
-    fn due(&self, message: &Message<'_>, now: Moment) -> Moment {
+    /// When a message is due that is enqueued at that look.
+    fn due(&self, message: &Message<'_>, look: Look) -> Moment {
         match (message.delay, message.run_at) {
-            (Some(delay), _) => now.after(delay),
-            (None, Some(moment)) => self.moment_of(moment, now).max(now),
-            (None, None) => now,
+            (Some(delay), _) => look.now.after(delay),
+            (None, Some(moment)) => self.moment_of(moment, look).max(look.now),
+            (None, None) => look.now,
         }
     }
 
-    fn moment_of(&self, time: SystemTime, now: Moment) -> Moment {
-        self.engine.buffer.state.clock.moment_of(time, now)
+    fn look(&self) -> Look {
+        self.engine.buffer.state.clock.look()
+    }
+
+    fn moment_of(&self, time: SystemTime, look: Look) -> Moment {
+        self.engine.buffer.state.clock.moment_of(time, look)
     }
 
     /// Runs `work` with the messages in the words of the buffer. They were checked. `trace` is the header of those that have
@@ -137,8 +141,8 @@ impl Shared {
         trace: Option<&str>,
         now: Moment,
     ) -> NewMessage<'m> {
-        // Both times of a message are told from one look at the clock: what expires behind its start never starts too late.
-        let exactly = if message.is_timed() { self.engine.now() } else { now };
+        // Both times of a message are told from one look: what expires behind its start never starts too late.
+        let look = message.is_timed().then(|| self.look());
         let mut headers = Vec::new();
         for (name, value) in &message.headers {
             put_header(&mut headers, name, value);
@@ -156,12 +160,12 @@ impl Shared {
             content_type: message.content_type.as_deref(),
             group: message.group.as_deref(),
             priority: message.priority,
-            expires: message.expires_in.map(|time| exactly.after(time)),
+            expires: look.zip(message.expires_in).map(|(look, time)| look.now.after(time)),
             window: message.dedup_window,
             headers,
             body: &message.body,
             enqueued_at: now,
-            due: self.due(message, exactly),
+            due: look.map_or(now, |look| self.due(message, look)),
             level: self.level(message.durability),
         }
     }

@@ -260,7 +260,11 @@ impl Crew {
                 ended.iter().filter_map(|(token, end)| Some((hands.busy.remove(*token)?, *end)));
             workers.collect::<SmallVec<[_; TOGETHER]>>()
         };
-        workers.iter_mut().for_each(|(worker, end)| worker.came_back(*end));
+        for (worker, end) in &mut workers {
+            worker.came_back(*end);
+            // The loop may have something else to do before it asks for more.
+            worker.leave_to_keeper();
+        }
         self.put(workers.into_iter().map(|(worker, _)| worker), []);
     }
 

@@ -96,6 +96,8 @@ impl Worker {
     fn came_back(&mut self, end: Option<u64>) {
         if let Some(inner) = &mut self.inner {
             inner.came_back(end);
+            // Its thread may have something else to do before it asks for the next one.
+            inner.leave_to_keeper();
         }
     }
 }

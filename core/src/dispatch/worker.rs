@@ -5,8 +5,9 @@
 //! again. Dropped, it has left. One on an event loop is asked by [`Worker::next_now`] and never waits: its station has a
 //! doorbell, which rings when it is worth while to ask again.
 //!
-//! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]; and
-//! the keeper of the disk writes it soon, should the worker be busy in its next call.
+//! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]. The
+//! keeper of the disk writes it soon, should the worker be busy in its next call; it hears of that when that call begins, so
+//! that a worker that goes idle wakes nobody.
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,10 @@ impl Worker {
                 break;
             }
             match self.take() {
-                Took::Flight(flight) => return Some(flight),
+                Took::Flight(flight) => {
+                    self.leave_to_keeper();
+                    return Some(flight);
+                }
                 Took::Lost => {}
                 // What comes right now is taken before what is owed is written, which may be one write for more, then.
                 Took::Nothing
@@ -83,6 +87,7 @@ impl Worker {
                 Took::Nothing if self.owed.write(&self.engine) => {}
                 Took::Nothing => self.wait_for_message(),
                 Took::NoRoom => {
+                    self.leave_to_keeper();
                     let queue = &self.station.queue;
                     drop(queue.wait(queue.ready(), Some(STORAGE_FULL_PAUSE)));
                 }
@@ -151,7 +156,16 @@ impl Worker {
         self.serving = false;
     }
 
-    /// The handler has returned, and `end` has still to be written, if anything.
+    /// What is owed is written soon, whatever this thread does next.
+    pub(crate) fn leave_to_keeper(&self) {
+        if self.owed.count > 0 {
+            let state = &self.engine.buffer.state;
+            state.write_wish.ask(&state.disk);
+        }
+    }
+
+    /// The handler has returned, and `end` has still to be written, if anything: when the next message is asked for, which is
+    /// at once, unless it is left to the keeper.
     pub(crate) fn came_back(&mut self, end: Option<u64>) {
         let Some(flight) = self.flight.take() else { return };
         match end {
@@ -257,8 +271,6 @@ impl Owed {
         self.count += 1;
         if self.count >= OWED_MAX {
             self.write(engine);
-        } else {
-            engine.buffer.state.write_wish.ask(&engine.buffer.state.disk);
         }
     }
 
@@ -282,6 +294,35 @@ mod tests {
     use crate::error::Error;
     use crate::sync::lock;
     use crate::{Broker, HandlerOptions, Message, Options};
+
+    /// Each end woke the keeper of the disk, to have written what the worker wrote itself a moment later.
+    #[test]
+    fn a_worker_that_goes_idle_wakes_nobody() {
+        let options = Options::new().sync_interval(Duration::from_secs(3600));
+        let broker = Broker::open(":memory:", options).unwrap();
+        broker.handle("jobs", HandlerOptions::new(), |_| Ok(())).unwrap();
+        broker.start().unwrap();
+        // It asks for a sync, which is far away.
+        broker.enqueue(Message::new("aside", "")).unwrap();
+        let aside = broker.receive("aside", None, None).unwrap().unwrap();
+        let engine = Arc::clone(&aside.shared.engine);
+        aside.ack().unwrap();
+        let handle_one = || {
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+            broker.wait_idle(Duration::from_secs(20)).unwrap();
+            // Until the worker has written its end, which it does when it has looked for more for a while.
+            let end = Instant::now() + Duration::from_secs(20);
+            let marks = || engine.buffer.journal.marks();
+            while marks().written < marks().reserved {
+                assert!(Instant::now() < end, "it is not written");
+                std::thread::yield_now();
+            }
+        };
+        let disk = &engine.buffer.state.disk;
+        let before = disk.count();
+        (0..10).for_each(|_| handle_one());
+        assert_eq!(disk.count(), before);
+    }
 
     /// A worker gave a message back that it had taken while its station was shut, but the journal refused. The flight was
     /// due once more a second later, was not cancelled and had not reached its timeout: the timekeeper found it due again

@@ -15,6 +15,11 @@ pub(super) fn all() -> Vec<Contest> {
         new("from an enqueue to an idle handler, os", P50)
             .with("libmq", ALL_BUT_64, ours(idle))
             .with(wake, NOTHING, ours("wake idle messages=2000"))
+            .with(
+                "bare write and wake",
+                ALL_BUT_50_MS,
+                ours("wake write-idle messages=2000 body=100"),
+            )
             .with("effectum", ALL_BUT_ONE, rust("effectum idle messages=200 body=100"))
             .with("yaque", KILL, rust("yaque idle messages=500 body=100"))
             .with(

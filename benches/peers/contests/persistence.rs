@@ -66,6 +66,12 @@ pub(super) fn all() -> Vec<Contest> {
                 ours("libmq async level=sync messages=500000 in_flight=1000 body=100"),
             )
             .with("libmq, one by one", POWER, puts("libmq", "sync", 4_000, 1))
+            // While one half is synced, the other is made.
+            .with(
+                "bare pwrite + fdatasync, 500 at a time",
+                POWER,
+                puts("bare", "sync", 500_000, 500),
+            )
             .at_least("rate", 200.0, Some(("libmq, one by one", "rate"))),
         new("sync, batches of 100")
             .with("libmq", POWER, puts("libmq", "sync", 200_000, 100))

@@ -198,10 +198,11 @@ impl<'a> Walk<'a> {
             ));
         }
         let limit = until.unwrap_or(segment.end());
-        // Read once more when it is complete: together its bodies may be as large as the segment.
+        // Looked at once more when it is complete: together its bodies may be as large as the segment.
         let mut group: Vec<Header> = Vec::new();
         let mut group_start = position;
         loop {
+            window.keep(group_start);
             if until == Some(position) && group.is_empty() {
                 return Ok(Stop::Ended(position));
             }

@@ -1,4 +1,7 @@
 //! A segment, read through a buffer that moves along it.
+//!
+//! Who goes from one record to the next has each byte read once, and the storage is told in time what comes next. What never was
+//! written is not read: it lies behind the end of every log that was killed, and most of a segment may be that.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -11,6 +14,12 @@ use crate::storage::Storage;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
+
+/// So far ahead of what is read the storage is told what is read soon.
+const AHEAD_BYTES: u64 = 8 << 20;
+
+/// As much of a group is kept until it is complete; what is larger is read once more then.
+const KEPT_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes that are passed over at once where all are zero, in looking ahead.
 const PAGE_BYTES: usize = 4096;
@@ -29,14 +38,29 @@ pub(super) struct Ahead {
 pub(super) struct Window<'a> {
     storage: &'a dyn Storage,
     segment: &'a Segment,
+    /// Grows and is not cleared again; what lies behind `filled` means nothing.
     buffer: Vec<u8>,
+    filled: usize,
     /// The position of the buffer's first byte.
     start: u64,
+    /// What was read from here on is asked for again.
+    kept: u64,
+    /// Where what was written where it read last ends, as far as the storage knows.
+    written: u64,
+    /// How far the storage was told what is read soon.
+    told: u64,
 }
 
 impl<'a> Window<'a> {
     pub(super) fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
-        Self { storage, segment, buffer: Vec::new(), start: segment.header.start }
+        let (buffer, filled, start) = (Vec::new(), 0, segment.header.start);
+        let (kept, written, told) = (u64::MAX, 0, 0);
+        Self { storage, segment, buffer, filled, start, kept, written, told }
+    }
+
+    /// What is read from `position` on may be asked for again.
+    pub(super) fn keep(&mut self, position: u64) {
+        self.kept = position;
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -78,20 +102,50 @@ impl<'a> Window<'a> {
     fn held(&self, position: u64, count: usize) -> Option<Range<usize>> {
         let at = usize::try_from(position.checked_sub(self.start)?).ok()?;
         let end = at.checked_add(count)?;
-        (end <= self.buffer.len()).then_some(at..end)
+        (end <= self.filled).then_some(at..end)
     }
 
-    /// Moves the buffer to `position`, to hold so many bytes if there are.
+    /// Moves the buffer along, to hold so many bytes at `position` if there are.
     #[cold]
     fn read(&mut self, position: u64, count: usize) -> Result<()> {
-        self.start = position;
-        let count = count.max(self.at_once(position));
-        memory::lengthen(&mut self.buffer, count)?;
-        let offset = self.segment.offset(position);
-        let got = self.segment.file.read_at(&mut self.buffer, offset);
-        let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
-        self.buffer.truncate(got);
+        let back = position.checked_sub(self.kept);
+        let start =
+            if back.is_some_and(|back| back <= KEPT_BYTES_MAX) { self.kept } else { position };
+        // What is there is not read again.
+        if let Some(held) = self.held(start, 0) {
+            self.buffer.copy_within(held.start..self.filled, 0);
+            (self.start, self.filled) = (start, self.filled - held.start);
+        } else {
+            (self.start, self.filled) = (position, 0);
+        }
+        let from = self.start + self.filled as u64;
+        let missing = (position + count as u64).saturating_sub(from);
+        self.fill(from, usize::try_from(missing).unwrap_or(count))?;
+        self.tell_what_comes();
         Ok(())
+    }
+
+    /// Reads behind what is there, which ends at `from`: at least what is `missing`, if the file has it.
+    fn fill(&mut self, from: u64, missing: usize) -> Result<()> {
+        let end = self.filled + missing.max(self.at_once(from)?);
+        if self.buffer.len() < end {
+            memory::lengthen(&mut self.buffer, end)?;
+        }
+        let place = self.buffer.get_mut(self.filled..end).unwrap_or_default();
+        let got = self.segment.file.read_at(place, self.segment.offset(from));
+        self.filled += got.map_err(|cause| Error::io("read", self.path(), &cause))?;
+        Ok(())
+    }
+
+    /// Tells the storage what is read next, some of it at a time.
+    fn tell_what_comes(&mut self) {
+        let next = self.start + self.filled as u64;
+        let from = self.told.max(next);
+        let end = (next + AHEAD_BYTES).min(self.written).min(self.segment.end());
+        if from <= next + AHEAD_BYTES / 2 && from < end {
+            self.segment.file.will_read(self.segment.offset(from), end - from);
+            self.told = end;
+        }
     }
 
     /// Looks at every place behind `from` where a record may begin.
@@ -133,24 +187,46 @@ impl<'a> Window<'a> {
     fn data_from(&self, position: u64) -> Result<Option<u64>> {
         let offset = self.segment.offset(position);
         let data = self.segment.file.data_from(offset);
-        let data = data.map_err(|cause| Error::io("look through", self.path(), &cause))?;
+        let data = data.map_err(|cause| self.not_looked(&cause))?;
         Ok(data.map(|data| position + (data - offset) / ALIGNMENT as u64 * ALIGNMENT as u64))
     }
 
-    /// How many bytes from `position` on are read at once: none behind the segment, for which memory would be cleared in vain.
-    fn at_once(&self, position: u64) -> usize {
-        let left = self.segment.end().saturating_sub(position);
-        usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES))
+    /// How many bytes from `position` on are read at once: none behind the segment, nor what never was written, for which memory
+    /// would be cleared in vain.
+    fn at_once(&mut self, position: u64) -> Result<usize> {
+        if self.written <= position {
+            let offset = self.segment.offset(position);
+            let hole =
+                self.segment.file.hole_from(offset).map_err(|cause| self.not_looked(&cause))?;
+            self.written =
+                position + hole.saturating_sub(offset).next_multiple_of(ALIGNMENT as u64);
+        }
+        let left = self.written.min(self.segment.end()).saturating_sub(position);
+        Ok(usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES)))
     }
 
-    /// As many bytes from `position` on as are read at once; none where no header has room before the segment's end.
+    fn not_looked(&self, cause: &std::io::Error) -> Error {
+        Error::io("look through", self.path(), cause)
+    }
+
+    /// As many bytes from `position` on as are read at once; none where no header has room before the segment's end. What never
+    /// was written begins with as many zeros as a header may have there.
     fn window(&mut self, position: u64) -> Result<Option<&[u8]>> {
-        self.start = position;
-        self.buffer.resize(self.at_once(position), 0);
-        let got = self.segment.file.read_at(&mut self.buffer, self.segment.offset(position));
-        let got = got.map_err(|cause| Error::io("read", self.path(), &cause))?;
-        self.buffer.truncate(got);
-        Ok((got >= HEADER_BYTES).then_some(self.buffer.as_slice()))
+        let segment = self.segment;
+        let left = |from| segment.end().saturating_sub(from);
+        if left(position) < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        (self.start, self.filled) = (position, 0);
+        self.fill(position, HEADER_BYTES)?;
+        let end = position + self.filled as u64;
+        if end == self.written {
+            let room = usize::try_from(left(end)).unwrap_or(usize::MAX);
+            self.buffer.truncate(self.filled);
+            self.filled += room.min(HEADER_BYTES - ALIGNMENT);
+            memory::lengthen(&mut self.buffer, self.filled)?;
+        }
+        Ok(self.buffer.get(..self.filled).filter(|window| window.len() >= HEADER_BYTES))
     }
 }
 
@@ -165,6 +241,7 @@ mod tests {
     use crate::journal::segment::SegmentHeader;
     use crate::storage::{MemoryStorage, StorageFile};
     use crate::sync::Arc;
+    use crate::sync::atomic::{AtomicU64, Ordering};
 
     /// Room for a little more than two windows.
     const CAPACITY: u64 = 2 * READ_BYTES as u64 + 8192;
@@ -226,11 +303,26 @@ mod tests {
         assert_eq!(look(&segment, GAP).last, GAP);
     }
 
-    /// A file of which is known where something was written.
+    /// A file of which is known where something was written, and how much is read.
     #[derive(Debug)]
     struct Sparse {
         file: Arc<dyn StorageFile>,
-        written: Vec<u64>,
+        written: Vec<Range<u64>>,
+        read: AtomicU64,
+    }
+
+    impl Sparse {
+        fn new(
+            file: &Arc<dyn StorageFile>,
+            written: impl IntoIterator<Item = Range<u64>>,
+        ) -> Arc<Self> {
+            let (file, written) = (Arc::clone(file), written.into_iter().collect());
+            Arc::new(Self { file, written, read: AtomicU64::new(0) })
+        }
+
+        fn read(&self) -> u64 {
+            self.read.load(Ordering::Relaxed)
+        }
     }
 
     impl StorageFile for Sparse {
@@ -239,11 +331,19 @@ mod tests {
         }
 
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-            self.file.read_at(buffer, offset)
+            let got = self.file.read_at(buffer, offset)?;
+            self.read.fetch_add(got as u64, Ordering::Relaxed);
+            Ok(got)
         }
 
         fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
-            Ok(self.written.iter().copied().find(|written| *written >= offset))
+            let run = self.written.iter().find(|run| offset < run.end);
+            Ok(run.map(|run| run.start.max(offset)))
+        }
+
+        fn hole_from(&self, offset: u64) -> io::Result<u64> {
+            let run = self.written.iter().find(|run| run.contains(&offset));
+            Ok(run.map_or(offset, |run| run.end))
         }
 
         fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -265,13 +365,87 @@ mod tests {
         let header = SegmentHeader { start: 1 << 30, ..made.header };
         let start = header.start;
         for (written, data) in [(GAP, GAP), (5 * GAP, 5 * GAP), (5 * GAP + 3, 5 * GAP)] {
-            let file = Arc::new(Sparse { file: Arc::clone(&made.file), written: vec![written] });
+            let file = Sparse::new(&made.file, Some(written..written + 1));
             let segment = Segment { header, file };
             let storage = MemoryStorage::new();
             let window = Window::new(&storage, &segment);
             assert_eq!(window.data_from(start + GAP).unwrap(), Some(start + data));
             assert_eq!(window.data_from(start + 9 * GAP).unwrap(), None);
         }
+    }
+
+    /// A read of what never was written had the kernel keep zeros there and tell of them as of something written; so the rest of
+    /// every segment was read whose owner was killed, and a log of some records took as long to open as one of 64 MiB.
+    #[test]
+    fn what_never_was_written_is_not_read() {
+        let made = first_segment(&MemoryStorage::new(), CAPACITY);
+        let first = made.first();
+        write_header(&made, first, 0);
+        let file = Sparse::new(&made.file, [0..2 * GAP, CAPACITY - GAP..CAPACITY]);
+        let segment =
+            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let storage = MemoryStorage::new();
+        let mut window = Window::new(&storage, &segment);
+        assert!(window.record(first, CAPACITY).unwrap().is_some());
+        assert!(window.record(first + HEADER_BYTES as u64, CAPACITY).unwrap().is_none());
+        assert_eq!(file.read(), 2 * GAP - first);
+        let mut ahead = Ahead { gap: first, marked: false, last: first };
+        window.look(first, &mut ahead).unwrap();
+        assert_eq!(file.read(), 2 * (2 * GAP - first) + GAP);
+    }
+
+    /// Where the second page of a header was lost, it may be whole all the same: its last bytes were zeros.
+    #[test]
+    fn a_header_is_seen_before_a_hole_and_behind_one() {
+        let hole = 3 * GAP;
+        for at in (hole - 48..=hole + 16).step_by(ALIGNMENT) {
+            let made = first_segment(&MemoryStorage::new(), CAPACITY);
+            write_header(&made, at, GAP + 1);
+            let is_behind = at >= hole;
+            let written = if is_behind { at..at + 2 * GAP } else { GAP..hole };
+            if !is_behind {
+                made.file.write_at(&[0; HEADER_BYTES], hole).unwrap();
+            }
+            let whole = {
+                let mut bytes = [0; HEADER_BYTES];
+                made.file.read_at(&mut bytes, at).unwrap();
+                Header::decode_anywhere(&bytes, 0..CAPACITY, made.header.salt).is_some()
+            };
+            let segment =
+                Segment { header: made.header, file: Sparse::new(&made.file, Some(written)) };
+            assert_eq!(look(&segment, GAP).marked, whole, "at {at}");
+            assert!(whole || at + HEADER_BYTES as u64 > hole, "at {at}");
+        }
+    }
+
+    /// A group that lay across the end of what was read at once was read twice, and as much behind it.
+    #[test]
+    fn who_goes_back_to_where_a_group_begins_has_each_byte_read_once() {
+        let storage = MemoryStorage::new();
+        let made = first_segment(&storage, CAPACITY);
+        let mut pen = Pen::new(&made);
+        let body = [7; 1000];
+        let starts: Vec<u64> = std::iter::from_fn(|| {
+            let at = pen.at;
+            (at + 1_100 < CAPACITY).then(|| pen.record(KIND_USER_MIN, &body))?;
+            Some(at)
+        })
+        .collect();
+        let file = Sparse::new(&made.file, Some(0..CAPACITY));
+        let segment =
+            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let mut window = Window::new(&storage, &segment);
+        for group in starts.chunks(100) {
+            window.keep(group[0]);
+            let mut headers = Vec::new();
+            for at in group {
+                headers.push(window.record(*at, CAPACITY).unwrap().unwrap().0);
+            }
+            for header in headers {
+                assert_eq!(window.body(&header).unwrap().unwrap(), body);
+            }
+        }
+        assert_eq!(file.read(), CAPACITY - made.first());
     }
 
     #[test]

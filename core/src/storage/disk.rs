@@ -185,6 +185,10 @@ impl StorageFile for DiskFile {
         Ok(sys::data_from(&self.file, offset))
     }
 
+    fn hole_from(&self, offset: u64) -> io::Result<u64> {
+        sys::hole_from(&self.file, offset).map_or_else(|| self.len(), Ok)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let end = offset.saturating_add(bytes.len() as u64);
         // What lies within its room was asked for when that was made.
@@ -219,6 +223,14 @@ impl StorageFile for DiskFile {
 
     fn drop_cached(&self) {
         sys::drop_cached(&self.file);
+    }
+
+    fn will_read(&self, offset: u64, bytes: u64) {
+        sys::will_read(&self.file, offset, bytes);
+    }
+
+    fn read_ahead(&self, ahead: bool) {
+        sys::read_ahead(&self.file, ahead);
     }
 }
 
@@ -418,6 +430,15 @@ mod tests {
         let last = file.data_from((5 << 20) + 77).unwrap().unwrap();
         assert_eq!(last, (5 << 20) + 77);
         assert_eq!(file.data_from(8 << 20).unwrap(), None);
+        let hole = file.hole_from((5 << 20) + 77).unwrap();
+        assert!(((5 << 20) + 78..=8 << 20).contains(&hole), "{hole}");
+        for advice in [false, true] {
+            file.read_ahead(advice);
+            file.will_read(5 << 20, 1 << 20);
+            let mut byte = [0];
+            assert_eq!(file.read_at(&mut byte, (5 << 20) + 77).unwrap(), 1);
+            assert_eq!(byte, *b"x");
+        }
     }
 
     #[test]

@@ -83,6 +83,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
         Ok(Some(offset))
     }
 
+    /// Where, at `offset` or behind it, begins what never was written, or the file ends.
+    fn hole_from(&self, _offset: u64) -> io::Result<u64> {
+        self.len()
+    }
+
     /// Writes all of `bytes` at `offset`, however many calls that takes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
@@ -100,6 +105,13 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// After a sync: has later reads ask the disk. Where an earlier sync has failed, perhaps another process's, a kernel may
     /// keep in memory what it could not write, and call it clean.
     fn drop_cached(&self) {}
+
+    /// These bytes are read soon.
+    fn will_read(&self, _offset: u64, _bytes: u64) {}
+
+    /// Whether a read may bring more into memory than it asks for, as it does where nothing is said. What never was written and
+    /// was brought into memory so is told of as if it had been written.
+    fn read_ahead(&self, _ahead: bool) {}
 }
 
 /// In the place of a file that was let go.

@@ -164,6 +164,44 @@ pub(super) fn data_from(_: &File, offset: u64) -> Option<u64> {
     Some(offset)
 }
 
+/// Where the bytes from `offset` on end that may not be zero, or the file; none where the file system does not tell.
+#[cfg(target_os = "linux")]
+pub(super) fn hole_from(file: &File, offset: u64) -> Option<u64> {
+    let from = libc::off_t::try_from(offset).ok()?;
+    // SAFETY: as in `data_from`.
+    u64::try_from(unsafe { libc::lseek(file.as_raw_fd(), from, libc::SEEK_HOLE) }).ok()
+}
+
+/// It does not tell.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn hole_from(_: &File, _: u64) -> Option<u64> {
+    None
+}
+
+/// Whether the kernel is to read more than it is asked for. Only advice.
+#[cfg(target_os = "linux")]
+pub(super) fn read_ahead(file: &File, ahead: bool) {
+    let advice = if ahead { libc::POSIX_FADV_NORMAL } else { libc::POSIX_FADV_RANDOM };
+    // SAFETY: as in `drop_cached`.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, advice) };
+}
+
+/// There is no way to say that.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_ahead(_: &File, _: bool) {}
+
+/// Has the kernel begin to read these bytes.
+#[cfg(target_os = "linux")]
+pub(super) fn will_read(file: &File, offset: u64, bytes: u64) {
+    let (Ok(offset), Ok(bytes)) = (offset.try_into(), bytes.try_into()) else { return };
+    // SAFETY: as in `drop_cached`.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, bytes, libc::POSIX_FADV_WILLNEED) };
+}
+
+/// There is no way to say that.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn will_read(_: &File, _: u64, _: u64) {}
+
 /// Has the kernel forget what it has of a file in memory and need not write. Only advice: what it does not forget, as where
 /// all the file is in memory, is read from there as before.
 #[cfg(target_os = "linux")]

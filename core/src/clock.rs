@@ -51,7 +51,8 @@ impl Moment {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     wall: SystemTime,
-    /// Not before the moment of the look.
+    elapsed: Duration,
+    /// The moment of the look, rounded down as ever: what is due by then is due at once.
     pub(crate) now: Moment,
 }
 
@@ -60,12 +61,9 @@ pub(crate) trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock, read at open, and where somebody names a moment of the calendar.
     fn wall(&self) -> SystemTime;
 
-    /// The moment that is called so on the wall.
-    fn moment_of(&self, time: SystemTime, look: Look) -> Moment {
-        match time.duration_since(look.wall) {
-            Ok(left) => look.now.not_before(left),
-            Err(ago) => look.now.before(ago.duration()),
-        }
+    /// Whether the wall goes by this clock, too.
+    fn is_wall(&self) -> bool {
+        false
     }
 
     /// Time since some fixed point, never going back while the process lives.
@@ -118,9 +116,8 @@ impl Clock for std::sync::Arc<ManualClock> {
         Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed))
     }
 
-    /// It is the wall's as well.
-    fn moment_of(&self, time: SystemTime, _: Look) -> Moment {
-        Moment::from_system(time)
+    fn is_wall(&self) -> bool {
+        true
     }
 
     fn tick(&self) -> u64 {
@@ -160,13 +157,19 @@ impl BrokerClock {
 
     /// A look at both clocks.
     pub(crate) fn look(&self) -> Look {
-        let wall = self.source.wall();
-        Look { wall, now: self.start.not_before(self.elapsed()) }
+        let (wall, elapsed) = (self.source.wall(), self.elapsed());
+        Look { wall, elapsed, now: self.start.after(elapsed) }
     }
 
     /// The moment that the wall clock calls so, as it goes at that look: it may have been set since the start.
     pub(crate) fn moment_of(&self, time: SystemTime, look: Look) -> Moment {
-        self.source.moment_of(time, look)
+        if self.source.is_wall() {
+            return Moment::from_system(time);
+        }
+        match time.duration_since(look.wall) {
+            Ok(left) => self.start.not_before(look.elapsed.saturating_add(left)),
+            Err(ago) => look.now.before(ago.duration()),
+        }
     }
 
     fn elapsed(&self) -> Duration {

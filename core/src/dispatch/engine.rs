@@ -90,8 +90,14 @@ impl Engine {
         self.buffer.state.clock.now()
     }
 
-    /// Takes the next message of a queue, if there is one.
-    pub(crate) fn take(&self, queue: &Arc<Queue>, taker: &Taker) -> Result<Option<Arc<Flight>>> {
+    /// Takes the next message of a queue, if there is one; says `found` before it reads its body, for which a disk may take some
+    /// time.
+    pub(crate) fn take(
+        &self,
+        queue: &Arc<Queue>,
+        taker: &Taker,
+        found: impl FnOnce(),
+    ) -> Result<Option<Arc<Flight>>> {
         let (holder, time) = match taker {
             Taker::Handler(station) => {
                 (Holder::Handler(Arc::clone(station)), station.settings.timeout)
@@ -104,6 +110,7 @@ impl Engine {
         let max_retries = holder.retries().max;
         let limits = Limits { max_retries, max_crashes: self.options.max_crashes };
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
+        found();
         let content = self.buffer.content(&taken).inspect_err(|error| {
             if error.kind() == ErrorKind::NoMemory {
                 self.buffer.put_back(queue, &taken);
@@ -157,7 +164,7 @@ impl Engine {
                 if self.closed.load(Ordering::Acquire) {
                     return if flights.is_empty() { Err(Error::closed()) } else { Ok(flights) };
                 }
-                match self.take(queue, &taker) {
+                match self.take(queue, &taker, || {}) {
                     // Whoever closed it may have looked for flights before this one was there.
                     Ok(Some(flight)) if self.is_closed() => self.take_back(&flight),
                     Ok(Some(flight)) => flights.push(flight),

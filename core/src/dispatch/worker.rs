@@ -6,8 +6,8 @@
 //! doorbell, which rings when it is worth while to ask again.
 //!
 //! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]. The
-//! keeper of the disk writes it soon, should the worker be busy in its next call; it hears of that when that call begins, so
-//! that a worker that goes idle wakes nobody.
+//! keeper of the disk writes it soon, should the worker be busy in its next call; it hears of that when there is a message for
+//! it, so that a worker that goes idle wakes nobody.
 
 use std::time::{Duration, Instant};
 
@@ -75,10 +75,7 @@ impl Worker {
                 break;
             }
             match self.take() {
-                Took::Flight(flight) => {
-                    self.leave_to_keeper();
-                    return Some(flight);
-                }
+                Took::Flight(flight) => return Some(flight),
                 Took::Lost => {}
                 // What comes right now is taken before what is owed is written, which may be one write for more, then.
                 Took::Nothing
@@ -128,7 +125,8 @@ impl Worker {
 
     /// Takes a message with a permit, which is returned with whatever else is answered.
     fn take(&mut self) -> Took {
-        match self.engine.take(&self.station.queue, &self.taker) {
+        let leave = || self.leave_to_keeper();
+        match self.engine.take(&self.station.queue, &self.taker, leave) {
             Ok(Some(flight)) if !self.station.is_open() => {
                 // Whoever shut it may have looked for flights before this one was there.
                 self.engine.take_back(&flight);
@@ -158,10 +156,7 @@ impl Worker {
 
     /// What is owed is written soon, whatever this thread does next.
     pub(crate) fn leave_to_keeper(&self) {
-        if self.owed.count > 0 {
-            let state = &self.engine.buffer.state;
-            state.write_wish.ask(&state.disk);
-        }
+        self.owed.leave_to_keeper(&self.engine);
     }
 
     /// The handler has returned, and `end` has still to be written, if anything: when the next message is asked for, which is
@@ -274,6 +269,14 @@ impl Owed {
         }
     }
 
+    /// Has the keeper of the disk write what is owed, if anything.
+    fn leave_to_keeper(&self, engine: &Engine) {
+        if self.count > 0 {
+            let state = &engine.buffer.state;
+            state.write_wish.ask(&state.disk);
+        }
+    }
+
     /// Writes what is owed; answers whether there was something.
     fn write(&mut self, engine: &Engine) -> bool {
         let owed = std::mem::take(&mut self.count) > 0;
@@ -287,13 +290,17 @@ impl Owed {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::io;
+    use std::path::Path;
     use std::sync::mpsc;
     use std::time::Instant;
 
     use super::*;
     use crate::error::Error;
+    use crate::storage::{Marks, MemoryStorage, Storage, StorageFile};
+    use crate::sync::atomic::{AtomicBool, Ordering};
     use crate::sync::lock;
-    use crate::{Broker, HandlerOptions, Message, Options};
+    use crate::{Broker, Durability, HandlerOptions, Message, Options};
 
     /// Each end woke the keeper of the disk, to have written what the worker wrote itself a moment later.
     #[test]
@@ -322,6 +329,127 @@ mod tests {
         let before = disk.count();
         (0..10).for_each(|_| handle_one());
         assert_eq!(disk.count(), before);
+    }
+
+    /// A disk that is slow to read once it is told so.
+    #[derive(Debug, Default)]
+    struct SlowDisk {
+        memory: MemoryStorage,
+        is_slow: Arc<AtomicBool>,
+    }
+
+    #[derive(Debug)]
+    struct SlowFile {
+        file: Arc<dyn StorageFile>,
+        is_slow: Arc<AtomicBool>,
+    }
+
+    impl SlowDisk {
+        fn slow(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+            Arc::new(SlowFile { file, is_slow: Arc::clone(&self.is_slow) })
+        }
+    }
+
+    impl Storage for SlowDisk {
+        fn path(&self) -> &Path {
+            self.memory.path()
+        }
+
+        fn prepare(&self) -> crate::Result<()> {
+            self.memory.prepare()
+        }
+
+        fn lock(&self, timeout: Duration) -> crate::Result<Box<dyn Send + Sync>> {
+            self.memory.lock(timeout)
+        }
+
+        fn marks(&self, count: usize) -> crate::Result<Arc<Marks>> {
+            self.memory.marks(count)
+        }
+
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.memory.list()
+        }
+
+        fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+            self.memory.create(name, bytes).map(|file| self.slow(file))
+        }
+
+        fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            self.memory.open(name).map(|file| self.slow(file))
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.memory.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.memory.remove(name)
+        }
+
+        fn sync_dir(&self) -> io::Result<()> {
+            self.memory.sync_dir()
+        }
+    }
+
+    impl StorageFile for SlowFile {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            while self.is_slow.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.file.read_at(buffer, offset)
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.file.write_at(bytes, offset)
+        }
+
+        fn truncate(&self, bytes: u64) -> io::Result<()> {
+            self.file.truncate(bytes)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.file.sync()
+        }
+    }
+
+    /// The keeper heard of what a worker owed when its next message was there, and a disk may take its time to read that.
+    #[test]
+    fn an_end_is_written_soon_while_the_next_body_is_read() {
+        let disk = SlowDisk::default();
+        let is_slow = Arc::clone(&disk.is_slow);
+        let options = Options::new().sync_interval(Duration::from_secs(3600)).cache_bytes(0);
+        let broker = Broker::open_on(Arc::new(disk), options.durability(Durability::Os)).unwrap();
+        let put = |queue, bytes| broker.enqueue(Message::new(queue, vec![7; bytes])).unwrap();
+        (0..2).for_each(|_| _ = put("jobs", 100_000));
+        // They leave the cache for these.
+        (0..20).for_each(|_| _ = put("aside", 1_000_000));
+        let aside = broker.receive("aside", None, None).unwrap().unwrap();
+        let engine = Arc::clone(&aside.shared.engine);
+        let (told, heard) = mpsc::channel();
+        let slow_down = Arc::clone(&is_slow);
+        let handler = move |_: &crate::Context| {
+            slow_down.store(true, Ordering::SeqCst);
+            let _ = told.send(());
+            Ok(())
+        };
+        broker.handle("jobs", HandlerOptions::new().max_parallelism(1), handler).unwrap();
+        let before = engine.buffer.journal.marks().reserved;
+        broker.start().unwrap();
+        heard.recv().unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while engine.buffer.journal.marks().written <= before {
+            assert!(Instant::now() < end, "it is not written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(heard.try_recv().is_err(), "the next body was read");
+        is_slow.store(false, Ordering::SeqCst);
+        heard.recv().unwrap();
+        is_slow.store(false, Ordering::SeqCst);
     }
 
     /// A worker gave a message back that it had taken while its station was shut, but the journal refused. The flight was

@@ -1,7 +1,8 @@
 //! A segment, read through a buffer that moves along it.
 //!
-//! Who goes from one record to the next has each byte read once, and the storage is told in time what comes next. What never was
-//! written is not read: it lies behind the end of every log that was killed, and most of a segment may be that.
+//! Who goes from one record to the next has each byte read once, unless groups are large, and the storage is told in time what comes
+//! next. What never was written is not read, but for a header's bytes: it lies behind the end of every log that was killed, and most
+//! of a segment may be that.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -113,7 +114,9 @@ impl<'a> Window<'a> {
             if back.is_some_and(|back| back <= KEPT_BYTES_MAX) { self.kept } else { position };
         // What is there is not read again.
         if let Some(held) = self.held(start, 0) {
-            self.buffer.copy_within(held.start..self.filled, 0);
+            if held.start > 0 {
+                self.buffer.copy_within(held.start..self.filled, 0);
+            }
             (self.start, self.filled) = (start, self.filled - held.start);
         } else {
             (self.start, self.filled) = (position, 0);
@@ -196,8 +199,9 @@ impl<'a> Window<'a> {
     fn at_once(&mut self, position: u64) -> Result<usize> {
         if self.written <= position {
             let offset = self.segment.offset(position);
+            let hole = self.segment.file.hole_from(offset);
             let hole =
-                self.segment.file.hole_from(offset).map_err(|cause| self.not_looked(&cause))?;
+                hole.map_err(|cause| self.not_looked(&cause))?.min(self.segment.header.capacity);
             self.written =
                 position + hole.saturating_sub(offset).next_multiple_of(ALIGNMENT as u64);
         }
@@ -220,7 +224,8 @@ impl<'a> Window<'a> {
         (self.start, self.filled) = (position, 0);
         self.fill(position, HEADER_BYTES)?;
         let end = position + self.filled as u64;
-        if end == self.written {
+        // Where the storage says otherwise now, the header is read.
+        if end == self.written && self.data_from(end)? != Some(end) {
             let room = usize::try_from(left(end)).unwrap_or(usize::MAX);
             self.buffer.truncate(self.filled);
             self.filled += room.min(HEADER_BYTES - ALIGNMENT);
@@ -415,6 +420,19 @@ mod tests {
                 Segment { header: made.header, file: Sparse::new(&made.file, Some(written)) };
             assert_eq!(look(&segment, GAP).marked, whole, "at {at}");
             assert!(whole || at + HEADER_BYTES as u64 > hole, "at {at}");
+        }
+    }
+
+    /// Where a storage says that something never was written, and also that it was, nothing is passed over.
+    #[test]
+    fn a_header_is_seen_where_a_storage_contradicts_itself() {
+        let edge = 3 * GAP;
+        for at in (edge - 48..=edge + 16).step_by(ALIGNMENT) {
+            let made = first_segment(&MemoryStorage::new(), CAPACITY);
+            write_header(&made, at, GAP + 1);
+            let file = Sparse::new(&made.file, [0..edge, edge..CAPACITY]);
+            let segment = Segment { header: made.header, file };
+            assert!(look(&segment, GAP).marked, "at {at}");
         }
     }
 

@@ -83,7 +83,7 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
         Ok(Some(offset))
     }
 
-    /// Where, at `offset` or behind it, begins what never was written, or the file ends.
+    /// Where, at `offset` or behind it, begins what never was written; where the file ends if that is not known, or nothing is there.
     fn hole_from(&self, _offset: u64) -> io::Result<u64> {
         self.len()
     }

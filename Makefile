@@ -24,8 +24,8 @@ uninstall: ## take away what `make install` put there: with the same PREFIX, LIB
 check: ## formatting, lints, documentation, the header against the code, and what comes from outside
 	@scripts/check.sh
 
-bench: build ## libmq, the bounds of the machine and SQLite side by side, against the figures promised
-	@scripts/bench.sh
+bench: build ## libmq, the bounds of the machine and SQLite side by side, against the figures promised: ONLY=category, or a part of a name
+	@scripts/bench.sh own "$(ONLY)"
 
 bench-peers: build ## libmq beside its peers and servers, with plots: ONLY=category, or a part of a contest's name
 	@scripts/bench.sh peers "$(ONLY)"

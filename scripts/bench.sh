@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs libmq beside the bounds of the machine and SQLite, in Rust, Python and Node, in turns, and prints medians beside what is
 # promised; then how well time is kept. `bench.sh peers [ONLY]` fetches what peers and servers can be had and runs those, too;
-# who is not there is left out, and said to be. Figures are left as JSON and as plots in target/bench.
-# LIBMQ_BENCH_ROUNDS sets the rounds (5), LIBMQ_BENCH_ONLY picks a category, or contests by a part of their name.
+# who is not there is left out, and said to be. Figures are left as JSON and as plots in target/bench. `bench.sh own [ONLY]` is
+# the first; ONLY picks a category, or contests by a part of their name, and leaves out how well time is kept.
+# LIBMQ_BENCH_ROUNDS sets the rounds (5).
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -10,6 +11,9 @@ need cc gcc || die "a C compiler is needed for SQLite"
 bench="$target/bench"
 mkdir -p "$bench"
 cargo build --release --package libmq-bench --bin peers --bin player
+export LIBMQ_BENCH_ONLY="${2:-${LIBMQ_BENCH_ONLY:-}}"
+# What is asked for, before anything is fetched for it.
+"$target/release/peers" list
 
 if .venv/bin/python -c 'import libmq' 2>/dev/null; then
 	python=$PWD/.venv/bin/python
@@ -22,6 +26,7 @@ mkdir -p "$fetched"
 [ -s "$fetched/package.json" ] || echo '{ "private": true }' >"$fetched/package.json"
 # npm PACKAGE...: fetches them beside what is built.
 npm_packages() {
+	echo "fetching $*, which takes some minutes, once"
 	(cd "$fetched" && npm install --silent --no-audit --no-fund "$@" >"$target/install.log" 2>&1) || skip "npm could not fetch $*"
 }
 if [ -e bindings/node/libmq.node ] && need npm npm; then
@@ -32,7 +37,6 @@ else
 fi
 
 if [ "${1:-}" = peers ]; then
-	export LIBMQ_BENCH_ONLY="${2:-}"
 	# In a place of their own: they bring another SQLite, and nobody else is to wait for them.
 	if cargo build --release --locked --manifest-path benches/rust/Cargo.toml --target-dir "$target/others"; then
 		export LIBMQ_BENCH_RUST="$target/others/release/others"
@@ -69,7 +73,7 @@ locked() {
 	echo "cores: $(nproc); memory: $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
 	echo "kernel: $(uname -sr); file system: $(df --output=fstype "$bench" | tail -1)"
 	echo "libmq: $(git describe --always --dirty 2>/dev/null || echo 'of no commit'); $(rustc --version)"
-	echo "Rust: $(locked Cargo.lock rusqlite crossbeam-queue | paste -sd, | sed 's/,/, /g')"
+	echo "Rust: $(locked Cargo.lock rusqlite crossbeam-queue crossbeam-channel | paste -sd, | sed 's/,/, /g')"
 	if [ "${1:-}" = peers ]; then
 		echo "Rust, peers: $(locked benches/rust/Cargo.lock fjall redb yaque effectum async-nats redis | paste -sd, | sed 's/,/, /g')"
 		echo "servers: $(dpkg-query --show --showformat '${Package} ${Version}, ' redis-server beanstalkd nats-server 2>/dev/null | sed 's/, $//')"
@@ -87,7 +91,7 @@ locked() {
 } >"$bench/machine.txt"
 
 "$target/release/peers" "$bench"
-[ "${1:-}" != peers ] || exit 0
+[ "${1:-}" != peers ] && [ -z "$LIBMQ_BENCH_ONLY" ] || exit 0
 
 # Last: where a bound is not kept, it says so by its status.
 cargo build --release --package libmq-bench --bin time

@@ -111,12 +111,17 @@ function betterQueue() {
     handler?.(task.body);
     done();
   });
+  // Nothing is worked off before there is a handler.
+  queue.pause();
   let number = 0;
   return {
     polls: 0,
     // Without a number of its own a task with the same body would take the place of the one before.
     put: (body) => new Promise((resolve) => queue.push({ id: number++, body }).on('accepted', resolve)),
-    handle: (work) => void (handler = work),
+    handle: (work) => {
+      handler = work;
+      queue.resume();
+    },
     close: () => {},
   };
 }

@@ -25,9 +25,9 @@ pub(crate) struct Figure {
 }
 
 pub(crate) const RATE: Figure = Figure { key: "rate", unit: "/s", is_more_better: true };
-pub(crate) const P50: Figure = less("p50", "us");
-pub(crate) const P99: Figure = less("p99", "us");
-pub(crate) const P999: Figure = less("p999", "us");
+pub(crate) const P50: Figure = less("p50", "us, p50");
+pub(crate) const P99: Figure = less("p99", "us, p99");
+pub(crate) const P999: Figure = less("p999", "us, p99.9");
 pub(crate) const MEGABYTES: Figure = less("megabytes", "MB");
 pub(crate) const BYTES: Figure = less("bytes", "B a message");
 pub(crate) const SPEED: Figure = Figure { key: "megabytes", unit: "MB/s", is_more_better: true };
@@ -119,15 +119,21 @@ impl Contest {
     pub(crate) fn ahead_of_servers(self) -> Self {
         let beside = |contender: &&Contender| contender.player.is_beside_a_server();
         let servers: Vec<_> = self.contenders.iter().filter(beside).map(|its| its.name).collect();
-        let key = self.figure.key;
-        servers
-            .into_iter()
-            .fold(self, |contest, name| contest.at_least(key, 1.0, Some((name, key))))
+        let Figure { key, is_more_better, .. } = self.figure;
+        servers.into_iter().fold(self, |contest, name| {
+            let of = Some((name, key));
+            if is_more_better {
+                contest.at_least(key, 1.0, of)
+            } else {
+                contest.at_most(key, 1.0, of)
+            }
+        })
     }
 
     /// Whether it is of the category that somebody asks for, or has that in its name.
     pub(crate) fn is_asked_for(&self, part: &str) -> bool {
-        self.category == part || self.name.to_lowercase().contains(&part.to_lowercase())
+        let part = part.to_lowercase();
+        self.category == part || self.name.to_lowercase().contains(&part)
     }
 
     fn promise(mut self, promise: Promise) -> Self {

@@ -26,6 +26,7 @@ fn main() -> Result<(), Failure> {
         "bare" => bare::play(&job),
         "group" => group::play(&job),
         "ring" => ring::play(&job),
+        "channel" => ring::play_channel(&job),
         "sqlite" => sqlite::play(&job),
         "wake" => wake::play(&job),
         peer => Err(format!("there is no peer {peer}").into()),

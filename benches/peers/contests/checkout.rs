@@ -16,6 +16,11 @@ pub(super) fn all() -> Vec<Contest> {
         new("memory, enqueue + take + ack, 1 thread")
             .with("libmq", NOTHING, ours("libmq pass level=memory messages=500000 body=100"))
             .with("ArrayQueue, push + pop", NOTHING, ours("ring pass messages=2000000 body=100"))
+            .with(
+                "crossbeam-channel, send + recv",
+                NOTHING,
+                ours("channel pass messages=2000000 body=100"),
+            )
             .at_least("rate", 1.0 / 18.0, Some(("ArrayQueue, push + pop", "rate"))),
         new("os, take + ack")
             .with("libmq", ALL_BUT_50_MS, takes("libmq", "checkout", "os", 100_000))

@@ -38,7 +38,8 @@ pub(super) fn all() -> Vec<Contest> {
                 rust("nats idle messages=1000 body=100").beside(Kind::Nats),
             )
             .at_most("p50", 2.0, Some((wake, "p50")))
-            .at_most("p99", 1.5, Some((wake, "p99"))),
+            .at_most("p99", 1.5, Some((wake, "p99")))
+            .ahead_of_servers(),
         new("enqueue sync, 64 producers, tail", P99)
             .with("libmq", POWER, threads("libmq threads", "sync", 64, true))
             .with("bare group commit", POWER, threads("group threads", "sync", 64, true))

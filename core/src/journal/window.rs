@@ -114,7 +114,7 @@ impl<'a> Window<'a> {
             if back.is_some_and(|back| back <= KEPT_BYTES_MAX) { self.kept } else { position };
         // What is there is not read again.
         if let Some(held) = self.held(start, 0) {
-            if held.start > 0 {
+            if held.start != 0 {
                 self.buffer.copy_within(held.start..self.filled, 0);
             }
             (self.start, self.filled) = (start, self.filled - held.start);
@@ -131,9 +131,8 @@ impl<'a> Window<'a> {
     /// Reads behind what is there, which ends at `from`: at least what is `missing`, if the file has it.
     fn fill(&mut self, from: u64, missing: usize) -> Result<()> {
         let end = self.filled + missing.max(self.at_once(from)?);
-        if self.buffer.len() < end {
-            memory::lengthen(&mut self.buffer, end)?;
-        }
+        let length = end.max(self.buffer.len());
+        memory::lengthen(&mut self.buffer, length)?;
         let place = self.buffer.get_mut(self.filled..end).unwrap_or_default();
         let got = self.segment.file.read_at(place, self.segment.offset(from));
         self.filled += got.map_err(|cause| Error::io("read", self.path(), &cause))?;
@@ -245,8 +244,8 @@ mod tests {
     use crate::journal::record::{KIND_USER_MIN, space};
     use crate::journal::segment::SegmentHeader;
     use crate::storage::{MemoryStorage, StorageFile};
-    use crate::sync::Arc;
     use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::{Arc, Mutex, lock};
 
     /// Room for a little more than two windows.
     const CAPACITY: u64 = 2 * READ_BYTES as u64 + 8192;
@@ -308,12 +307,13 @@ mod tests {
         assert_eq!(look(&segment, GAP).last, GAP);
     }
 
-    /// A file of which is known where something was written, and how much is read.
+    /// A file of which is known where something was written, how much is read, and what it was told to be read soon.
     #[derive(Debug)]
     struct Sparse {
         file: Arc<dyn StorageFile>,
         written: Vec<Range<u64>>,
         read: AtomicU64,
+        told: Mutex<Vec<Range<u64>>>,
     }
 
     impl Sparse {
@@ -322,7 +322,7 @@ mod tests {
             written: impl IntoIterator<Item = Range<u64>>,
         ) -> Arc<Self> {
             let (file, written) = (Arc::clone(file), written.into_iter().collect());
-            Arc::new(Self { file, written, read: AtomicU64::new(0) })
+            Arc::new(Self { file, written, read: AtomicU64::new(0), told: Mutex::default() })
         }
 
         fn read(&self) -> u64 {
@@ -349,6 +349,10 @@ mod tests {
         fn hole_from(&self, offset: u64) -> io::Result<u64> {
             let run = self.written.iter().find(|run| run.contains(&offset));
             Ok(run.map_or(offset, |run| run.end))
+        }
+
+        fn will_read(&self, offset: u64, bytes: u64) {
+            lock(&self.told).push(offset..offset + bytes);
         }
 
         fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -421,6 +425,46 @@ mod tests {
             assert_eq!(look(&segment, GAP).marked, whole, "at {at}");
             assert!(whole || at + HEADER_BYTES as u64 > hole, "at {at}");
         }
+    }
+
+    /// However short a hole is: a header stands right behind one of a word.
+    #[test]
+    fn a_header_behind_a_hole_of_any_length_is_seen() {
+        for length in [8, 16, 24, 32, GAP] {
+            let made = first_segment(&MemoryStorage::new(), CAPACITY);
+            let behind = 2 * GAP + length;
+            write_header(&made, behind, GAP + 1);
+            let file = Sparse::new(&made.file, [GAP..2 * GAP, behind..behind + GAP]);
+            let segment = Segment { header: made.header, file };
+            assert!(look(&segment, GAP).marked, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_fills_the_end_of_the_segment_is_seen() {
+        let segment = first_segment(&MemoryStorage::new(), CAPACITY);
+        let last = CAPACITY - HEADER_BYTES as u64;
+        write_header(&segment, last, GAP + 1);
+        assert!(look(&segment, last).marked);
+    }
+
+    #[test]
+    fn the_storage_is_told_what_comes_some_of_it_at_a_time_and_no_more_than_was_written() {
+        let storage = MemoryStorage::new();
+        let mib = READ_BYTES as u64;
+        let made = first_segment(&storage, 24 * mib);
+        let first = made.first();
+        let end = first + 15 * mib + GAP;
+        let file = Sparse::new(&made.file, Some(0..end));
+        let segment =
+            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let mut window = Window::new(&storage, &segment);
+        for read in 0..16 {
+            window.bytes(first + read * mib, 1).unwrap().unwrap();
+        }
+        let at = |mibs: u64| first + mibs * mib;
+        assert_eq!(*lock(&file.told), [at(1)..at(9), at(9)..at(13), at(13)..end]);
+        assert_eq!(file.read(), end - first);
     }
 
     /// Where a storage says that something never was written, and also that it was, nothing is passed over.

@@ -119,9 +119,6 @@ fn read(
     };
     let durable = snapshot.map_or(0, |snapshot| snapshot.end);
     segments.values().filter(|segment| segment.end() > durable).try_for_each(|s| settle(s))?;
-    let read_ahead = |ahead| segments.values().for_each(|segment| segment.file.read_ahead(ahead));
-    // The walk reads ahead itself, and no further than something was written.
-    read_ahead(false);
     let mut walk = Walk::new(storage, &segments, replay);
     let mut end = None;
     if is_sound {
@@ -133,7 +130,8 @@ fn read(
         }
     }
     let Walk { records, replayed_bytes, dropped_bytes, closed, .. } = walk;
-    read_ahead(true);
+    // The walk may have had them read just what it asks for.
+    segments.values().for_each(|segment| segment.file.read_ahead(true));
 
     let last = segments.last_key_value().map(|(_, segment)| segment.header);
     let opening = segments.values().map(|segment| segment.header.opening).max();

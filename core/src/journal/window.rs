@@ -16,7 +16,10 @@ use crate::storage::Storage;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// So far ahead of what is read the storage is told what is read soon.
+/// So far from what never was written a system may read by itself, in larger pieces than it is asked for: no further ahead.
+const NEAR_BYTES: u64 = 16 << 20;
+
+/// Nearer, it is told what is read soon, and so far ahead.
 const AHEAD_BYTES: u64 = 8 << 20;
 
 /// As much of a group is kept until it is complete; what is larger is read once more then.
@@ -133,15 +136,27 @@ impl<'a> Window<'a> {
         let end = self.filled + missing.max(self.at_once(from)?);
         let length = end.max(self.buffer.len());
         memory::lengthen(&mut self.buffer, length)?;
+        if self.is_near_hole(from) {
+            self.segment.file.read_ahead(false);
+        }
         let place = self.buffer.get_mut(self.filled..end).unwrap_or_default();
         let got = self.segment.file.read_at(place, self.segment.offset(from));
         self.filled += got.map_err(|cause| Error::io("read", self.path(), &cause))?;
         Ok(())
     }
 
+    /// Whether the storage would bring in what never was written, reading ahead from this position; unless that is little.
+    fn is_near_hole(&self, position: u64) -> bool {
+        let is_large = self.written + (READ_BYTES as u64) < self.segment.end();
+        is_large && position + NEAR_BYTES >= self.written
+    }
+
     /// Tells the storage what is read next, some of it at a time.
     fn tell_what_comes(&mut self) {
         let next = self.start + self.filled as u64;
+        if !self.is_near_hole(next) {
+            return;
+        }
         let from = self.told.max(next);
         let end = (next + AHEAD_BYTES).min(self.written).min(self.segment.end());
         if from <= next + AHEAD_BYTES / 2 && from < end {
@@ -244,7 +259,7 @@ mod tests {
     use crate::journal::record::{KIND_USER_MIN, space};
     use crate::journal::segment::SegmentHeader;
     use crate::storage::{MemoryStorage, StorageFile};
-    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use crate::sync::{Arc, Mutex, lock};
 
     /// Room for a little more than two windows.
@@ -314,6 +329,8 @@ mod tests {
         written: Vec<Range<u64>>,
         read: AtomicU64,
         told: Mutex<Vec<Range<u64>>>,
+        /// It was told to bring in no more than it is asked for.
+        is_exact: AtomicBool,
     }
 
     impl Sparse {
@@ -322,7 +339,9 @@ mod tests {
             written: impl IntoIterator<Item = Range<u64>>,
         ) -> Arc<Self> {
             let (file, written) = (Arc::clone(file), written.into_iter().collect());
-            Arc::new(Self { file, written, read: AtomicU64::new(0), told: Mutex::default() })
+            let (read, told, is_exact) =
+                (AtomicU64::new(0), Mutex::default(), AtomicBool::new(false));
+            Arc::new(Self { file, written, read, told, is_exact })
         }
 
         fn read(&self) -> u64 {
@@ -349,6 +368,10 @@ mod tests {
         fn hole_from(&self, offset: u64) -> io::Result<u64> {
             let run = self.written.iter().find(|run| run.contains(&offset));
             Ok(run.map_or(offset, |run| run.end))
+        }
+
+        fn read_ahead(&self, ahead: bool) {
+            self.is_exact.store(!ahead, Ordering::Relaxed);
         }
 
         fn will_read(&self, offset: u64, bytes: u64) {
@@ -465,6 +488,25 @@ mod tests {
         let at = |mibs: u64| first + mibs * mib;
         assert_eq!(*lock(&file.told), [at(1)..at(9), at(9)..at(13), at(13)..end]);
         assert_eq!(file.read(), end - first);
+    }
+
+    #[test]
+    fn far_from_what_never_was_written_a_storage_reads_as_it_likes() {
+        let storage = MemoryStorage::new();
+        let mib = READ_BYTES as u64;
+        let made = first_segment(&storage, 24 * mib);
+        // With a hole of that size at its end, is what lies so far before it read exactly?
+        let is_exact = |hole, before| {
+            let end = 24 * mib - hole;
+            let file = Sparse::new(&made.file, Some(0..end));
+            let segment =
+                Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+            let mut window = Window::new(&storage, &segment);
+            window.bytes(end - before, 1).unwrap().unwrap();
+            file.is_exact.load(Ordering::Relaxed)
+        };
+        assert!(!is_exact(mib, mib) && is_exact(mib + 1, mib));
+        assert!(is_exact(2 * mib, 16 * mib) && !is_exact(2 * mib, 16 * mib + 8));
     }
 
     /// Where a storage says that something never was written, and also that it was, nothing is passed over.

@@ -1,9 +1,10 @@
 //! libmq, the bounds of the machine, and its peers, side by side: `make bench` and `make bench-peers`.
 //!
-//! Usage: `peers DIRECTORY`, or `peers list`, which only tells which contests those would be. Works in DIRECTORY/scratch, which should be on the disk one wants to know about, and leaves
-//! its figures in DIRECTORY/latest.json, DIRECTORY/latest.md and DIRECTORY/*.svg; what DIRECTORY/machine.txt says of the
-//! machine and of everybody's versions goes with them. `LIBMQ_BENCH_ROUNDS` sets the rounds, `LIBMQ_BENCH_ONLY` runs only the
-//! contests of a category, or those whose name contains it.
+//! Usage: `peers DIRECTORY`, or `peers list`, which only tells which contests those would be. Works in DIRECTORY/scratch,
+//! which should be on the disk one wants to know about, and leaves its figures in DIRECTORY/latest.json, DIRECTORY/latest.md
+//! and DIRECTORY/*.svg; what DIRECTORY/machine.txt says of the machine and of everybody's versions goes with them.
+//! `LIBMQ_BENCH_ROUNDS` sets the rounds, `LIBMQ_BENCH_ONLY` runs only the contests of a category, or those whose name
+//! contains it.
 
 mod contest;
 mod contests;

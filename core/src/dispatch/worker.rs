@@ -290,16 +290,13 @@ impl Owed {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::io;
-    use std::path::Path;
     use std::sync::mpsc;
     use std::time::Instant;
 
     use super::*;
     use crate::error::Error;
-    use crate::storage::{Marks, MemoryStorage, Storage, StorageFile};
-    use crate::sync::atomic::{AtomicBool, Ordering};
-    use crate::sync::lock;
+    use crate::storage::Watched;
+    use crate::sync::{Mutex, lock};
     use crate::{Broker, Durability, HandlerOptions, Message, Options};
 
     /// Each end woke the keeper of the disk, to have written what the worker wrote itself a moment later.
@@ -331,97 +328,11 @@ mod tests {
         assert_eq!(disk.count(), before);
     }
 
-    /// A disk that is slow to read once it is told so.
-    #[derive(Debug, Default)]
-    struct SlowDisk {
-        memory: MemoryStorage,
-        is_slow: Arc<AtomicBool>,
-    }
-
-    #[derive(Debug)]
-    struct SlowFile {
-        file: Arc<dyn StorageFile>,
-        is_slow: Arc<AtomicBool>,
-    }
-
-    impl SlowDisk {
-        fn slow(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-            Arc::new(SlowFile { file, is_slow: Arc::clone(&self.is_slow) })
-        }
-    }
-
-    impl Storage for SlowDisk {
-        fn path(&self) -> &Path {
-            self.memory.path()
-        }
-
-        fn prepare(&self) -> crate::Result<()> {
-            self.memory.prepare()
-        }
-
-        fn lock(&self, timeout: Duration) -> crate::Result<Box<dyn Send + Sync>> {
-            self.memory.lock(timeout)
-        }
-
-        fn marks(&self, count: usize) -> crate::Result<Arc<Marks>> {
-            self.memory.marks(count)
-        }
-
-        fn list(&self) -> io::Result<Vec<String>> {
-            self.memory.list()
-        }
-
-        fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-            self.memory.create(name, bytes).map(|file| self.slow(file))
-        }
-
-        fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-            self.memory.open(name).map(|file| self.slow(file))
-        }
-
-        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-            self.memory.rename(from, to)
-        }
-
-        fn remove(&self, name: &str) -> io::Result<()> {
-            self.memory.remove(name)
-        }
-
-        fn sync_dir(&self) -> io::Result<()> {
-            self.memory.sync_dir()
-        }
-    }
-
-    impl StorageFile for SlowFile {
-        fn len(&self) -> io::Result<u64> {
-            self.file.len()
-        }
-
-        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-            while self.is_slow.load(Ordering::SeqCst) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            self.file.read_at(buffer, offset)
-        }
-
-        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            self.file.write_at(bytes, offset)
-        }
-
-        fn truncate(&self, bytes: u64) -> io::Result<()> {
-            self.file.truncate(bytes)
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            self.file.sync()
-        }
-    }
-
     /// The keeper heard of what a worker owed when its next message was there, and a disk may take its time to read that.
     #[test]
     fn an_end_is_written_soon_while_the_next_body_is_read() {
-        let disk = SlowDisk::default();
-        let is_slow = Arc::clone(&disk.is_slow);
+        let disk = Watched::default();
+        let meanwhile = disk.meanwhile();
         let options = Options::new().sync_interval(Duration::from_secs(3600)).cache_bytes(0);
         let broker = Broker::open_on(Arc::new(disk), options.durability(Durability::Os)).unwrap();
         let put = |queue, bytes| broker.enqueue(Message::new(queue, vec![7; bytes])).unwrap();
@@ -431,25 +342,31 @@ mod tests {
         let aside = broker.receive("aside", None, None).unwrap().unwrap();
         let engine = Arc::clone(&aside.shared.engine);
         let (told, heard) = mpsc::channel();
-        let slow_down = Arc::clone(&is_slow);
+        let (return_it, returns) = mpsc::channel();
+        let returns = Mutex::new(returns);
         let handler = move |_: &crate::Context| {
-            slow_down.store(true, Ordering::SeqCst);
             let _ = told.send(());
+            // The second time nobody has to say so.
+            let _ = lock(&returns).recv();
             Ok(())
         };
         broker.handle("jobs", HandlerOptions::new().max_parallelism(1), handler).unwrap();
-        let before = engine.buffer.journal.marks().reserved;
         broker.start().unwrap();
         heard.recv().unwrap();
+        let before = engine.buffer.journal.marks().reserved;
+        let (answer, answers) = mpsc::channel::<()>();
+        meanwhile.set(move || _ = answers.recv());
+        return_it.send(()).unwrap();
+        drop(return_it);
         let end = Instant::now() + Duration::from_secs(20);
         while engine.buffer.journal.marks().written <= before {
             assert!(Instant::now() < end, "it is not written");
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(heard.try_recv().is_err(), "the next body was read");
-        is_slow.store(false, Ordering::SeqCst);
+        drop(answer);
         heard.recv().unwrap();
-        is_slow.store(false, Ordering::SeqCst);
+        assert!(!meanwhile.is_to_come(), "it was in the cache");
     }
 
     /// A worker gave a message back that it had taken while its station was shut, but the journal refused. The flight was

@@ -405,15 +405,11 @@ impl<S: Show> Journal<S> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::io;
-    use std::path::Path;
-    use std::time::Duration;
-
     use super::*;
     use crate::journal::allowance::{Live, Need};
     use crate::journal::by_hand::first_segment;
     use crate::journal::record::Record;
-    use crate::storage::{Marks, MemoryStorage, StorageFile};
+    use crate::storage::{MemoryStorage, Watched};
 
     /// Panics when it is to show something.
     struct Faulty;
@@ -434,103 +430,6 @@ mod tests {
         }
 
         fn poisoned(&self, _cause: &Error) {}
-    }
-
-    /// A disk on which something happens while a file is read for the first time.
-    #[derive(Debug)]
-    struct Slow {
-        memory: MemoryStorage,
-        meanwhile: Arc<Meanwhile>,
-    }
-
-    /// What happens between the read of the bytes and the answer.
-    #[derive(Default)]
-    struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-    impl std::fmt::Debug for Meanwhile {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("Meanwhile")
-        }
-    }
-
-    #[derive(Debug)]
-    struct SlowFile {
-        file: Arc<dyn StorageFile>,
-        meanwhile: Arc<Meanwhile>,
-    }
-
-    impl Slow {
-        fn slow(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-            Arc::new(SlowFile { file, meanwhile: Arc::clone(&self.meanwhile) })
-        }
-    }
-
-    impl Storage for Slow {
-        fn path(&self) -> &Path {
-            self.memory.path()
-        }
-
-        fn prepare(&self) -> Result<()> {
-            self.memory.prepare()
-        }
-
-        fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>> {
-            self.memory.lock(timeout)
-        }
-
-        fn marks(&self, count: usize) -> Result<Arc<Marks>> {
-            self.memory.marks(count)
-        }
-
-        fn list(&self) -> io::Result<Vec<String>> {
-            self.memory.list()
-        }
-
-        fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
-            self.memory.create(name, bytes).map(|file| self.slow(file))
-        }
-
-        fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-            self.memory.open(name).map(|file| self.slow(file))
-        }
-
-        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-            self.memory.rename(from, to)
-        }
-
-        fn remove(&self, name: &str) -> io::Result<()> {
-            self.memory.remove(name)
-        }
-
-        fn sync_dir(&self) -> io::Result<()> {
-            self.memory.sync_dir()
-        }
-    }
-
-    impl StorageFile for SlowFile {
-        fn len(&self) -> io::Result<u64> {
-            self.file.len()
-        }
-
-        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-            let got = self.file.read_at(buffer, offset);
-            if let Some(meanwhile) = lock(&self.meanwhile.0).take() {
-                meanwhile();
-            }
-            got
-        }
-
-        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            self.file.write_at(bytes, offset)
-        }
-
-        fn truncate(&self, bytes: u64) -> io::Result<()> {
-            self.file.truncate(bytes)
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            self.file.sync()
-        }
     }
 
     /// Counts how often it is told that nothing will be shown any more.
@@ -569,8 +468,8 @@ mod tests {
     /// there, and by then somebody else had written it: so the zeros were taken for damage, and the broker was poisoned.
     #[test]
     fn what_is_written_while_it_is_read_back_is_not_damaged() {
-        let meanwhile = Arc::<Meanwhile>::default();
-        let storage = Slow { memory: MemoryStorage::new(), meanwhile: Arc::clone(&meanwhile) };
+        let storage = Watched::default();
+        let meanwhile = storage.meanwhile();
         let journal = Arc::new(journal(Arc::new(storage), Arc::new(Told::default())));
         let append = |body: &[u8]| {
             let body = [body];
@@ -581,10 +480,10 @@ mod tests {
         // In another chunk, which takes the cache alone.
         append(&[7; 100_000]);
         let other = Arc::clone(&journal);
-        *lock(&meanwhile.0) = Some(Box::new(move || other.write().unwrap()));
+        meanwhile.set(move || other.write().unwrap());
         let (_, content) = journal.read(moved).unwrap();
         assert_eq!(&*content, b"moved");
-        assert!(lock(&meanwhile.0).is_none(), "it was read back");
+        assert!(!meanwhile.is_to_come(), "it was read back");
     }
 
     /// A group that the segment has no room for, and that does not begin its last quarter either, since the end of a small

@@ -344,6 +344,11 @@ mod tests {
             Arc::new(Self { file, written, read, told, is_exact })
         }
 
+        /// The segment with this file instead of its own.
+        fn segment(self: &Arc<Self>, made: &Segment) -> Segment {
+            Segment { header: made.header, file: Arc::clone(self) as Arc<dyn StorageFile> }
+        }
+
         fn read(&self) -> u64 {
             self.read.load(Ordering::Relaxed)
         }
@@ -414,8 +419,7 @@ mod tests {
         let first = made.first();
         write_header(&made, first, 0);
         let file = Sparse::new(&made.file, [0..2 * GAP, CAPACITY - GAP..CAPACITY]);
-        let segment =
-            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let segment = file.segment(&made);
         let storage = MemoryStorage::new();
         let mut window = Window::new(&storage, &segment);
         assert!(window.record(first, CAPACITY).unwrap().is_some());
@@ -443,8 +447,7 @@ mod tests {
                 made.file.read_at(&mut bytes, at).unwrap();
                 Header::decode_anywhere(&bytes, 0..CAPACITY, made.header.salt).is_some()
             };
-            let segment =
-                Segment { header: made.header, file: Sparse::new(&made.file, Some(written)) };
+            let segment = Sparse::new(&made.file, Some(written)).segment(&made);
             assert_eq!(look(&segment, GAP).marked, whole, "at {at}");
             assert!(whole || at + HEADER_BYTES as u64 > hole, "at {at}");
         }
@@ -458,7 +461,7 @@ mod tests {
             let behind = 2 * GAP + length;
             write_header(&made, behind, GAP + 1);
             let file = Sparse::new(&made.file, [GAP..2 * GAP, behind..behind + GAP]);
-            let segment = Segment { header: made.header, file };
+            let segment = file.segment(&made);
             assert!(look(&segment, GAP).marked, "{length}");
         }
     }
@@ -479,8 +482,7 @@ mod tests {
         let first = made.first();
         let end = first + 15 * mib + GAP;
         let file = Sparse::new(&made.file, Some(0..end));
-        let segment =
-            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let segment = file.segment(&made);
         let mut window = Window::new(&storage, &segment);
         for read in 0..16 {
             window.bytes(first + read * mib, 1).unwrap().unwrap();
@@ -499,8 +501,7 @@ mod tests {
         let is_exact = |hole, before| {
             let end = 24 * mib - hole;
             let file = Sparse::new(&made.file, Some(0..end));
-            let segment =
-                Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+            let segment = file.segment(&made);
             let mut window = Window::new(&storage, &segment);
             window.bytes(end - before, 1).unwrap().unwrap();
             file.is_exact.load(Ordering::Relaxed)
@@ -517,7 +518,7 @@ mod tests {
             let made = first_segment(&MemoryStorage::new(), CAPACITY);
             write_header(&made, at, GAP + 1);
             let file = Sparse::new(&made.file, [0..edge, edge..CAPACITY]);
-            let segment = Segment { header: made.header, file };
+            let segment = file.segment(&made);
             assert!(look(&segment, GAP).marked, "at {at}");
         }
     }
@@ -536,8 +537,7 @@ mod tests {
         })
         .collect();
         let file = Sparse::new(&made.file, Some(0..CAPACITY));
-        let segment =
-            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let segment = file.segment(&made);
         let mut window = Window::new(&storage, &segment);
         for group in starts.chunks(100) {
             window.keep(group[0]);

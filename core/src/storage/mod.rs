@@ -15,6 +15,8 @@ mod marks;
 mod memory;
 mod storage;
 mod sys;
+#[cfg(all(test, not(loom)))]
+mod watched;
 
 pub use disk::DiskStorage;
 pub(crate) use disk::{DiskReader, LOCK, LOCK_HINT_BYTES_MAX, NewDirectory, is_lock_hint};
@@ -25,3 +27,5 @@ pub(crate) use storage::NoFile;
 pub use storage::{Storage, StorageFile};
 pub use sys::forks;
 pub(crate) use sys::{boot_time, tick};
+#[cfg(all(test, not(loom)))]
+pub(crate) use watched::Watched;

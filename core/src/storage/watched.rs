@@ -1,0 +1,123 @@
+//! Files in RAM, in whose reads a test does something.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Marks, MemoryStorage, Storage, StorageFile};
+use crate::error::Result;
+use crate::sync::{Arc, Mutex, lock};
+
+/// A directory of such files.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    memory: MemoryStorage,
+    meanwhile: Arc<Meanwhile>,
+}
+
+/// What happens in the next read, between its bytes and its answer.
+#[derive(Default)]
+pub(crate) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+#[derive(Debug)]
+struct WatchedFile {
+    file: Arc<dyn StorageFile>,
+    meanwhile: Arc<Meanwhile>,
+}
+
+impl Watched {
+    pub(crate) fn meanwhile(&self) -> Arc<Meanwhile> {
+        Arc::clone(&self.meanwhile)
+    }
+
+    fn watch(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        Arc::new(WatchedFile { file, meanwhile: self.meanwhile() })
+    }
+}
+
+impl Meanwhile {
+    pub(crate) fn set(&self, happens: impl FnOnce() + Send + 'static) {
+        *lock(&self.0) = Some(Box::new(happens));
+    }
+
+    /// Whether nobody has read since it was set.
+    pub(crate) fn is_to_come(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+}
+
+impl fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl Storage for Watched {
+    fn path(&self) -> &Path {
+        self.memory.path()
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.memory.prepare()
+    }
+
+    fn lock(&self, timeout: Duration) -> Result<Box<dyn Send + Sync>> {
+        self.memory.lock(timeout)
+    }
+
+    fn marks(&self, count: usize) -> Result<Arc<Marks>> {
+        self.memory.marks(count)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.memory.list()
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
+        self.memory.create(name, bytes).map(|file| self.watch(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.memory.open(name).map(|file| self.watch(file))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.memory.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.memory.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.memory.sync_dir()
+    }
+}
+
+impl StorageFile for WatchedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let got = self.file.read_at(buffer, offset);
+        let happens = lock(&self.meanwhile.0).take();
+        if let Some(happens) = happens {
+            happens();
+        }
+        got
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.file.truncate(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}

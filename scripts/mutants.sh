@@ -1,6 +1,6 @@
 #!/bin/sh
 # Changes the code in one place after the other and sees whether a test notices: `mutants.sh [FILE...]`, of the codecs,
-# recovery, leases, keys and tokens without one. Fails on a change that nobody notices and docs/mutants.md does not list, and where fewer
+# recovery, leases, keys, tokens and what a snapshot may free without one. Fails on a change that nobody notices and docs/mutants.md does not list, and where fewer
 # than 95 of 100 are noticed.
 set -eu
 . "$(dirname "$0")/lib.sh"
@@ -16,6 +16,7 @@ cargo mutants --version >/dev/null 2>&1 || {
 files='
 codec codec::
 dispatch/lease dispatch::lease
+buffer/inhabitants buffer::inhabitants
 buffer/keys buffer::
 buffer/token buffer::token
 journal/record journal::record

@@ -6,6 +6,7 @@
 
 use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, kind};
+use super::inhabitants::{Inhabitants, Owner, Owners};
 use super::slot::State as SlotState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Bytes, Need, Record, Segment, record_space, room_in};
@@ -29,16 +30,6 @@ const FILLED_MAX: u64 = 8;
 
 /// What a dead letter takes that is written again, beside its content and its texts.
 const LETTER_BYTES: u64 = 128;
-
-/// What lives in old segments: the version, and who has it.
-pub(super) type Owners = Vec<(u64, Owner)>;
-
-/// Who has a content.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Owner {
-    Slot { slot: u32, id: u64 },
-    DeadLetter(u64),
-}
 
 /// What it takes to write again what lives in a segment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,17 +73,14 @@ impl Unread {
 }
 
 impl Buffer {
-    /// Frees the segments before `begin` that hold nothing or little of what lives. What there is no room for is left to the
-    /// next time, and so is a segment of which something cannot be read: the others are freed all the same.
+    /// Frees those of the segments in which nothing or little lives. What there is no room for is left to the next time, and so is
+    /// a segment of which something cannot be read: the others are freed all the same.
     ///
     /// # Errors
     /// What was wrong with the first of those; else whatever ends all work, as `POISONED`.
-    pub(super) fn clean(&self, begin: u64, live: &[(u64, Owner)]) -> Result<()> {
+    pub(super) fn clean(&self, live: Inhabitants) -> Result<()> {
         let mut inhabited = Vec::new();
-        for segment in self.journal.space().before(begin) {
-            let first = live.partition_point(|(version, _)| *version < segment.header.start);
-            let end = live.partition_point(|(version, _)| *version < segment.end());
-            let owners = live.get(first..end).unwrap_or_default();
+        for (segment, owners) in live.into_segments() {
             if owners.is_empty() {
                 self.discard(&segment);
             } else {
@@ -102,7 +90,7 @@ impl Buffer {
         // Only now: what is written again may need the room that the others have made.
         let (mut thin, mut unread) = (Vec::new(), Unread::default());
         for (segment, owners) in inhabited {
-            let Some(load) = unread.unless(self.load(owners))? else { continue };
+            let Some(load) = unread.unless(self.load(&owners))? else { continue };
             if self.is_thin(&segment, load) {
                 thin.push((load.bytes, segment, owners));
             }
@@ -186,15 +174,16 @@ impl Buffer {
         Ok(load)
     }
 
-    /// Writes contents again; answers whether nothing refers to their old places any more.
-    fn write_again(&self, owners: &[(u64, Owner)]) -> Result<bool> {
+    /// Writes contents again, in the order of the log; answers whether nothing refers to their old places any more.
+    fn write_again(&self, mut owners: Owners) -> Result<bool> {
+        owners.sort_unstable_by_key(|(version, _)| *version);
         let mut all = true;
         for (version, owner) in owners {
             self.journal.relieve()?;
-            let (_, content) = self.journal.read(*version)?;
+            let (_, content) = self.journal.read(version)?;
             all &= match owner {
-                Owner::Slot { slot, id } => self.move_message(*slot, *id, *version, &content)?,
-                Owner::DeadLetter(id) => self.move_dead_letter(*id, *version, &content)?,
+                Owner::Slot { slot, id } => self.move_message(slot, id, version, &content)?,
+                Owner::DeadLetter(id) => self.move_dead_letter(id, version, &content)?,
             };
         }
         Ok(all)

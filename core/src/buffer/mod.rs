@@ -14,6 +14,7 @@ mod flags;
 pub(crate) mod fuzzing;
 mod holds;
 mod ids;
+mod inhabitants;
 mod keys;
 mod lane;
 mod letters;

@@ -6,10 +6,10 @@
 //! its slot for life, and the dead letters, which messages move to, are read after the slots.
 
 use super::buffer::Buffer;
-use super::cleaner::{Owner, Owners};
 use super::entry::{Guarded, Kept, SnapshotEntry};
 use super::expiries::Expiry;
 use super::flags::Flag;
+use super::inhabitants::{Inhabitants, Owner};
 use super::slot::{Data, NONE, State as SlotState};
 use crate::error::Result;
 use crate::journal::{Show, SnapshotWriter};
@@ -24,10 +24,10 @@ impl Buffer {
         // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
         self.journal.check()?;
         let begin = self.journal.marks().shown;
-        let mut live = Owners::new();
+        let mut live = Inhabitants::of(self.journal.space().before(begin));
         let mut writer = self.journal.begin_snapshot()?;
         let names = self.state.take_names();
-        let written = match self.copy_state(&mut writer, begin, &mut live) {
+        let written = match self.copy_state(&mut writer, &mut live) {
             Ok(end) => self.journal.finish_snapshot(writer, begin, end),
             Err(error) => {
                 writer.abandon();
@@ -35,7 +35,7 @@ impl Buffer {
             }
         };
         let bytes = written.inspect_err(|_| self.state.note_names(names))?;
-        Ok((bytes, self.clean(begin, &live)))
+        Ok((bytes, self.clean(live)))
     }
 
     /// Whether a snapshot is worth its while for what it may free: it is small beside the segments that are full.
@@ -50,12 +50,7 @@ impl Buffer {
         }
     }
 
-    fn copy_state(
-        &self,
-        writer: &mut SnapshotWriter<'_>,
-        begin: u64,
-        live: &mut Owners,
-    ) -> Result<u64> {
+    fn copy_state(&self, writer: &mut SnapshotWriter<'_>, live: &mut Inhabitants) -> Result<u64> {
         let state = &*self.state;
         let now = state.clock.now();
         writer.entry(|out| SnapshotEntry::encode_time(now, out))?;
@@ -63,9 +58,7 @@ impl Buffer {
         writer.entry(|out| SnapshotEntry::encode_tokens(opening, tokens_end, out))?;
         for slot in state.slots.claimed() {
             let Some((id, data, expires)) = self.copy_slot(slot) else { continue };
-            if data.version < begin {
-                live.push((data.version, Owner::Slot { slot, id }));
-            }
+            live.add(data.version, Owner::Slot { slot, id });
             let queue = &state.queues.numbered(data.queue.into()).name;
             let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
             let kept = Kept {
@@ -91,12 +84,9 @@ impl Buffer {
             writer.entry(|out| guarded.encode(out))
         })?;
         for letter in state.letters.list(None, usize::MAX, 0) {
-            if letter.version < begin {
-                live.push((letter.version, Owner::DeadLetter(letter.id)));
-            }
+            live.add(letter.version, Owner::DeadLetter(letter.id));
             writer.entry(|out| letter.encode(out))?;
         }
-        live.sort_unstable_by_key(|(version, _)| *version);
         self.journal.snapshot_end()
     }
 

@@ -21,12 +21,12 @@ pub(super) fn first_header(capacity: u64) -> SegmentHeader {
 }
 
 /// Makes the first segment of a log, of so many bytes.
-pub(super) fn first_segment(storage: &dyn Storage, capacity: u64) -> Arc<Segment> {
+pub(crate) fn first_segment(storage: &dyn Storage, capacity: u64) -> Arc<Segment> {
     Segment::create(storage, first_header(capacity)).unwrap()
 }
 
 /// The header of the segment in which the log goes on behind the roll record of this one.
-pub(super) fn following(before: &SegmentHeader) -> SegmentHeader {
+pub(crate) fn following(before: &SegmentHeader) -> SegmentHeader {
     SegmentHeader {
         salt: before.salt + 1,
         number: before.number + 1,

@@ -3,7 +3,7 @@
 mod allowance;
 mod append;
 #[cfg(test)]
-mod by_hand;
+pub(crate) mod by_hand;
 mod chunk;
 mod commit;
 mod condense;

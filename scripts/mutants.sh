@@ -1,7 +1,7 @@
 #!/bin/sh
 # Changes the code in one place after the other and sees whether a test notices: `mutants.sh [FILE...]`, of the codecs,
-# recovery, leases, keys, tokens and what a snapshot may free without one. Fails on a change that nobody notices and docs/mutants.md does not list, and where fewer
-# than 95 of 100 are noticed.
+# recovery, leases, keys, tokens and what a snapshot may free without one. Fails on a change that nobody notices and
+# docs/mutants.md does not list, and where fewer than 95 of 100 are noticed.
 set -eu
 . "$(dirname "$0")/lib.sh"
 

@@ -68,6 +68,11 @@ pub(crate) fn others(peer: &str, work: &str, messages: u32, batch: u32) -> Playe
     rust(format!("{peer} {work} messages={messages} batch={batch} body=100"))
 }
 
+/// 64 threads with one of those, each of which waits for each of its messages.
+pub(crate) fn many(peer: &str) -> Player {
+    rust(format!("{peer} threads count=64 seconds=1 timed=true body=100"))
+}
+
 impl Player {
     /// Beside a server of this kind, which is started for each run anew.
     #[must_use]

@@ -56,6 +56,13 @@ fn promised(contest: &Contest, promise: &Promise) -> String {
     format!("{key}: {bound_text}{of_text}: {measured} {verdict}")
 }
 
+/// The quantiles that a contest's players tell of, in microseconds, and what they call them.
+fn quantiles(contest: &Contest) -> &'static [(&'static str, &'static str)] {
+    const ALL: [(&str, &str); 3] = [("p50, us", "p50"), ("p99, us", "p99"), ("p99.9, us", "p999")];
+    let tells = contest.contenders.first().is_some_and(|own| !own.spread("p999")[1].is_nan());
+    if tells { &ALL } else { &[] }
+}
+
 /// The same in Markdown, as docs/performance/figures.md has it.
 pub(crate) fn write_markdown(
     contests: &[Contest],
@@ -76,8 +83,14 @@ pub(crate) fn write_markdown(
     for contest in contests {
         let (category, unit) = (contest.category, contest.figure.unit);
         let _ = writeln!(text, "**{category}: {}** ({unit})\n", contest.name);
-        text +=
-            "| | median | least..largest | libmq's over it | survives |\n|---|--:|--:|--:|---|\n";
+        let quantiles = quantiles(contest);
+        let names = quantiles.iter().fold(String::new(), |names, (name, _)| names + name + " | ");
+        let rules = "--:|".repeat(quantiles.len());
+        let _ = write!(
+            text,
+            "| | median | least..largest | libmq's over it | {names}survives |\n\
+             |---|--:|--:|--:|{rules}---|\n"
+        );
         for (index, contender) in contest.contenders.iter().enumerate() {
             if contender.missing.is_some() {
                 continue;
@@ -87,10 +100,14 @@ pub(crate) fn write_markdown(
                 0 => String::new(),
                 _ => short(contest.ratio(contender)),
             };
+            let times = quantiles.iter().fold(String::new(), |times, (_, key)| {
+                let [_, time, _] = contender.spread(key);
+                times + &if time.is_nan() { String::new() } else { grouped(time) } + " | "
+            });
             let (Contender { name, survives, .. }, died) = (contender, died(contender));
             let _ = writeln!(
                 text,
-                "| {name} | {middle} | {least}..{largest} | {ratio} | {survives}{died} |"
+                "| {name} | {middle} | {least}..{largest} | {ratio} | {times}{survives}{died} |"
             );
         }
         text.push('\n');

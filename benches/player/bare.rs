@@ -13,8 +13,8 @@ use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
 
 /// Bytes of a segment.
-const FILE_BYTES: u64 = 64 << 20;
-const HEADER_BYTES: usize = 4096;
+pub(crate) const FILE_BYTES: u64 = 64 << 20;
+pub(crate) const HEADER_BYTES: usize = 4096;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
 

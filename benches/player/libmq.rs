@@ -25,6 +25,8 @@ pub(crate) const IDLE: Duration = Duration::from_millis(1);
 const QUEUE: &str = "bench";
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const SOON: Duration = Duration::from_secs(30);
+/// How long what snapshots may disturb is measured without any.
+const UNSNAPPED: Duration = Duration::from_secs(2);
 
 pub(crate) fn play(job: &Job) -> Answer {
     match &*job.work {
@@ -141,10 +143,11 @@ impl Wake for Unpark {
     }
 }
 
-/// One thread with `in_flight` enqueues under way.
+/// One thread with `in_flight` enqueues under way; snapshots sync files of their own meanwhile.
 fn in_flight(job: &Job) -> Answer {
     let (messages, most): (u32, usize) = (job.get("messages")?, job.get("in_flight")?);
-    let broker = broker(job, Options::new())?;
+    let is_snapped = job.get("snapshots")?;
+    let broker = broker(job, if is_snapped { Options::new() } else { unsnapped() })?;
     let body = body(job)?;
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
@@ -388,7 +391,7 @@ fn backlog(job: &Job) -> Answer {
     Ok(figures)
 }
 
-/// Enqueues beside snapshots of so many waiting messages, `snapshots` of them.
+/// Enqueues beside snapshots of so many waiting messages, `snapshots` of them; for a while where that is none.
 fn snapshot(job: &Job) -> Answer {
     let (messages, snapshots): (u32, u32) = (job.get("messages")?, job.get("snapshots")?);
     let broker = broker(job, unsnapped().capacity(20_000_000))?;
@@ -406,7 +409,13 @@ fn snapshot(job: &Job) -> Answer {
             Ok::<_, Failure>(times)
         });
         let began = Instant::now();
-        let taken = (0..snapshots).try_for_each(|_| broker.snapshot());
+        let taken = match snapshots {
+            0 => {
+                thread::sleep(UNSNAPPED);
+                Ok(())
+            }
+            _ => (0..snapshots).try_for_each(|_| broker.snapshot()),
+        };
         let took = began.elapsed();
         is_running.store(false, Ordering::Relaxed);
         let times = producer.join().map_err(|_| "the producer panicked")??;

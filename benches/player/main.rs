@@ -7,6 +7,7 @@ mod bare;
 mod group;
 mod job;
 mod libmq;
+mod log;
 mod memory;
 mod ring;
 mod sqlite;
@@ -25,6 +26,7 @@ fn main() -> Result<(), Failure> {
         "libmq" => libmq::play(&job),
         "bare" => bare::play(&job),
         "group" => group::play(&job),
+        "log" => log::play(&job),
         "ring" => ring::play(&job),
         "channel" => ring::play_channel(&job),
         "sqlite" => sqlite::play(&job),

@@ -50,6 +50,28 @@ pub(super) fn all() -> Vec<Contest> {
             .with("libmq", ALL_BUT_64, ways(300_000, 100))
             .with("libmq, what is there already", ALL_BUT_64, handled())
             .with(sqlite, KILL, take_and_delete())
-            .at_least("rate", 50.0, Some((sqlite, "rate"))),
+            .with(
+                "yaque, acks saved by 250",
+                ALL_BUT_250,
+                others("yaque", "end-to-end", 400_000, 100),
+            )
+            .with("yaque, each ack saved", KILL, others("yaque-each", "end-to-end", 20_000, 100))
+            .with(
+                "beanstalkd, binlog",
+                ALL_BUT_50_MS,
+                others("beanstalkd", "end-to-end", 20_000, 100).beside(Kind::Beanstalkd),
+            )
+            .with(
+                "Redis stream, everysec",
+                ALL_BUT_A_SECOND,
+                others("redis", "end-to-end", 20_000, 100).beside(Kind::RedisEverysec),
+            )
+            .with(
+                "NATS JetStream",
+                ALL_BUT_2_MIN,
+                others("nats", "end-to-end", 10_000, 100).beside(Kind::Nats),
+            )
+            .at_least("rate", 50.0, Some((sqlite, "rate")))
+            .ahead_of_servers(),
     ]
 }

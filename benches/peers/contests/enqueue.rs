@@ -4,7 +4,7 @@ use super::durability::{
     ALL_BUT_2_MIN, ALL_BUT_50_MS, ALL_BUT_A_SECOND, ALL_BUT_ONE, KILL, NOTHING,
 };
 use crate::contest::{Contest, RATE};
-use crate::player::{others, puts, threads};
+use crate::player::{many, others, puts, threads};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {
@@ -13,6 +13,7 @@ pub(super) fn all() -> Vec<Contest> {
         new("os, 1 producer, one by one")
             .with("libmq", ALL_BUT_50_MS, puts("libmq", "os", 200_000, 1))
             .with("bare write", KILL, puts("bare", "os", 200_000, 1))
+            .with("plain log", KILL, puts("log", "os", 200_000, 1))
             .with("SQLite NORMAL", KILL, puts("sqlite", "NORMAL", 20_000, 1))
             .with("fjall", KILL, others("fjall", "enqueue", 500_000, 1))
             .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 100_000, 1))
@@ -39,6 +40,7 @@ pub(super) fn all() -> Vec<Contest> {
         new("os, 1 producer, batches of 100")
             .with("libmq", ALL_BUT_50_MS, puts("libmq", "os", 1_000_000, 100))
             .with("bare write", KILL, puts("bare", "os", 1_000_000, 100))
+            .with("plain log", KILL, puts("log", "os", 1_000_000, 100))
             .with("SQLite NORMAL", KILL, puts("sqlite", "NORMAL", 200_000, 100))
             .with("fjall", KILL, others("fjall", "enqueue", 1_000_000, 100))
             .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 400_000, 100))
@@ -62,13 +64,33 @@ pub(super) fn all() -> Vec<Contest> {
             .at_least("rate", 8.0, Some(("SQLite NORMAL", "rate")))
             .at_least("rate", 1.0 / 2.5, Some(("bare write", "rate")))
             .ahead_of_servers(),
+        new("os, 64 producers")
+            .with("libmq", ALL_BUT_50_MS, threads("libmq threads", "os", 64, false))
+            .with("plain log", KILL, threads("log threads", "os", 64, false))
+            .with(
+                "SQLite NORMAL, one connection",
+                KILL,
+                threads("sqlite threads-shared", "NORMAL", 64, false),
+            )
+            .with("beanstalkd, binlog", ALL_BUT_50_MS, many("beanstalkd").beside(Kind::Beanstalkd))
+            .with(
+                "Redis stream, everysec",
+                ALL_BUT_A_SECOND,
+                many("redis").beside(Kind::RedisEverysec),
+            )
+            .with("NATS JetStream", ALL_BUT_2_MIN, many("nats").beside(Kind::Nats))
+            .ahead_of_servers(),
         new("memory, producers on two cores")
             .with("libmq", NOTHING, threads("libmq threads", "memory", 2, false))
             .with("libmq, 1 producer", NOTHING, threads("libmq threads", "memory", 1, false))
+            .with("plain log, 2 producers", NOTHING, threads("log threads", "memory", 2, false))
+            .with("plain log, 1 producer", NOTHING, threads("log threads", "memory", 1, false))
             .at_least("rate", 0.6, Some(("libmq, 1 producer", "rate"))),
         new("memory, 64 producers")
             .with("libmq", NOTHING, threads("libmq threads", "memory", 64, false))
             .with("libmq, 1 producer", NOTHING, threads("libmq threads", "memory", 1, false))
+            .with("plain log, 64 producers", NOTHING, threads("log threads", "memory", 64, false))
+            .with("plain log, 1 producer", NOTHING, threads("log threads", "memory", 1, false))
             .at_least("rate", 0.5, Some(("libmq, 1 producer", "rate"))),
     ]
 }

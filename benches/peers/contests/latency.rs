@@ -11,6 +11,9 @@ pub(super) fn all() -> Vec<Contest> {
     let new = |name, figure| Contest::new("latency", name, figure);
     let idle = "libmq idle level=os messages=2000 body=100";
     let wake = "bare wake of a thread";
+    let beside = |snapshots: u32| {
+        ours(format!("libmq snapshot level=os messages=1000000 snapshots={snapshots} body=100"))
+    };
     vec![
         new("from an enqueue to an idle handler, os", P50)
             .with("libmq", ALL_BUT_64, ours(idle))
@@ -49,11 +52,8 @@ pub(super) fn all() -> Vec<Contest> {
                 threads("sqlite threads-shared", "FULL", 64, true),
             ),
         new("os, one by one beside snapshots of 1,000,000 messages", P999)
-            .with(
-                "libmq",
-                ALL_BUT_50_MS,
-                ours("libmq snapshot level=os messages=1000000 snapshots=10 body=100"),
-            )
+            .with("libmq", ALL_BUT_50_MS, beside(10))
+            .with("libmq, without snapshots", ALL_BUT_50_MS, beside(0))
             .at_most("p999", 1_000.0, None)
             .at_most("max", 20_000.0, None),
     ]

@@ -2,12 +2,16 @@
 
 use super::durability::POWER;
 use crate::contest::{Contest, RATE};
-use crate::player::{others, ours, puts, rust, threads};
+use crate::player::{many, others, ours, puts, threads};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {
     let new = |name| Contest::new("persistence", name, RATE);
     let fdatasync = "bare pwrite + fdatasync";
+    let in_flight = |snapshots: bool| {
+        let work = "libmq async level=sync messages=500000 in_flight=1000";
+        ours(format!("{work} snapshots={snapshots} body=100"))
+    };
     vec![
         new("sync, 1 producer, one by one")
             .with("libmq", POWER, puts("libmq", "sync", 4_000, 1))
@@ -46,25 +50,16 @@ pub(super) fn all() -> Vec<Contest> {
             .with(
                 "beanstalkd, binlog always",
                 POWER,
-                rust("beanstalkd threads count=64 seconds=1 timed=true body=100")
-                    .beside(Kind::BeanstalkdAlways),
+                many("beanstalkd").beside(Kind::BeanstalkdAlways),
             )
-            .with(
-                "Redis stream, always",
-                POWER,
-                rust("redis threads count=64 seconds=1 timed=true body=100")
-                    .beside(Kind::RedisAlways),
-            )
+            .with("Redis stream, always", POWER, many("redis").beside(Kind::RedisAlways))
             .at_least("rate", 15.0, Some(("libmq, 1 producer", "rate")))
             .at_least("rate", 0.8, Some(("bare group commit", "rate")))
             .at_most("p99", 8.0, Some((fdatasync, "p50")))
             .ahead_of_servers(),
         new("sync, asynchronous, 1,000 in flight on one thread")
-            .with(
-                "libmq",
-                POWER,
-                ours("libmq async level=sync messages=500000 in_flight=1000 body=100"),
-            )
+            .with("libmq", POWER, in_flight(true))
+            .with("libmq, without snapshots", POWER, in_flight(false))
             .with("libmq, one by one", POWER, puts("libmq", "sync", 4_000, 1))
             // While one half is synced, the other is made.
             .with(
@@ -72,7 +67,18 @@ pub(super) fn all() -> Vec<Contest> {
                 POWER,
                 puts("bare", "sync", 500_000, 500),
             )
-            .at_least("rate", 200.0, Some(("libmq, one by one", "rate"))),
+            .with(
+                "beanstalkd, binlog always",
+                POWER,
+                others("beanstalkd", "enqueue", 20_000, 1_000).beside(Kind::BeanstalkdAlways),
+            )
+            .with(
+                "Redis stream, always",
+                POWER,
+                others("redis", "enqueue", 200_000, 1_000).beside(Kind::RedisAlways),
+            )
+            .at_least("rate", 200.0, Some(("libmq, one by one", "rate")))
+            .ahead_of_servers(),
         new("sync, batches of 100")
             .with("libmq", POWER, puts("libmq", "sync", 200_000, 100))
             .with(fdatasync, POWER, puts("bare", "sync", 200_000, 100))

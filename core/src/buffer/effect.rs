@@ -190,6 +190,10 @@ impl Show for State {
         self.sync_wish.ask(&self.disk);
     }
 
+    fn runs_low(&self) {
+        self.disk.ring();
+    }
+
     fn poisoned(&self, cause: &Error) {
         if cause.kind() != ErrorKind::Closed {
             event!(self.events, Error, "poisoned", error = cause.to_string().as_str());

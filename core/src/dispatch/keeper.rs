@@ -2,9 +2,10 @@
 //!
 //! - The *timekeeper* sleeps until the next message or flight is due.
 //! - The *keeper of the disk* syncs what was written within `sync_interval`, and at once where messages wait for a sync
-//!   that nobody else asks for; it writes what handlers have acked and nobody has written yet; and it makes the next
-//!   spare segment, and the next pieces of memory. While the disk has no room for what handlers have answered, it asks
-//!   again every second; so it does where a worker was lost that the system had no thread for.
+//!   that nobody else asks for; it writes what handlers have acked and nobody has written yet; it makes the next spare
+//!   segment, asks for room before what was granted is used up, and makes the next pieces of memory. While the disk has no
+//!   room for what handlers have answered, it asks again every second; so it does where a worker was lost that the system
+//!   had no thread for.
 //! - The *keeper of snapshots* takes them when they are due.
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.

@@ -112,10 +112,14 @@ impl<S: Show> Journal<S> {
                 let start = tail.position;
                 put(&mut tail, self.durable.reached());
                 tail.records += records;
-                tail.growth = tail.growth.saturating_sub(entries);
+                let is_low = tail.grew(entries);
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
+                drop(tail);
+                if is_low {
+                    self.show.runs_low();
+                }
                 return Ok(Appended { start, end: start + bytes });
             }
             if tail.has_small_spare(bytes) && !has_asked {

@@ -34,6 +34,9 @@ pub(crate) trait Show: Send + Sync {
     /// Something was written that no sync covers.
     fn unsynced(&self);
 
+    /// Little is left of the room that was granted to what grows: who asks for more now does so before anybody has to wait for it.
+    fn runs_low(&self) {}
+
     /// What lives, and would be in a snapshot of now.
     fn live(&self) -> Live;
 

@@ -19,18 +19,18 @@ impl<S: Show> Journal<S> {
     pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
         // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
         let _turn = lock(&self.making);
-        let (last, is_there, fits) = {
+        let (last, is_there, fits, before) = {
             let tail = lock(&self.tail);
             tail.check()?;
             let has_spare = tail.spare.is_some();
-            if has_spare && tail.may(need) {
+            if has_spare && tail.has_much(need) {
                 return Ok(());
             }
             // What does not grow the log for good is content with the segment that it is in.
             let is_content = matches!(need, Need::Clean | Need::Replace);
             let fits = tail.fits(group_bytes);
             let is_there = has_spare || is_content && fits && !tail.is_nearly_full(group_bytes);
-            (tail.segment.header, is_there, fits)
+            (tail.segment.header, is_there, fits, tail.growth())
         };
         // A spare that the group does not fit into would be used up by it for nothing.
         let least = least_capacity(if fits { 0 } else { group_bytes });
@@ -56,12 +56,15 @@ impl<S: Show> Journal<S> {
                 tail.refused = tail.refused.filter(|_| need < Need::Grow);
                 tail.refused =
                     tail.refused.map(|refused| if refused > need { refused } else { Need::Grow });
-                tail.granted = need;
-                tail.growth = allowance::growth(wanted.live.messages, wanted.ordinary);
+                let growth = allowance::growth(wanted.live.messages, wanted.ordinary);
+                tail.grant(need, growth, before);
                 Ok(())
             }
             Err(error) => {
-                tail.was_refused(need, &error);
+                // What was granted stays so: it was asked ahead of time.
+                if tail.spare.is_none() || !tail.may(need) {
+                    tail.was_refused(need, &error);
+                }
                 Err(error)
             }
         }
@@ -125,10 +128,11 @@ impl<S: Show> Journal<S> {
             && tail.position.saturating_sub(self.written.reached()) <= BACKLOG_MAX
     }
 
-    /// Whether there is no spare for what grows.
+    /// Whether there is no spare for what grows, or little room is left for it.
     pub(crate) fn lacks_spare(&self) -> bool {
         let tail = lock(&self.tail);
-        (tail.spare.is_none() || !tail.may(Need::Grow)) && !tail.closed && tail.poison.is_none()
+        let has_spare = tail.spare.is_some() && tail.has_much(Need::Grow);
+        !has_spare && !tail.closed && tail.poison.is_none()
     }
 
     /// Whether there was no room for something when it was last asked for.
@@ -140,5 +144,101 @@ impl<S: Show> Journal<S> {
     pub(crate) fn refused(&self) -> Option<Need> {
         let tail = lock(&self.tail);
         tail.refused.filter(|_| !tail.closed && tail.poison.is_none())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::journal::allowance::{Allowance, Live};
+    use crate::journal::by_hand::first_segment;
+    use crate::journal::log::JournalOptions;
+    use crate::journal::record::{KIND_USER_MIN, Record};
+    use crate::journal::snapshot::Size;
+    use crate::storage::{MemoryStorage, Storage};
+    use crate::sync::Arc;
+    use crate::sync::atomic::{AtomicU64, Ordering};
+
+    const SEGMENT: u64 = 64 << 10;
+
+    /// Counts how often it is told that little is left of what was granted.
+    #[derive(Default)]
+    struct Low(AtomicU64);
+
+    impl Show for Low {
+        type Effect = ();
+
+        fn show(&self, effects: impl Iterator<Item = ()>) {
+            effects.for_each(drop);
+        }
+
+        fn shown(&self) {}
+
+        fn unsynced(&self) {}
+
+        fn runs_low(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn live(&self) -> Live {
+            Live::default()
+        }
+
+        fn poisoned(&self, _cause: &Error) {}
+    }
+
+    /// A journal that was granted room, in a directory that may take so much.
+    fn journal(bytes_max: u64) -> Result<(Journal<Low>, Arc<Low>)> {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = JournalOptions { segment_bytes: SEGMENT, ..JournalOptions::default() };
+        let segment = first_segment(&*storage, SEGMENT);
+        let (of, live) = (Arc::clone(&storage), Live::default());
+        let allowance = Allowance::new(of, Some(bytes_max), Size::default(), live);
+        let low = Arc::new(Low::default());
+        let show = Arc::clone(&low);
+        let journal = Journal::begin(storage, show, options, allowance, Vec::new(), segment);
+        journal.make_spare(Need::Grow, 0)?;
+        Ok((journal, low))
+    }
+
+    fn grow(journal: &Journal<Low>) -> Result<()> {
+        let record = Record::new(KIND_USER_MIN, &[b"body"]);
+        journal.append(Need::Grow, &[record], |_, _| {}).map(drop)
+    }
+
+    /// Whoever enqueued next had to ask, which a caller that may not wait left to another thread, and all that came behind it.
+    #[test]
+    fn room_is_asked_for_before_what_was_granted_is_used_up() {
+        let (journal, low) = journal(u64::MAX).unwrap();
+        let granted = allowance::growth(0, SEGMENT);
+        let told = || low.0.load(Ordering::Relaxed);
+        for _ in 0..5 {
+            let before = told();
+            (1..granted / 2).for_each(|_| grow(&journal).unwrap());
+            assert!((told(), journal.lacks_spare()) == (before, false));
+            grow(&journal).unwrap();
+            assert!((told(), journal.lacks_spare()) == (before + 1, true));
+            // Once is enough, and nobody waits for who asks.
+            (1..granted / 2).for_each(|_| grow(&journal).unwrap());
+            assert!(told() == before + 1 && journal.has_room_at_hand(100));
+            journal.make_spare(Need::Grow, 0).unwrap();
+        }
+    }
+
+    /// What was granted may be used where there is no room for more.
+    #[test]
+    fn who_is_refused_ahead_of_time_keeps_what_was_granted() {
+        let granted = allowance::growth(0, SEGMENT);
+        let least = (0..100).find_map(|segments| journal(segments * SEGMENT).ok());
+        let (journal, _) = least.unwrap();
+        // Somebody else fills the directory.
+        journal.storage.create("1.snapshot", SEGMENT).unwrap();
+        (0..granted / 2).for_each(|_| grow(&journal).unwrap());
+        let refused = journal.make_spare(Need::Grow, 0).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::StorageFull);
+        assert!(!journal.lacks_room());
+        (0..granted - granted / 2).for_each(|_| grow(&journal).unwrap());
+        assert_eq!(grow(&journal).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert!(journal.lacks_room());
     }
 }

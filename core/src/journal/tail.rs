@@ -49,7 +49,9 @@ pub(super) struct Tail<E> {
     /// What the segment, and the spare that is there, have room for beside settles.
     pub(super) granted: Need,
     /// Entries that may come to live before room for them has to be asked for again.
-    pub(super) growth: u64,
+    growth: u64,
+    /// What is left of that when it is asked for ahead of time.
+    ask_below: u64,
     pub(super) os: Queue<E>,
     pub(super) sync: Queue<E>,
     pub(super) records: u64,
@@ -73,6 +75,7 @@ impl<E> Tail<E> {
             refused: None,
             granted: Need::Settle,
             growth: 0,
+            ask_below: 0,
             os: Queue::new(),
             sync: Queue::new(),
             records: 0,
@@ -92,6 +95,31 @@ impl<E> Tail<E> {
     /// Whether what needs that may be appended without asking for room first.
     pub(super) fn may(&self, need: Need) -> bool {
         need == Need::Settle || self.granted >= need && self.growth > 0
+    }
+
+    /// The same, and whether much is left of what was granted: else it is time to ask again, before somebody has to wait for that.
+    pub(super) fn has_much(&self, need: Need) -> bool {
+        self.may(need) && (need == Need::Settle || self.growth > self.ask_below)
+    }
+
+    /// Notes what was granted: so many entries may come to live, of which those are there that came since `before` were left of
+    /// the last grant.
+    pub(super) fn grant(&mut self, need: Need, growth: u64, before: u64) {
+        self.granted = need;
+        self.growth = growth.saturating_sub(before.saturating_sub(self.growth));
+        self.ask_below = growth / 2;
+    }
+
+    /// Notes that so many entries have come to live; answers whether it is time now to ask for more ahead of time.
+    pub(super) fn grew(&mut self, entries: u64) -> bool {
+        let before = self.growth;
+        self.growth = before.saturating_sub(entries);
+        before > self.ask_below && self.growth <= self.ask_below
+    }
+
+    /// What is left of what was granted.
+    pub(super) fn growth(&self) -> u64 {
+        self.growth
     }
 
     /// Whether so many bytes more have room in the segment.

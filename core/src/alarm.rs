@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::clock::Moment;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Bell, Mutex, lock};
 
 /// Something that changed, for threads that sleep until it does.
@@ -23,14 +23,17 @@ impl Alarm {
 
     /// Rings if somebody listens. Who is about to sleep looks at what it waits for after [`Alarm::count`].
     pub(crate) fn ring_if_heard(&self) {
-        if self.listeners.load(Ordering::SeqCst) > 0 {
+        // With the one in `listen`: either this sees the listener, or its look sees what was changed before, if only by a store.
+        fence(Ordering::SeqCst);
+        if self.listeners.load(Ordering::Relaxed) > 0 {
             self.ring();
         }
     }
 
     /// Notes that the caller may sleep from now on, until the answer is dropped.
     pub(crate) fn listen(&self) -> Listener<'_> {
-        self.listeners.fetch_add(1, Ordering::SeqCst);
+        self.listeners.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         Listener(self)
     }
 
@@ -59,7 +62,7 @@ pub(crate) struct Listener<'a>(&'a Alarm);
 
 impl Drop for Listener<'_> {
     fn drop(&mut self) {
-        self.0.listeners.fetch_sub(1, Ordering::SeqCst);
+        self.0.listeners.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -261,6 +264,36 @@ mod loom_models {
             }
             drop(listener);
             others.into_iter().for_each(|other| other.join().unwrap());
+        });
+    }
+
+    /// The same of a change that is a store and nothing more, as that effects are shown is; and by who listens anew for each step.
+    /// The store was seen later than that nobody listens: who waited for a broker to come to rest saw what was before it, slept,
+    /// and was never rung for.
+    #[test]
+    fn loom_who_listens_is_rung_for_where_the_change_is_a_store() {
+        explore(3, || {
+            let shared = Arc::new((AtomicU64::new(0), Alarm::default()));
+            let other = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    for change in [1, 2] {
+                        shared.0.store(change, Ordering::Release);
+                        shared.1.ring_if_heard();
+                    }
+                })
+            };
+            let (change, alarm) = &*shared;
+            loop {
+                let listener = alarm.listen();
+                let seen = alarm.count();
+                if change.load(Ordering::Acquire) == 2 {
+                    break;
+                }
+                alarm.wait(seen, None);
+                drop(listener);
+            }
+            other.join().unwrap();
         });
     }
 

@@ -30,8 +30,9 @@ pub(super) const MEMORY_PATH: &str = ":memory:";
 const LEASE: Duration = Duration::from_secs(30);
 
 /// How long who waits for all to come to rest listens to nothing after a step that did not bring it: one part in so many of how
-/// long it has waited, and at most that.
+/// long it has waited, and at most that; a system does not sleep for less than the least.
 const DEAF_SHARE: u32 = 16;
+const DEAF_MIN: Duration = Duration::from_micros(100);
 const DEAF_MAX: Duration = Duration::from_millis(1);
 
 /// An open broker. Cloning it makes another handle of the same broker; any thread may use any handle.
@@ -324,10 +325,16 @@ impl Broker {
                 return Ok(false);
             }
             rest.wait(seen, left);
+            // Each step would be told, and cost who works more than it costs to come a little late.
             drop(listener);
-            if !self.shared.engine.is_idle() {
-                // Each step would be told, and cost who works more than it costs to come a little late.
-                thread::sleep((began.elapsed() / DEAF_SHARE).min(DEAF_MAX));
+            let deaf = (began.elapsed() / DEAF_SHARE).min(DEAF_MAX);
+            let is_in_time = end.is_none_or(|end| Instant::now() + deaf < end);
+            if deaf >= DEAF_MIN
+                && is_in_time
+                && !interrupt.is_set()
+                && !self.shared.engine.is_idle()
+            {
+                thread::sleep(deaf);
             }
         }
     }

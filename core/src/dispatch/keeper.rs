@@ -184,7 +184,7 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
             return;
         }
         state.stock.fill();
-        if journal.lacks_spare() {
+        if journal.lacks_reserve() {
             // No room: it is tried again when room is asked for, or was made.
             let _ = journal.make_spare(Need::Grow, 0);
             if journal.lacks_room() {

@@ -35,7 +35,7 @@ struct Size {
 
 impl<S: Show> Journal<S> {
     /// Gives the records their positions and copies them; several are one group. `finish` learns the first position,
-    /// under the tail's lock. Shows nothing, so it may be called under any lock but the tail's.
+    /// under the tail's lock. Shows nothing, so it may be called under any lock but the tail's and an alarm's.
     ///
     /// # Errors
     /// `STORAGE_FULL`, `NO_MEMORY`, `POISONED`, `CLOSED`: then nothing was appended and `finish` did not run.
@@ -112,7 +112,7 @@ impl<S: Show> Journal<S> {
                 let start = tail.position;
                 put(&mut tail, self.durable.reached());
                 tail.records += records;
-                let is_low = tail.grew(entries);
+                let is_low = tail.grow(entries);
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });

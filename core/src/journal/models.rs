@@ -153,7 +153,7 @@ fn loom_a_spare_is_made_once() {
         assert_ne!(other.join().unwrap(), mine);
         keeper.join().unwrap();
         journal.write().unwrap();
-        let spares = usize::from(!journal.lacks_spare());
+        let spares = usize::from(!journal.lacks_reserve());
         assert_eq!(journal.space().segment_count(), 2);
         assert_eq!(journal.storage.list().unwrap().len(), 2 + spares);
     });

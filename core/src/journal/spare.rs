@@ -19,18 +19,19 @@ impl<S: Show> Journal<S> {
     pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
         // One at a time. Without a spare the tail cannot roll, so the segment it is in stays the last one.
         let _turn = lock(&self.making);
-        let (last, is_there, fits, before) = {
+        let (last, is_there, fits, grown) = {
             let tail = lock(&self.tail);
             tail.check()?;
             let has_spare = tail.spare.is_some();
-            if has_spare && tail.has_much(need) {
+            // What grows asks ahead of time; for others to do so would take away what was granted to it.
+            if has_spare && tail.may(need) && (need < Need::Grow || tail.has_much_to_grow()) {
                 return Ok(());
             }
             // What does not grow the log for good is content with the segment that it is in.
             let is_content = matches!(need, Need::Clean | Need::Replace);
             let fits = tail.fits(group_bytes);
             let is_there = has_spare || is_content && fits && !tail.is_nearly_full(group_bytes);
-            (tail.segment.header, is_there, fits, tail.growth())
+            (tail.segment.header, is_there, fits, tail.grown())
         };
         // A spare that the group does not fit into would be used up by it for nothing.
         let least = least_capacity(if fits { 0 } else { group_bytes });
@@ -57,7 +58,7 @@ impl<S: Show> Journal<S> {
                 tail.refused =
                     tail.refused.map(|refused| if refused > need { refused } else { Need::Grow });
                 let growth = allowance::growth(wanted.live.messages, wanted.ordinary);
-                tail.grant(need, growth, before);
+                tail.grant(need, grown, growth);
                 Ok(())
             }
             Err(error) => {
@@ -129,9 +130,9 @@ impl<S: Show> Journal<S> {
     }
 
     /// Whether there is no spare for what grows, or little room is left for it.
-    pub(crate) fn lacks_spare(&self) -> bool {
+    pub(crate) fn lacks_reserve(&self) -> bool {
         let tail = lock(&self.tail);
-        let has_spare = tail.spare.is_some() && tail.has_much(Need::Grow);
+        let has_spare = tail.spare.is_some() && tail.has_much_to_grow();
         !has_spare && !tail.closed && tail.poison.is_none()
     }
 
@@ -215,14 +216,24 @@ mod tests {
         for _ in 0..5 {
             let before = told();
             (1..granted / 2).for_each(|_| grow(&journal).unwrap());
-            assert!((told(), journal.lacks_spare()) == (before, false));
+            assert!((told(), journal.lacks_reserve()) == (before, false));
             grow(&journal).unwrap();
-            assert!((told(), journal.lacks_spare()) == (before + 1, true));
+            assert!((told(), journal.lacks_reserve()) == (before + 1, true));
             // Once is enough, and nobody waits for who asks.
             (1..granted / 2).for_each(|_| grow(&journal).unwrap());
             assert!(told() == before + 1 && journal.has_room_at_hand(100));
             journal.make_spare(Need::Grow, 0).unwrap();
         }
+    }
+
+    /// What the cleaner asked for took the place of what was granted: enqueues were refused, or had to ask.
+    #[test]
+    fn the_cleaner_leaves_what_was_granted_to_growth() {
+        let (journal, _) = journal(u64::MAX).unwrap();
+        let granted = allowance::growth(0, SEGMENT);
+        (1..granted).for_each(|_| grow(&journal).unwrap());
+        journal.make_room(Need::Clean, 100).unwrap();
+        assert!(journal.has_room_at_hand(100));
     }
 
     /// What was granted may be used where there is no room for more.

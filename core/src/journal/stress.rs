@@ -51,7 +51,7 @@ fn stress_what_many_append_is_read_as_it_was() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                if journal.lacks_spare() {
+                if journal.lacks_reserve() {
                     journal.make_spare(Need::Grow, 0).unwrap();
                 }
                 std::thread::yield_now();

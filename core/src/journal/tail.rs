@@ -48,10 +48,9 @@ pub(super) struct Tail<E> {
     pub(super) refused: Option<Need>,
     /// What the segment, and the spare that is there, have room for beside settles.
     pub(super) granted: Need,
-    /// Entries that may come to live before room for them has to be asked for again.
-    growth: u64,
-    /// What is left of that when it is asked for ahead of time.
-    ask_below: u64,
+    /// Entries that have come to live.
+    grown: u64,
+    grant: Grant,
     pub(super) os: Queue<E>,
     pub(super) sync: Queue<E>,
     pub(super) records: u64,
@@ -74,8 +73,8 @@ impl<E> Tail<E> {
             spare: None,
             refused: None,
             granted: Need::Settle,
-            growth: 0,
-            ask_below: 0,
+            grown: 0,
+            grant: Grant::default(),
             os: Queue::new(),
             sync: Queue::new(),
             records: 0,
@@ -94,32 +93,32 @@ impl<E> Tail<E> {
 
     /// Whether what needs that may be appended without asking for room first.
     pub(super) fn may(&self, need: Need) -> bool {
-        need == Need::Settle || self.granted >= need && self.growth > 0
+        need == Need::Settle || self.granted >= need && self.grown < self.grant.end
     }
 
-    /// The same, and whether much is left of what was granted: else it is time to ask again, before somebody has to wait for that.
-    pub(super) fn has_much(&self, need: Need) -> bool {
-        self.may(need) && (need == Need::Settle || self.growth > self.ask_below)
+    /// Whether what grows may be appended, and much is left of what was granted to it: else it is time to ask for more, before
+    /// somebody has to wait for that.
+    pub(super) fn has_much_to_grow(&self) -> bool {
+        self.may(Need::Grow) && self.grown < self.grant.ask_at
     }
 
-    /// Notes what was granted: so many entries may come to live, of which those are there that came since `before` were left of
-    /// the last grant.
-    pub(super) fn grant(&mut self, need: Need, growth: u64, before: u64) {
+    /// Entries that have come to live so far.
+    pub(super) fn grown(&self) -> u64 {
+        self.grown
+    }
+
+    /// Grants room for what needs that, and for so many entries more than there were when it was asked for.
+    pub(super) fn grant(&mut self, need: Need, grown: u64, growth: u64) {
+        let end = grown + growth;
         self.granted = need;
-        self.growth = growth.saturating_sub(before.saturating_sub(self.growth));
-        self.ask_below = growth / 2;
+        self.grant = Grant { end, ask_at: end - growth / 2, is_told: false };
     }
 
-    /// Notes that so many entries have come to live; answers whether it is time now to ask for more ahead of time.
-    pub(super) fn grew(&mut self, entries: u64) -> bool {
-        let before = self.growth;
-        self.growth = before.saturating_sub(entries);
-        before > self.ask_below && self.growth <= self.ask_below
-    }
-
-    /// What is left of what was granted.
-    pub(super) fn growth(&self) -> u64 {
-        self.growth
+    /// Notes that so many entries have come to live; answers, once a grant, whether it is time to ask for more.
+    pub(super) fn grow(&mut self, entries: u64) -> bool {
+        self.grown += entries;
+        let is_low = self.grown >= self.grant.ask_at;
+        is_low && !std::mem::replace(&mut self.grant.is_told, true)
     }
 
     /// Whether so many bytes more have room in the segment.
@@ -245,6 +244,24 @@ impl<E> Tail<E> {
     }
 }
 
+/// How far what lives may grow.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    /// So many entries may have come to live before room has to be asked for again.
+    end: u64,
+    /// With so many it is asked for ahead of time.
+    ask_at: u64,
+    /// Somebody was told that it is time for that.
+    is_told: bool,
+}
+
+impl Default for Grant {
+    /// None, which nobody need be told.
+    fn default() -> Self {
+        Self { end: 0, ask_at: 0, is_told: true }
+    }
+}
+
 /// A chunk and the position behind its last record.
 #[derive(Debug)]
 struct Filled {
@@ -357,5 +374,26 @@ mod tests {
             ends.append(1000, 5);
             assert_eq!(ends.sizes.iter().max(), Some(&largest), "{:?}", ends.sizes);
         }
+    }
+
+    /// Where half of a grant had come before it was made, nobody was told, and where more than the last one had come, only that
+    /// was counted.
+    #[test]
+    fn what_comes_while_room_is_asked_for_counts() {
+        let Ends { mut tail, .. } = ends(0);
+        assert!(!tail.grow(1), "nothing was granted");
+        tail.grant(Need::Grow, tail.grown(), 16);
+        assert_eq!([tail.grow(7), tail.grow(1), tail.grow(1)], [false, true, false]);
+        let asked = tail.grown();
+        assert!(!tail.grow(8));
+        tail.grant(Need::Grow, asked, 16);
+        assert!(tail.may(Need::Grow) && !tail.has_much_to_grow());
+        assert_eq!([tail.grow(1), tail.grow(1)], [true, false]);
+        let asked = tail.grown();
+        tail.grow(1000);
+        tail.grant(Need::Grow, asked, 16);
+        assert!(!tail.may(Need::Grow) && tail.may(Need::Settle));
+        tail.grant(Need::Grow, tail.grown(), 16);
+        assert!(tail.has_much_to_grow() && tail.may(Need::Replace));
     }
 }

@@ -3,7 +3,7 @@
 //! The file is made by the engine's own storage, as the engine makes a segment: space allocated, a header of one page
 //! written and synced. What a file was made like decides what a write into it costs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,18 +31,13 @@ fn enqueue(job: &Job) -> Answer {
     let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
     let is_synced = job.word("level")? == "sync";
     let bytes = vec![0x5a; record_bytes(batch, job.get("body")?)?];
-    let mut file = make(&job.directory, 0)?;
-    let (mut offset, mut times) = (HEADER_BYTES as u64, Vec::new());
+    let (mut pen, mut times) = (Pen::new(&job.directory)?, Vec::new());
     let began = Instant::now();
-    for number in 0..messages / batch {
-        if offset + bytes.len() as u64 > FILE_BYTES {
-            (file, offset) = (make(&job.directory, number + 1)?, HEADER_BYTES as u64);
-        }
+    for _ in 0..messages / batch {
         let call = Instant::now();
-        file.write_at(&bytes, offset)?;
-        offset += bytes.len() as u64;
+        pen.write(&bytes)?;
         if is_synced {
-            file.sync()?;
+            pen.file.sync()?;
             times.push(call.elapsed());
         }
     }
@@ -74,6 +69,33 @@ fn read(job: &Job) -> Answer {
     let time = began.elapsed();
     let megabytes = f64::from(messages) * body as f64 / 1e6;
     Ok(Figures::rate(messages, time).with("megabytes", megabytes / time.as_secs_f64()))
+}
+
+/// Writes behind what it wrote before, in one file after the other.
+pub(crate) struct Pen {
+    directory: PathBuf,
+    file: Arc<dyn StorageFile>,
+    filled: u32,
+    offset: u64,
+}
+
+impl Pen {
+    pub(crate) fn new(directory: &Path) -> Result<Self, Failure> {
+        let file = make(directory, 0)?;
+        let offset = HEADER_BYTES as u64;
+        Ok(Self { directory: directory.to_owned(), file, filled: 0, offset })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.offset + bytes.len() as u64 > FILE_BYTES {
+            self.filled += 1;
+            self.file = make(&self.directory, self.filled)?;
+            self.offset = HEADER_BYTES as u64;
+        }
+        self.file.write_at(bytes, self.offset)?;
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
 }
 
 /// A file like a new segment.

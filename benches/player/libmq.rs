@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use libmq::{Broker, Durability, HandlerOptions, Message, Options};
 
 use crate::BATCH;
+use crate::bare::Pen;
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::{memory, threads};
 
@@ -31,6 +32,7 @@ const UNSNAPPED: Duration = Duration::from_secs(2);
 pub(crate) fn play(job: &Job) -> Answer {
     match &*job.work {
         "enqueue" => enqueue(job),
+        "enqueue-and-write" => enqueue_and_write(job),
         "threads" => producers(job),
         "async" => in_flight(job),
         "pass" => pass(job),
@@ -120,6 +122,20 @@ fn enqueue(job: &Job) -> Answer {
     let figures = Figures::rate(messages, began.elapsed());
     broker.close(SOON)?;
     Ok(figures)
+}
+
+/// An enqueue in memory and a bare write in turns: what one at `os` does, by two that know nothing of each other.
+fn enqueue_and_write(job: &Job) -> Answer {
+    let messages: u32 = job.get("messages")?;
+    let (broker, body) = (broker(job, Options::new())?, body(job)?);
+    let bytes = vec![0x5a; record_bytes(1, body.len())?];
+    let mut pen = Pen::new(&job.directory)?;
+    let began = Instant::now();
+    for _ in 0..messages {
+        broker.enqueue(Message::new(QUEUE, &body[..]))?;
+        pen.write(&bytes)?;
+    }
+    Ok(Figures::rate(messages, began.elapsed()))
 }
 
 /// Many producers, each waiting for each of its messages.

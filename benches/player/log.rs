@@ -5,24 +5,18 @@
 //! brought is written by one write, or nowhere where the level is `memory`. The memory was touched before, and is used again
 //! when it is full.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use libmq::storage::StorageFile;
-
-use crate::bare::{self, FILE_BYTES, HEADER_BYTES};
+use crate::bare::{FILE_BYTES, HEADER_BYTES, Pen};
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
 use crate::threads;
 
 struct Log {
-    directory: PathBuf,
     /// None where nothing is written.
-    file: Option<Arc<dyn StorageFile>>,
-    /// Files that were filled.
-    filled: u32,
-    /// What the file has behind its header.
+    pen: Option<Pen>,
+    /// As much as a file has room for behind its header.
     kept: Vec<u8>,
 }
 
@@ -61,7 +55,7 @@ fn producers(job: &Job) -> Answer {
 fn put(log: &Mutex<Log>, record: &mut Record, count: u32) -> Result<(), Failure> {
     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
     if log.kept.len() + count as usize * record.bytes() > log.kept.capacity() {
-        log.roll()?;
+        log.kept.clear();
     }
     let start = log.kept.len();
     (0..count).for_each(|_| log.append(record));
@@ -70,22 +64,11 @@ fn put(log: &Mutex<Log>, record: &mut Record, count: u32) -> Result<(), Failure>
 
 impl Log {
     fn open(job: &Job) -> Result<Mutex<Self>, Failure> {
-        let directory = job.directory.clone();
         let is_written = job.word("level")? != "memory";
-        let file = is_written.then(|| bare::make(&directory, 0)).transpose()?;
+        let pen = is_written.then(|| Pen::new(&job.directory)).transpose()?;
         let mut kept = vec![0x5a; usize::try_from(FILE_BYTES)? - HEADER_BYTES];
         kept.clear();
-        Ok(Mutex::new(Self { directory, file, filled: 0, kept }))
-    }
-
-    /// Goes on in the next file.
-    fn roll(&mut self) -> Result<(), Failure> {
-        self.filled += 1;
-        self.kept.clear();
-        if let Some(file) = &mut self.file {
-            *file = bare::make(&self.directory, self.filled)?;
-        }
-        Ok(())
+        Ok(Mutex::new(Self { pen, kept }))
     }
 
     fn append(&mut self, record: &mut Record) {
@@ -95,12 +78,11 @@ impl Log {
     }
 
     /// Writes what was appended since.
-    fn write(&self, start: usize) -> Result<(), Failure> {
-        if let Some(file) = &self.file {
-            let bytes = self.kept.get(start..).unwrap_or_default();
-            file.write_at(bytes, (HEADER_BYTES + start) as u64)?;
+    fn write(&mut self, start: usize) -> Result<(), Failure> {
+        match &mut self.pen {
+            Some(pen) => pen.write(self.kept.get(start..).unwrap_or_default()),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use super::durability::{
     ALL_BUT_2_MIN, ALL_BUT_50_MS, ALL_BUT_A_SECOND, ALL_BUT_ONE, KILL, NOTHING,
 };
 use crate::contest::{Contest, RATE};
-use crate::player::{many, others, puts, threads};
+use crate::player::{many, others, ours, puts, threads};
 use crate::server::Kind;
 
 pub(super) fn all() -> Vec<Contest> {
@@ -14,6 +14,11 @@ pub(super) fn all() -> Vec<Contest> {
             .with("libmq", ALL_BUT_50_MS, puts("libmq", "os", 200_000, 1))
             .with("bare write", KILL, puts("bare", "os", 200_000, 1))
             .with("plain log", KILL, puts("log", "os", 200_000, 1))
+            .with(
+                "libmq in memory, and a bare write",
+                NOTHING,
+                ours("libmq enqueue-and-write level=memory messages=200000 body=100"),
+            )
             .with("SQLite NORMAL", KILL, puts("sqlite", "NORMAL", 20_000, 1))
             .with("fjall", KILL, others("fjall", "enqueue", 500_000, 1))
             .with("redb, no sync", NOTHING, others("redb-none", "enqueue", 100_000, 1))

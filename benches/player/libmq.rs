@@ -78,20 +78,24 @@ fn batch_of(count: u32, body: &[u8]) -> Vec<Message<'_>> {
     (0..count).map(|_| Message::new(QUEUE, body)).collect()
 }
 
-/// Enqueues messages a batch at a time; of one, one by one.
-fn put(broker: &Broker, messages: u32, batch: &[Message<'_>]) -> Result<(), Failure> {
-    for _ in 0..messages as usize / batch.len() {
-        match batch {
-            [message] => _ = broker.enqueue(message.clone())?,
-            batch => _ = broker.enqueue_batch(batch)?,
+/// Enqueues messages a `batch` at a time; of one, one by one.
+fn put(broker: &Broker, messages: u32, batch: u32, body: &[u8]) -> Result<(), Failure> {
+    if batch == 1 {
+        for _ in 0..messages {
+            broker.enqueue(Message::new(QUEUE, body))?;
         }
+        return Ok(());
+    }
+    let batched = batch_of(batch, body);
+    for _ in 0..messages / batch {
+        broker.enqueue_batch(&batched)?;
     }
     Ok(())
 }
 
 /// Enqueues messages that nobody times.
 fn fill(broker: &Broker, messages: u32, body: &[u8]) -> Result<(), Failure> {
-    put(broker, messages, &batch_of(BATCH, body))
+    put(broker, messages, BATCH, body)
 }
 
 /// Has all done that what was enqueued so far leaves to do: a sync, and a snapshot. What those cost is a contest of its own.
@@ -116,9 +120,8 @@ fn enqueue(job: &Job) -> Answer {
     let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
     let broker = broker(job, Options::new())?;
     let body = body(job)?;
-    let batched = batch_of(batch, &body);
     let began = Instant::now();
-    put(&broker, messages, &batched)?;
+    put(&broker, messages, batch, &body)?;
     let figures = Figures::rate(messages, began.elapsed());
     broker.close(SOON)?;
     Ok(figures)
@@ -246,8 +249,7 @@ fn end_to_end(job: &Job) -> Answer {
     let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
     let broker = broker(job, Options::new())?;
     let body = body(job)?;
-    let batched = batch_of(batch, &body);
-    handle(job, &broker, || put(&broker, messages, &batched))
+    handle(job, &broker, || put(&broker, messages, batch, &body))
 }
 
 /// Until one handler has had all messages of a job, some of which may come `meanwhile`.

@@ -95,8 +95,7 @@ impl Broker {
     /// As [`Broker::enqueue`]; `FULL` when it was ended.
     #[doc(hidden)]
     pub fn enqueue_until(&self, message: &Message<'_>, interrupt: &Interrupt) -> Result<Receipt> {
-        let enqueued = self.shared.enqueue(std::slice::from_ref(message), interrupt)?;
-        enqueued.first().copied().map(Receipt::from).ok_or_else(Error::closed)
+        self.shared.enqueue_one(message, interrupt).map(Receipt::from)
     }
 
     /// Enqueues messages of one queue or several: all or none, with one commit. Receipts are in the order of the
@@ -428,7 +427,7 @@ impl Broker {
         lease: impl Into<Option<Duration>>,
     ) -> Result<()> {
         self.shared.check_open()?;
-        if !self.shared.engine.buffer.state.queues.was_named(queue) {
+        if self.shared.engine.buffer.state.queues.last_named(queue).is_none() {
             check_queue_name(queue)?;
         }
         if !(1..=limits::RECEIVE_MAX).contains(&max) {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::message::{Receipt, ReceiptStatus, check_queue_name};
 use super::shared::Shared;
-use crate::buffer::{DeadLetterEntry, Enqueued, MessageEntry, NewMessage};
+use crate::buffer::{DeadLetterEntry, Enqueued, MessageEntry, NewMessage, NewRare};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Bytes;
 use crate::sync::Arc;
@@ -81,20 +81,22 @@ impl DeadLetters<'_> {
         let now = engine.now();
         let message = NewMessage {
             queue: engine.buffer.state.queues.named(entry.queue)?,
-            key: entry.key,
-            keep: true,
-            correlation_id: entry.correlation_id,
             content_type: entry.content_type,
-            group: entry.group,
             priority: entry.head.priority,
-            // It had its time.
-            expires: None,
-            window: entry.head.window,
-            headers: entry.headers.to_vec(),
             body: entry.body,
             enqueued_at: now,
             due: now,
             level: self.shared.level(None),
+            rare: Some(Box::new(NewRare {
+                key: entry.key,
+                keep: true,
+                correlation_id: entry.correlation_id,
+                group: entry.group,
+                // It had its time.
+                expires: None,
+                window: entry.head.window,
+                headers: entry.headers.to_vec(),
+            })),
         };
         Ok(engine.buffer.replay(id, &message)?.into())
     }

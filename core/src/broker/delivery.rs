@@ -159,12 +159,13 @@ impl Delivery {
         // Too many queues are found now and not with the ack.
         self.shared.engine.buffer.state.queues.named(&message.queue)?;
         let mut message = message.into_owned();
-        if message.correlation_id.is_none() {
-            message.correlation_id = self.correlation_id().map(|id| id.to_owned().into());
+        let has_own = message.rare.as_ref().is_some_and(|rare| rare.correlation_id.is_some());
+        if let Some(id) = self.correlation_id().filter(|_| !has_own) {
+            message = message.correlation_id(id.to_owned());
         }
         if let Some(parent) =
             current_trace().or_else(|| self.header(TRACEPARENT).map(str::to_owned))
-            && !message.headers.iter().any(|(name, _)| name == TRACEPARENT)
+            && !message.is_traced()
         {
             message = message.header(TRACEPARENT, parent);
         }
@@ -361,7 +362,7 @@ impl Delivery {
         let window = self.flight.dedup_window();
         let open = self.shared.check_open();
         let result = open.and_then(|()| {
-            self.shared.with_new_messages(&children.messages, None, |messages| {
+            self.shared.with_new_messages(&children.messages, None, None, |messages| {
                 let given = std::mem::take(&mut places);
                 self.shared.engine.settle(
                     &self.flight,

@@ -12,7 +12,7 @@ use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::options::OnFull;
 use super::shared::Shared;
-use crate::buffer::{self, Enqueued, Few, NewMessage};
+use crate::buffer::{self, Enqueued, Few, NewMessage, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Span, detail, span};
 use crate::interrupt::Interrupt;
@@ -144,28 +144,47 @@ impl Shared {
         messages: &[Message<'_>],
         interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
-        self.check_batch(messages)?;
+        let queue = self.check_batch(messages)?;
         if messages.is_empty() {
             return Ok(Few::new());
         }
         let wait = self.time_for_room(None, interrupt);
         let _span = enqueue_span(messages);
-        let enqueued = self
-            .traced(messages, |messages| self.engine.buffer.enqueue(messages, wait, interrupt))?;
+        let enqueued = self.traced(messages, queue, |messages| {
+            self.engine.buffer.enqueue(messages, wait, interrupt)
+        })?;
         tell_of(messages, &enqueued);
+        Ok(enqueued)
+    }
+
+    /// As [`Shared::enqueue`], of one.
+    pub(super) fn enqueue_one(
+        &self,
+        message: &Message<'_>,
+        interrupt: &Interrupt,
+    ) -> Result<Enqueued> {
+        let queue = self.check_one(message)?;
+        let wait = self.time_for_room(None, interrupt);
+        let messages = std::slice::from_ref(message);
+        let _span = enqueue_span(messages);
+        let enqueued = self.traced(messages, queue, |messages| match messages {
+            [message] => self.engine.buffer.enqueue_one(message, wait, interrupt),
+            _ => Err(Error::closed()),
+        })?;
+        tell_of(messages, &[enqueued]);
         Ok(enqueued)
     }
 
     /// Enqueues messages as far as that goes without waiting; none where even beginning would have to wait, for room or for
     /// the disk. Then nothing has happened.
     pub(super) fn begin(&self, messages: &[Message<'_>]) -> Result<Option<buffer::Begun>> {
-        self.check_batch(messages)?;
+        let queue = self.check_batch(messages)?;
         let bytes: usize = messages.iter().map(Message::size).sum();
         let spread = messages.len().saturating_mul(limits::MESSAGE_OVERHEAD_BYTES_MAX);
         if !self.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
             return Ok(None);
         }
-        match self.begin_within(messages, || Duration::ZERO, &Interrupt::new()) {
+        match self.begin_within(messages, queue, || Duration::ZERO, &Interrupt::new()) {
             Ok(begun) => Ok(Some(begun)),
             Err(error) if error.kind() == ErrorKind::Full && self.waits_for_room() => Ok(None),
             Err(error) => Err(error),
@@ -189,20 +208,21 @@ impl Shared {
             }
             time
         };
-        self.begin_within(messages, for_room, interrupt)
+        self.begin_within(messages, None, for_room, interrupt)
     }
 
     /// Has messages begin that were checked, waiting for the disk where that is needed; for room as long as `for_room` says,
-    /// which is asked where there is none.
+    /// which is asked where there is none. `queue` is that of the first one where it is at hand.
     fn begin_within(
         &self,
         messages: &[Message<'_>],
+        queue: Option<&Arc<Queue>>,
         for_room: impl FnOnce() -> Duration,
         interrupt: &Interrupt,
     ) -> Result<buffer::Begun> {
         let buffer = &self.engine.buffer;
         let _span = enqueue_span(messages);
-        let begun = self.traced(messages, |messages| {
+        let begun = self.traced(messages, queue, |messages| {
             match buffer.begin(messages, Duration::ZERO, interrupt) {
                 Err(full) if full.kind() == ErrorKind::Full => match for_room() {
                     Duration::ZERO => Err(full),
@@ -228,30 +248,37 @@ impl Shared {
     fn traced<R>(
         &self,
         messages: &[Message<'_>],
+        queue: Option<&Arc<Queue>>,
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
         #[cfg(feature = "opentelemetry")]
         {
             use super::telemetry::{end, traceparent};
             let span = self.telemetry.send(messages);
-            let result = self.with_new_messages(messages, traceparent(&span).as_deref(), work);
+            let trace = traceparent(&span);
+            let result = self.with_new_messages(messages, queue, trace.as_deref(), work);
             end(&span, result.is_ok());
             result
         }
         #[cfg(not(feature = "opentelemetry"))]
-        self.with_new_messages(messages, None, work)
+        self.with_new_messages(messages, queue, None, work)
     }
 
     fn waits_for_room(&self) -> bool {
         self.options.on_full == OnFull::Block && !is_in_handler()
     }
 
-    /// Refuses a closed broker, and messages that are out of range.
-    fn check_batch(&self, messages: &[Message<'_>]) -> Result<()> {
+    fn check_one(&self, message: &Message<'_>) -> Result<Option<&Arc<Queue>>> {
         self.check_open()?;
+        self.check_message(message, None)
+    }
+
+    /// Refuses a closed broker, and messages that are out of range. Answers the queue of the first one where that is at hand.
+    fn check_batch(&self, messages: &[Message<'_>]) -> Result<Option<&Arc<Queue>>> {
         if let [message] = messages {
-            return self.check_message(message, None);
+            return self.check_one(message);
         }
+        self.check_open()?;
         if messages.len() > limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid(format!(
                 "a batch has {} messages, but at most {}",
@@ -259,10 +286,11 @@ impl Shared {
                 limits::BATCH_MESSAGES_MAX
             )));
         }
-        let mut before = None;
+        let (mut before, mut first) = (None, None);
         for (index, message) in messages.iter().enumerate() {
             let checked = self.check_message(message, before.replace(message));
-            checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
+            let queue = checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
+            first = first.or(queue.filter(|_| index == 0));
         }
         let bytes: usize = messages.iter().map(Message::size).sum();
         if bytes > self.options.max_batch_bytes {
@@ -272,7 +300,7 @@ impl Shared {
                 format!("the batch is {bytes} bytes, but max_batch_bytes is {most}"),
             ));
         }
-        Ok(())
+        Ok(first)
     }
 }
 

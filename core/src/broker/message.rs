@@ -20,6 +20,15 @@ pub struct Message<'a> {
     pub(crate) queue: Cow<'a, str>,
     pub(crate) body: Cow<'a, [u8]>,
     pub(crate) content_type: Option<Cow<'a, str>>,
+    pub(crate) priority: u8,
+    pub(crate) durability: Option<Durability>,
+    /// So that a message is small which asks for nothing of that, as nearly all are.
+    pub(crate) rare: Option<Box<Rare<'a>>>,
+}
+
+/// What few messages have or ask for.
+#[derive(Clone, Default)]
+pub(crate) struct Rare<'a> {
     pub(crate) correlation_id: Option<Cow<'a, str>>,
     pub(crate) headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     pub(crate) dedup_key: Option<Cow<'a, str>>,
@@ -28,9 +37,7 @@ pub struct Message<'a> {
     pub(crate) delay: Option<Duration>,
     pub(crate) run_at: Option<SystemTime>,
     pub(crate) expires_in: Option<Duration>,
-    pub(crate) priority: u8,
     pub(crate) group: Option<Cow<'a, str>>,
-    pub(crate) durability: Option<Durability>,
 }
 
 /// What happens when a message's key is taken.
@@ -124,17 +131,9 @@ impl<'a> Message<'a> {
             queue: queue.into(),
             body: body.into_body(),
             content_type: None,
-            correlation_id: None,
-            headers: Vec::new(),
-            dedup_key: None,
-            dedup: Dedup::Replace,
-            dedup_window: Duration::ZERO,
-            delay: None,
-            run_at: None,
-            expires_in: None,
             priority: 0,
-            group: None,
             durability: None,
+            rare: None,
         }
     }
 
@@ -146,50 +145,50 @@ impl<'a> Message<'a> {
 
     /// An id that follows the work from message to message; `ctx.enqueue` inherits it. 1 to 256 bytes.
     pub fn correlation_id(mut self, id: impl Into<Cow<'a, str>>) -> Self {
-        self.correlation_id = Some(id.into());
+        self.rare().correlation_id = Some(id.into());
         self
     }
 
     /// Adds a header; a name given twice keeps both. Names `[A-Za-z0-9._-]{1,64}`, values up to 4 KiB, at most 64.
     pub fn header(mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
-        self.headers.push((name.into(), value.into()));
+        self.rare().headers.push((name.into(), value.into()));
         self
     }
 
     /// The key that makes the message one of its kind in its queue. 1 to 256 bytes.
     pub fn dedup_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
-        self.dedup_key = Some(key.into());
+        self.rare().dedup_key = Some(key.into());
         self
     }
 
     /// What happens when the key is taken. Default [`Dedup::Replace`].
     pub fn dedup(mut self, dedup: Dedup) -> Self {
-        self.dedup = dedup;
+        self.rare().dedup = dedup;
         self
     }
 
     /// How long after its ack the message still guards its key against `keep`. Default 0, up to ten years.
     pub fn dedup_window(mut self, window: Duration) -> Self {
-        self.dedup_window = window;
+        self.rare().dedup_window = window;
         self
     }
 
     /// Not before this much time has passed, up to ten years. Default none; excludes `run_at`.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = Some(delay);
+        self.rare().delay = Some(delay);
         self
     }
 
     /// Not before this moment, at most ten years from now; in the past means now. Excludes `delay`.
     pub fn run_at(mut self, moment: SystemTime) -> Self {
-        self.run_at = Some(moment);
+        self.rare().run_at = Some(moment);
         self
     }
 
     /// No attempt begins after this time from its enqueue: never attempted it is dropped, else it is a dead letter
     /// `expired`. Beyond `delay` or `run_at`, up to ten years. Default never.
     pub fn expires_in(mut self, time: Duration) -> Self {
-        self.expires_in = Some(time);
+        self.rare().expires_in = Some(time);
         self
     }
 
@@ -201,7 +200,7 @@ impl<'a> Message<'a> {
 
     /// One message of a group at a time, in order. 1 to 256 bytes.
     pub fn group(mut self, group: impl Into<Cow<'a, str>>) -> Self {
-        self.group = Some(group.into());
+        self.rare().group = Some(group.into());
         self
     }
 
@@ -211,29 +210,20 @@ impl<'a> Message<'a> {
         self
     }
 
+    /// Room for what few messages have.
+    fn rare(&mut self) -> &mut Rare<'a> {
+        self.rare.get_or_insert_default()
+    }
+
     /// The same message with everything its own.
     pub(crate) fn into_owned(self) -> Message<'static> {
-        let own = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
-        let headers = self.headers.into_iter();
         Message {
             queue: Cow::Owned(self.queue.into_owned()),
             body: Cow::Owned(self.body.into_owned()),
             content_type: own(self.content_type),
-            correlation_id: own(self.correlation_id),
-            headers: headers
-                .map(|(name, value)| {
-                    (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()))
-                })
-                .collect(),
-            dedup_key: own(self.dedup_key),
-            dedup: self.dedup,
-            dedup_window: self.dedup_window,
-            delay: self.delay,
-            run_at: self.run_at,
-            expires_in: self.expires_in,
             priority: self.priority,
-            group: own(self.group),
             durability: self.durability,
+            rare: self.rare.map(|rare| Box::new(rare.into_owned())),
         }
     }
 
@@ -241,15 +231,24 @@ impl<'a> Message<'a> {
     #[doc(hidden)]
     #[must_use]
     pub fn size(&self) -> usize {
-        self.headers
-            .iter()
-            .fold(self.body.len(), |sum, (name, value)| sum + name.len() + value.len())
+        self.body.len() + self.rare.as_ref().map_or(0, |rare| rare.header_bytes())
     }
 
     /// Refuses what is out of range, naming the option; the queue's name apart.
     pub(crate) fn check(&self, max_message_bytes: usize) -> Result<()> {
-        if !self.is_plain() {
-            self.check_options()?;
+        check_text("content_type", self.content_type.as_deref())?;
+        if let Some(rare) = &self.rare {
+            rare.check()?;
+        }
+        if self.priority > limits::PRIORITY_MAX {
+            return Err(Error::invalid(format!(
+                "priority is {}, but goes from 0 to {}",
+                self.priority,
+                limits::PRIORITY_MAX
+            )));
+        }
+        if self.durability == Some(Durability::Memory) {
+            return Err(Error::invalid("durability memory is for a broker, not for a message"));
         }
         if self.size() > max_message_bytes {
             return Err(Error::new(
@@ -263,20 +262,45 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// Whether it asks for nothing but to be handled, as nearly all do.
-    fn is_plain(&self) -> bool {
-        let texts = [&self.content_type, &self.correlation_id, &self.dedup_key, &self.group];
-        texts.iter().all(|text| text.is_none())
-            && self.headers.is_empty()
-            && self.priority == 0
-            && !self.is_timed()
-            && self.dedup_window.is_zero()
-            && self.durability.is_none()
+    /// Whether this message names its queue by the very same text as the other: a look at two addresses tells.
+    pub(crate) fn names_the_same(&self, other: &Self) -> bool {
+        std::ptr::eq(&*self.queue, &*other.queue)
     }
 
-    /// Refuses what is out of range of all that a plain message has not.
-    fn check_options(&self) -> Result<()> {
-        check_text("content_type", self.content_type.as_deref())?;
+    /// Whether it has a trace of its own.
+    pub(crate) fn is_traced(&self) -> bool {
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| rare.headers.iter().any(|(name, _)| name == TRACEPARENT))
+    }
+}
+
+impl Rare<'_> {
+    /// The same with everything its own.
+    fn into_owned(self) -> Rare<'static> {
+        let headers = self.headers.into_iter();
+        Rare {
+            correlation_id: own(self.correlation_id),
+            headers: headers
+                .map(|(name, value)| {
+                    (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()))
+                })
+                .collect(),
+            dedup_key: own(self.dedup_key),
+            dedup: self.dedup,
+            dedup_window: self.dedup_window,
+            delay: self.delay,
+            run_at: self.run_at,
+            expires_in: self.expires_in,
+            group: own(self.group),
+        }
+    }
+
+    fn header_bytes(&self) -> usize {
+        self.headers.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    /// Refuses what is out of range, naming the option.
+    fn check(&self) -> Result<()> {
         check_text("correlation_id", self.correlation_id.as_deref())?;
         check_text("dedup_key", self.dedup_key.as_deref())?;
         check_text("group", self.group.as_deref())?;
@@ -289,31 +313,16 @@ impl<'a> Message<'a> {
         for (name, value) in &self.headers {
             check_header(name, value)?;
         }
-        if self.priority > limits::PRIORITY_MAX {
-            return Err(Error::invalid(format!(
-                "priority is {}, but goes from 0 to {}",
-                self.priority,
-                limits::PRIORITY_MAX
-            )));
-        }
         check_time("delay", self.delay)?;
         check_time("expires_in", self.expires_in)?;
         check_time("dedup_window", Some(self.dedup_window))?;
         if self.delay.is_some() && self.run_at.is_some() {
             return Err(Error::invalid("delay and run_at exclude each other"));
         }
-        if self.durability == Some(Durability::Memory) {
-            return Err(Error::invalid("durability memory is for a broker, not for a message"));
-        }
         Ok(())
     }
 
-    /// Whether this message names its queue by the very same text as the other: a look at two addresses tells.
-    pub(crate) fn names_the_same(&self, other: &Self) -> bool {
-        std::ptr::eq(&*self.queue, &*other.queue)
-    }
-
-    /// Whether it has a moment of its own to start or to expire at.
+    /// Whether there is a moment to start or to expire at.
     pub(crate) fn is_timed(&self) -> bool {
         self.delay.is_some() || self.run_at.is_some() || self.expires_in.is_some()
     }
@@ -325,12 +334,19 @@ impl fmt::Debug for Message<'_> {
         f.debug_struct("Message")
             .field("queue", &self.queue)
             .field("body_bytes", &self.body.len())
-            .field("headers", &self.headers.len())
-            .field("has_dedup_key", &self.dedup_key.is_some())
+            .field("headers", &self.rare.as_ref().map_or(0, |rare| rare.headers.len()))
+            .field(
+                "has_dedup_key",
+                &self.rare.as_ref().is_some_and(|rare| rare.dedup_key.is_some()),
+            )
             .field("priority", &self.priority)
             .field("durability", &self.durability)
             .finish_non_exhaustive()
     }
+}
+
+fn own(text: Option<Cow<'_, str>>) -> Option<Cow<'static, str>> {
+    text.map(|text| Cow::Owned(text.into_owned()))
 }
 
 /// Refuses a name that is not `[A-Za-z0-9._-]{1,128}`.

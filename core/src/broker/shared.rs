@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::clerk::{Clerk, refuse_in_callback};
-use super::message::{Dedup, Message, TRACEPARENT, check_queue_name};
+use super::message::{Dedup, Message, Rare, TRACEPARENT, check_queue_name};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
-use crate::buffer::{NewMessage, Queue, put_header};
+use crate::buffer::{NewMessage, NewRare, Queue, put_header};
 use crate::clock::{Look, ManualClock, Moment};
 use crate::dispatch::{Engine, Snapshots, dismiss};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,30 +53,36 @@ impl Shared {
         self.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
     }
 
-    /// Refuses a message that is out of range. The one that came `before` it is not.
+    /// Refuses a message that is out of range. The one that came `before` it is not. Answers its queue where that is at hand.
     pub(crate) fn check_message(
         &self,
         message: &Message<'_>,
         before: Option<&Message<'_>>,
-    ) -> Result<()> {
-        let queues = &self.engine.buffer.state.queues;
-        if !before.is_some_and(|before| message.names_the_same(before))
-            && !queues.was_named(&message.queue)
-        {
-            check_queue_name(&message.queue)?;
+    ) -> Result<Option<&Arc<Queue>>> {
+        let mut queue = None;
+        if !before.is_some_and(|before| message.names_the_same(before)) {
+            queue = self.engine.buffer.state.queues.last_named(&message.queue);
+            if queue.is_none() {
+                check_queue_name(&message.queue)?;
+            }
         }
         message.check(self.options.max_message_bytes)?;
-        if !message.is_timed() {
-            return Ok(());
+        if let Some(rare) = message.rare.as_ref().filter(|rare| rare.is_timed()) {
+            self.check_times(rare)?;
         }
+        Ok(queue)
+    }
+
+    /// Refuses moments that are out of range.
+    fn check_times(&self, rare: &Rare<'_>) -> Result<()> {
         let look = self.look();
-        if let Some(moment) = message.run_at
+        if let Some(moment) = rare.run_at
             && self.moment_of(moment, look) > look.now.after(limits::DURATION_MAX)
         {
             return Err(Error::invalid("run_at is more than ten years from now"));
         }
-        if let Some(time) = message.expires_in
-            && look.now.after(time) <= self.due(message, look)
+        if let Some(time) = rare.expires_in
+            && look.now.after(time) <= self.due(rare, look)
         {
             return Err(Error::invalid("expires_in is over before the message is due"));
         }
@@ -84,8 +90,8 @@ impl Shared {
     }
 
     /// When a message is due that is enqueued at that look.
-    fn due(&self, message: &Message<'_>, look: Look) -> Moment {
-        match (message.delay, message.run_at) {
+    fn due(&self, rare: &Rare<'_>, look: Look) -> Moment {
+        match (rare.delay, rare.run_at) {
             (Some(delay), _) => look.now.after(delay),
             (None, Some(moment)) => self.moment_of(moment, look).max(look.now),
             (None, None) => look.now,
@@ -100,30 +106,31 @@ impl Shared {
         self.engine.buffer.state.clock.moment_of(time, look)
     }
 
-    /// Runs `work` with the messages in the words of the buffer. They were checked. `trace` is the header of those that have
-    /// none of their own.
+    /// Runs `work` with the messages in the words of the buffer. They were checked; `first` is the queue of the first one where that
+    /// is at hand. `trace` is the header of those that have none of their own.
     pub(crate) fn with_new_messages<R>(
         &self,
         messages: &[Message<'_>],
+        first: Option<&Arc<Queue>>,
         trace: Option<&str>,
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
-        if messages.is_empty() {
-            return work(&[]);
-        }
+        let Some((message, others)) = messages.split_first() else { return work(&[]) };
         let now = self.engine.buffer.state.clock.recent();
-        if let [message] = messages {
-            let queue = self.queue(&message.queue)?;
-            return work(std::slice::from_ref(&self.new_message(message, queue, trace, now)));
+        let mut queue = match first {
+            Some(queue) => queue,
+            None => self.queue(&message.queue)?,
+        };
+        let first = self.new_message(message, queue, trace, now);
+        if others.is_empty() {
+            return work(std::slice::from_ref(&first));
         }
         let mut new: Vec<NewMessage<'_>> = Vec::with_capacity(messages.len());
-        for (index, message) in messages.iter().enumerate() {
-            let before = index.checked_sub(1).and_then(|before| messages.get(before));
-            let before = before.filter(|before| message.names_the_same(before)).and(new.last());
-            let queue = match before {
-                Some(before) => before.queue,
-                None => self.queue(&message.queue)?,
-            };
+        new.push(first);
+        for (message, before) in others.iter().zip(messages) {
+            if !message.names_the_same(before) {
+                queue = self.queue(&message.queue)?;
+            }
             new.push(self.new_message(message, queue, trace, now));
         }
         work(&new)
@@ -141,33 +148,43 @@ impl Shared {
         trace: Option<&str>,
         now: Moment,
     ) -> NewMessage<'m> {
-        // Both times of a message are told from one look: what expires behind its start never starts too late.
-        let look = message.is_timed().then(|| self.look());
-        let mut headers = Vec::new();
-        for (name, value) in &message.headers {
-            put_header(&mut headers, name, value);
-        }
-        if let Some(trace) = trace
-            && !message.headers.iter().any(|(name, _)| name == TRACEPARENT)
-        {
-            put_header(&mut headers, TRACEPARENT, trace);
-        }
-        NewMessage {
+        let mut new = NewMessage {
             queue,
-            key: message.dedup_key.as_deref(),
-            keep: message.dedup == Dedup::Keep,
-            correlation_id: message.correlation_id.as_deref(),
             content_type: message.content_type.as_deref(),
-            group: message.group.as_deref(),
             priority: message.priority,
-            expires: look.zip(message.expires_in).map(|(look, time)| look.now.after(time)),
-            window: message.dedup_window,
-            headers,
             body: &message.body,
             enqueued_at: now,
-            due: look.map_or(now, |look| self.due(message, look)),
+            due: now,
             level: self.level(message.durability),
+            rare: None,
+        };
+        if let Some(rare) = message.rare.as_deref() {
+            self.add_rare(&mut new, rare);
         }
+        if let Some(trace) = trace.filter(|_| !message.is_traced()) {
+            put_header(&mut new.rare.get_or_insert_default().headers, TRACEPARENT, trace);
+        }
+        new
+    }
+
+    /// Adds what few messages have.
+    fn add_rare<'m>(&self, new: &mut NewMessage<'m>, rare: &'m Rare<'_>) {
+        // Both times of a message are told from one look: what expires behind its start never starts too late.
+        let look = rare.is_timed().then(|| self.look());
+        let mut headers = Vec::new();
+        for (name, value) in &rare.headers {
+            put_header(&mut headers, name, value);
+        }
+        new.due = look.map_or(new.due, |look| self.due(rare, look));
+        new.rare = Some(Box::new(NewRare {
+            key: rare.dedup_key.as_deref(),
+            keep: rare.dedup == Dedup::Keep,
+            correlation_id: rare.correlation_id.as_deref(),
+            group: rare.group.as_deref(),
+            expires: look.zip(rare.expires_in).map(|(look, time)| look.now.after(time)),
+            window: rare.dedup_window,
+            headers,
+        }));
     }
 
     /// The level that a message reaches.

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::effect::Effect;
-use super::entry::{Entry, kind};
+use super::entry::Entry;
 use super::flags::Flag;
-use super::plan::{Fate, Few, NewMessage, Plan, records};
+use super::new_message::NewMessage;
+use super::plan::{Fate, Few, Plan, records};
 use super::queue::Queue;
 use super::reason;
 use super::settle::{Outcome, stale};
@@ -18,7 +19,7 @@ use super::state::State;
 use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::journal::{Bytes, Group, Journal, Level, Need, Pending, Record};
+use crate::journal::{Appended, Bytes, Group, Journal, Level, Need, Pending, Record};
 use crate::storage::Mark;
 use crate::sync::{Arc, lock};
 
@@ -90,6 +91,13 @@ pub(crate) struct Limits {
     pub(crate) max_crashes: u32,
 }
 
+/// How far an enqueue goes by itself, as far as that needs no sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Appended,
+    Written,
+}
+
 /// Messages over a journal.
 #[derive(Debug)]
 pub(crate) struct Buffer {
@@ -148,6 +156,27 @@ impl Buffer {
         Ok(begun.enqueued)
     }
 
+    /// As [`Buffer::enqueue`], of one.
+    pub(crate) fn enqueue_one(
+        &self,
+        message: &NewMessage<'_>,
+        wait: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<Enqueued> {
+        if message.key().is_none() {
+            self.journal.relieve()?;
+            if let Ok(slot) = self.state.claim() {
+                let appended = self.begin_new(Until::Written, message, slot)?;
+                if message.level == Level::Sync {
+                    self.journal.commit(Level::Sync, appended.end)?;
+                }
+                return Ok(Enqueued::Accepted(appended.start));
+            }
+        }
+        let enqueued = self.enqueue(std::slice::from_ref(message), wait, interrupt)?;
+        enqueued.first().copied().ok_or_else(Error::closed)
+    }
+
     /// Whether that much is reached without a sync.
     pub(crate) fn needs_no_sync(&self, owed: Owed) -> bool {
         owed.synced <= self.journal.durable()
@@ -174,13 +203,19 @@ impl Buffer {
     ) -> Result<Begun> {
         self.journal.relieve()?;
         if let [message] = messages
-            && message.key.is_none()
+            && message.key().is_none()
             && let Ok(slot) = self.state.claim()
         {
-            return self.begin_new(message, slot);
+            let appended = self.begin_new(Until::Appended, message, slot)?;
+            let mut owed = Owed::default();
+            owed.add(message.level, appended.end);
+            return Ok(Begun {
+                enqueued: Few::from_buf([Enqueued::Accepted(appended.start)]),
+                owed,
+            });
         }
         if messages.len() > 1
-            && messages.iter().all(|message| message.key.is_none())
+            && messages.iter().all(|message| message.key().is_none())
             && let Some(slots) = self.state.claim_all(messages.len())
         {
             return self.begin_all_new(messages, &slots);
@@ -188,7 +223,7 @@ impl Buffer {
         let mut places = 0;
         loop {
             let keys =
-                messages.iter().filter_map(|message| Some((message.queue.number, message.key?)));
+                messages.iter().filter_map(|message| Some((message.queue.number, message.key()?)));
             let shards = keys.map(|(queue, key)| self.state.keys.shard_of(queue, key)).collect();
             let given = std::mem::take(&mut places);
             let mut plan = Plan::new(&self.state, self.state.keys.lock(shards), given);
@@ -300,18 +335,28 @@ impl Buffer {
     }
 
     /// Enqueues one message without a key, which concerns nothing that is there, in this slot: there is nothing to plan.
-    fn begin_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Begun> {
-        let head = message.head(0, false, message.level);
-        let pieces = message.pieces(&head);
-        let record = Record::new(kind::MESSAGE, &pieces);
-        let appended = self.journal.append(Need::Grow, &[record], |position, pending| {
+    fn begin_new(&self, until: Until, message: &NewMessage<'_>, slot: u32) -> Result<Appended> {
+        let mut is_filled = false;
+        let finish = |position, pending: &mut Pending<'_, Effect>| {
             self.fill_new(message, slot, position, pending);
+            message.queue.figures.enqueued.up();
+            is_filled = true;
+        };
+        let appended = message.with_record(|record| {
+            let records = std::slice::from_ref(record);
+            match (until, message.level) {
+                (Until::Written, Level::Os) => {
+                    self.journal.append_and_write(Need::Grow, records, finish)
+                }
+                _ => self.journal.append(Need::Grow, records, finish),
+            }
         });
-        let appended = appended.inspect_err(|_| self.state.unclaim(slot))?;
-        let mut owed = Owed::default();
-        owed.add(message.level, appended.end);
-        message.queue.figures.enqueued.up();
-        Ok(Begun { enqueued: Few::from_buf([Enqueued::Accepted(appended.start)]), owed })
+        appended.inspect_err(|_| {
+            // Else it was appended, and what has become of it is unknown.
+            if !is_filled {
+                self.state.unclaim(slot);
+            }
+        })
     }
 
     /// As [`Buffer::begin_new`], of many.
@@ -320,9 +365,8 @@ impl Buffer {
         let appended =
             Group::with_room(messages.iter().map(NewMessage::space).sum()).and_then(|mut group| {
                 for message in messages {
-                    let head = message.head(0, false, message.level);
                     ids.push(group.space());
-                    group.push(&Record::new(kind::MESSAGE, &message.pieces(&head)));
+                    message.with_record(|record| group.push(record));
                 }
                 self.journal.append_group(group, |start, pending| {
                     for ((message, slot), id) in messages.iter().zip(slots).zip(&mut ids) {

@@ -5,7 +5,8 @@ use smallvec::SmallVec;
 use super::buffer::{Buffer, Enqueued};
 use super::effect::Effect;
 use super::entry::{Entry, kind};
-use super::plan::{Fate, Few, NewMessage, Plan, records};
+use super::new_message::NewMessage;
+use super::plan::{Fate, Few, Plan, records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Level, Need, Record};
 
@@ -25,7 +26,7 @@ impl Buffer {
         if leaving.contains(&id) || state.letters.get(id).is_none() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")));
         }
-        let shards = message.key.map(|key| state.keys.shard_of(message.queue.number, key));
+        let shards = message.key().map(|key| state.keys.shard_of(message.queue.number, key));
         // A parked dead letter has its place already, and gives it back when it is shown to be gone.
         let places = usize::from(state.letters.is_one_parked(&leaving));
         state.room.force(places);

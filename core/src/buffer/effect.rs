@@ -125,7 +125,7 @@ impl State {
             let mut ready = queue.ready();
             guard = self.slots.at(index).lock();
             let (id, group) = (guard.id(), guard.group);
-            ready.lanes.unlink(&self.slots, index, id, &mut guard);
+            ready.lanes.unlink(&self.slots, &mut guard);
             if group != 0 {
                 drop(guard);
                 self.leave_group(queue, &mut ready, group, id, index);

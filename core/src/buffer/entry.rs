@@ -112,7 +112,8 @@ impl MessageHead {
             .stored()
             .with(Flag::Expires, self.expires.is_some())
             .with(Flag::Window, !self.window.is_zero());
-        let mut fixed = [0; HEAD_BYTES];
+        let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: HEAD_BYTES };
+        let fixed = &mut out.bytes;
         fixed[0..8].copy_from_slice(&self.id.to_le_bytes());
         fixed[8..16].copy_from_slice(&self.enqueued_at.0.to_le_bytes());
         fixed[16..24].copy_from_slice(&self.due.0.to_le_bytes());
@@ -123,8 +124,6 @@ impl MessageHead {
         fixed[36..38].copy_from_slice(&self.type_len.to_le_bytes());
         fixed[38..40].copy_from_slice(&self.group_len.to_le_bytes());
         fixed[40..44].copy_from_slice(&self.headers_len.to_le_bytes());
-        let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: 0 };
-        out.put(&fixed);
         if let Some(expires) = self.expires {
             out.put(&expires.0.to_le_bytes());
         }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::slot::{Data, Linked, NONE, Slots};
+use super::slot::{Guard, Linked, NONE, Slots};
 use crate::sync::atomic::Ordering;
 
 /// Priorities there are: 0 to 9.
@@ -35,31 +35,31 @@ impl Lanes {
     }
 
     /// Links a slot at its place, if it is not there already.
-    pub(crate) fn link(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
-        if data.linked != Linked::Nowhere {
-            let is_among_suspects = data.linked == Linked::Suspects;
-            if data.linked != Linked::Turn
-                && data.lane == data.priority
-                && is_among_suspects == data.is_suspect()
+    pub(crate) fn link(&mut self, slots: &Slots, index: u32, guard: &mut Guard<'_>) {
+        if guard.linked != Linked::Nowhere {
+            let is_among_suspects = guard.linked == Linked::Suspects;
+            if guard.linked != Linked::Turn
+                && guard.lane == guard.priority
+                && is_among_suspects == guard.is_suspect()
             {
                 return;
             }
             // It was replaced, by a message of another priority or by one that is no suspect.
-            self.unlink(slots, index, id, data);
+            self.unlink(slots, guard);
         }
-        if let Some(lane) = self.lanes.get_mut(usize::from(data.priority)) {
-            lane.link(slots, index, id, data);
-            data.lane = data.priority;
-            self.occupied |= 1 << data.priority;
+        if let Some(lane) = self.lanes.get_mut(usize::from(guard.priority)) {
+            lane.link(slots, index, guard);
+            guard.lane = guard.priority;
+            self.occupied |= 1 << guard.priority;
         }
     }
 
     /// Unlinks a slot, if it is linked.
-    pub(crate) fn unlink(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
-        if let Some(lane) = self.lanes.get_mut(usize::from(data.lane)) {
-            lane.unlink(slots, index, id, data);
+    pub(crate) fn unlink(&mut self, slots: &Slots, guard: &mut Guard<'_>) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(guard.lane)) {
+            lane.unlink(slots, guard);
             if lane.is_empty() {
-                self.occupied &= !(1 << data.lane);
+                self.occupied &= !(1 << guard.lane);
             }
         }
     }
@@ -107,16 +107,17 @@ impl Lane {
     }
 
     /// Links a slot, which is linked nowhere, at its place.
-    fn link(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
-        if data.is_suspect() {
-            data.linked = Linked::Suspects;
+    fn link(&mut self, slots: &Slots, index: u32, guard: &mut Guard<'_>) {
+        let id = guard.id();
+        if guard.is_suspect() {
+            guard.linked = Linked::Suspects;
             self.suspects.insert(id, index);
         } else if self.head != NONE && id < self.tail_id {
-            data.linked = Linked::Side;
+            guard.linked = Linked::Side;
             self.side.insert(id, index);
         } else {
-            data.linked = Linked::List;
-            let slot = slots.at(index);
+            guard.linked = Linked::List;
+            let slot = guard.slot();
             // Relaxed: links are guarded by the lane's lock.
             slot.previous.store(self.tail, Ordering::Relaxed);
             slot.next.store(NONE, Ordering::Relaxed);
@@ -132,8 +133,9 @@ impl Lane {
     }
 
     /// Unlinks a slot, if it is linked.
-    fn unlink(&mut self, slots: &Slots, index: u32, id: u64, data: &mut Data) {
-        match std::mem::take(&mut data.linked) {
+    fn unlink(&mut self, slots: &Slots, guard: &mut Guard<'_>) {
+        let id = guard.id();
+        match std::mem::take(&mut guard.linked) {
             Linked::Nowhere | Linked::Turn => {}
             Linked::Side => {
                 self.side.remove(&id);
@@ -142,7 +144,7 @@ impl Lane {
                 self.suspects.remove(&id);
             }
             Linked::List => {
-                let slot = slots.at(index);
+                let slot = guard.slot();
                 let previous = slot.previous.load(Ordering::Relaxed);
                 let next = slot.next.load(Ordering::Relaxed);
                 match previous {

@@ -19,27 +19,27 @@ impl State {
     ) {
         let id = guard.id();
         if guard.group == 0 {
-            ready.lanes.link(&self.slots, index, id, &mut guard);
+            ready.lanes.link(&self.slots, index, &mut guard);
             return queue.ring(ready);
         }
         let holds = guard.flags.has(Flag::Holds);
         match ready.turns.admit(guard.group, id, index, holds) {
             Admission::Runs => {
-                ready.lanes.link(&self.slots, index, id, &mut guard);
+                ready.lanes.link(&self.slots, index, &mut guard);
                 queue.ring(ready);
             }
             Admission::Displaces(head) => {
-                ready.lanes.link(&self.slots, index, id, &mut guard);
+                ready.lanes.link(&self.slots, index, &mut guard);
                 drop(guard);
                 self.displace(ready, head);
                 queue.ring(ready);
             }
             Admission::Waits => {
-                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                ready.lanes.unlink(&self.slots, &mut guard);
                 guard.linked = Linked::Turn;
             }
             Admission::Yields(next) => {
-                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                ready.lanes.unlink(&self.slots, &mut guard);
                 guard.linked = Linked::Turn;
                 drop(guard);
                 self.promote(queue, ready, next);
@@ -70,8 +70,7 @@ impl State {
     /// Takes a message out of its lane, for its group has another one first.
     fn displace(&self, ready: &mut Ready, index: u32) {
         let mut guard = self.slots.at(index).lock();
-        let id = guard.id();
-        ready.lanes.unlink(&self.slots, index, id, &mut guard);
+        ready.lanes.unlink(&self.slots, &mut guard);
         guard.linked = Linked::Turn;
     }
 
@@ -94,8 +93,7 @@ impl State {
     fn promote(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, index: u32) {
         let mut guard = self.slots.at(index).lock();
         if guard.state() == SlotState::Ready {
-            let id = guard.id();
-            ready.lanes.link(&self.slots, index, id, &mut guard);
+            ready.lanes.link(&self.slots, index, &mut guard);
             queue.ring(ready);
         }
     }

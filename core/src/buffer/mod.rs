@@ -21,6 +21,7 @@ mod letters;
 mod line;
 #[cfg(all(test, loom))]
 pub(crate) mod models;
+mod new_message;
 mod plan;
 mod queue;
 pub(crate) mod reason;
@@ -38,7 +39,8 @@ mod turns;
 pub(crate) use buffer::{Begun, Buffer, Enqueued, Limits, Owed, Taken};
 pub(crate) use doorbell::Doorbell;
 pub(crate) use entry::{DeadLetterEntry, MessageEntry, put_header};
-pub(crate) use plan::{Few, NewMessage};
+pub(crate) use new_message::{NewMessage, NewRare};
+pub(crate) use plan::Few;
 pub(crate) use queue::Queue;
 pub(crate) use remove::Removed;
 pub(crate) use replay::Replayed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::buffer::{Buffer, Enqueued, Limits, Taken};
-use super::plan::NewMessage;
+use super::new_message::{NewMessage, NewRare};
 use super::queue::Queue;
 use super::remove::Removed;
 use super::replay::Replayed;
@@ -72,19 +72,13 @@ fn enqueue_due(buffer: &Buffer, key: Option<&str>, due: Moment) -> Enqueued {
 fn try_enqueue(buffer: &Buffer, key: Option<&str>, due: Moment) -> Result<Enqueued> {
     let message = NewMessage {
         queue: queue(buffer),
-        key,
-        keep: false,
-        correlation_id: None,
         content_type: None,
-        group: None,
         priority: 0,
-        expires: None,
-        window: Duration::ZERO,
-        headers: Vec::new(),
         body: b"body",
         enqueued_at: NOW,
         due,
         level: Level::Os,
+        rare: key.map(|key| Box::new(NewRare { key: Some(key), ..NewRare::default() })),
     };
     Ok(buffer.enqueue(&[message], Duration::ZERO, &Interrupt::new())?[0])
 }

@@ -4,135 +4,22 @@
 //! keys as it goes, so that a later message of the same call sees what an earlier one did, and notes how to undo that.
 //! Logged, its changes stand; dropped, everything is as it was.
 
-use std::time::Duration;
-
 use smallvec::SmallVec;
 
 use super::effect::{Effect, Waiting};
-use super::entry::{HeadBytes, MessageHead, kind};
-use super::expiries::Expiry;
-use super::flags::{Flag, Flags};
+use super::entry::{HeadBytes, kind};
+use super::flags::Flag;
 use super::keys::{Guarding, Holders, LockedKeys};
+use super::new_message::{NewMessage, Pieces};
 use super::queue::Queue;
 use super::slot::{Guard, NONE, State as SlotState};
 use super::state::State;
-use super::turns::group_number;
 use crate::clock::Moment;
 use crate::error::Result;
-use crate::journal::{Level, Pending, Record, record_space};
-use crate::sync::Arc;
+use crate::journal::{Level, Pending, Record};
 
 /// A list that takes no memory of its own while it has one entry, as nearly all have.
 pub(crate) type Few<T> = SmallVec<[T; 1]>;
-
-/// A message that is to be enqueued, checked and in the words of the buffer.
-#[derive(Clone, Debug)]
-pub(crate) struct NewMessage<'a> {
-    pub(crate) queue: &'a Arc<Queue>,
-    pub(crate) key: Option<&'a str>,
-    /// A message that holds the key already stays.
-    pub(crate) keep: bool,
-    pub(crate) correlation_id: Option<&'a str>,
-    pub(crate) content_type: Option<&'a str>,
-    pub(crate) group: Option<&'a str>,
-    pub(crate) priority: u8,
-    /// When it expires.
-    pub(crate) expires: Option<Moment>,
-    /// How long it guards its key when it is done.
-    pub(crate) window: Duration,
-    /// As [`super::entry::put_header`] writes them.
-    pub(crate) headers: Vec<u8>,
-    pub(crate) body: &'a [u8],
-    pub(crate) enqueued_at: Moment,
-    pub(crate) due: Moment,
-    pub(crate) level: Level,
-}
-
-impl NewMessage<'_> {
-    /// The first part of its record.
-    pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> HeadBytes {
-        let head = MessageHead {
-            id,
-            enqueued_at: self.enqueued_at,
-            due: self.due,
-            flags: flags(behind, level),
-            priority: self.priority,
-            queue_len: short(self.queue.name.len()),
-            key_len: text_len(self.key),
-            correlation_len: text_len(self.correlation_id),
-            type_len: text_len(self.content_type),
-            group_len: text_len(self.group),
-            headers_len: u32::try_from(self.headers.len()).unwrap_or(u32::MAX),
-            expires: self.expires,
-            window: self.window,
-            ..MessageHead::default()
-        };
-        head.encode()
-    }
-
-    /// The pieces of its record's body.
-    pub(super) fn pieces<'p>(&'p self, head: &'p HeadBytes) -> Pieces<'p> {
-        [
-            head,
-            self.queue.name.as_bytes(),
-            self.key.unwrap_or_default().as_bytes(),
-            self.correlation_id.unwrap_or_default().as_bytes(),
-            self.content_type.unwrap_or_default().as_bytes(),
-            self.group.unwrap_or_default().as_bytes(),
-            &self.headers,
-            self.body,
-        ]
-    }
-
-    /// Bytes that its record takes in the log.
-    pub(super) fn space(&self) -> usize {
-        let texts = [self.key, self.correlation_id, self.content_type, self.group];
-        let texts: usize = texts.iter().flatten().map(|text| text.len()).sum();
-        let body = self.queue.name.len() + texts + self.headers.len() + self.body.len();
-        record_space(MessageHead::len(self.expires.is_some(), !self.window.is_zero()) + body)
-    }
-
-    /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
-    // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
-    #[inline]
-    pub(super) fn fill(
-        &self,
-        state: &State,
-        slot: u32,
-        guard: &mut Guard<'_>,
-        position: u64,
-        behind: bool,
-        level: Level,
-    ) {
-        if guard.flags.has(Flag::Expires) {
-            state.expiries.remove(slot, guard.id());
-        }
-        if let Some(moment) = self.expires {
-            state.expiries.set(slot, Expiry { moment, error: "".into() });
-        }
-        let names = self.queue.name.len() + self.key.map_or(0, str::len);
-        state.note_names(names as u64);
-        guard.queue = u16::try_from(self.queue.number).unwrap_or(u16::MAX);
-        guard.version = position;
-        guard.due = self.due;
-        guard.attempts = 0;
-        guard.crashes = 0;
-        guard.priority = self.priority;
-        guard.group = self.group.map_or(0, group_number);
-        guard.flags = flags(behind, level).with(Flag::Expires, self.expires.is_some());
-        guard.set(SlotState::Pending);
-    }
-
-    /// What its record does once it has reached its level.
-    pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
-        let delayed = self.due > self.enqueued_at;
-        Effect::Show(Waiting { slot, queue: self.queue.number, version, delayed })
-    }
-}
-
-fn flags(behind: bool, level: Level) -> Flags {
-    Flags::default().with(Flag::Behind, behind).with(Flag::Sync, level == Level::Sync)
-}
 
 /// What becomes of one message of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +123,7 @@ impl<'a> Plan<'a> {
     /// `FULL`.
     pub(crate) fn add(&mut self, message: &NewMessage<'_>) -> Result<()> {
         let number = self.fates.len();
-        let fate = match message.key {
+        let fate = match message.key() {
             None => self.accept(number, message, NONE, false)?,
             Some(key) => match self.keys.find(message.queue.number, key) {
                 Some((key, holders)) if holders.newest != NONE => {
@@ -269,7 +156,7 @@ impl<'a> Plan<'a> {
     fn guarded(&mut self, message: &NewMessage<'_>, key: &str) -> Option<Fate> {
         let queue = message.queue.number;
         let guarding = self.keys.guarding(queue, key)?;
-        if message.keep && guarding.until > self.state.clock.now() {
+        if message.keeps() && guarding.until > self.state.clock.now() {
             return Some(Fate::Duplicate { id: guarding.id, version: guarding.record });
         }
         self.set_guarding(queue, key, Some(guarding), None);
@@ -407,7 +294,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Fate> {
         let newest = holders.newest;
         if let Some(index) = self.items.iter().position(|item| item.slot == newest) {
-            if message.keep {
+            if message.keeps() {
                 return Ok(Fate::DuplicateOf(index));
             }
             if let Some(item) = self.items.get_mut(index) {
@@ -422,7 +309,7 @@ impl<'a> Plan<'a> {
             let Some((_, guard)) = held.and_then(|held| self.held.get(held)) else {
                 return Ok(Fate::DuplicateOf(0));
             };
-            if message.keep {
+            if message.keeps() {
                 return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
             }
             let level = guard.level().max(message.level);
@@ -437,7 +324,7 @@ impl<'a> Plan<'a> {
             return Ok(Fate::Replaced(self.items.len() - 1));
         }
         let guard = self.state.slots.at(newest).lock();
-        if message.keep {
+        if message.keeps() {
             return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
         }
         if guard.state() == SlotState::Taken {
@@ -525,9 +412,6 @@ pub(crate) struct Bodies<'m> {
     bodies: Few<(HeadBytes, &'m NewMessage<'m>)>,
 }
 
-/// The pieces of a body: head, queue, key, correlation id, content type, group, headers, body.
-pub(super) type Pieces<'p> = [&'p [u8]; 8];
-
 impl Bodies<'_> {
     /// The pieces of every body, in order.
     pub(crate) fn pieces(&self) -> Few<Pieces<'_>> {
@@ -538,12 +422,4 @@ impl Bodies<'_> {
 /// The records over these pieces.
 pub(crate) fn records<'p>(pieces: &'p [Pieces<'p>]) -> impl Iterator<Item = Record<'p>> {
     pieces.iter().map(|parts| Record::new(kind::MESSAGE, parts))
-}
-
-fn text_len(text: Option<&str>) -> u16 {
-    text.map_or(0, |text| u16::try_from(text.len()).unwrap_or(0))
-}
-
-fn short(length: usize) -> u8 {
-    u8::try_from(length).unwrap_or(0)
 }

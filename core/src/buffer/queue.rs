@@ -291,13 +291,8 @@ impl Queues {
         Some(self.numbered(number))
     }
 
-    /// Whether this thread named that queue last: then it is a name.
-    pub(crate) fn was_named(&self, name: &str) -> bool {
-        self.last_named(name).is_some()
-    }
-
-    /// The queue that this thread named last, if it is that again.
-    fn last_named(&self, name: &str) -> Option<&Arc<Queue>> {
+    /// The queue that this thread named last, if it is that again: then it is a name.
+    pub(crate) fn last_named(&self, name: &str) -> Option<&Arc<Queue>> {
         self.by_number.get(LAST_NAMED.get())?.get().filter(|queue| &*queue.name == name)
     }
 

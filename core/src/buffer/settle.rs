@@ -9,7 +9,8 @@ use super::effect::{Effect, Waiting};
 use super::entry::{DeadLetterEntry, Entry, gone, kind};
 use super::flags::Flag;
 use super::keys::Guarding;
-use super::plan::{NewMessage, Plan, records};
+use super::new_message::NewMessage;
+use super::plan::{Plan, records};
 use super::queue::Queue;
 use super::reason;
 use super::slot::{NONE, State as SlotState};
@@ -72,7 +73,7 @@ impl Buffer {
             Outcome::Ack { children, places, .. } => (children, places),
             _ => (&[][..], 0),
         };
-        let keyed = children.iter().filter_map(|child| Some((child.queue.number, child.key?)));
+        let keyed = children.iter().filter_map(|child| Some((child.queue.number, child.key()?)));
         let mut shards: Vec<u32> =
             keyed.map(|(queue, key)| state.keys.shard_of(queue, key)).collect();
         if taken.key != NONE {

@@ -231,6 +231,11 @@ impl Guard<'_> {
         State::of(self.word)
     }
 
+    /// The slot itself.
+    pub(super) fn slot(&self) -> &Slot {
+        self.slot
+    }
+
     /// The message's id.
     pub(crate) fn id(&self) -> u64 {
         self.slot.id.load(Ordering::Relaxed)

@@ -145,8 +145,7 @@ impl State {
             if is_ready && !self.company.enter(suspect) {
                 return None;
             }
-            let id = guard.id();
-            ready.lanes.unlink(&self.slots, index, id, &mut guard);
+            ready.lanes.unlink(&self.slots, &mut guard);
             if is_ready {
                 if guard.group != 0 {
                     ready.turns.take(guard.group, index);
@@ -197,8 +196,7 @@ impl State {
                     oldest = earliest(oldest, Some(guard.due));
                     break;
                 }
-                let id = guard.id();
-                ready.lanes.unlink(&self.slots, index, id, &mut guard);
+                ready.lanes.unlink(&self.slots, &mut guard);
             }
         }
         Some(self.clock.now().since(oldest?))

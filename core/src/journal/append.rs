@@ -1,7 +1,7 @@
 //! Appending: records get their positions, and are copied behind what there is.
 
 use super::allowance::{self, Need};
-use super::effects::{Pending, Show};
+use super::effects::{Level, Pending, Show};
 use super::group::Group;
 use super::log::Journal;
 use super::record::Record;
@@ -45,6 +45,44 @@ impl<S: Show> Journal<S> {
         records: &[Record<'_>],
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
     ) -> Result<Appended> {
+        self.append_then(need, records, finish, |_| ())
+    }
+
+    /// As [`Journal::append`] and a [`Journal::commit`] at level `Os` behind it. Where nobody else writes, it is seen under the same
+    /// lock what there is to write.
+    ///
+    /// # Errors
+    /// As those two.
+    pub(crate) fn append_and_write(
+        &self,
+        need: Need,
+        records: &[Record<'_>],
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Result<Appended> {
+        let mut led = None;
+        let appended = self.append_then(need, records, finish, |tail| {
+            if let Some(mut round) = self.written.lead() {
+                let end = tail.unwritten(self.written.reached(), round.leader());
+                led = Some((round, end));
+            }
+        })?;
+        match led {
+            Some((round, end)) => {
+                self.heed(round.run(|writing| self.write_out(writing).map(|()| end)))?;
+            }
+            None => self.commit(Level::Os, appended.end)?,
+        }
+        Ok(appended)
+    }
+
+    /// Appends, and does `then` under the same lock.
+    fn append_then(
+        &self,
+        need: Need,
+        records: &[Record<'_>],
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+        then: impl FnOnce(&mut Tail<S::Effect>),
+    ) -> Result<Appended> {
         let bytes: usize = records.iter().map(Record::space).sum();
         let entries = match need {
             Need::Settle | Need::Clean => 0,
@@ -54,7 +92,7 @@ impl<S: Show> Journal<S> {
         if bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX {
             let mut group = Group::with_room(bytes)?;
             records.iter().for_each(|record| group.push(record));
-            return self.append_prepared(need, entries, group, finish);
+            return self.append_prepared(need, entries, group, finish, then);
         }
         let size = Size { bytes: bytes as u64, records: records.len() as u64, entries };
         self.append_by(
@@ -62,6 +100,7 @@ impl<S: Show> Journal<S> {
             size,
             |tail, durable| tail.copy(records, durable, self.space()),
             finish,
+            then,
         )
     }
 
@@ -74,7 +113,7 @@ impl<S: Show> Journal<S> {
         group: Group,
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
     ) -> Result<Appended> {
-        self.append_prepared(Need::Grow, group.records(), group, finish)
+        self.append_prepared(Need::Grow, group.records(), group, finish, |_| ())
     }
 
     fn append_prepared(
@@ -83,9 +122,11 @@ impl<S: Show> Journal<S> {
         entries: u64,
         group: Group,
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+        then: impl FnOnce(&mut Tail<S::Effect>),
     ) -> Result<Appended> {
         let size = Size { bytes: group.space(), records: group.records(), entries };
-        self.append_by(need, size, |tail, durable| tail.place(group, durable, self.space()), finish)
+        let put = |tail: &mut Tail<_>, durable| tail.place(group, durable, self.space());
+        self.append_by(need, size, put, finish, then)
     }
 
     /// Finds a place for so much, and has `put` put it there.
@@ -95,6 +136,7 @@ impl<S: Show> Journal<S> {
         size: Size,
         put: impl FnOnce(&mut Tail<S::Effect>, u64),
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+        then: impl FnOnce(&mut Tail<S::Effect>),
     ) -> Result<Appended> {
         let Size { bytes, records, entries } = size;
         let mut has_asked = false;
@@ -116,6 +158,7 @@ impl<S: Show> Journal<S> {
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
+                then(&mut tail);
                 drop(tail);
                 if is_low {
                     self.show.runs_low();

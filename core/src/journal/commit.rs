@@ -20,10 +20,13 @@
 //! it is woken with the round, finds that it was not covered, and leads or waits again.
 //!
 //! A round that fails, fails the gate for good: everyone waiting and everyone to come gets its error.
+//!
+//! What a leader needs, and leaves for the next one, lies behind the gate. This is one of the few places with `unsafe`: that
+//! one at a time leads is what the borrow checker cannot see.
 
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, lock, wait, yield_now};
+use crate::sync::{Cell, Condvar, Entered, Mutex, lock, wait, yield_now};
 
 /// Somebody leads a round.
 const LED: u32 = 1;
@@ -33,9 +36,9 @@ const ATTENTION: u32 = 2;
 /// Looks at the mark without giving the processor to others.
 const SPINS: u32 = 100;
 
-/// A growing mark and the callers that wait for it.
+/// A growing mark, the callers that wait for it, and what is of use to whoever leads.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct Gate<L> {
     /// The mark. Release on store, acquire on load: who sees the mark sees what was done to reach it.
     reached: AtomicU64,
     lead: AtomicU32,
@@ -43,7 +46,11 @@ pub(crate) struct Gate {
     turns: [Condvar; 2],
     /// How often an arrival looks at the mark before it sleeps.
     looks: u32,
+    leader: Cell<L>,
 }
+
+// SAFETY: `leader` is reached through a `Round` alone, and `LED` gives out one round at a time.
+unsafe impl<L: Send> Sync for Gate<L> {}
 
 #[derive(Debug, Default)]
 struct State {
@@ -54,14 +61,15 @@ struct State {
     failure: Option<Error>,
 }
 
-impl Gate {
-    pub(crate) fn new(reached: u64, looks: u32) -> Self {
+impl<L> Gate<L> {
+    pub(crate) fn new(reached: u64, looks: u32, leader: L) -> Self {
         Self {
             reached: AtomicU64::new(reached),
             lead: AtomicU32::new(0),
             state: Mutex::new(State::default()),
             turns: [Condvar::new(), Condvar::new()],
             looks,
+            leader: Cell::new(leader),
         }
     }
 
@@ -71,20 +79,28 @@ impl Gate {
 
     /// Returns when the mark is at `target` or beyond. `work` does what moves the mark for everything there is, and
     /// answers how far that was; it may call [`Gate::cover`] once it knows.
-    pub(crate) fn reach(&self, target: u64, work: impl FnOnce() -> Result<u64>) -> Result<()> {
+    pub(crate) fn reach(
+        &self,
+        target: u64,
+        work: impl FnOnce(&mut L) -> Result<u64>,
+    ) -> Result<()> {
         if self.reached() >= target {
             return Ok(());
         }
-        let leads =
-            self.lead.compare_exchange(0, LED, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        if !leads && !self.wait_to_lead(target)? {
-            return Ok(());
-        }
-        let round = Round { gate: self };
+        let round = match self.lead() {
+            Some(round) => round,
+            None if self.wait_to_lead(target)? => Round::new(self),
+            None => return Ok(()),
+        };
         // The mark may have been moved there between the look and the lead.
         let reached = self.reached();
-        let result = if reached >= target { Ok(reached) } else { work() };
-        round.end(result)
+        round.run(|leader| if reached >= target { Ok(reached) } else { work(leader) })
+    }
+
+    /// Leads, if nobody does or waits to.
+    pub(crate) fn lead(&self) -> Option<Round<'_, L>> {
+        let lead = self.lead.compare_exchange(0, LED, Ordering::Acquire, Ordering::Relaxed);
+        lead.ok().map(|_| Round::new(self))
     }
 
     /// Waits until the mark is at `target`, or leads, and answers whether it does.
@@ -136,13 +152,19 @@ impl Gate {
         self.turns.iter().for_each(Condvar::notify_all);
     }
 
-    /// Returns when no round is under way.
-    pub(crate) fn rest(&self) {
+    /// Returns when no round is under way, and what lies behind the gate has been dealt with so.
+    pub(crate) fn rest(&self, deal: impl FnOnce(&mut L)) {
         let mut state = lock(&self.state);
-        while self.lead.fetch_or(ATTENTION, Ordering::Acquire) & LED != 0 {
+        while self.lead.fetch_or(LED | ATTENTION, Ordering::Acquire) & LED != 0 {
             let turn = state.round;
             state = self.sleep(state, turn);
         }
+        drop(state);
+        let reached = self.reached();
+        let _ = Round::new(self).run(|leader| {
+            deal(leader);
+            Ok(reached)
+        });
     }
 
     fn sleep<'a>(
@@ -162,18 +184,34 @@ impl Gate {
 }
 
 /// A round under way; ends as failed if its leader panics.
-struct Round<'a> {
-    gate: &'a Gate,
+pub(crate) struct Round<'a, L> {
+    gate: &'a Gate<L>,
+    entered: Entered,
 }
 
-impl Round<'_> {
-    fn end(self, result: Result<u64>) -> Result<()> {
+impl<'a, L> Round<'a, L> {
+    /// Of who has set `LED`.
+    fn new(gate: &'a Gate<L>) -> Self {
+        Self { gate, entered: gate.leader.enter() }
+    }
+
+    /// What lies behind the gate.
+    pub(crate) fn leader(&mut self) -> &mut L {
+        // SAFETY: this round is the only one until it ends, which it does when it is dropped, and `&mut self` keeps its own
+        // references apart.
+        unsafe { &mut *self.gate.leader.get() }
+    }
+
+    /// Does the work of the round, and ends it: see [`Gate::reach`].
+    pub(crate) fn run(mut self, work: impl FnOnce(&mut L) -> Result<u64>) -> Result<()> {
+        let result = work(self.leader());
         let outcome = self.finish(result);
         std::mem::forget(self);
         outcome
     }
 
-    fn finish(&self, result: Result<u64>) -> Result<()> {
+    fn finish(&mut self, result: Result<u64>) -> Result<()> {
+        self.entered.leave();
         let gate = self.gate;
         if let Ok(reached) = &result {
             gate.reached.store(*reached, Ordering::Release);
@@ -211,7 +249,7 @@ impl Round<'_> {
     }
 }
 
-impl Drop for Round<'_> {
+impl<L> Drop for Round<'_, L> {
     fn drop(&mut self) {
         let failure = Error::new(crate::error::ErrorKind::Panic, "a commit panicked");
         let _ = self.finish(Err(failure));
@@ -228,35 +266,35 @@ mod tests {
 
     #[test]
     fn whoever_comes_alone_leads() {
-        let gate = Gate::new(0, 0);
-        gate.reach(5, || Ok(7)).unwrap();
+        let gate = Gate::new(0, 0, ());
+        gate.reach(5, |_| Ok(7)).unwrap();
         assert_eq!(gate.reached(), 7);
-        gate.reach(7, || unreachable!("the mark is there")).unwrap();
+        gate.reach(7, |_| unreachable!("the mark is there")).unwrap();
     }
 
     #[test]
     fn a_failure_is_for_good_and_for_all() {
-        let gate = Gate::new(0, 0);
+        let gate = Gate::new(0, 0, ());
         let failure = Error::new(ErrorKind::Poisoned, "the disk is gone");
-        assert!(gate.reach(5, || Err(failure)).is_err());
-        let error = gate.reach(5, || Ok(9)).unwrap_err();
+        assert!(gate.reach(5, |_| Err(failure)).is_err());
+        let error = gate.reach(5, |_| Ok(9)).unwrap_err();
         assert_eq!(error.to_string(), "the disk is gone");
     }
 
     #[test]
     fn a_panic_fails_the_gate_instead_of_hanging_it() {
-        let gate = Gate::new(0, 0);
-        let lead = std::panic::AssertUnwindSafe(|| gate.reach(5, || panic!("a bug")));
+        let gate = Gate::new(0, 0, ());
+        let lead = std::panic::AssertUnwindSafe(|| gate.reach(5, |_| panic!("a bug")));
         assert!(std::panic::catch_unwind(lead).is_err());
-        assert_eq!(gate.reach(5, || Ok(9)).unwrap_err().kind(), ErrorKind::Panic);
+        assert_eq!(gate.reach(5, |_| Ok(9)).unwrap_err().kind(), ErrorKind::Panic);
     }
 
     /// Whoever slept until a round was over, and woke only after the gate had been failed too, as by a close right after
     /// the last sync, was told of the failure: `CLOSED`, which means "not enqueued", though it was.
     #[test]
     fn what_was_reached_before_a_failure_was_reached() {
-        let gate = Gate::new(0, 0);
-        gate.reach(5, || Ok(5)).unwrap();
+        let gate = Gate::new(0, 0, ());
+        gate.reach(5, |_| Ok(5)).unwrap();
         gate.fail(Error::closed());
         assert!(!gate.wait_to_lead(5).unwrap(), "as who is woken after both looks again");
         assert_eq!(gate.wait_to_lead(6).unwrap_err().kind(), ErrorKind::Closed);
@@ -264,7 +302,7 @@ mod tests {
 
     #[test]
     fn stress_many_share_a_round() {
-        let gate = Gate::new(0, 0);
+        let gate = Gate::new(0, 0, ());
         let tail = AtomicU64::new(0);
         let (led, each) = (AtomicUsize::new(0), rounds(600));
         std::thread::scope(|scope| {
@@ -272,7 +310,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..each {
                         let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
-                        gate.reach(target, || {
+                        gate.reach(target, |()| {
                             led.fetch_add(1, Ordering::SeqCst);
                             let covered = tail.load(Ordering::SeqCst);
                             gate.cover(covered);
@@ -304,11 +342,11 @@ mod loom_models {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {
-            let gate = Arc::new(Gate::new(0, 0));
+            let gate = Arc::new(Gate::new(0, 0, ()));
             let tail = Arc::new(AtomicU64::new(0));
-            let call = |gate: Arc<Gate>, tail: Arc<AtomicU64>, covers: bool| {
+            let call = |gate: Arc<Gate<()>>, tail: Arc<AtomicU64>, covers: bool| {
                 let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
-                gate.reach(target, || {
+                gate.reach(target, |()| {
                     let covered = tail.load(Ordering::SeqCst);
                     if covers {
                         gate.cover(covered);
@@ -337,13 +375,13 @@ mod loom_models {
     #[test]
     fn loom_a_gate_that_has_failed_comes_to_rest() {
         crate::sync::explore(3, || {
-            let gate = Arc::new(Gate::new(0, 0));
+            let gate = Arc::new(Gate::new(0, 0, ()));
             // At work, and whether that is over.
             let work = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
             let others = [1, 2].map(|target| {
                 let (gate, work) = (Arc::clone(&gate), Arc::clone(&work));
                 thread::spawn(move || {
-                    let reached = gate.reach(target, || {
+                    let reached = gate.reach(target, |()| {
                         work.0.fetch_add(1, Ordering::SeqCst);
                         gate.cover(target);
                         assert_eq!(work.1.load(Ordering::SeqCst), 0, "it was at rest");
@@ -354,7 +392,7 @@ mod loom_models {
                 })
             });
             gate.fail(Error::closed());
-            gate.rest();
+            gate.rest(|()| ());
             assert_eq!(work.0.load(Ordering::SeqCst), 0, "somebody is at work");
             work.1.store(1, Ordering::SeqCst);
             others.into_iter().for_each(|other| other.join().unwrap());

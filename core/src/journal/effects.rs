@@ -3,8 +3,6 @@
 //! An effect is queued under the tail's lock, with the position of its append, and shown by whoever leads the round that
 //! reaches its level, in order. At any moment it is known to the tail's lock where the oldest one is that is not shown.
 
-use std::collections::VecDeque;
-
 use super::allowance::Live;
 use crate::error::Error;
 use crate::stock::Stock;
@@ -64,25 +62,26 @@ impl<E> Pending<'_, E> {
             Level::Os => &mut self.os,
             Level::Sync => &mut self.sync,
         };
-        queue.effects.push_back((self.position, effect));
+        queue.effects.push((self.position, effect));
     }
 }
 
 /// Effects that wait for a level, each with the position of its append.
 #[derive(Debug)]
 pub(super) struct Queue<E> {
-    effects: VecDeque<(u64, E)>,
+    effects: Vec<(u64, E)>,
 }
 
 impl<E> Queue<E> {
     pub(super) fn new() -> Self {
-        Self { effects: VecDeque::new() }
+        Self { effects: Vec::new() }
     }
 
     /// Moves out the effects of records below `end`.
     pub(super) fn take_below(&mut self, end: u64, showing: &mut Showing<E>) {
-        showing.from.store(self.oldest().unwrap_or(NOTHING), Ordering::Release);
-        if self.effects.back().is_none_or(|(position, _)| *position < end) {
+        let Some(oldest) = self.oldest().filter(|oldest| *oldest < end) else { return };
+        showing.from.store(oldest, Ordering::Release);
+        if self.effects.last().is_none_or(|(position, _)| *position < end) {
             std::mem::swap(&mut self.effects, &mut showing.effects);
             return;
         }
@@ -91,7 +90,7 @@ impl<E> Queue<E> {
     }
 
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.effects.front().map(|(position, _)| *position)
+        self.effects.first().map(|(position, _)| *position)
     }
 }
 
@@ -104,22 +103,23 @@ const NOTHING: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Showing<E> {
     /// None while nothing is being shown.
-    effects: VecDeque<(u64, E)>,
+    effects: Vec<(u64, E)>,
     pub(super) from: Arc<AtomicU64>,
 }
 
 impl<E> Showing<E> {
     pub(super) fn new() -> Self {
-        Self { effects: VecDeque::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
+        Self { effects: Vec::new(), from: Arc::new(AtomicU64::new(NOTHING)) }
     }
 
     pub(super) fn show<S: Show<Effect = E>>(&mut self, show: &S) {
-        let any = !self.effects.is_empty();
-        // Mostly there is one, and a drain has its price.
-        show.show(std::iter::from_fn(|| self.effects.pop_front().map(|(_, effect)| effect)));
-        self.from.store(NOTHING, Ordering::Release);
-        if any {
-            show.shown();
+        match self.effects.len() {
+            0 => return,
+            // Mostly there is one, and to look for more has its price.
+            1 => show.show(self.effects.pop().into_iter().map(|(_, effect)| effect)),
+            _ => show.show(self.effects.drain(..).map(|(_, effect)| effect)),
         }
+        self.from.store(NOTHING, Ordering::Release);
+        show.shown();
     }
 }

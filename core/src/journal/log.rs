@@ -24,6 +24,7 @@ use super::segment::{BrokerId, Segment};
 use super::snapshot::{SnapshotHeader, SnapshotWriter};
 use super::space::Space;
 use super::tail::Tail;
+use super::writing::Writing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{LOCK, Storage};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,11 +66,8 @@ pub(crate) struct Journal<S: Show> {
     pub(super) reserved: AtomicU64,
     /// Held by who makes the next spare.
     pub(super) making: Mutex<()>,
-    pub(super) written: Gate,
-    pub(super) durable: Gate,
-    /// Held by who leads a round of the gate of this level.
-    showing_os: Mutex<Showing<S::Effect>>,
-    showing_sync: Mutex<Showing<S::Effect>>,
+    pub(super) written: Gate<Writing<S::Effect>>,
+    pub(super) durable: Gate<Showing<S::Effect>>,
     /// Where the effects being shown begin, at either level.
     showing_from: [Arc<AtomicU64>; 2],
     space: Space,
@@ -93,11 +91,9 @@ impl<S: Show> Journal<S> {
         let position = first.first();
         let header = first.header;
         let tail = Tail::new(Arc::clone(&first));
-        let (showing_os, showing_sync) = (Showing::new(), Showing::new());
+        let (writing, syncing) = (Writing::new(), Showing::new());
         Self {
-            showing_from: [Arc::clone(&showing_os.from), Arc::clone(&showing_sync.from)],
-            showing_os: Mutex::new(showing_os),
-            showing_sync: Mutex::new(showing_sync),
+            showing_from: [Arc::clone(&writing.showing.from), Arc::clone(&syncing.from)],
             space: Space::new(Arc::clone(&storage), options, segments, first, show.stock()),
             storage,
             options,
@@ -106,8 +102,8 @@ impl<S: Show> Journal<S> {
             tail: Mutex::new(tail),
             reserved: AtomicU64::new(position),
             making: Mutex::new(()),
-            written: Gate::new(position, WRITE_LOOKS),
-            durable: Gate::new(position, 0),
+            written: Gate::new(position, WRITE_LOOKS, writing),
+            durable: Gate::new(position, 0, syncing),
             syncs: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
             broker: header.broker,
@@ -163,10 +159,14 @@ impl<S: Show> Journal<S> {
 
     /// Returns when everything below `position` has reached the level.
     pub(crate) fn commit(&self, level: Level, position: u64) -> Result<()> {
-        let reached = match level {
-            Level::Os => self.written.reach(position, || self.write_round()),
-            Level::Sync => self.durable.reach(position, || self.sync_round()),
-        };
+        self.heed(match level {
+            Level::Os => self.written.reach(position, |writing| self.write_round(writing)),
+            Level::Sync => self.durable.reach(position, |syncing| self.sync_round(syncing)),
+        })
+    }
+
+    /// Poisons the journal where a round has failed.
+    pub(super) fn heed(&self, reached: Result<()>) -> Result<()> {
         reached.inspect_err(|failure| {
             // Else a round whose leader panicked would be known to those alone who commit.
             if !self.is_poisoned.load(Ordering::Acquire) {
@@ -275,8 +275,8 @@ impl<S: Show> Journal<S> {
     /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
     pub(crate) fn rest(&self) {
         drop(lock(&self.making));
-        self.written.rest();
-        self.durable.rest();
+        self.written.rest(Writing::let_go);
+        self.durable.rest(|_| ());
     }
 
     /// Lets go of all files. Nobody writes any more.
@@ -343,28 +343,27 @@ impl<S: Show> Journal<S> {
     }
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
-    fn write_round(&self) -> Result<u64> {
-        let mut showing = lock(&self.showing_os);
-        let written = self.written.reached();
-        let (end, chunks) = lock(&self.tail).unwritten(written, &mut showing);
-        for (chunk, range) in chunks {
-            let segment = chunk.segment();
-            // SAFETY: the range lies below the tail's position, which was read under the tail's lock that every fill
-            // below it was done under.
-            let bytes = unsafe { chunk.lasting(range.clone()) };
-            let offset = segment.offset(range.start);
-            if let Err(cause) = segment.file.write_lasting_at(&bytes, offset) {
-                return Err(self.io_failed("write to", &segment.name(), &cause));
-            }
-        }
-        showing.show(&*self.show);
-        // Behind the show: it may wake a keeper, and whoever waits for a message need not wait for that.
-        self.show.unsynced();
+    fn write_round(&self, writing: &mut Writing<S::Effect>) -> Result<u64> {
+        let end = lock(&self.tail).unwritten(self.written.reached(), writing);
+        self.write_out(writing)?;
         Ok(end)
     }
 
+    /// Writes what the tail has handed out, and shows what waited for it.
+    pub(super) fn write_out(&self, writing: &mut Writing<S::Effect>) -> Result<()> {
+        // SAFETY: the ranges lie below the tail's position, which was read under the tail's lock that every fill below it was
+        // done under.
+        if let Err((segment, cause)) = unsafe { writing.write() } {
+            return Err(self.io_failed("write to", &segment.name(), &cause));
+        }
+        writing.showing.show(&*self.show);
+        // Behind the show: it may wake a keeper, and whoever waits for a message need not wait for that.
+        self.show.unsynced();
+        Ok(())
+    }
+
     /// Syncs all that was appended so far and shows what waited for it; answers how far that was.
-    fn sync_round(&self) -> Result<u64> {
+    fn sync_round(&self, syncing: &mut Showing<S::Effect>) -> Result<u64> {
         self.write()?;
         // Everything below this is in its file.
         let end = self.written.reached();
@@ -379,12 +378,11 @@ impl<S: Show> Journal<S> {
             return Err(self.io_failed("find", LOCK, &cause));
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        let mut showing = lock(&self.showing_sync);
         let mut tail = lock(&self.tail);
         tail.unsynced.retain(|segment| segment.end() > end);
-        tail.sync.take_below(end, &mut showing);
+        tail.sync.take_below(end, syncing);
         drop(tail);
-        showing.show(&*self.show);
+        syncing.show(&*self.show);
         Ok(end)
     }
 

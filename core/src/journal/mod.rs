@@ -28,8 +28,10 @@ mod stress;
 mod tail;
 mod walk;
 mod window;
+mod writing;
 
 pub(crate) use allowance::{Allowance, Live, Need, SHORT_TEXT_BYTES_MAX, small};
+pub(crate) use append::Appended;
 pub(crate) use chunk::Bytes;
 pub(crate) use condense::{condense, secure};
 pub(crate) use effects::{Level, Pending, Show};

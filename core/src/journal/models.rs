@@ -65,6 +65,16 @@ fn append(journal: &Journal<Witness>, level: Level) -> Appended {
 fn commit_and_look(journal: &Journal<Witness>, show: &Witness, level: Level) {
     let appended = append(journal, level);
     journal.commit(level, appended.end).unwrap();
+    look(journal, show, appended);
+}
+
+fn write_and_look(journal: &Journal<Witness>, show: &Witness) {
+    let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
+    let finish = |position, pending: &mut Pending<'_, u64>| pending.at(Level::Os, position);
+    look(journal, show, journal.append_and_write(Need::Settle, &[record], finish).unwrap());
+}
+
+fn look(journal: &Journal<Witness>, show: &Witness, appended: Appended) {
     assert!(show.shown.lock().unwrap().contains(&appended.start));
     assert!(journal.marks().written >= appended.end);
 }
@@ -74,12 +84,15 @@ fn loom_reserve_and_publish() {
     explore(1, || {
         let (journal, show) = journal();
         let threads: Vec<_> = (0..2)
-            .map(|_| {
+            .map(|number| {
                 let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
-                thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
+                thread::spawn(move || match number {
+                    0 => commit_and_look(&journal, &show, Level::Os),
+                    _ => write_and_look(&journal, &show),
+                })
             })
             .collect();
-        commit_and_look(&journal, &show, Level::Os);
+        write_and_look(&journal, &show);
         for thread in threads {
             thread.join().unwrap();
         }
@@ -97,7 +110,7 @@ fn loom_two_levels_at_once() {
         let (journal, show) = journal();
         let other = {
             let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
-            thread::spawn(move || commit_and_look(&journal, &show, Level::Os))
+            thread::spawn(move || write_and_look(&journal, &show))
         };
         commit_and_look(&journal, &show, Level::Sync);
         other.join().unwrap();
@@ -117,7 +130,7 @@ fn loom_what_was_shown_is_read_whole() {
         let writer = {
             let journal = Arc::clone(&journal);
             thread::spawn(move || {
-                commit_and_look(&journal, &show, Level::Os);
+                write_and_look(&journal, &show);
                 append(&journal, Level::Os);
             })
         };

@@ -10,11 +10,12 @@ use smallvec::SmallVec;
 
 use super::allowance::Need;
 use super::chunk::Chunk;
-use super::effects::{Queue, Showing};
+use super::effects::Queue;
 use super::group::Group;
 use super::record::{KIND_ROLL, Record, write_group};
 use super::segment::{FOOTER_BYTES, Segment, room_in};
 use super::space::Space;
+use super::writing::Writing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pages::LARGE_BYTES;
 use crate::sync::Arc;
@@ -57,9 +58,6 @@ pub(super) struct Tail<E> {
     pub(super) poison: Option<Error>,
     pub(super) closed: bool,
 }
-
-/// The ranges of chunks that are not in their files yet.
-pub(super) type Unwritten = SmallVec<[(Arc<Chunk>, std::ops::Range<u64>); 1]>;
 
 impl<E> Tail<E> {
     /// The beginning of a segment in which nothing is yet.
@@ -224,23 +222,24 @@ impl<E> Tail<E> {
         all.filter(|segment| segment.first() < end).cloned().collect()
     }
 
-    /// The ranges that are not written yet, and the effects that wait for them to be; forgets chunks that are full.
+    /// Moves out what is not written yet, and the effects that wait for it to be; forgets chunks that are full. Answers how far
+    /// that goes.
     // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
     #[inline]
-    pub(super) fn unwritten(&mut self, written: u64, showing: &mut Showing<E>) -> (u64, Unwritten) {
-        let mut ranges = Unwritten::new();
-        for Filled { chunk, end, .. } in &self.chunks {
-            let start = chunk.start().max(written);
-            if start < *end {
-                ranges.push((Arc::clone(chunk), start..*end));
-            }
-        }
+    pub(super) fn unwritten(&mut self, written: u64, writing: &mut Writing<E>) -> u64 {
         // Mostly there is one, and a drain of nothing has its price.
         while self.chunks.len() > 1 {
-            self.chunks.pop_front();
+            let Some(Filled { chunk, end, .. }) = self.chunks.pop_front() else { break };
+            let start = chunk.start().max(written);
+            if start < end {
+                writing.add_full(chunk, start..end);
+            }
         }
-        self.os.take_below(self.position, showing);
-        (self.position, ranges)
+        if let Some(Filled { chunk, end, .. }) = self.chunks.back() {
+            writing.add_last(chunk, chunk.start().max(written)..*end);
+        }
+        self.os.take_below(self.position, &mut writing.showing);
+        self.position
     }
 }
 

@@ -1,0 +1,186 @@
+//! New messages: what is to be enqueued, checked and in the words of the buffer.
+
+use std::time::Duration;
+
+use super::effect::{Effect, Waiting};
+use super::entry::{HeadBytes, MessageHead, kind};
+use super::expiries::Expiry;
+use super::flags::{Flag, Flags};
+use super::queue::Queue;
+use super::slot::{Guard, State as SlotState};
+use super::state::State;
+use super::turns::group_number;
+use crate::clock::Moment;
+use crate::journal::{Level, Record, record_space};
+use crate::sync::Arc;
+
+/// A message that is to be enqueued.
+#[derive(Clone, Debug)]
+pub(crate) struct NewMessage<'a> {
+    pub(crate) queue: &'a Arc<Queue>,
+    pub(crate) content_type: Option<&'a str>,
+    pub(crate) priority: u8,
+    pub(crate) body: &'a [u8],
+    pub(crate) enqueued_at: Moment,
+    pub(crate) due: Moment,
+    pub(crate) level: Level,
+    pub(crate) rare: Option<Box<NewRare<'a>>>,
+}
+
+/// What few messages have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NewRare<'a> {
+    pub(crate) key: Option<&'a str>,
+    /// A message that holds the key already stays.
+    pub(crate) keep: bool,
+    pub(crate) correlation_id: Option<&'a str>,
+    pub(crate) group: Option<&'a str>,
+    /// When it expires.
+    pub(crate) expires: Option<Moment>,
+    /// How long it guards its key when it is done.
+    pub(crate) window: Duration,
+    /// As [`super::entry::put_header`] writes them.
+    pub(crate) headers: Vec<u8>,
+}
+
+/// The pieces of a body: head, queue, key, correlation id, content type, group, headers, body.
+pub(super) type Pieces<'p> = [&'p [u8]; 8];
+
+impl NewMessage<'_> {
+    pub(super) fn key(&self) -> Option<&str> {
+        self.rare.as_ref()?.key
+    }
+
+    /// Whether a message that holds its key already stays.
+    pub(super) fn keeps(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.keep)
+    }
+
+    /// The first part of its record.
+    pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> HeadBytes {
+        let mut head = MessageHead {
+            id,
+            enqueued_at: self.enqueued_at,
+            due: self.due,
+            flags: flags(behind, level),
+            priority: self.priority,
+            queue_len: short(self.queue.name.len()),
+            type_len: text_len(self.content_type),
+            ..MessageHead::default()
+        };
+        if let Some(rare) = &self.rare {
+            head.key_len = text_len(rare.key);
+            head.correlation_len = text_len(rare.correlation_id);
+            head.group_len = text_len(rare.group);
+            head.headers_len = u32::try_from(rare.headers.len()).unwrap_or(u32::MAX);
+            head.expires = rare.expires;
+            head.window = rare.window;
+        }
+        head.encode()
+    }
+
+    /// The pieces of its record's body.
+    pub(super) fn pieces<'p>(&'p self, head: &'p HeadBytes) -> Pieces<'p> {
+        let (name, content_type) = (self.queue.name.as_bytes(), bytes(self.content_type));
+        match &self.rare {
+            None => [head, name, &[], &[], content_type, &[], &[], self.body],
+            Some(rare) => [
+                head,
+                name,
+                bytes(rare.key),
+                bytes(rare.correlation_id),
+                content_type,
+                bytes(rare.group),
+                &rare.headers,
+                self.body,
+            ],
+        }
+    }
+
+    /// Has `work` done with its record, as that of a message that concerns nothing that is there.
+    #[inline]
+    pub(super) fn with_record<R>(&self, work: impl FnOnce(&Record<'_>) -> R) -> R {
+        let head = self.head(0, false, self.level);
+        if self.rare.is_some() {
+            return work(&Record::new(kind::MESSAGE, &self.pieces(&head)));
+        }
+        // To gather four pieces takes half the time of eight.
+        let (name, content_type) = (self.queue.name.as_bytes(), bytes(self.content_type));
+        work(&Record::new(kind::MESSAGE, &[&head, name, content_type, self.body]))
+    }
+
+    /// Bytes that its record takes in the log.
+    pub(super) fn space(&self) -> usize {
+        let texts = text_bytes(self.content_type) + self.queue.name.len() + self.body.len();
+        let (head, more) = match &self.rare {
+            None => (MessageHead::len(false, false), 0),
+            Some(rare) => {
+                let head = MessageHead::len(rare.expires.is_some(), !rare.window.is_zero());
+                let texts = [rare.key, rare.correlation_id, rare.group].map(text_bytes);
+                (head, texts.iter().sum::<usize>() + rare.headers.len())
+            }
+        };
+        record_space(head + texts + more)
+    }
+
+    /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
+    // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
+    #[inline]
+    pub(super) fn fill(
+        &self,
+        state: &State,
+        slot: u32,
+        guard: &mut Guard<'_>,
+        position: u64,
+        behind: bool,
+        level: Level,
+    ) {
+        if guard.flags.has(Flag::Expires) {
+            state.expiries.remove(slot, guard.id());
+        }
+        let names = self.queue.name.len() + self.key().map_or(0, str::len);
+        state.note_names(names as u64);
+        guard.queue = u16::try_from(self.queue.number).unwrap_or(u16::MAX);
+        guard.version = position;
+        guard.due = self.due;
+        guard.attempts = 0;
+        guard.crashes = 0;
+        guard.priority = self.priority;
+        guard.group = 0;
+        guard.flags = flags(behind, level);
+        if let Some(rare) = &self.rare {
+            guard.group = rare.group.map_or(0, group_number);
+            guard.flags.set(Flag::Expires, rare.expires.is_some());
+            if let Some(moment) = rare.expires {
+                state.expiries.set(slot, Expiry { moment, error: "".into() });
+            }
+        }
+        guard.set(SlotState::Pending);
+    }
+
+    /// What its record does once it has reached its level.
+    pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
+        let delayed = self.due > self.enqueued_at;
+        Effect::Show(Waiting { slot, queue: self.queue.number, version, delayed })
+    }
+}
+
+fn flags(behind: bool, level: Level) -> Flags {
+    Flags::default().with(Flag::Behind, behind).with(Flag::Sync, level == Level::Sync)
+}
+
+fn bytes(text: Option<&str>) -> &[u8] {
+    text.unwrap_or_default().as_bytes()
+}
+
+fn text_bytes(text: Option<&str>) -> usize {
+    text.map_or(0, str::len)
+}
+
+fn text_len(text: Option<&str>) -> u16 {
+    text.map_or(0, |text| u16::try_from(text.len()).unwrap_or(0))
+}
+
+fn short(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(0)
+}

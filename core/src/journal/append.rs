@@ -100,7 +100,10 @@ impl<S: Show> Journal<S> {
             size,
             |tail, durable| tail.copy(records, durable, self.space()),
             finish,
-            then,
+            |tail, start| {
+                tail.seal(start);
+                then(tail);
+            },
         )
     }
 
@@ -120,23 +123,24 @@ impl<S: Show> Journal<S> {
         &self,
         need: Need,
         entries: u64,
-        group: Group,
+        mut group: Group,
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
         then: impl FnOnce(&mut Tail<S::Effect>),
     ) -> Result<Appended> {
+        group.sum();
         let size = Size { bytes: group.space(), records: group.records(), entries };
         let put = |tail: &mut Tail<_>, durable| tail.place(group, durable, self.space());
-        self.append_by(need, size, put, finish, then)
+        self.append_by(need, size, put, finish, |tail, _| then(tail))
     }
 
-    /// Finds a place for so much, and has `put` put it there.
+    /// Finds a place for so much, and has `put` put it there. What is done `then`, behind `finish`, is told where that is.
     fn append_by(
         &self,
         need: Need,
         size: Size,
         put: impl FnOnce(&mut Tail<S::Effect>, u64),
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-        then: impl FnOnce(&mut Tail<S::Effect>),
+        then: impl FnOnce(&mut Tail<S::Effect>, u64),
     ) -> Result<Appended> {
         let Size { bytes, records, entries } = size;
         let mut has_asked = false;
@@ -158,7 +162,7 @@ impl<S: Show> Journal<S> {
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
-                then(&mut tail);
+                then(&mut tail, start);
                 drop(tail);
                 if is_low {
                     self.show.runs_low();

@@ -1,6 +1,6 @@
 //! Groups: large or many records on their way into the journal, made ready outside the tail's lock.
 
-use super::record::{Header, Record};
+use super::record::{self, Record};
 use crate::error::Result;
 use crate::memory;
 
@@ -10,7 +10,12 @@ use crate::memory;
 pub(crate) struct Group {
     bytes: Vec<u8>,
     records: u64,
+    /// So many bytes of records have the checksums of their bodies.
+    summed: usize,
 }
+
+/// So many bytes of records wait for those at most, or they would have left the fastest cache.
+const SUM_BYTES_MAX: usize = 16 << 10;
 
 impl Group {
     /// An empty one, with room for records that take so many bytes together.
@@ -18,13 +23,22 @@ impl Group {
     /// # Errors
     /// `NO_MEMORY`: it is the one piece of memory that is as large as a caller likes.
     pub(crate) fn with_room(bytes: usize) -> Result<Self> {
-        Ok(Self { bytes: memory::with_room(bytes)?, records: 0 })
+        Ok(Self { bytes: memory::with_room(bytes)?, records: 0, summed: 0 })
     }
 
     /// Copies one more record, for which there is room.
     pub(crate) fn push(&mut self, record: &Record<'_>) {
         record.copy_to(&mut self.bytes);
         self.records += 1;
+        if self.bytes.len() - self.summed >= SUM_BYTES_MAX {
+            self.sum();
+        }
+    }
+
+    /// Gives the records the checksums of their bodies, which [`Group::finish`] takes for granted.
+    pub(super) fn sum(&mut self) {
+        record::sum_bodies(self.bytes.get_mut(self.summed..).unwrap_or_default());
+        self.summed = self.bytes.len();
     }
 
     pub(super) fn records(&self) -> u64 {
@@ -36,19 +50,10 @@ impl Group {
         self.bytes.len() as u64
     }
 
-    /// Gives the records their headers, now that their place is known; answers their bytes.
+    /// Completes the headers of the records, now that their place is known; answers their bytes.
     pub(super) fn finish(mut self, start: u64, durable: u64, salt: u32) -> Vec<u8> {
-        let (mut rest, mut position) = (self.bytes.as_mut_slice(), start);
-        for left in (0..self.records).rev() {
-            let Some(header) = rest.first_chunk_mut() else { break };
-            Header::place(header, left > 0, position, durable, salt);
-            let space = Header::of_our_own(header).space();
-            position += space;
-            rest = usize::try_from(space)
-                .ok()
-                .and_then(|space| rest.get_mut(space..))
-                .unwrap_or_default();
-        }
+        record::place_group(&mut self.bytes, start, durable);
+        record::seal(&mut self.bytes, salt);
         self.bytes
     }
 }

@@ -147,7 +147,9 @@ fn closing(end: u64, salt: u32) -> Vec<u8> {
     for record in record::CLOSING {
         let mut one = vec![0; record.space()];
         let position = end + bytes.len() as u64;
-        record::write_group(&[record], &mut one, position, end, salt);
+        record::copy_group(&[record], &mut one, position, end);
+        record::sum_bodies(&mut one);
+        record::seal(&mut one, salt);
         bytes.append(&mut one);
     }
     bytes

@@ -80,45 +80,33 @@ impl<'a> Record<'a> {
         space(self.body_len)
     }
 
-    /// Writes the body into `target`, which holds [`Record::space`] bytes; answers the body's checksum, taken over the copy,
-    /// so that a caller's change of its bytes meanwhile cannot make the two differ.
-    fn copy_body(&self, target: &mut [u8]) -> u32 {
-        let (_, mut rest) = target.split_at_mut(HEADER_BYTES);
+    /// Writes the body into `target`, which holds as many bytes as it and zeros behind it.
+    fn copy_body(&self, target: &mut [u8]) {
+        let mut rest = target;
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             let (place, after) = rest.split_at_mut(part.len());
             place.copy_from_slice(part);
             rest = after;
         }
         rest.fill(0);
-        body_crc(target, self.body_len)
     }
 
-    /// Appends the record to `target`, but for what [`Header::place`] adds.
+    /// Appends the record to `target`, but for its place and its checksums.
     pub(super) fn copy_to(&self, target: &mut Vec<u8>) {
-        let start = target.len();
-        target.extend_from_slice(&[0; HEADER_BYTES]);
+        let end = target.len() + self.space();
+        target.extend_from_slice(&self.header().fields());
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             target.extend_from_slice(part);
         }
-        target.resize(start + self.space(), 0);
-        let record = target.get_mut(start..).unwrap_or_default();
-        let body_crc = body_crc(record, self.body_len);
-        if let Some(place) = record.first_chunk_mut() {
-            *place = self.header(body_crc).fields();
-        }
+        target.resize(end, 0);
     }
 
-    /// Its header, but for its place.
-    fn header(&self, body_crc: u32) -> Header {
+    /// Its header, but for its place and its checksums.
+    fn header(&self) -> Header {
         // Lengths are checked against the limits of a message long before a record is made of it.
         let body_len = u32::try_from(self.body_len).unwrap_or(u32::MAX);
-        Header { body_len, kind: self.kind, more: false, position: 0, durable: 0, body_crc }
+        Header { body_len, kind: self.kind, more: false, position: 0, durable: 0, body_crc: 0 }
     }
-}
-
-/// The checksum of the body of a record that is being written.
-fn body_crc(record: &[u8], body_len: usize) -> u32 {
-    checksum(record.get(HEADER_BYTES..HEADER_BYTES + body_len).unwrap_or_default())
 }
 
 /// The checksum of a body.
@@ -128,24 +116,55 @@ pub(super) fn checksum(body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`.
-pub(super) fn write_group(
-    records: &[Record<'_>],
-    mut target: &mut [u8],
-    start: u64,
-    durable: u64,
-    salt: u32,
-) {
-    let mut position = start;
-    for (index, record) in records.iter().enumerate() {
+/// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`; but
+/// for their checksums.
+pub(super) fn copy_group(records: &[Record<'_>], mut target: &mut [u8], start: u64, durable: u64) {
+    let (mut position, mut left) = (start, records.len());
+    for record in records {
+        left -= 1;
         let (place, after) = target.split_at_mut(record.space());
-        let more = index + 1 < records.len();
-        let header = Header { more, position, durable, ..record.header(record.copy_body(place)) };
-        if let Some(place) = place.first_chunk_mut() {
-            *place = header.encode(salt);
+        let header = Header { more: left > 0, position, durable, ..record.header() };
+        if let Some((place, body)) = place.split_first_chunk_mut() {
+            *place = header.fields();
+            record.copy_body(body);
         }
         position += record.space() as u64;
         target = after;
+    }
+}
+
+/// Tells the records of a group where they stand.
+pub(super) fn place_group(group: &mut [u8], start: u64, durable: u64) {
+    let (mut position, end) = (start, start + group.len() as u64);
+    each(group, |header, _| {
+        let space = Header::of_our_own(header).space();
+        Header::place(header, position + space < end, position, durable);
+        position += space;
+    });
+}
+
+/// Gives records the checksums of their bodies: of our copy, so that a caller's change of its bytes meanwhile cannot make the two
+/// differ. Best some time after they were copied: who reads what was written a moment ago, by other pieces than those it was
+/// written by, waits until it has come to the cache, which takes as long as the checksum.
+pub(super) fn sum_bodies(records: &mut [u8]) {
+    each(records, |header, body| header[24..28].copy_from_slice(&checksum(body).to_le_bytes()));
+}
+
+/// Gives records whose headers are complete the checksums of those. Best some time after that, for the same reason.
+pub(super) fn seal(records: &mut [u8], salt: u32) {
+    each(records, |header, _| {
+        let (fields, crc) = header.split_at_mut(28);
+        crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
+    });
+}
+
+/// Does `work` with the header and the body of each of these records, which lie one behind the other.
+fn each(mut records: &mut [u8], mut work: impl FnMut(&mut [u8; HEADER_BYTES], &mut [u8])) {
+    while let Some((header, behind)) = records.split_first_chunk_mut() {
+        let body_len = Header::of_our_own(header).body_len as usize;
+        let (record, after) = behind.split_at_mut(space(body_len) - HEADER_BYTES);
+        work(header, record.get_mut(..body_len).unwrap_or_default());
+        records = after;
     }
 }
 
@@ -167,9 +186,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = self.fields();
-        seal(&mut bytes, salt);
+        let (fields, crc) = bytes.split_at_mut(28);
+        crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
         bytes
     }
 
@@ -185,18 +206,11 @@ impl Header {
         bytes
     }
 
-    /// Tells a header that [`Record::copy_to`] has made where its record stands.
-    pub(super) fn place(
-        bytes: &mut [u8; HEADER_BYTES],
-        more: bool,
-        position: u64,
-        durable: u64,
-        salt: u32,
-    ) {
+    /// Tells a header where its record stands.
+    fn place(bytes: &mut [u8; HEADER_BYTES], more: bool, position: u64, durable: u64) {
         bytes[5] = if more { FLAG_MORE } else { 0 };
         bytes[8..16].copy_from_slice(&position.to_le_bytes());
         bytes[16..24].copy_from_slice(&durable.to_le_bytes());
-        seal(bytes, salt);
     }
 
     /// The header that was encoded into these bytes, which have never left our memory.
@@ -239,12 +253,6 @@ impl Header {
     pub(crate) fn space(&self) -> u64 {
         (HEADER_BYTES as u64 + u64::from(self.body_len)).next_multiple_of(ALIGNMENT as u64)
     }
-}
-
-/// Gives a header its own checksum.
-fn seal(header: &mut [u8; HEADER_BYTES], salt: u32) {
-    let (fields, crc) = header.split_at_mut(28);
-    crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
 }
 
 fn header_crc(fields: &[u8], salt: u32) -> u32 {
@@ -314,7 +322,9 @@ mod tests {
             records.map(|(kind, body)| Record::new(kind, body)).collect();
         let bytes: usize = records.iter().map(Record::space).sum();
         let mut target = vec![0xff; bytes];
-        write_group(&records, &mut target, 8192, 4096, 42);
+        copy_group(&records, &mut target, 8192, 4096);
+        sum_bodies(&mut target);
+        seal(&mut target, 42);
         let mut at = 0;
         for (index, record) in records.iter().enumerate() {
             let header = target[at..].first_chunk().unwrap();
@@ -329,6 +339,7 @@ mod tests {
         // The same, whether it is copied there or made beforehand.
         let mut group = Group::with_room(bytes).unwrap();
         records.iter().for_each(|record| group.push(record));
+        group.sum();
         assert_eq!((group.records(), group.space()), (3, bytes as u64));
         assert_eq!(group.finish(8192, 4096, 42), target);
     }
@@ -351,8 +362,10 @@ mod tests {
         let record = Record::new(16, &[b"hel", b"", b"lo"]);
         assert_eq!(record.space(), 40);
         let mut place = [0xff; 40];
-        let crc = record.copy_body(&mut place);
+        copy_group(&[record], &mut place, 64, 0);
+        sum_bodies(&mut place);
         assert_eq!(&place[32..], b"hello\0\0\0");
-        assert_eq!(crc, crc32fast::hash(b"hello"));
+        let header = Header::of_our_own(place.first_chunk().unwrap());
+        assert_eq!(header.body_crc, crc32fast::hash(b"hello"));
     }
 }

@@ -285,9 +285,16 @@ impl StorageFile for MemoryFile {
             return self.grow(end);
         }
         let mut contents = self.alone();
+        // Mostly it goes on where the last of all that is lent ends, so that it concerns nothing else.
+        if end <= contents.bytes
+            && let Some((start, last)) = contents.lent.iter_mut().next_back()
+            && *start + last.len() as u64 == offset
+            && last.join(bytes)
+        {
+            return Ok(());
+        }
         contents.grow(end)?;
         contents.take_over(offset..end)?;
-        // Mostly it goes on where the last one ended.
         let before = contents.lent.range_mut(..offset).next_back();
         let before = before.filter(|(start, lent)| **start + lent.len() as u64 == offset);
         if let Some((start, lent)) = before {

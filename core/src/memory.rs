@@ -34,10 +34,12 @@ pub(crate) fn lengthen(buffer: &mut Vec<u8>, bytes: usize) -> Result<()> {
 }
 
 fn reserve(buffer: &mut Vec<u8>, bytes: usize) -> Result<()> {
-    buffer.try_reserve_exact(bytes.saturating_sub(buffer.len())).map_err(|_| {
-        let text = format!("there is no memory for {bytes} bytes");
-        Error::new(ErrorKind::NoMemory, text)
-    })
+    buffer.try_reserve_exact(bytes.saturating_sub(buffer.len())).map_err(|_| refused(bytes))
+}
+
+/// What is answered where there is no memory for so many bytes.
+pub(crate) fn refused(bytes: usize) -> Error {
+    Error::new(ErrorKind::NoMemory, format!("there is no memory for {bytes} bytes"))
 }
 
 #[cfg(all(test, not(loom)))]

@@ -5,7 +5,8 @@
 //! a large one ahead of time where there is a [stock](crate::stock).
 //!
 //! They are not asked for as large ones, of 2 MiB each: with these an opening was up to a tenth quicker, and an enqueue in memory
-//! took twice as long or more in a virtual machine that gives free ones back to its host.
+//! took twice as long or more in a virtual machine that gives free ones back to its host. What a disk writes into again and again
+//! is asked for so.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
@@ -131,6 +132,41 @@ impl Pages<u8> {
     }
 }
 
+impl Pages<u8> {
+    /// So many zeros, in pages of 2 MiB where the system has such: a disk needs a part of its request for each page. None where
+    /// there is no memory for them.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn huge(count: usize) -> Option<Self> {
+        let bytes = count.checked_next_multiple_of(LARGE_BYTES)?;
+        let mapped = map(bytes.checked_add(LARGE_BYTES)?)?;
+        let before = mapped.as_ptr().align_offset(LARGE_BYTES);
+        // SAFETY: both parts beside those that are kept were just mapped, as whole pages, and nobody knows of them.
+        let first = unsafe {
+            let first = mapped.add(before);
+            unmap(mapped, before);
+            unmap(first.add(bytes), LARGE_BYTES - before);
+            first
+        };
+        // A kernel may have none, or have been told to give none.
+        // SAFETY: the range is all of what was just mapped, and its bytes stay as they are.
+        unsafe { libc::madvise(first.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        Some(Self { first, count, source: Source::System(bytes) })
+    }
+
+    /// There is no way to ask for them.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn huge(count: usize) -> Option<Self> {
+        Self::zeros(count)
+    }
+}
+
+impl<T> Default for Pages<T> {
+    /// None.
+    fn default() -> Self {
+        Vec::new().into()
+    }
+}
+
 impl<T> From<Vec<T>> for Pages<T> {
     /// The values where they are.
     fn from(values: Vec<T>) -> Self {
@@ -241,14 +277,16 @@ fn map(bytes: usize) -> Option<NonNull<u8>> {
     if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
 }
 
-/// Gives whole pages back to the system.
+/// Gives whole pages, or none, back to the system.
 ///
 /// # Safety
 /// They were mapped, and nobody looks at them any more.
 #[cfg(target_os = "linux")]
 unsafe fn unmap(first: NonNull<u8>, bytes: usize) {
-    // SAFETY: as the caller says.
-    unsafe { libc::munmap(first.as_ptr().cast(), bytes) };
+    if bytes > 0 {
+        // SAFETY: as the caller says.
+        unsafe { libc::munmap(first.as_ptr().cast(), bytes) };
+    }
 }
 
 /// All memory is the allocator's.
@@ -326,6 +364,21 @@ mod tests {
         }
         let pages = Pages::new(LARGE_BYTES, || 1_u64);
         assert!(pages.len() == LARGE_BYTES && pages.iter().all(|value| *value == 1));
+    }
+
+    #[test]
+    fn huge_ones_begin_where_the_system_has_them_begin() {
+        for bytes in [1, LARGE_BYTES, 3 * LARGE_BYTES + 5] {
+            let mut pages = Pages::huge(bytes).unwrap();
+            if cfg!(target_os = "linux") {
+                assert_eq!(pages.as_ptr().addr() % LARGE_BYTES, 0);
+            }
+            assert!(pages.len() == bytes && pages.iter().all(|byte| *byte == 0));
+            pages.fill(7);
+            assert!(pages.iter().all(|byte| *byte == 7));
+        }
+        assert!(Pages::huge(usize::MAX / 4).is_none());
+        assert!(Pages::huge(usize::MAX).is_none());
     }
 
     #[test]

@@ -71,12 +71,19 @@ pub(crate) fn recover_what_is_sound(
     read(storage, replay, problem, &|_| Ok(()))
 }
 
+/// What is at least so large is read past the system's memory.
+const DIRECT_BYTES_MIN: u64 = 8 << 20;
+
 /// Has a segment read as the disk holds it: what a killed owner has written becomes durable, and what an owner could not
 /// write, whose sync has failed, is not taken for the log although the kernel may have it in memory and call it clean.
 fn settle(storage: &dyn Storage, segment: &Segment) -> Result<()> {
     let path = || storage.path().join(segment.name());
-    segment.file.sync().map_err(|cause| Error::io("sync", path(), &cause))?;
-    segment.file.drop_cached();
+    let file = &segment.file;
+    file.sync().map_err(|cause| Error::io("sync", path(), &cause))?;
+    let is_large = file.hole_from(0).is_ok_and(|hole| hole >= DIRECT_BYTES_MIN);
+    if !(is_large && file.read_past_memory(true)) {
+        file.drop_cached();
+    }
     Ok(())
 }
 
@@ -130,8 +137,11 @@ fn read(
         }
     }
     let Walk { records, replayed_bytes, dropped_bytes, closed, .. } = walk;
-    // The walk may have had them read just what it asks for.
-    segments.values().for_each(|segment| segment.file.read_ahead(true));
+    // For the walk they may be read past the memory, or just what it asks for.
+    for segment in segments.values() {
+        segment.file.read_past_memory(false);
+        segment.file.read_ahead(true);
+    }
 
     let last = segments.last_key_value().map(|(_, segment)| segment.header);
     let opening = segments.values().map(|segment| segment.header.opening).max();
@@ -230,7 +240,7 @@ fn in_order(
 mod tests {
     use std::cell::RefCell;
     use std::io;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
     use crate::error::ErrorKind;
@@ -394,6 +404,11 @@ mod tests {
     struct Settling {
         syncs: AtomicU32,
         drops: AtomicU32,
+        /// Bytes that were written.
+        written: u64,
+        /// It can be read past memory.
+        can: bool,
+        past: AtomicBool,
     }
 
     impl StorageFile for Settling {
@@ -422,15 +437,34 @@ mod tests {
         fn drop_cached(&self) {
             self.drops.fetch_add(1, Ordering::Relaxed);
         }
+
+        fn hole_from(&self, _: u64) -> io::Result<u64> {
+            Ok(self.written)
+        }
+
+        fn read_past_memory(&self, past: bool) -> bool {
+            self.past.store(past && self.can, Ordering::Relaxed);
+            self.can
+        }
     }
 
     #[test]
     fn to_settle_is_to_sync_and_then_to_have_the_disk_asked() {
-        let file = Arc::new(Settling::default());
-        let segment = Segment { header: first_header(CAPACITY), file: Arc::clone(&file) as _ };
-        settle(&*directory(), &segment).unwrap();
-        assert_eq!(file.syncs.load(Ordering::Relaxed), 1);
-        assert_eq!(file.drops.load(Ordering::Relaxed), 1);
+        for (written, can) in [
+            (0, true),
+            (DIRECT_BYTES_MIN - 1, true),
+            (DIRECT_BYTES_MIN, false),
+            (DIRECT_BYTES_MIN, true),
+        ] {
+            let file = Arc::new(Settling { written, can, ..Settling::default() });
+            let segment = Segment { header: first_header(CAPACITY), file: Arc::clone(&file) as _ };
+            settle(&*directory(), &segment).unwrap();
+            let past = can && written == DIRECT_BYTES_MIN;
+            assert_eq!(file.syncs.load(Ordering::Relaxed), 1);
+            // What is read past memory is what the disk has.
+            assert_eq!(file.past.load(Ordering::Relaxed), past);
+            assert_eq!(file.drops.load(Ordering::Relaxed), u32::from(!past));
+        }
     }
 
     #[test]

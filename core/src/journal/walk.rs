@@ -17,6 +17,7 @@ use super::segment::{self, Segment};
 use super::snapshot::SnapshotHeader;
 use super::window::{Ahead, Window};
 use crate::error::{Error, Result};
+use crate::pages::Pages;
 use crate::storage::Storage;
 use crate::sync::Arc;
 
@@ -47,6 +48,8 @@ pub(super) struct Walk<'a> {
     storage: &'a dyn Storage,
     segments: &'a BTreeMap<u64, Arc<Segment>>,
     replay: &'a mut dyn Replay,
+    /// What one segment after another is read into.
+    buffer: Pages<u8>,
     /// Records that were replayed.
     pub(super) records: u64,
     /// Bytes of them in the log.
@@ -64,8 +67,16 @@ impl<'a> Walk<'a> {
         segments: &'a BTreeMap<u64, Arc<Segment>>,
         replay: &'a mut dyn Replay,
     ) -> Self {
-        let (records, replayed_bytes, dropped_bytes, closed) = (0, 0, 0, None);
-        Self { storage, segments, replay, records, replayed_bytes, dropped_bytes, closed }
+        Self {
+            storage,
+            segments,
+            replay,
+            buffer: Pages::default(),
+            records: 0,
+            replayed_bytes: 0,
+            dropped_bytes: 0,
+            closed: None,
+        }
     }
 
     /// Walks from the snapshot's begin, or from the first segment, to the end; answers where that is.
@@ -183,10 +194,22 @@ impl<'a> Walk<'a> {
     fn segment(
         &mut self,
         segment: &Arc<Segment>,
+        position: u64,
+        until: Option<u64>,
+    ) -> Result<Stop> {
+        let mut window = Window::over(self.storage, segment, std::mem::take(&mut self.buffer));
+        let stop = self.records_in(&mut window, segment, position, until);
+        self.buffer = window.into_buffer();
+        stop
+    }
+
+    fn records_in(
+        &mut self,
+        window: &mut Window<'_>,
+        segment: &Segment,
         mut position: u64,
         until: Option<u64>,
     ) -> Result<Stop> {
-        let mut window = Window::new(self.storage, segment);
         let length =
             segment.file.len().map_err(|cause| Error::io("measure", window.path(), &cause))?;
         let needed = until.map_or(segment.header.capacity, |until| segment.offset(until));

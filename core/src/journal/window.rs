@@ -11,10 +11,14 @@ use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header, checksum};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::storage::Storage;
+use crate::pages::Pages;
+use crate::storage::{DIRECT_BYTES, Storage};
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
+
+/// Past the system's memory, where nothing is read ahead, it is more: two of its huge pages.
+const DIRECT_READ_BYTES: usize = 4 << 20;
 
 /// So far from what never was written a system may read by itself, in larger pieces than it is asked for: no further ahead.
 const NEAR_BYTES: u64 = 16 << 20;
@@ -22,8 +26,11 @@ const NEAR_BYTES: u64 = 16 << 20;
 /// Nearer, it is told what is read soon, and so far ahead.
 const AHEAD_BYTES: u64 = 8 << 20;
 
+/// The buffer is longer than it has to be, by up to twice as much.
+const SPARE_BYTES: usize = 64 << 10;
+
 /// As much of a group is kept until it is complete; what is larger is read once more then.
-const KEPT_BYTES_MAX: u64 = 4 << 20;
+const KEPT_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes that are passed over at once where all are zero, in looking ahead.
 const PAGE_BYTES: usize = 4096;
@@ -43,9 +50,9 @@ pub(super) struct Window<'a> {
     storage: &'a dyn Storage,
     segment: &'a Segment,
     /// Grows and is not cleared again; what lies behind `filled` means nothing.
-    buffer: Vec<u8>,
+    buffer: Pages<u8>,
     filled: usize,
-    /// The position of the buffer's first byte.
+    /// The position of the buffer's first byte, at a multiple of [`DIRECT_BYTES`] in the file.
     start: u64,
     /// What was read from here on is asked for again.
     kept: u64,
@@ -57,9 +64,19 @@ pub(super) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(super) fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
-        let (buffer, filled, start) = (Vec::new(), 0, segment.header.start);
+        Self::over(storage, segment, Pages::default())
+    }
+
+    /// One that reads into this buffer.
+    pub(super) fn over(storage: &'a dyn Storage, segment: &'a Segment, buffer: Pages<u8>) -> Self {
+        let (filled, start) = (0, segment.header.start);
         let (kept, written, told) = (u64::MAX, 0, 0);
         Self { storage, segment, buffer, filled, start, kept, written, told }
+    }
+
+    /// Its buffer, for the next one.
+    pub(super) fn into_buffer(self) -> Pages<u8> {
+        self.buffer
     }
 
     /// What is read from `position` on may be asked for again.
@@ -115,6 +132,7 @@ impl<'a> Window<'a> {
         let back = position.checked_sub(self.kept);
         let start =
             if back.is_some_and(|back| back <= KEPT_BYTES_MAX) { self.kept } else { position };
+        let start = self.floor(start);
         // What is there is not read again.
         if let Some(held) = self.held(start, 0) {
             if held.start != 0 {
@@ -122,7 +140,7 @@ impl<'a> Window<'a> {
             }
             (self.start, self.filled) = (start, self.filled - held.start);
         } else {
-            (self.start, self.filled) = (position, 0);
+            (self.start, self.filled) = (self.floor(position), 0);
         }
         let from = self.start + self.filled as u64;
         let missing = (position + count as u64).saturating_sub(from);
@@ -131,11 +149,16 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
+    /// The last position at or before this one from which a disk can be asked.
+    fn floor(&self, position: u64) -> u64 {
+        position - self.segment.offset(position) % DIRECT_BYTES as u64
+    }
+
     /// Reads behind what is there, which ends at `from`: at least what is `missing`, if the file has it.
     fn fill(&mut self, from: u64, missing: usize) -> Result<()> {
         let end = self.filled + missing.max(self.at_once(from)?);
-        let length = end.max(self.buffer.len());
-        memory::lengthen(&mut self.buffer, length)?;
+        let end = if self.is_direct() { end.next_multiple_of(DIRECT_BYTES) } else { end };
+        self.make_room(end)?;
         if self.is_near_hole(from) {
             self.segment.file.read_ahead(false);
         }
@@ -145,10 +168,33 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
+    /// Makes the buffer at least this long.
+    fn make_room(&mut self, length: usize) -> Result<()> {
+        let is_direct = self.is_direct();
+        if self.buffer.len() < length || is_direct && !self.buffer.is_mapped() {
+            // With some to spare, or it would be made anew again and again.
+            let length = (length + SPARE_BYTES).next_multiple_of(SPARE_BYTES);
+            let mut longer = if is_direct {
+                Pages::huge(length).ok_or_else(|| memory::refused(length))?
+            } else {
+                memory::zeros(length)?.into()
+            };
+            let there = self.buffer.get(..self.filled).unwrap_or_default();
+            longer.get_mut(..there.len()).unwrap_or_default().copy_from_slice(there);
+            self.buffer = longer;
+        }
+        Ok(())
+    }
+
+    /// Whether the segment is read past the system's memory, which then need not be told anything.
+    fn is_direct(&self) -> bool {
+        self.segment.file.reads_past_memory()
+    }
+
     /// Whether the storage would bring in what never was written, reading ahead from this position; unless that is little.
     fn is_near_hole(&self, position: u64) -> bool {
         let is_large = self.written + (READ_BYTES as u64) < self.segment.end();
-        is_large && position + NEAR_BYTES >= self.written
+        is_large && !self.is_direct() && position + NEAR_BYTES >= self.written
     }
 
     /// Tells the storage what is read next, some of it at a time.
@@ -220,7 +266,8 @@ impl<'a> Window<'a> {
                 position + hole.saturating_sub(offset).next_multiple_of(ALIGNMENT as u64);
         }
         let left = self.written.min(self.segment.end()).saturating_sub(position);
-        Ok(usize::try_from(left).map_or(READ_BYTES, |left| left.min(READ_BYTES)))
+        let most = if self.is_direct() { DIRECT_READ_BYTES } else { READ_BYTES };
+        Ok(usize::try_from(left).map_or(most, |left| left.min(most)))
     }
 
     fn not_looked(&self, cause: &std::io::Error) -> Error {
@@ -235,17 +282,20 @@ impl<'a> Window<'a> {
         if left(position) < HEADER_BYTES as u64 {
             return Ok(None);
         }
-        (self.start, self.filled) = (position, 0);
-        self.fill(position, HEADER_BYTES)?;
-        let end = position + self.filled as u64;
+        (self.start, self.filled) = (self.floor(position), 0);
+        let skipped = usize::try_from(position - self.start).unwrap_or(0);
+        self.fill(self.start, skipped + HEADER_BYTES)?;
+        let end = self.start + self.filled as u64;
         // Where the storage says otherwise now, the header is read.
         if end == self.written && self.data_from(end)? != Some(end) {
             let room = usize::try_from(left(end)).unwrap_or(usize::MAX);
-            self.buffer.truncate(self.filled);
-            self.filled += room.min(HEADER_BYTES - ALIGNMENT);
-            memory::lengthen(&mut self.buffer, self.filled)?;
+            let zeros = self.filled..self.filled + room.min(HEADER_BYTES - ALIGNMENT);
+            self.make_room(zeros.end)?;
+            self.filled = zeros.end;
+            self.buffer.get_mut(zeros).unwrap_or_default().fill(0);
         }
-        Ok(self.buffer.get(..self.filled).filter(|window| window.len() >= HEADER_BYTES))
+        let window = self.buffer.get(skipped..self.filled);
+        Ok(window.filter(|window| window.len() >= HEADER_BYTES))
     }
 }
 
@@ -506,7 +556,7 @@ mod tests {
             window.bytes(end - before, 1).unwrap().unwrap();
             file.is_exact.load(Ordering::Relaxed)
         };
-        assert!(!is_exact(mib, mib) && is_exact(mib + 1, mib));
+        assert!(!is_exact(mib, mib) && is_exact(mib + 8, mib));
         assert!(is_exact(2 * mib, 16 * mib) && !is_exact(2 * mib, 16 * mib + 8));
     }
 
@@ -550,6 +600,84 @@ mod tests {
             }
         }
         assert_eq!(file.read(), CAPACITY - made.first());
+    }
+
+    /// A file that is read past memory, as strictly as any disk wants it.
+    #[derive(Debug)]
+    struct Strict(Arc<dyn StorageFile>);
+
+    impl StorageFile for Strict {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let place = (buffer.as_ptr().addr() % DIRECT_BYTES, offset % DIRECT_BYTES as u64);
+            assert_eq!((place, buffer.len() % DIRECT_BYTES), ((0, 0), 0));
+            self.0.read_at(buffer, offset)
+        }
+
+        fn reads_past_memory(&self) -> bool {
+            true
+        }
+
+        fn read_ahead(&self, _: bool) {
+            panic!("nothing is read ahead there");
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.0.write_at(bytes, offset)
+        }
+
+        fn truncate(&self, bytes: u64) -> io::Result<()> {
+            self.0.truncate(bytes)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.sync()
+        }
+    }
+
+    #[test]
+    fn what_is_read_past_memory_begins_and_ends_where_a_disk_can_be_asked() {
+        let (storage, mib) = (MemoryStorage::new(), READ_BYTES);
+        let made = first_segment(&storage, 32 * mib as u64);
+        let mut pen = Pen::new(&made);
+        let sizes = (0..3000).map(|number| match number {
+            1000 => 9 * mib,
+            2000 => 3 * mib + 5,
+            number => number * 7919 % 5000,
+        });
+        let records: Vec<(u64, Vec<u8>)> = sizes
+            .enumerate()
+            .map(|(number, size)| {
+                let (at, body) = (pen.at, vec![number as u8; size]);
+                pen.record(KIND_USER_MIN, &body);
+                (at, body)
+            })
+            .collect();
+        let segment =
+            Segment { header: made.header, file: Arc::new(Strict(Arc::clone(&made.file))) };
+        // In small groups, and in such as are not kept whole.
+        for count in [1, 100, 2500] {
+            // Over a buffer that was made for something else.
+            let mut window = Window::over(&storage, &segment, Pages::zeros(100).unwrap());
+            for group in records.chunks(count) {
+                window.keep(group[0].0);
+                let mut headers = Vec::new();
+                for (at, _) in group {
+                    headers.push(window.record(*at, made.end()).unwrap().unwrap().0);
+                }
+                for (header, (_, body)) in headers.iter().zip(group) {
+                    assert!(window.body(header).unwrap().unwrap() == body, "{header:?}");
+                }
+            }
+            assert!(window.record(pen.at, made.end()).unwrap().is_none());
+        }
+        let last = records[2999].0;
+        let mut ahead = Ahead { gap: records[5].0, marked: false, last: 0 };
+        Window::new(&storage, &segment).look(records[6].0, &mut ahead).unwrap();
+        assert!(ahead.last > last && ahead.last <= pen.at);
     }
 
     #[test]

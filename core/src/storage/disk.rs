@@ -21,6 +21,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -153,13 +154,15 @@ struct DiskFile {
     file: File,
     /// What it was then.
     about: sys::About,
+    /// Reads come from the disk itself. Relaxed: who changes it reads.
+    past_memory: AtomicBool,
 }
 
 impl DiskFile {
     /// A file that has all the room it is to have.
     fn new(file: File) -> io::Result<Self> {
         let about = sys::about(&file)?;
-        Ok(Self { file, about })
+        Ok(Self { file, about, past_memory: AtomicBool::new(false) })
     }
 }
 
@@ -175,6 +178,13 @@ impl StorageFile for DiskFile {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A disk may want more of its requests, and the end of a file lies where it likes.
+                Err(error)
+                    if error.kind() == io::ErrorKind::InvalidInput && self.reads_past_memory() =>
+                {
+                    self.read_past_memory(false);
+                    self.drop_cached();
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -223,6 +233,18 @@ impl StorageFile for DiskFile {
 
     fn drop_cached(&self) {
         sys::drop_cached(&self.file);
+    }
+
+    fn read_past_memory(&self, past: bool) -> bool {
+        if past != self.reads_past_memory() {
+            let past = sys::read_past_memory(&self.file, past);
+            self.past_memory.store(past, Ordering::Relaxed);
+        }
+        self.reads_past_memory()
+    }
+
+    fn reads_past_memory(&self) -> bool {
+        self.past_memory.load(Ordering::Relaxed)
     }
 
     fn will_read(&self, offset: u64, bytes: u64) {
@@ -318,6 +340,8 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::pages::Pages;
+    use crate::storage::DIRECT_BYTES;
 
     fn storage() -> (TempDir, DiskStorage) {
         let dir = tempfile::tempdir().unwrap();
@@ -439,6 +463,35 @@ mod tests {
             assert_eq!(file.read_at(&mut byte, (5 << 20) + 77).unwrap(), 1);
             assert_eq!(byte, *b"x");
         }
+    }
+
+    /// What a disk cannot be asked for is read as ever: where a file ends, and pieces that are no pages.
+    #[test]
+    fn what_is_read_past_memory_is_the_same() {
+        let (_dir, storage) = storage();
+        let file = storage.create("file", 0).unwrap();
+        let written: Vec<u8> = (0..3 * DIRECT_BYTES + 100).map(|place| place as u8 ^ 7).collect();
+        file.write_at(&written, 0).unwrap();
+        file.sync().unwrap();
+        let read = |offset: usize, count: usize| {
+            let mut memory = Pages::huge(4 * DIRECT_BYTES).unwrap();
+            let got = file.read_at(&mut memory[..count], offset as u64).unwrap();
+            assert_eq!(memory[..got], written[offset..offset + got]);
+            got
+        };
+        for (offset, count, got) in [
+            (0, 2 * DIRECT_BYTES, 2 * DIRECT_BYTES),
+            (DIRECT_BYTES, DIRECT_BYTES, DIRECT_BYTES),
+            (0, 4 * DIRECT_BYTES, 3 * DIRECT_BYTES + 100),
+            (5, 77, 77),
+        ] {
+            let past = file.read_past_memory(true);
+            assert_eq!(past, file.reads_past_memory());
+            assert_eq!(read(offset, count), got);
+        }
+        assert!(!file.read_past_memory(false) && !file.reads_past_memory());
+        assert_eq!(read(5, 77), 77);
+        file.write_at(b"x", 5).unwrap();
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) use disk::{DiskReader, LOCK, LOCK_HINT_BYTES_MAX, NewDirectory, is_lo
 pub use lasting::Lasting;
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
-pub(crate) use storage::NoFile;
+pub(crate) use storage::{DIRECT_BYTES, NoFile};
 pub use storage::{Storage, StorageFile};
 pub use sys::forks;
 pub(crate) use sys::{boot_time, tick};

@@ -106,6 +106,17 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// keep in memory what it could not write, and call it clean.
     fn drop_cached(&self) {}
 
+    /// Has reads come from the disk itself, past what the system keeps in memory, or no more; answers whether they do. What cannot
+    /// be read so is read as ever.
+    fn read_past_memory(&self, _past: bool) -> bool {
+        false
+    }
+
+    /// Whether they do.
+    fn reads_past_memory(&self) -> bool {
+        false
+    }
+
     /// These bytes are read soon.
     fn will_read(&self, _offset: u64, _bytes: u64) {}
 
@@ -113,6 +124,9 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// was brought into memory so is told of as if it had been written.
     fn read_ahead(&self, _ahead: bool) {}
 }
+
+/// What is read past a system's memory begins at a multiple of this, in its file and in memory, and is so long.
+pub(crate) const DIRECT_BYTES: usize = 4096;
 
 /// In the place of a file that was let go.
 #[derive(Debug)]

@@ -190,6 +190,28 @@ pub(super) fn read_ahead(file: &File, ahead: bool) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read_ahead(_: &File, _: bool) {}
 
+/// Has reads go past what the kernel has in memory, or not; answers whether they do.
+#[cfg(target_os = "linux")]
+pub(super) fn read_past_memory(file: &File, past: bool) -> bool {
+    let file = file.as_raw_fd();
+    // SAFETY: fcntl(2) with these takes no pointer; the descriptor is open because `file` was borrowed.
+    let flags = unsafe { libc::fcntl(file, libc::F_GETFL) };
+    let wanted = if past { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
+    // A file system that cannot do it says so.
+    // SAFETY: as above.
+    if flags >= 0 && unsafe { libc::fcntl(file, libc::F_SETFL, wanted) } == 0 {
+        past
+    } else {
+        !past
+    }
+}
+
+/// There is no way to have that.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_past_memory(_: &File, _: bool) -> bool {
+    false
+}
+
 /// Has the kernel begin to read these bytes.
 #[cfg(target_os = "linux")]
 pub(super) fn will_read(file: &File, offset: u64, bytes: u64) {

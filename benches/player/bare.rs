@@ -11,6 +11,7 @@ use libmq::storage::{DiskStorage, Storage, StorageFile};
 
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
+use crate::threads;
 
 /// Bytes of a segment.
 pub(crate) const FILE_BYTES: u64 = 64 << 20;
@@ -32,16 +33,18 @@ fn enqueue(job: &Job) -> Answer {
     let is_synced = job.word("level")? == "sync";
     let bytes = vec![0x5a; record_bytes(batch, job.get("body")?)?];
     let (mut pen, mut times) = (Pen::new(&job.directory)?, Vec::new());
-    let began = Instant::now();
-    for _ in 0..messages / batch {
-        let call = Instant::now();
-        pen.write(&bytes)?;
-        if is_synced {
-            pen.file.sync()?;
-            times.push(call.elapsed());
+    let figures = threads::in_company(|| {
+        let began = Instant::now();
+        for _ in 0..messages / batch {
+            let call = Instant::now();
+            pen.write(&bytes)?;
+            if is_synced {
+                pen.file.sync()?;
+                times.push(call.elapsed());
+            }
         }
-    }
-    let figures = Figures::rate(messages, began.elapsed());
+        Ok::<_, Failure>(Figures::rate(messages, began.elapsed()))
+    })?;
     Ok(if is_synced { figures.with_times(times) } else { figures })
 }
 

@@ -38,9 +38,11 @@ pub(crate) fn play(job: &Job) -> Answer {
 fn enqueue(job: &Job) -> Answer {
     let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
     let (log, mut record) = (Log::open(job)?, Record::of(job, batch)?);
-    let began = Instant::now();
-    (0..messages / batch).try_for_each(|_| put(&log, &mut record, batch))?;
-    Ok(Figures::rate(messages, began.elapsed()))
+    threads::in_company(|| {
+        let began = Instant::now();
+        (0..messages / batch).try_for_each(|_| put(&log, &mut record, batch))?;
+        Ok(Figures::rate(messages, began.elapsed()))
+    })
 }
 
 /// Many producers.

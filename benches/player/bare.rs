@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use libmq::storage::{DiskStorage, Storage, StorageFile};
 
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
-use crate::threads;
 
 /// Bytes of a segment.
 pub(crate) const FILE_BYTES: u64 = 64 << 20;
@@ -33,7 +33,7 @@ fn enqueue(job: &Job) -> Answer {
     let is_synced = job.word("level")? == "sync";
     let bytes = vec![0x5a; record_bytes(batch, job.get("body")?)?];
     let (mut pen, mut times) = (Pen::new(&job.directory)?, Vec::new());
-    let figures = threads::in_company(|| {
+    let figures = in_company(|| {
         let began = Instant::now();
         for _ in 0..messages / batch {
             let call = Instant::now();
@@ -72,6 +72,17 @@ fn read(job: &Job) -> Answer {
     let time = began.elapsed();
     let megabytes = f64::from(messages) * body as f64 / 1e6;
     Ok(Figures::rate(messages, time).with("megabytes", megabytes / time.as_secs_f64()))
+}
+
+/// Does work beside a thread that sleeps. The kernel has more to do for each call of a process that has several, as every program
+/// with a broker in it has.
+pub(crate) fn in_company<R>(work: impl FnOnce() -> R) -> R {
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(thread::park);
+        let done = work();
+        sleeper.thread().unpark();
+        done
+    })
 }
 
 /// Writes behind what it wrote before, in one file after the other.

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::bare::{FILE_BYTES, HEADER_BYTES, Pen};
+use crate::bare::{FILE_BYTES, HEADER_BYTES, Pen, in_company};
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
 use crate::threads;
@@ -38,7 +38,7 @@ pub(crate) fn play(job: &Job) -> Answer {
 fn enqueue(job: &Job) -> Answer {
     let (messages, batch): (u32, u32) = (job.get("messages")?, job.get("batch")?);
     let (log, mut record) = (Log::open(job)?, Record::of(job, batch)?);
-    threads::in_company(|| {
+    in_company(|| {
         let began = Instant::now();
         (0..messages / batch).try_for_each(|_| put(&log, &mut record, batch))?;
         Ok(Figures::rate(messages, began.elapsed()))

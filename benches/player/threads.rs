@@ -10,17 +10,6 @@ use crate::job::{Answer, Failure, Figures, Job};
 /// How often a thread looks at the clock where its calls are not timed: that would cost as much as they do.
 const UNTIMED: u32 = 64;
 
-/// Does work beside a thread that sleeps. The kernel has more to do for each call of a process that has several, as every program
-/// with a broker in it has.
-pub(crate) fn in_company<R>(work: impl FnOnce() -> R) -> R {
-    thread::scope(|scope| {
-        let sleeper = scope.spawn(thread::park);
-        let done = work();
-        sleeper.thread().unpark();
-        done
-    })
-}
-
 /// Runs work that `make` makes for each of `count` threads, over and over, for so many `seconds`; answers the calls a second,
 /// and how long they took where they are `timed`.
 pub(crate) fn play<W>(job: &Job, make: impl Fn() -> Result<W, Failure>) -> Answer

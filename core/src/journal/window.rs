@@ -651,7 +651,7 @@ mod tests {
         let records: Vec<(u64, Vec<u8>)> = sizes
             .enumerate()
             .map(|(number, size)| {
-                let (at, body) = (pen.at, vec![number as u8; size]);
+                let (at, body) = (pen.at, vec![u8::try_from(number % 251).unwrap(); size]);
                 pen.record(KIND_USER_MIN, &body);
                 (at, body)
             })

@@ -470,7 +470,7 @@ mod tests {
     fn what_is_read_past_memory_is_the_same() {
         let (_dir, storage) = storage();
         let file = storage.create("file", 0).unwrap();
-        let written: Vec<u8> = (0..3 * DIRECT_BYTES + 100).map(|place| place as u8 ^ 7).collect();
+        let written: Vec<u8> = (1..=u8::MAX).cycle().take(3 * DIRECT_BYTES + 100).collect();
         file.write_at(&written, 0).unwrap();
         file.sync().unwrap();
         let read = |offset: usize, count: usize| {

@@ -4,7 +4,7 @@
 //! written and synced. What a file was made like decides what a write into it costs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -77,12 +77,10 @@ fn read(job: &Job) -> Answer {
 /// Does work beside a thread that sleeps. The kernel has more to do for each call of a process that has several, as every program
 /// with a broker in it has.
 pub(crate) fn in_company<R>(work: impl FnOnce() -> R) -> R {
-    thread::scope(|scope| {
-        let sleeper = scope.spawn(thread::park);
-        let done = work();
-        sleeper.thread().unpark();
-        done
-    })
+    // Dropped when the work is done, however that ends.
+    let (_awake, asleep) = mpsc::channel::<()>();
+    thread::spawn(move || _ = asleep.recv());
+    work()
 }
 
 /// Writes behind what it wrote before, in one file after the other.

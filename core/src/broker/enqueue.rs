@@ -150,8 +150,10 @@ impl Shared {
         }
         let wait = self.time_for_room(None, interrupt);
         let _span = enqueue_span(messages);
-        let enqueued = self.traced(messages, queue, |messages| {
-            self.engine.buffer.enqueue(messages, wait, interrupt)
+        let enqueued = self.traced(messages, |trace| {
+            self.with_new_messages(messages, queue, trace, |messages| {
+                self.engine.buffer.enqueue(messages, wait, interrupt)
+            })
         })?;
         tell_of(messages, &enqueued);
         Ok(enqueued)
@@ -167,9 +169,10 @@ impl Shared {
         let wait = self.time_for_room(None, interrupt);
         let messages = std::slice::from_ref(message);
         let _span = enqueue_span(messages);
-        let enqueued = self.traced(messages, queue, |messages| match messages {
-            [message] => self.engine.buffer.enqueue_one(message, wait, interrupt),
-            _ => Err(Error::closed()),
+        let enqueued = self.traced(messages, |trace| {
+            self.with_new_message(message, queue, trace, |message| {
+                self.engine.buffer.enqueue_one(message, wait, interrupt)
+            })
         })?;
         tell_of(messages, &[enqueued]);
         Ok(enqueued)
@@ -222,15 +225,16 @@ impl Shared {
     ) -> Result<buffer::Begun> {
         let buffer = &self.engine.buffer;
         let _span = enqueue_span(messages);
-        let begun = self.traced(messages, queue, |messages| {
-            match buffer.begin(messages, Duration::ZERO, interrupt) {
+        let begin =
+            |messages: &[NewMessage<'_>]| match buffer.begin(messages, Duration::ZERO, interrupt) {
                 Err(full) if full.kind() == ErrorKind::Full => match for_room() {
                     Duration::ZERO => Err(full),
                     wait => buffer.begin(messages, wait, interrupt),
                 },
                 begun => begun,
-            }
-        })?;
+            };
+        let begun =
+            self.traced(messages, |trace| self.with_new_messages(messages, queue, trace, begin))?;
         tell_of(messages, &begun.enqueued);
         Ok(begun)
     }
@@ -244,24 +248,25 @@ impl Shared {
         self.options.block_timeout.saturating_sub(waited)
     }
 
-    /// Has messages enqueued by `work`, within a span where there are any.
+    /// Has messages enqueued by `work`, within a span where there are any; it is told the header by which that is known.
     fn traced<R>(
         &self,
         messages: &[Message<'_>],
-        queue: Option<&Arc<Queue>>,
-        work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
+        work: impl FnOnce(Option<&str>) -> Result<R>,
     ) -> Result<R> {
         #[cfg(feature = "opentelemetry")]
         {
             use super::telemetry::{end, traceparent};
             let span = self.telemetry.send(messages);
-            let trace = traceparent(&span);
-            let result = self.with_new_messages(messages, queue, trace.as_deref(), work);
+            let result = work(traceparent(&span).as_deref());
             end(&span, result.is_ok());
             result
         }
         #[cfg(not(feature = "opentelemetry"))]
-        self.with_new_messages(messages, queue, None, work)
+        {
+            let _ = messages;
+            work(None)
+        }
     }
 
     fn waits_for_room(&self) -> bool {
@@ -290,7 +295,9 @@ impl Shared {
         for (index, message) in messages.iter().enumerate() {
             let checked = self.check_message(message, before.replace(message));
             let queue = checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
-            first = first.or(queue.filter(|_| index == 0));
+            if index == 0 {
+                first = queue;
+            }
         }
         let bytes: usize = messages.iter().map(Message::size).sum();
         if bytes > self.options.max_batch_bytes {

@@ -136,6 +136,22 @@ impl Shared {
         work(&new)
     }
 
+    /// As [`Shared::with_new_messages`], of one.
+    pub(crate) fn with_new_message<R>(
+        &self,
+        message: &Message<'_>,
+        queue: Option<&Arc<Queue>>,
+        trace: Option<&str>,
+        work: impl FnOnce(&NewMessage<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let now = self.engine.buffer.state.clock.recent();
+        let queue = match queue {
+            Some(queue) => queue,
+            None => self.queue(&message.queue)?,
+        };
+        work(&self.new_message(message, queue, trace, now))
+    }
+
     fn queue(&self, name: &str) -> Result<&Arc<Queue>> {
         self.engine.buffer.state.queues.named(name)
     }

@@ -100,10 +100,7 @@ impl<S: Show> Journal<S> {
             size,
             |tail, durable| tail.copy(records, durable, self.space()),
             finish,
-            |tail, start| {
-                tail.seal(start);
-                then(tail);
-            },
+            then,
         )
     }
 
@@ -130,17 +127,17 @@ impl<S: Show> Journal<S> {
         group.sum();
         let size = Size { bytes: group.space(), records: group.records(), entries };
         let put = |tail: &mut Tail<_>, durable| tail.place(group, durable, self.space());
-        self.append_by(need, size, put, finish, |tail, _| then(tail))
+        self.append_by(need, size, put, finish, then)
     }
 
-    /// Finds a place for so much, and has `put` put it there. What is done `then`, behind `finish`, is told where that is.
+    /// Finds a place for so much, and has `put` put it there; `then` comes last.
     fn append_by(
         &self,
         need: Need,
         size: Size,
         put: impl FnOnce(&mut Tail<S::Effect>, u64),
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-        then: impl FnOnce(&mut Tail<S::Effect>, u64),
+        then: impl FnOnce(&mut Tail<S::Effect>),
     ) -> Result<Appended> {
         let Size { bytes, records, entries } = size;
         let mut has_asked = false;
@@ -162,7 +159,7 @@ impl<S: Show> Journal<S> {
                 self.reserved.store(start + bytes, Ordering::Release);
                 let Tail { os, sync, .. } = &mut *tail;
                 finish(start, &mut Pending { os, sync, position: start });
-                then(&mut tail, start);
+                then(&mut tail);
                 drop(tail);
                 if is_low {
                     self.show.runs_low();

@@ -5,8 +5,7 @@
 //! with every handler that reads a body out of it.
 //!
 //! Invariants:
-//! - only `fill` writes, only into bytes no `fill` was given before, and only one `fill` runs at a time; `complete` goes over those
-//!   bytes once more, before anybody else can know of them;
+//! - only `fill` writes, only into bytes no `fill` was given before, and only one `fill` runs at a time;
 //! - `bytes` is asked only for ranges whose `fill` happened before (through the tail's lock or the commit gates);
 //! - memory is filled anew, as another chunk's, only when neither a reader nor a file has it any more.
 //!
@@ -73,19 +72,6 @@ impl Chunk {
         self.note_fill(range.clone());
         // SAFETY: the bytes are the chunk's own; by this function's contract nobody else reads or writes them until the lock is
         // given back.
-        write(unsafe { self.memory.part(self.places(range)).as_mut() })
-    }
-
-    /// Completes what was written into a range of positions.
-    ///
-    /// # Safety
-    /// The caller holds the lock under which the range was filled, and has not given it back since.
-    pub(crate) unsafe fn complete<R>(
-        &self,
-        range: Range<u64>,
-        write: impl FnOnce(&mut [u8]) -> R,
-    ) -> R {
-        // SAFETY: as in `fill`.
         write(unsafe { self.memory.part(self.places(range)).as_mut() })
     }
 

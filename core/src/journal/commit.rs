@@ -89,8 +89,10 @@ impl<L> Gate<L> {
         }
         let round = match self.lead() {
             Some(round) => round,
-            None if self.wait_to_lead(target)? => Round::new(self),
-            None => return Ok(()),
+            None => match self.wait_to_lead(target)? {
+                Some(round) => round,
+                None => return Ok(()),
+            },
         };
         // The mark may have been moved there between the look and the lead.
         let reached = self.reached();
@@ -103,11 +105,11 @@ impl<L> Gate<L> {
         lead.ok().map(|_| Round::new(self))
     }
 
-    /// Waits until the mark is at `target`, or leads, and answers whether it does.
-    fn wait_to_lead(&self, target: u64) -> Result<bool> {
+    /// Waits until the mark is at `target`, or leads.
+    fn wait_to_lead(&self, target: u64) -> Result<Option<Round<'_, L>>> {
         for look in 0..self.looks {
             if self.reached() >= target {
-                return Ok(false);
+                return Ok(None);
             }
             if self.lead.load(Ordering::Relaxed) & LED == 0 {
                 break;
@@ -123,13 +125,13 @@ impl<L> Gate<L> {
         loop {
             // First: what was reached before a failure was reached.
             if self.reached() >= target {
-                return Ok(false);
+                return Ok(None);
             }
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
             if self.lead.fetch_or(LED | ATTENTION, Ordering::Acquire) & LED == 0 {
-                return Ok(true);
+                return Ok(Some(Round::new(self)));
             }
             let this_round = state.covered.is_none_or(|covered| target <= covered);
             let turn = if this_round { state.round } else { state.round ^ 1 };
@@ -190,7 +192,7 @@ pub(crate) struct Round<'a, L> {
 }
 
 impl<'a, L> Round<'a, L> {
-    /// Of who has set `LED`.
+    /// Of who has just set `LED`, which it had not been.
     fn new(gate: &'a Gate<L>) -> Self {
         Self { gate, entered: gate.leader.enter() }
     }
@@ -296,8 +298,8 @@ mod tests {
         let gate = Gate::new(0, 0, ());
         gate.reach(5, |_| Ok(5)).unwrap();
         gate.fail(Error::closed());
-        assert!(!gate.wait_to_lead(5).unwrap(), "as who is woken after both looks again");
-        assert_eq!(gate.wait_to_lead(6).unwrap_err().kind(), ErrorKind::Closed);
+        assert!(gate.wait_to_lead(5).unwrap().is_none(), "as who is woken after both looks again");
+        assert_eq!(gate.wait_to_lead(6).err().unwrap().kind(), ErrorKind::Closed);
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Group {
 
     /// Completes the headers of the records, now that their place is known; answers their bytes.
     pub(super) fn finish(mut self, start: u64, durable: u64, salt: u32) -> Vec<u8> {
+        debug_assert_eq!(self.summed, self.bytes.len(), "a body has no checksum");
         record::place_group(&mut self.bytes, start, durable);
         record::seal(&mut self.bytes, salt);
         self.bytes

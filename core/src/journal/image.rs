@@ -147,9 +147,7 @@ fn closing(end: u64, salt: u32) -> Vec<u8> {
     for record in record::CLOSING {
         let mut one = vec![0; record.space()];
         let position = end + bytes.len() as u64;
-        record::copy_group(&[record], &mut one, position, end);
-        record::sum_bodies(&mut one);
-        record::seal(&mut one, salt);
+        record::write_group(&[record], &mut one, position, end, salt);
         bytes.append(&mut one);
     }
     bytes

@@ -311,9 +311,7 @@ impl<S: Show> Journal<S> {
             }
             // The footer's room is kept free in every segment, so this always fits.
             for record in record::CLOSING {
-                let start = tail.position;
                 tail.copy(&[record], durable, &self.space);
-                tail.seal(start);
             }
             self.reserved.store(tail.position, Ordering::Release);
             tail.closed = true;

@@ -120,6 +120,29 @@ fn loom_two_levels_at_once() {
     });
 }
 
+/// Who has the lead under the tail's lock, while the journal ends, writes and shows before that has come to rest, or not at all.
+#[test]
+fn loom_a_write_against_the_end_of_the_journal() {
+    explore(3, || {
+        let (journal, show) = journal();
+        let writer = {
+            let journal = Arc::clone(&journal);
+            thread::spawn(move || {
+                let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
+                let finish =
+                    |position, pending: &mut Pending<'_, u64>| pending.at(Level::Os, position);
+                journal.append_and_write(Need::Settle, &[record], finish).is_ok()
+            })
+        };
+        journal.poison(Error::closed());
+        journal.rest();
+        let shown = show.shown.lock().unwrap().len();
+        let is_written = writer.join().unwrap();
+        assert_eq!(show.shown.lock().unwrap().len(), shown);
+        assert!(!is_written || shown == 1);
+    });
+}
+
 /// What one thread has enqueued is read by another out of the memory that it was written to: a record that was written was
 /// filled before, whole, also while the next one is copied behind it. The reader takes no lock before: the mark alone tells it.
 #[test]

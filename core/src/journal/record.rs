@@ -116,21 +116,28 @@ pub(super) fn checksum(body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`; but
-/// for their checksums.
-pub(super) fn copy_group(records: &[Record<'_>], mut target: &mut [u8], start: u64, durable: u64) {
-    let (mut position, mut left) = (start, records.len());
+/// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`.
+pub(super) fn write_group(
+    records: &[Record<'_>],
+    target: &mut [u8],
+    start: u64,
+    durable: u64,
+    salt: u32,
+) {
+    let (mut position, mut left, mut rest) = (start, records.len(), &mut *target);
     for record in records {
         left -= 1;
-        let (place, after) = target.split_at_mut(record.space());
+        let (place, after) = rest.split_at_mut(record.space());
         let header = Header { more: left > 0, position, durable, ..record.header() };
         if let Some((place, body)) = place.split_first_chunk_mut() {
             *place = header.fields();
             record.copy_body(body);
         }
         position += record.space() as u64;
-        target = after;
+        rest = after;
     }
+    sum_bodies(target);
+    seal(target, salt);
 }
 
 /// Tells the records of a group where they stand.
@@ -152,10 +159,12 @@ pub(super) fn sum_bodies(records: &mut [u8]) {
 
 /// Gives records whose headers are complete the checksums of those. Best some time after that, for the same reason.
 pub(super) fn seal(records: &mut [u8], salt: u32) {
-    each(records, |header, _| {
-        let (fields, crc) = header.split_at_mut(28);
-        crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
-    });
+    each(records, |header, _| seal_header(header, salt));
+}
+
+fn seal_header(header: &mut [u8; HEADER_BYTES], salt: u32) {
+    let (fields, crc) = header.split_at_mut(28);
+    crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
 }
 
 /// Does `work` with the header and the body of each of these records, which lie one behind the other.
@@ -189,8 +198,7 @@ impl Header {
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
         let mut bytes = self.fields();
-        let (fields, crc) = bytes.split_at_mut(28);
-        crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
+        seal_header(&mut bytes, salt);
         bytes
     }
 
@@ -322,9 +330,7 @@ mod tests {
             records.map(|(kind, body)| Record::new(kind, body)).collect();
         let bytes: usize = records.iter().map(Record::space).sum();
         let mut target = vec![0xff; bytes];
-        copy_group(&records, &mut target, 8192, 4096);
-        sum_bodies(&mut target);
-        seal(&mut target, 42);
+        write_group(&records, &mut target, 8192, 4096, 42);
         let mut at = 0;
         for (index, record) in records.iter().enumerate() {
             let header = target[at..].first_chunk().unwrap();
@@ -362,8 +368,7 @@ mod tests {
         let record = Record::new(16, &[b"hel", b"", b"lo"]);
         assert_eq!(record.space(), 40);
         let mut place = [0xff; 40];
-        copy_group(&[record], &mut place, 64, 0);
-        sum_bodies(&mut place);
+        write_group(&[record], &mut place, 64, 0, 42);
         assert_eq!(&place[32..], b"hello\0\0\0");
         let header = Header::of_our_own(place.first_chunk().unwrap());
         assert_eq!(header.body_crc, crc32fast::hash(b"hello"));

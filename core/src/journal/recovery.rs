@@ -71,7 +71,7 @@ pub(crate) fn recover_what_is_sound(
     read(storage, replay, problem, &|_| Ok(()))
 }
 
-/// What is at least so large is read past the system's memory.
+/// What is at least so large is read from the disk itself.
 const DIRECT_BYTES_MIN: u64 = 8 << 20;
 
 /// Has a segment read as the disk holds it: what a killed owner has written becomes durable, and what an owner could not
@@ -81,7 +81,7 @@ fn settle(storage: &dyn Storage, segment: &Segment) -> Result<()> {
     let file = &segment.file;
     file.sync().map_err(|cause| Error::io("sync", path(), &cause))?;
     let is_large = file.hole_from(0).is_ok_and(|hole| hole >= DIRECT_BYTES_MIN);
-    if !(is_large && file.read_past_memory(true)) {
+    if !(is_large && file.set_direct(true)) {
         file.drop_cached();
     }
     Ok(())
@@ -137,9 +137,9 @@ fn read(
         }
     }
     let Walk { records, replayed_bytes, dropped_bytes, closed, .. } = walk;
-    // For the walk they may be read past the memory, or just what it asks for.
+    // For the walk they may have been read directly, or just what it asks for.
     for segment in segments.values() {
-        segment.file.read_past_memory(false);
+        segment.file.set_direct(false);
         segment.file.read_ahead(true);
     }
 
@@ -406,9 +406,9 @@ mod tests {
         drops: AtomicU32,
         /// Bytes that were written.
         written: u64,
-        /// It can be read past memory.
+        /// It can be read directly.
         can: bool,
-        past: AtomicBool,
+        direct: AtomicBool,
     }
 
     impl StorageFile for Settling {
@@ -442,8 +442,8 @@ mod tests {
             Ok(self.written)
         }
 
-        fn read_past_memory(&self, past: bool) -> bool {
-            self.past.store(past && self.can, Ordering::Relaxed);
+        fn set_direct(&self, direct: bool) -> bool {
+            self.direct.store(direct && self.can, Ordering::Relaxed);
             self.can
         }
     }
@@ -459,11 +459,11 @@ mod tests {
             let file = Arc::new(Settling { written, can, ..Settling::default() });
             let segment = Segment { header: first_header(CAPACITY), file: Arc::clone(&file) as _ };
             settle(&*directory(), &segment).unwrap();
-            let past = can && written == DIRECT_BYTES_MIN;
+            let direct = can && written == DIRECT_BYTES_MIN;
             assert_eq!(file.syncs.load(Ordering::Relaxed), 1);
-            // What is read past memory is what the disk has.
-            assert_eq!(file.past.load(Ordering::Relaxed), past);
-            assert_eq!(file.drops.load(Ordering::Relaxed), u32::from(!past));
+            // What is read directly is what the disk has.
+            assert_eq!(file.direct.load(Ordering::Relaxed), direct);
+            assert_eq!(file.drops.load(Ordering::Relaxed), u32::from(!direct));
         }
     }
 

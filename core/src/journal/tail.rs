@@ -12,7 +12,7 @@ use super::allowance::Need;
 use super::chunk::Chunk;
 use super::effects::Queue;
 use super::group::Group;
-use super::record::{KIND_ROLL, Record, copy_group, seal, sum_bodies};
+use super::record::{KIND_ROLL, Record, write_group};
 use super::segment::{FOOTER_BYTES, Segment, room_in};
 use super::space::Space;
 use super::writing::Writing;
@@ -145,25 +145,11 @@ impl<E> Tail<E> {
         }
     }
 
-    /// Copies records to the end of the log, for which the segment has room; but for their checksums, which [`Tail::seal`] adds
-    /// before the lock is given back.
+    /// Copies records to the end of the log, for which the segment has room.
     pub(super) fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
         let bytes: usize = records.iter().map(Record::space).sum();
-        let start = self.position;
-        self.fill(bytes, space, |place| copy_group(records, place, start, durable));
-    }
-
-    /// Gives the records from `start` on, which were copied together, their checksums.
-    pub(super) fn seal(&mut self, start: u64) {
-        let salt = self.segment.header.salt;
-        let Some(filled) = self.chunks.back() else { return };
-        // SAFETY: it is what was filled last, under the lock that `self` is reached through.
-        unsafe {
-            filled.chunk.complete(start..self.position, |records| {
-                sum_bodies(records);
-                seal(records, salt);
-            });
-        }
+        let (start, salt) = (self.position, self.segment.header.salt);
+        self.fill(bytes, space, |place| write_group(records, place, start, durable, salt));
     }
 
     /// Takes records that were copied beforehand, for which the segment has room.
@@ -213,9 +199,8 @@ impl<E> Tail<E> {
 
     /// Ends the segment and goes on in the next one.
     pub(super) fn roll(&mut self, next: Arc<Segment>, durable: u64, space: &Space) {
-        let (record, start) = (Record::new(KIND_ROLL, &[]), self.position);
+        let record = Record::new(KIND_ROLL, &[]);
         self.copy(&[record], durable, space);
-        self.seal(start);
         space.began(&next);
         self.position = next.first();
         self.unsynced.push_back(std::mem::replace(&mut self.segment, next));
@@ -338,6 +323,7 @@ mod tests {
                 if space > 4096 {
                     let mut group = Group::with_room(space).unwrap();
                     (0..records).for_each(|_| group.push(&record));
+                    group.sum();
                     self.tail.place(group, 0, &self.space);
                 } else {
                     self.tail.copy(&[record], 0, &self.space);

@@ -275,11 +275,12 @@ impl<'a> Walk<'a> {
     /// Looks for a sign that what follows a gap was durable once, and counts what is dropped.
     fn look_ahead(&mut self, segment: &Arc<Segment>, gap: u64) -> Result<()> {
         let mut found = Ahead { gap, marked: false, last: gap };
-        Window::new(self.storage, segment).look(gap, &mut found)?;
+        self.look(segment, gap, &mut found)?;
         self.dropped_bytes += found.last - gap;
-        for later in self.segments.range(segment.header.number + 1..).map(|(_, later)| later) {
+        let segments = self.segments;
+        for later in segments.range(segment.header.number + 1..).map(|(_, later)| later) {
             let mut there = Ahead { gap, marked: false, last: later.first() };
-            Window::new(self.storage, later).look(later.first(), &mut there)?;
+            self.look(later, later.first(), &mut there)?;
             self.dropped_bytes += there.last - later.first();
             found.marked |= there.marked;
         }
@@ -287,6 +288,13 @@ impl<'a> Walk<'a> {
             return Err(self.damage(segment, gap, "a later record says that it was durable"));
         }
         Ok(())
+    }
+
+    fn look(&mut self, segment: &Segment, from: u64, ahead: &mut Ahead) -> Result<()> {
+        let mut window = Window::over(self.storage, segment, std::mem::take(&mut self.buffer));
+        let looked = window.look(from, ahead);
+        self.buffer = window.into_buffer();
+        looked
     }
 
     fn damage(&self, segment: &Segment, position: u64, what: &str) -> Error {

@@ -17,7 +17,7 @@ use crate::storage::{DIRECT_BYTES, Storage};
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// Past the system's memory, where nothing is read ahead, it is more: two of its huge pages.
+/// From the disk itself, where nothing is read ahead, it is more: two huge pages.
 const DIRECT_READ_BYTES: usize = 4 << 20;
 
 /// So far from what never was written a system may read by itself, in larger pieces than it is asked for: no further ahead.
@@ -26,7 +26,7 @@ const NEAR_BYTES: u64 = 16 << 20;
 /// Nearer, it is told what is read soon, and so far ahead.
 const AHEAD_BYTES: u64 = 8 << 20;
 
-/// The buffer is longer than it has to be, by up to twice as much.
+/// The buffer is at least so much longer than it has to be.
 const SPARE_BYTES: usize = 64 << 10;
 
 /// As much of a group is kept until it is complete; what is larger is read once more then.
@@ -49,10 +49,10 @@ pub(super) struct Ahead {
 pub(super) struct Window<'a> {
     storage: &'a dyn Storage,
     segment: &'a Segment,
-    /// Grows and is not cleared again; what lies behind `filled` means nothing.
+    /// Grows; what lies behind `filled` means nothing.
     buffer: Pages<u8>,
     filled: usize,
-    /// The position of the buffer's first byte, at a multiple of [`DIRECT_BYTES`] in the file.
+    /// The position of the buffer's first byte.
     start: u64,
     /// What was read from here on is asked for again.
     kept: u64,
@@ -63,7 +63,8 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
+    #[cfg(test)]
+    fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
         Self::over(storage, segment, Pages::default())
     }
 
@@ -149,15 +150,23 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    /// The last position at or before this one from which a disk can be asked.
+    /// The last position at or before this one from which it can be read.
     fn floor(&self, position: u64) -> u64 {
-        position - self.segment.offset(position) % DIRECT_BYTES as u64
+        let piece = if self.is_direct() { DIRECT_BYTES as u64 } else { 1 };
+        position - self.segment.offset(position) % piece
     }
 
     /// Reads behind what is there, which ends at `from`: at least what is `missing`, if the file has it.
     fn fill(&mut self, from: u64, missing: usize) -> Result<()> {
-        let end = self.filled + missing.max(self.at_once(from)?);
-        let end = if self.is_direct() { end.next_multiple_of(DIRECT_BYTES) } else { end };
+        let mut end = self.filled + missing.max(self.at_once(from)?);
+        if self.is_direct() {
+            end = end.next_multiple_of(DIRECT_BYTES);
+            if !self.make_room_for_a_disk(end) {
+                self.segment.file.set_direct(false);
+                self.segment.file.drop_cached();
+                end = self.filled + missing.max(self.at_once(from)?);
+            }
+        }
         self.make_room(end)?;
         if self.is_near_hole(from) {
             self.segment.file.read_ahead(false);
@@ -170,25 +179,35 @@ impl<'a> Window<'a> {
 
     /// Makes the buffer at least this long.
     fn make_room(&mut self, length: usize) -> Result<()> {
-        let is_direct = self.is_direct();
-        if self.buffer.len() < length || is_direct && !self.buffer.is_mapped() {
-            // With some to spare, or it would be made anew again and again.
-            let length = (length + SPARE_BYTES).next_multiple_of(SPARE_BYTES);
-            let mut longer = if is_direct {
-                Pages::huge(length).ok_or_else(|| memory::refused(length))?
-            } else {
-                memory::zeros(length)?.into()
-            };
-            let there = self.buffer.get(..self.filled).unwrap_or_default();
-            longer.get_mut(..there.len()).unwrap_or_default().copy_from_slice(there);
-            self.buffer = longer;
+        if self.buffer.len() < length {
+            let longer = memory::zeros(length + SPARE_BYTES)?;
+            self.move_to(longer.into());
         }
         Ok(())
     }
 
-    /// Whether the segment is read past the system's memory, which then need not be told anything.
+    /// Makes the buffer at least this long, and such as a disk may write into; answers whether there is that.
+    fn make_room_for_a_disk(&mut self, length: usize) -> bool {
+        if self.buffer.len() < length || !self.suits_a_disk() {
+            let Some(longer) = Pages::huge(length + SPARE_BYTES) else { return false };
+            self.move_to(longer);
+        }
+        true
+    }
+
+    fn suits_a_disk(&self) -> bool {
+        self.buffer.as_ptr().addr().is_multiple_of(DIRECT_BYTES)
+    }
+
+    fn move_to(&mut self, mut buffer: Pages<u8>) {
+        let there = self.buffer.get(..self.filled).unwrap_or_default();
+        buffer.get_mut(..there.len()).unwrap_or_default().copy_from_slice(there);
+        self.buffer = buffer;
+    }
+
+    /// Whether the segment is read from the disk itself, which then need not be told anything.
     fn is_direct(&self) -> bool {
-        self.segment.file.reads_past_memory()
+        self.segment.file.is_direct()
     }
 
     /// Whether the storage would bring in what never was written, reading ahead from this position; unless that is little.
@@ -255,7 +274,7 @@ impl<'a> Window<'a> {
     }
 
     /// How many bytes from `position` on are read at once: none behind the segment, nor what never was written, for which memory
-    /// would be cleared in vain.
+    /// would be cleared in vain. A disk is asked for whole pieces.
     fn at_once(&mut self, position: u64) -> Result<usize> {
         if self.written <= position {
             let offset = self.segment.offset(position);
@@ -556,7 +575,7 @@ mod tests {
             window.bytes(end - before, 1).unwrap().unwrap();
             file.is_exact.load(Ordering::Relaxed)
         };
-        assert!(!is_exact(mib, mib) && is_exact(mib + 8, mib));
+        assert!(!is_exact(mib, mib) && is_exact(mib + 1, mib));
         assert!(is_exact(2 * mib, 16 * mib) && !is_exact(2 * mib, 16 * mib + 8));
     }
 
@@ -602,7 +621,7 @@ mod tests {
         assert_eq!(file.read(), CAPACITY - made.first());
     }
 
-    /// A file that is read past memory, as strictly as any disk wants it.
+    /// A file that is read from the disk itself, as strictly as any disk wants it.
     #[derive(Debug)]
     struct Strict(Arc<dyn StorageFile>);
 
@@ -617,7 +636,7 @@ mod tests {
             self.0.read_at(buffer, offset)
         }
 
-        fn reads_past_memory(&self) -> bool {
+        fn is_direct(&self) -> bool {
             true
         }
 
@@ -639,7 +658,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_past_memory_begins_and_ends_where_a_disk_can_be_asked() {
+    #[cfg(target_os = "linux")]
+    fn what_is_read_from_a_disk_begins_and_ends_where_that_can_be_asked() {
         let (storage, mib) = (MemoryStorage::new(), READ_BYTES);
         let made = first_segment(&storage, 32 * mib as u64);
         let mut pen = Pen::new(&made);

@@ -14,8 +14,8 @@ pub(crate) struct Writing<E> {
     pub(super) showing: Showing<E>,
     /// Ranges of chunks that are full, oldest first.
     full: Vec<(Arc<Chunk>, Range<u64>)>,
-    /// The chunk that was being filled when somebody last wrote. Kept from one write to the next: to share it anew for each
-    /// would cost two locked instructions. It is the newest one, or becomes none of ours with the next write.
+    /// The chunk that was being filled when somebody last wrote, which the tail has as long. Kept from one write to the next: to
+    /// share it anew for each would cost two locked instructions.
     last: Option<Arc<Chunk>>,
     /// What of it is to be written.
     range: Range<u64>,
@@ -59,7 +59,7 @@ impl<E> Writing<E> {
         }
     }
 
-    /// Lets go of all memory and files.
+    /// Lets go of chunks and their files: nobody writes any more.
     pub(super) fn let_go(&mut self) {
         self.full.clear();
         self.last = None;

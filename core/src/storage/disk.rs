@@ -154,15 +154,15 @@ struct DiskFile {
     file: File,
     /// What it was then.
     about: sys::About,
-    /// Reads come from the disk itself. Relaxed: who changes it reads.
-    past_memory: AtomicBool,
+    /// Reads come from the disk itself. Relaxed: it is set before anybody shares the file.
+    direct: AtomicBool,
 }
 
 impl DiskFile {
     /// A file that has all the room it is to have.
     fn new(file: File) -> io::Result<Self> {
         let about = sys::about(&file)?;
-        Ok(Self { file, about, past_memory: AtomicBool::new(false) })
+        Ok(Self { file, about, direct: AtomicBool::new(false) })
     }
 }
 
@@ -179,10 +179,10 @@ impl StorageFile for DiskFile {
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A disk may want more of its requests, and the end of a file lies where it likes.
-                Err(error)
-                    if error.kind() == io::ErrorKind::InvalidInput && self.reads_past_memory() =>
-                {
-                    self.read_past_memory(false);
+                Err(error) if self.is_direct() => {
+                    if self.set_direct(false) {
+                        return Err(error);
+                    }
                     self.drop_cached();
                 }
                 Err(error) => return Err(error),
@@ -235,16 +235,15 @@ impl StorageFile for DiskFile {
         sys::drop_cached(&self.file);
     }
 
-    fn read_past_memory(&self, past: bool) -> bool {
-        if past != self.reads_past_memory() {
-            let past = sys::read_past_memory(&self.file, past);
-            self.past_memory.store(past, Ordering::Relaxed);
+    fn set_direct(&self, direct: bool) -> bool {
+        if direct != self.is_direct() {
+            self.direct.store(sys::set_direct(&self.file, direct), Ordering::Relaxed);
         }
-        self.reads_past_memory()
+        self.is_direct()
     }
 
-    fn reads_past_memory(&self) -> bool {
-        self.past_memory.load(Ordering::Relaxed)
+    fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
     }
 
     fn will_read(&self, offset: u64, bytes: u64) {
@@ -467,14 +466,15 @@ mod tests {
 
     /// What a disk cannot be asked for is read as ever: where a file ends, and pieces that are no pages.
     #[test]
-    fn what_is_read_past_memory_is_the_same() {
+    fn what_is_read_from_the_disk_itself_is_the_same() {
         let (_dir, storage) = storage();
         let file = storage.create("file", 0).unwrap();
         let written: Vec<u8> = (1..=u8::MAX).cycle().take(3 * DIRECT_BYTES + 100).collect();
         file.write_at(&written, 0).unwrap();
         file.sync().unwrap();
         let read = |offset: usize, count: usize| {
-            let mut memory = Pages::huge(4 * DIRECT_BYTES).unwrap();
+            let mut memory =
+                Pages::huge(4 * DIRECT_BYTES).or_else(|| Pages::zeros(4 * DIRECT_BYTES)).unwrap();
             let got = file.read_at(&mut memory[..count], offset as u64).unwrap();
             assert_eq!(memory[..got], written[offset..offset + got]);
             got
@@ -485,11 +485,10 @@ mod tests {
             (0, 4 * DIRECT_BYTES, 3 * DIRECT_BYTES + 100),
             (5, 77, 77),
         ] {
-            let past = file.read_past_memory(true);
-            assert_eq!(past, file.reads_past_memory());
+            assert_eq!(file.set_direct(true), file.is_direct());
             assert_eq!(read(offset, count), got);
         }
-        assert!(!file.read_past_memory(false) && !file.reads_past_memory());
+        assert!(!file.set_direct(false) && !file.is_direct());
         assert_eq!(read(5, 77), 77);
         file.write_at(b"x", 5).unwrap();
     }

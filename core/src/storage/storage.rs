@@ -106,14 +106,14 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// keep in memory what it could not write, and call it clean.
     fn drop_cached(&self) {}
 
-    /// Has reads come from the disk itself, past what the system keeps in memory, or no more; answers whether they do. What cannot
-    /// be read so is read as ever.
-    fn read_past_memory(&self, _past: bool) -> bool {
+    /// Has reads come from the disk itself, past what the system keeps in memory, or no more; answers whether they do. By who opens
+    /// the file, before anybody shares it. What cannot be read so is read as ever, and from then on.
+    fn set_direct(&self, _direct: bool) -> bool {
         false
     }
 
     /// Whether they do.
-    fn reads_past_memory(&self) -> bool {
+    fn is_direct(&self) -> bool {
         false
     }
 
@@ -125,7 +125,7 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn read_ahead(&self, _ahead: bool) {}
 }
 
-/// What is read past a system's memory begins at a multiple of this, in its file and in memory, and is so long.
+/// A direct read begins at a multiple of this, in its file and in memory, and is as long as one.
 pub(crate) const DIRECT_BYTES: usize = 4096;
 
 /// In the place of a file that was let go.

@@ -15,6 +15,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use super::DIRECT_BYTES;
 pub(super) use fork::Unshared;
 pub use fork::forks;
 pub(super) use map::Mapping;
@@ -86,7 +88,20 @@ pub(super) struct About {
 /// from all before it, and the next sync write that to the file system's journal, which makes it half as slow again.
 #[cfg(target_os = "linux")]
 pub(super) fn about(file: &File) -> io::Result<About> {
-    let wanted = libc::STATX_INO | libc::STATX_NLINK | libc::STATX_SIZE;
+    let Some(about) = statx(file, libc::STATX_INO | libc::STATX_NLINK | libc::STATX_SIZE) else {
+        // A kernel or a sandbox that does not know the call.
+        return about_at_length(file);
+    };
+    Ok(About {
+        place: (libc::makedev(about.stx_dev_major, about.stx_dev_minor), about.stx_ino),
+        names: about.stx_nlink.into(),
+        bytes: about.stx_size,
+    })
+}
+
+/// What is `wanted` of a file; none where the kernel does not tell all of it.
+#[cfg(target_os = "linux")]
+fn statx(file: &File, wanted: u32) -> Option<libc::statx> {
     // SAFETY: a statx is plain numbers, for which zeros are good.
     let mut about = unsafe { std::mem::zeroed::<libc::statx>() };
     // SAFETY: the path is a live, empty string, which means the descriptor itself, and `about` a live, writable statx of
@@ -94,15 +109,7 @@ pub(super) fn about(file: &File) -> io::Result<About> {
     let answer = unsafe {
         libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, &raw mut about)
     };
-    if answer != 0 || about.stx_mask & wanted != wanted {
-        // A kernel or a sandbox that does not know the call.
-        return about_at_length(file);
-    }
-    Ok(About {
-        place: (libc::makedev(about.stx_dev_major, about.stx_dev_minor), about.stx_ino),
-        names: about.stx_nlink.into(),
-        bytes: about.stx_size,
-    })
+    (answer == 0 && about.stx_mask & wanted == wanted).then_some(about)
 }
 
 /// What an open file is.
@@ -190,25 +197,32 @@ pub(super) fn read_ahead(file: &File, ahead: bool) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read_ahead(_: &File, _: bool) {}
 
-/// Has reads go past what the kernel has in memory, or not; answers whether they do.
+/// Has reads come from the disk itself, or no more; answers whether they do. Some file systems take the flag and read by way of
+/// memory all the same, so it is set only where the kernel says of this file how it can be read directly (since Linux 6.1).
 #[cfg(target_os = "linux")]
-pub(super) fn read_past_memory(file: &File, past: bool) -> bool {
-    let file = file.as_raw_fd();
-    // SAFETY: fcntl(2) with these takes no pointer; the descriptor is open because `file` was borrowed.
-    let flags = unsafe { libc::fcntl(file, libc::F_GETFL) };
-    let wanted = if past { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
-    // A file system that cannot do it says so.
-    // SAFETY: as above.
-    if flags >= 0 && unsafe { libc::fcntl(file, libc::F_SETFL, wanted) } == 0 {
-        past
-    } else {
-        !past
+pub(super) fn set_direct(file: &File, direct: bool) -> bool {
+    if direct && !can_be_direct(file) {
+        return false;
     }
+    // SAFETY: fcntl(2) with these takes no pointer; the descriptor is open because `file` is borrowed.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    let wanted = if direct { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
+    // SAFETY: as above.
+    let is_set = flags >= 0 && unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, wanted) } == 0;
+    if is_set { direct } else { !direct }
+}
+
+/// Whether a file is read directly in pieces of [`DIRECT_BYTES`].
+#[cfg(target_os = "linux")]
+fn can_be_direct(file: &File) -> bool {
+    let suits = |align: u32| (1..=DIRECT_BYTES).contains(&(align as usize));
+    statx(file, libc::STATX_DIOALIGN)
+        .is_some_and(|about| suits(about.stx_dio_mem_align) && suits(about.stx_dio_offset_align))
 }
 
 /// There is no way to have that.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn read_past_memory(_: &File, _: bool) -> bool {
+pub(super) fn set_direct(_: &File, _: bool) -> bool {
     false
 }
 

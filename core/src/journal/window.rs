@@ -27,7 +27,7 @@ const NEAR_BYTES: u64 = 16 << 20;
 const AHEAD_BYTES: u64 = 8 << 20;
 
 /// The buffer is at least so much longer than it has to be.
-const SPARE_BYTES: usize = 64 << 10;
+const SPARE_BYTES: usize = 65_536;
 
 /// As much of a group is kept until it is complete; what is larger is read once more then.
 const KEPT_BYTES_MAX: u64 = 16 << 20;
@@ -164,7 +164,7 @@ impl<'a> Window<'a> {
             if !self.make_room_for_a_disk(end) {
                 self.segment.file.set_direct(false);
                 self.segment.file.drop_cached();
-                end = self.filled + missing.max(self.at_once(from)?);
+                return self.fill(from, missing);
             }
         }
         self.make_room(end)?;
@@ -623,7 +623,7 @@ mod tests {
 
     /// A file that is read from the disk itself, as strictly as any disk wants it.
     #[derive(Debug)]
-    struct Strict(Arc<dyn StorageFile>);
+    struct Strict(Arc<dyn StorageFile>, AtomicU64);
 
     impl StorageFile for Strict {
         fn len(&self) -> io::Result<u64> {
@@ -633,6 +633,7 @@ mod tests {
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
             let place = (buffer.as_ptr().addr() % DIRECT_BYTES, offset % DIRECT_BYTES as u64);
             assert_eq!((place, buffer.len() % DIRECT_BYTES), ((0, 0), 0));
+            self.1.fetch_add(1, Ordering::Relaxed);
             self.0.read_at(buffer, offset)
         }
 
@@ -676,13 +677,16 @@ mod tests {
                 (at, body)
             })
             .collect();
+        let file = Arc::new(Strict(Arc::clone(&made.file), AtomicU64::new(0)));
         let segment =
-            Segment { header: made.header, file: Arc::new(Strict(Arc::clone(&made.file))) };
+            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
         // In small groups, and in such as are not kept whole.
         for count in [1, 100, 2500] {
-            // Over a buffer that was made for something else.
-            let mut window = Window::over(&storage, &segment, Pages::zeros(100).unwrap());
-            for group in records.chunks(count) {
+            // Over a buffer that was made for something else, and is no place for a disk to write to.
+            let mut window = Window::over(&storage, &segment, vec![0; 20 * mib].into());
+            window.record(records[0].0, made.end()).unwrap().unwrap();
+            let (reads, mut grown) = (file.1.load(Ordering::Relaxed), window.buffer.as_ptr());
+            for (number, group) in records.chunks(count).enumerate() {
                 window.keep(group[0].0);
                 let mut headers = Vec::new();
                 for (at, _) in group {
@@ -691,8 +695,16 @@ mod tests {
                 for (header, (_, body)) in headers.iter().zip(group) {
                     assert!(window.body(header).unwrap().unwrap() == body, "{header:?}");
                 }
+                if number == 1000 {
+                    grown = window.buffer.as_ptr();
+                }
             }
             assert!(window.record(pen.at, made.end()).unwrap().is_none());
+            if count == 1 {
+                // Each read brings 4 MiB, and the buffer is not made anew behind the largest record.
+                assert!(file.1.load(Ordering::Relaxed) - reads <= 12);
+                assert_eq!(grown, window.buffer.as_ptr());
+            }
         }
         let last = records[2999].0;
         let mut ahead = Ahead { gap: records[5].0, marked: false, last: 0 };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use libmq::{Receipt, ReceiptStatus};
-use libmq_suite::new;
+use libmq_suite::{New, new};
 
 use crate::bench::{Bench, Place};
 use crate::call::{Answer, Call, End, Event, Got, History, QUEUE, Seen};
@@ -111,4 +111,21 @@ fn a_judge_refuses_what_no_order_explains() {
     assert!(!is_legal(&[&held, &acked_twice[..]].concat()));
     let seen = |ready| (9, 10, Call::Look, Answer::Seen(Seen { ready, ..Seen::default() }));
     assert!(is_legal(&[enqueued(1, 2, 7), seen(1)]) && !is_legal(&[enqueued(1, 2, 7), seen(0)]));
+}
+
+/// Who received beside it found nothing, since the one had the message in hand to see that it had expired; then it was there to
+/// be cancelled. The judge allowed for it only while a clock moved, and refused it once in many thousand histories.
+#[test]
+fn a_judge_allows_for_who_has_an_expired_message_in_hand() {
+    let expiring = |called, returned, id| {
+        let receipt = Receipt { id, status: ReceiptStatus::Accepted };
+        let message = New { expires_us: Some(10), ..new(QUEUE, "body") };
+        (called, returned, Call::Enqueue(message), Answer::Enqueued(receipt))
+    };
+    let cancelled = (9, 11, Call::Cancel(7), Answer::Cancelled(true));
+    let expired = [expiring(1, 2, 7), (3, 4, Call::Advance(20), Answer::Advanced)];
+    let in_hand = [received(5, 10, None), received(6, 7, None), cancelled];
+    assert!(is_legal(&[&expired[..], &in_hand].concat()));
+    let nobody_looks = [received(5, 6, None), received(7, 8, None), in_hand[2].clone()];
+    assert!(!is_legal(&[&expired[..], &nobody_looks].concat()));
 }

@@ -69,9 +69,7 @@ impl State {
             Stage::Timed(clock) => {
                 let decided = self.decided(by, event, *clock);
                 let mut steps: Steps = decided.into_iter().map(|state| state.rest(by)).collect();
-                if let Call::Receive { .. } = event.call
-                    && !alone
-                {
+                if let Call::Receive { .. } = event.call {
                     steps.extend(self.in_hand(by).map(|state| (state, Stage::Looking(*clock))));
                 }
                 steps

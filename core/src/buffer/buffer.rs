@@ -4,6 +4,7 @@
 //! decided, and leaves the effect to be shown when the record has reached its level. A decision whose record could not
 //! be logged is taken back.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::effect::Effect;
@@ -91,13 +92,6 @@ pub(crate) struct Limits {
     pub(crate) max_crashes: u32,
 }
 
-/// How far an enqueue goes by itself, as far as that needs no sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    Appended,
-    Written,
-}
-
 /// Messages over a journal.
 #[derive(Debug)]
 pub(crate) struct Buffer {
@@ -166,10 +160,14 @@ impl Buffer {
         if message.key().is_none() {
             self.journal.relieve()?;
             if let Ok(slot) = self.state.claim() {
-                let appended = self.begin_new(Until::Written, message, slot)?;
-                if message.level == Level::Sync {
-                    self.journal.commit(Level::Sync, appended.end)?;
-                }
+                let appended = match message.level {
+                    Level::Os => self.write_new(message, slot)?,
+                    Level::Sync => {
+                        let appended = self.begin_new(message, slot)?;
+                        self.journal.commit(Level::Sync, appended.end)?;
+                        appended
+                    }
+                };
                 return Ok(Enqueued::Accepted(appended.start));
             }
         }
@@ -206,7 +204,7 @@ impl Buffer {
             && message.key().is_none()
             && let Ok(slot) = self.state.claim()
         {
-            let appended = self.begin_new(Until::Appended, message, slot)?;
+            let appended = self.begin_new(message, slot)?;
             let mut owed = Owed::default();
             owed.add(message.level, appended.end);
             return Ok(Begun {
@@ -335,25 +333,29 @@ impl Buffer {
     }
 
     /// Enqueues one message without a key, which concerns nothing that is there, in this slot: there is nothing to plan.
-    fn begin_new(&self, until: Until, message: &NewMessage<'_>, slot: u32) -> Result<Appended> {
-        let mut is_filled = false;
+    fn begin_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Appended> {
+        let appended = message.with_record(|record| {
+            self.journal.append(Need::Grow, std::slice::from_ref(record), |position, pending| {
+                self.fill_new(message, slot, position, pending);
+            })
+        });
+        appended.inspect_err(|_| self.state.unclaim(slot))
+    }
+
+    /// As [`Buffer::begin_new`], and writes it.
+    fn write_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Appended> {
+        let is_filled = Cell::new(false);
         let finish = |position, pending: &mut Pending<'_, Effect>| {
             self.fill_new(message, slot, position, pending);
-            message.queue.figures.enqueued.up();
-            is_filled = true;
+            is_filled.set(true);
         };
+        let show = |position| self.state.show_new(message, slot, position);
         let appended = message.with_record(|record| {
-            let records = std::slice::from_ref(record);
-            match (until, message.level) {
-                (Until::Written, Level::Os) => {
-                    self.journal.append_and_write(Need::Grow, records, finish)
-                }
-                _ => self.journal.append(Need::Grow, records, finish),
-            }
+            self.journal.append_and_write(Need::Grow, std::slice::from_ref(record), finish, show)
         });
         appended.inspect_err(|_| {
             // Else it was appended, and what has become of it is unknown.
-            if !is_filled {
+            if !is_filled.get() {
                 self.state.unclaim(slot);
             }
         })
@@ -380,7 +382,6 @@ impl Buffer {
         let mut owed = Owed::default();
         for message in messages {
             owed.add(message.level, appended.end);
-            message.queue.figures.enqueued.up();
         }
         Ok(Begun { enqueued: ids.into_iter().map(Enqueued::Accepted).collect(), owed })
     }
@@ -394,11 +395,8 @@ impl Buffer {
         pending: &mut Pending<'_, Effect>,
     ) {
         let state = &*self.state;
-        let mut guard = state.slots.at(slot).lock();
-        guard.set_id(position);
-        guard.key = NONE;
-        state.ids.insert(position, slot);
-        message.fill(state, slot, &mut guard, position, false, message.level);
+        message.queue.figures.enqueued.up();
+        message.move_in(state, slot, &mut state.slots.at(slot).lock(), position);
         pending.at(message.level, message.shown(slot, position));
     }
 

@@ -4,15 +4,17 @@ use std::iter::Peekable;
 
 use super::entry::DeadLetterEntry;
 use super::flags::Flag;
+use super::new_message::NewMessage;
 use super::queue::{Queue, ReadyGuard};
-use super::slot::{Linked, State as SlotState};
+use super::schedule::Schedule;
+use super::slot::{Guard, Linked, State as SlotState};
 use super::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::events::event;
 use crate::journal::{Live, Show};
 use crate::stock::Stock;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Arc, lock};
+use crate::sync::{Arc, MutexGuard, lock};
 
 /// Messages of one queue that are shown before others get at it.
 const SHOWN_AT_ONCE: usize = 64;
@@ -62,15 +64,38 @@ impl State {
         }
     }
 
+    /// Shows a new message without a key, for which this slot was claimed, and whose record stands at `position`.
+    pub(super) fn show_new(&self, message: &NewMessage<'_>, slot: u32, position: u64) {
+        message.queue.figures.enqueued.up();
+        let mut ready = message.queue.ready();
+        let schedule = message.is_delayed().then(|| lock(&self.schedule));
+        let mut guard = self.slots.at(slot).lock();
+        message.move_in(self, slot, &mut guard, position);
+        self.line_up(message.queue, &mut ready, schedule, slot, guard);
+    }
+
     /// Shows a message that waits in this queue.
     fn show_in(&self, queue: &Queue, ready: &mut ReadyGuard<'_>, waiting: Waiting) {
         let Waiting { slot: index, version, delayed, .. } = waiting;
-        let mut schedule = delayed.then(|| lock(&self.schedule));
-        let mut guard = self.slots.at(index).lock();
+        let schedule = delayed.then(|| lock(&self.schedule));
+        let guard = self.slots.at(index).lock();
         if guard.state() != SlotState::Pending || guard.version != version {
             // Replaced, or a slot of another message by now: the effect of that record will do it.
             return;
         }
+        self.line_up(queue, ready, schedule, index, guard);
+    }
+
+    /// Puts a message that waits where it does so. `schedule` is locked unless it is known to be due.
+    #[inline]
+    fn line_up(
+        &self,
+        queue: &Queue,
+        ready: &mut ReadyGuard<'_>,
+        mut schedule: Option<MutexGuard<'_, Schedule>>,
+        index: u32,
+        mut guard: Guard<'_>,
+    ) {
         if guard.flags.has(Flag::Expires)
             && let Some(moment) = self.expiries.arm(index, guard.id())
         {

@@ -107,13 +107,28 @@ impl std::ops::Deref for HeadBytes {
 
 impl MessageHead {
     pub(crate) fn encode(&self) -> HeadBytes {
+        let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: HEAD_BYTES };
+        if let Some(fixed) = out.bytes.first_chunk_mut() {
+            *fixed = self.encode_plain();
+        }
+        if let Some(expires) = self.expires {
+            out.put(&expires.0.to_le_bytes());
+        }
+        if !self.window.is_zero() {
+            out.put(&u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX).to_le_bytes());
+        }
+        out
+    }
+
+    /// As [`MessageHead::encode`], of one that does not expire and has no window.
+    #[inline]
+    pub(crate) fn encode_plain(&self) -> [u8; HEAD_BYTES] {
         let flags = self
             .flags
             .stored()
             .with(Flag::Expires, self.expires.is_some())
             .with(Flag::Window, !self.window.is_zero());
-        let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: HEAD_BYTES };
-        let fixed = &mut out.bytes;
+        let mut fixed = [0; HEAD_BYTES];
         fixed[0..8].copy_from_slice(&self.id.to_le_bytes());
         fixed[8..16].copy_from_slice(&self.enqueued_at.0.to_le_bytes());
         fixed[16..24].copy_from_slice(&self.due.0.to_le_bytes());
@@ -124,13 +139,7 @@ impl MessageHead {
         fixed[36..38].copy_from_slice(&self.type_len.to_le_bytes());
         fixed[38..40].copy_from_slice(&self.group_len.to_le_bytes());
         fixed[40..44].copy_from_slice(&self.headers_len.to_le_bytes());
-        if let Some(expires) = self.expires {
-            out.put(&expires.0.to_le_bytes());
-        }
-        if !self.window.is_zero() {
-            out.put(&u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX).to_le_bytes());
-        }
-        out
+        fixed
     }
 
     fn decode(reader: &mut Reader<'_>) -> Option<Self> {

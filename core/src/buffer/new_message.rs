@@ -7,7 +7,7 @@ use super::entry::{HeadBytes, MessageHead, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::queue::Queue;
-use super::slot::{Guard, State as SlotState};
+use super::slot::{Guard, NONE, State as SlotState};
 use super::state::State;
 use super::turns::group_number;
 use crate::clock::Moment;
@@ -58,16 +58,7 @@ impl NewMessage<'_> {
 
     /// The first part of its record.
     pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> HeadBytes {
-        let mut head = MessageHead {
-            id,
-            enqueued_at: self.enqueued_at,
-            due: self.due,
-            flags: flags(behind, level),
-            priority: self.priority,
-            queue_len: short(self.queue.name.len()),
-            type_len: text_len(self.content_type),
-            ..MessageHead::default()
-        };
+        let mut head = MessageHead { id, flags: flags(behind, level), ..self.plain_head() };
         if let Some(rare) = &self.rare {
             head.key_len = text_len(rare.key);
             head.correlation_len = text_len(rare.correlation_id);
@@ -77,6 +68,20 @@ impl NewMessage<'_> {
             head.window = rare.window;
         }
         head.encode()
+    }
+
+    /// What all messages have, of the first part of the record of one that concerns nothing that is there.
+    #[inline]
+    fn plain_head(&self) -> MessageHead {
+        MessageHead {
+            enqueued_at: self.enqueued_at,
+            due: self.due,
+            flags: flags(false, self.level),
+            priority: self.priority,
+            queue_len: short(self.queue.name.len()),
+            type_len: text_len(self.content_type),
+            ..MessageHead::default()
+        }
     }
 
     /// The pieces of its record's body.
@@ -100,11 +105,12 @@ impl NewMessage<'_> {
     /// Has `work` done with its record, as that of a message that concerns nothing that is there.
     #[inline]
     pub(super) fn with_record<R>(&self, work: impl FnOnce(&Record<'_>) -> R) -> R {
-        let head = self.head(0, false, self.level);
         if self.rare.is_some() {
+            let head = self.head(0, false, self.level);
             return work(&Record::new(kind::MESSAGE, &self.pieces(&head)));
         }
         // To gather four pieces takes half the time of eight.
+        let head = self.plain_head().encode_plain();
         let (name, content_type) = (self.queue.name.as_bytes(), bytes(self.content_type));
         work(&Record::new(kind::MESSAGE, &[&head, name, content_type, self.body]))
     }
@@ -121,6 +127,15 @@ impl NewMessage<'_> {
             }
         };
         record_space(head + texts + more)
+    }
+
+    /// Makes a slot that was claimed its own, as that of a message without a key, whose record stands at `position`.
+    #[inline]
+    pub(super) fn move_in(&self, state: &State, slot: u32, guard: &mut Guard<'_>, position: u64) {
+        guard.set_id(position);
+        guard.key = NONE;
+        state.ids.insert(position, slot);
+        self.fill(state, slot, guard, position, false, self.level);
     }
 
     /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
@@ -160,8 +175,13 @@ impl NewMessage<'_> {
 
     /// What its record does once it has reached its level.
     pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
-        let delayed = self.due > self.enqueued_at;
-        Effect::Show(Waiting { slot, queue: self.queue.number, version, delayed })
+        let (queue, delayed) = (self.queue.number, self.is_delayed());
+        Effect::Show(Waiting { slot, queue, version, delayed })
+    }
+
+    /// Else it is known to be due.
+    pub(super) fn is_delayed(&self) -> bool {
+        self.due > self.enqueued_at
     }
 }
 

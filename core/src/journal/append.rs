@@ -1,12 +1,14 @@
 //! Appending: records get their positions, and are copied behind what there is.
 
 use super::allowance::{self, Need};
+use super::commit::Round;
 use super::effects::{Level, Pending, Show};
 use super::group::Group;
 use super::log::Journal;
 use super::record::Record;
 use super::segment::Segment;
 use super::tail::Tail;
+use super::writing::Writing;
 use crate::error::Result;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
@@ -33,6 +35,15 @@ struct Size {
     entries: u64,
 }
 
+/// Who has appended leads the write, too.
+struct Led<'a, E> {
+    round: Round<'a, Writing<E>>,
+    /// How far it writes.
+    end: u64,
+    /// What was appended is all there is to show, and came to no list.
+    is_alone: bool,
+}
+
 impl<S: Show> Journal<S> {
     /// Gives the records their positions and copies them; several are one group. `finish` learns the first position,
     /// under the tail's lock. Shows nothing, so it may be called under any lock but the tail's and an alarm's.
@@ -45,11 +56,12 @@ impl<S: Show> Journal<S> {
         records: &[Record<'_>],
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
     ) -> Result<Appended> {
-        self.append_then(need, records, finish, |_| ())
+        self.append_then(need, records, |tail, start| finish(start, &mut tail.pending(start)))
     }
 
     /// As [`Journal::append`] and a [`Journal::commit`] at level `Os` behind it. Where nobody else writes, it is seen under the same
-    /// lock what there is to write.
+    /// lock what there is to write. Where nothing else is to be shown either, `finish` does not run: then `show` does, once the
+    /// records are written, and learns the first position; what it does is all that they do.
     ///
     /// # Errors
     /// As those two.
@@ -58,30 +70,66 @@ impl<S: Show> Journal<S> {
         need: Need,
         records: &[Record<'_>],
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+        show: impl FnOnce(u64),
     ) -> Result<Appended> {
         let mut led = None;
-        let appended = self.append_then(need, records, finish, |tail| {
-            if let Some(mut round) = self.written.lead() {
-                let end = tail.unwritten(self.written.reached(), round.leader());
-                led = Some((round, end));
-            }
+        let appended = self.append_then(need, records, |tail, start| {
+            led = self.lead(tail, start, finish);
         })?;
-        match led {
-            Some((round, end)) => {
-                self.heed(round.run(|writing| self.write_out(writing).map(|()| end)))?;
-            }
-            None => self.commit(Level::Os, appended.end)?,
-        }
+        self.follow(led, appended, show)?;
         Ok(appended)
     }
 
-    /// Appends, and does `then` under the same lock.
+    /// Takes the lead of a write, if nobody has it, under the tail's lock and right behind an append.
+    fn lead(
+        &self,
+        tail: &mut Tail<S::Effect>,
+        start: u64,
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
+    ) -> Option<Led<'_, S::Effect>> {
+        let Some(mut round) = self.written.lead() else {
+            finish(start, &mut tail.pending(start));
+            return None;
+        };
+        let is_alone = tail.os.oldest().is_none();
+        if is_alone {
+            round.leader().showing.begin(start);
+        } else {
+            finish(start, &mut tail.pending(start));
+        }
+        let end = tail.unwritten(self.written.reached(), round.leader());
+        Some(Led { round, end, is_alone })
+    }
+
+    /// Returns when what was appended is written, by whoever leads, and shown.
+    fn follow(
+        &self,
+        led: Option<Led<'_, S::Effect>>,
+        appended: Appended,
+        show: impl FnOnce(u64),
+    ) -> Result<()> {
+        let Some(Led { round, end, is_alone }) = led else {
+            return self.commit(Level::Os, appended.end);
+        };
+        self.heed(round.run(|writing| {
+            if is_alone {
+                self.write_out(writing)?;
+                show(appended.start);
+                writing.showing.end(&*self.show);
+                self.show.unsynced();
+            } else {
+                self.write_and_show(writing)?;
+            }
+            Ok(end)
+        }))
+    }
+
+    /// Appends, and does `finish` under the same lock.
     fn append_then(
         &self,
         need: Need,
         records: &[Record<'_>],
-        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-        then: impl FnOnce(&mut Tail<S::Effect>),
+        finish: impl FnOnce(&mut Tail<S::Effect>, u64),
     ) -> Result<Appended> {
         let bytes: usize = records.iter().map(Record::space).sum();
         let entries = match need {
@@ -92,16 +140,11 @@ impl<S: Show> Journal<S> {
         if bytes > COPY_INSIDE_MAX || records.len() > COPY_INSIDE_RECORDS_MAX {
             let mut group = Group::with_room(bytes)?;
             records.iter().for_each(|record| group.push(record));
-            return self.append_prepared(need, entries, group, finish, then);
+            return self.append_prepared(need, entries, group, finish);
         }
         let size = Size { bytes: bytes as u64, records: records.len() as u64, entries };
-        self.append_by(
-            need,
-            size,
-            |tail, durable| tail.copy(records, durable, self.space()),
-            finish,
-            then,
-        )
+        let put = |tail: &mut Tail<_>, durable| tail.copy(records, durable, self.space());
+        self.append_by(need, size, put, finish)
     }
 
     /// As [`Journal::append`], of messages that are new.
@@ -113,7 +156,9 @@ impl<S: Show> Journal<S> {
         group: Group,
         finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
     ) -> Result<Appended> {
-        self.append_prepared(Need::Grow, group.records(), group, finish, |_| ())
+        self.append_prepared(Need::Grow, group.records(), group, |tail, start| {
+            finish(start, &mut tail.pending(start));
+        })
     }
 
     fn append_prepared(
@@ -121,23 +166,21 @@ impl<S: Show> Journal<S> {
         need: Need,
         entries: u64,
         mut group: Group,
-        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-        then: impl FnOnce(&mut Tail<S::Effect>),
+        finish: impl FnOnce(&mut Tail<S::Effect>, u64),
     ) -> Result<Appended> {
         group.sum();
         let size = Size { bytes: group.space(), records: group.records(), entries };
         let put = |tail: &mut Tail<_>, durable| tail.place(group, durable, self.space());
-        self.append_by(need, size, put, finish, then)
+        self.append_by(need, size, put, finish)
     }
 
-    /// Finds a place for so much, and has `put` put it there; `then` comes last.
+    /// Finds a place for so much, and has `put` put it there; `finish` comes last, and learns where that is.
     fn append_by(
         &self,
         need: Need,
         size: Size,
         put: impl FnOnce(&mut Tail<S::Effect>, u64),
-        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-        then: impl FnOnce(&mut Tail<S::Effect>),
+        finish: impl FnOnce(&mut Tail<S::Effect>, u64),
     ) -> Result<Appended> {
         let Size { bytes, records, entries } = size;
         let mut has_asked = false;
@@ -157,9 +200,7 @@ impl<S: Show> Journal<S> {
                 tail.records += records;
                 let is_low = tail.grow(entries);
                 self.reserved.store(start + bytes, Ordering::Release);
-                let Tail { os, sync, .. } = &mut *tail;
-                finish(start, &mut Pending { os, sync, position: start });
-                then(&mut tail);
+                finish(&mut tail, start);
                 drop(tail);
                 if is_low {
                     self.show.runs_low();

@@ -61,7 +61,7 @@ impl Pen {
     /// Writes a record, and whether the next one is of its group.
     pub(super) fn part(&mut self, kind: u8, body: &[u8], more: bool) {
         let header = self.header(kind, body, more);
-        let bytes = [&header.encode(self.segment.header.salt)[..], body].concat();
+        let bytes = [&header.encode(&self.segment.salt)[..], body].concat();
         self.segment.file.write_at(&bytes, self.segment.offset(self.at)).unwrap();
         self.at += space(body.len()) as u64;
     }

@@ -119,6 +119,16 @@ impl<E> Showing<E> {
             1 => show.show(self.effects.pop().into_iter().map(|(_, effect)| effect)),
             _ => show.show(self.effects.drain(..).map(|(_, effect)| effect)),
         }
+        self.end(show);
+    }
+
+    /// Whoever leads is about to show something from this position on that comes to no list. Under the tail's lock.
+    pub(super) fn begin(&self, position: u64) {
+        self.from.store(position, Ordering::Release);
+    }
+
+    /// All is shown.
+    pub(super) fn end<S: Show<Effect = E>>(&self, show: &S) {
         self.from.store(NOTHING, Ordering::Release);
         show.shown();
     }

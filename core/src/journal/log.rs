@@ -345,21 +345,25 @@ impl<S: Show> Journal<S> {
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
     fn write_round(&self, writing: &mut Writing<S::Effect>) -> Result<u64> {
         let end = lock(&self.tail).unwritten(self.written.reached(), writing);
-        self.write_out(writing)?;
+        self.write_and_show(writing)?;
         Ok(end)
     }
 
     /// Writes what the tail has handed out, and shows what waited for it.
-    pub(super) fn write_out(&self, writing: &mut Writing<S::Effect>) -> Result<()> {
-        // SAFETY: the ranges lie below the tail's position, which was read under the tail's lock that every fill below it was
-        // done under.
-        if let Err((segment, cause)) = unsafe { writing.write() } {
-            return Err(self.io_failed("write to", &segment.name(), &cause));
-        }
+    pub(super) fn write_and_show(&self, writing: &mut Writing<S::Effect>) -> Result<()> {
+        self.write_out(writing)?;
         writing.showing.show(&*self.show);
         // Behind the show: it may wake a keeper, and whoever waits for a message need not wait for that.
         self.show.unsynced();
         Ok(())
+    }
+
+    /// Writes what the tail has handed out.
+    pub(super) fn write_out(&self, writing: &mut Writing<S::Effect>) -> Result<()> {
+        // SAFETY: the ranges lie below the tail's position, which was read under the tail's lock that every fill below it was
+        // done under.
+        unsafe { writing.write() }
+            .map_err(|(segment, cause)| self.io_failed("write to", &segment.name(), &cause))
     }
 
     /// Syncs all that was appended so far and shows what waited for it; answers how far that was.

@@ -28,7 +28,7 @@ impl Show for Witness {
             let mut header = [0; record::HEADER_BYTES];
             let offset = self.segment.offset(position);
             self.segment.file.read_at(&mut header, offset).unwrap();
-            assert!(Header::decode(&header, position, self.segment.header.salt).is_some());
+            assert!(Header::decode(&header, position, &self.segment.salt).is_some());
             self.shown.lock().unwrap().push(position);
         }
     }
@@ -71,7 +71,8 @@ fn commit_and_look(journal: &Journal<Witness>, show: &Witness, level: Level) {
 fn write_and_look(journal: &Journal<Witness>, show: &Witness) {
     let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
     let finish = |position, pending: &mut Pending<'_, u64>| pending.at(Level::Os, position);
-    look(journal, show, journal.append_and_write(Need::Settle, &[record], finish).unwrap());
+    let own = |position| show.show(std::iter::once(position));
+    look(journal, show, journal.append_and_write(Need::Settle, &[record], finish, own).unwrap());
 }
 
 fn look(journal: &Journal<Witness>, show: &Witness, appended: Appended) {
@@ -126,12 +127,13 @@ fn loom_a_write_against_the_end_of_the_journal() {
     explore(3, || {
         let (journal, show) = journal();
         let writer = {
-            let journal = Arc::clone(&journal);
+            let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
             thread::spawn(move || {
                 let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
                 let finish =
                     |position, pending: &mut Pending<'_, u64>| pending.at(Level::Os, position);
-                journal.append_and_write(Need::Settle, &[record], finish).is_ok()
+                let own = |position| show.show(std::iter::once(position));
+                journal.append_and_write(Need::Settle, &[record], finish, own).is_ok()
             })
         };
         journal.poison(Error::closed());

@@ -92,7 +92,7 @@ impl Track {
     fn record(&self, segment: &Segment, position: u64) -> Option<(u8, Bytes)> {
         let at = usize::try_from(position.checked_sub(self.start)?).ok()?;
         let bytes = self.bytes.get(at..)?;
-        let header = Header::decode(bytes.first_chunk()?, position, segment.header.salt)?;
+        let header = Header::decode(bytes.first_chunk()?, position, &segment.salt)?;
         let body = bytes.get(HEADER_BYTES..)?.get(..usize::try_from(header.body_len).ok()?)?;
         if checksum(body) != header.body_crc {
             return None;
@@ -118,7 +118,7 @@ pub(crate) fn read_record(
     };
     let mut header = [0; HEADER_BYTES];
     fill(&mut header, offset)?;
-    let header = Header::decode(&header, position, segment.header.salt)
+    let header = Header::decode(&header, position, &segment.salt)
         .filter(|header| offset + header.space() <= segment.header.capacity)
         .filter(|header| header.body_len as usize <= BODY_BYTES_MAX)
         .ok_or_else(|| {
@@ -188,7 +188,7 @@ mod tests {
             let made = first_segment(&storage, CAPACITY);
             let file = Arc::new(Counted { file: Arc::clone(&made.file), reads: AtomicU64::new(0) });
             let opened = Arc::clone(&file) as Arc<dyn StorageFile>;
-            let segment = Arc::new(Segment { header: made.header, file: opened });
+            let segment = Arc::new(Segment::new(made.header, opened));
             Self { storage, file, segment, readback: ReadBack::default() }
         }
 

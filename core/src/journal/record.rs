@@ -80,15 +80,16 @@ impl<'a> Record<'a> {
         space(self.body_len)
     }
 
-    /// Writes the body into `target`, which holds as many bytes as it and zeros behind it.
-    fn copy_body(&self, target: &mut [u8]) {
-        let mut rest = target;
+    /// Writes the body into `target`, which holds as many bytes as it and zeros behind it; answers our copy.
+    fn copy_body<'t>(&self, target: &'t mut [u8]) -> &'t [u8] {
+        let mut rest = &mut *target;
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             let (place, after) = rest.split_at_mut(part.len());
             place.copy_from_slice(part);
             rest = after;
         }
         rest.fill(0);
+        target.get(..self.body_len).unwrap_or_default()
     }
 
     /// Appends the record to `target`, but for its place and its checksums.
@@ -109,6 +110,17 @@ impl<'a> Record<'a> {
     }
 }
 
+/// What begins the checksums of the headers in one segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Salt(Hasher);
+
+impl Salt {
+    /// Of this number. To make one is to look what the processor can do, as for all checksums.
+    pub(crate) fn new(salt: u32) -> Self {
+        Self(Hasher::new_with_initial(salt))
+    }
+}
+
 /// The checksum of a body.
 pub(super) fn checksum(body: &[u8]) -> u32 {
     let mut hasher = HASHER.clone();
@@ -122,22 +134,21 @@ pub(super) fn write_group(
     target: &mut [u8],
     start: u64,
     durable: u64,
-    salt: u32,
+    salt: &Salt,
 ) {
-    let (mut position, mut left, mut rest) = (start, records.len(), &mut *target);
+    let (mut position, mut left, mut rest) = (start, records.len(), target);
     for record in records {
         left -= 1;
         let (place, after) = rest.split_at_mut(record.space());
         let header = Header { more: left > 0, position, durable, ..record.header() };
         if let Some((place, body)) = place.split_first_chunk_mut() {
             *place = header.fields();
-            record.copy_body(body);
+            put_body_crc(place, record.copy_body(body));
+            seal_header(place, salt);
         }
         position += record.space() as u64;
         rest = after;
     }
-    sum_bodies(target);
-    seal(target, salt);
 }
 
 /// Tells the records of a group where they stand.
@@ -154,15 +165,19 @@ pub(super) fn place_group(group: &mut [u8], start: u64, durable: u64) {
 /// differ. Best some time after they were copied: who reads what was written a moment ago, by other pieces than those it was
 /// written by, waits until it has come to the cache, which takes as long as the checksum.
 pub(super) fn sum_bodies(records: &mut [u8]) {
-    each(records, |header, body| header[24..28].copy_from_slice(&checksum(body).to_le_bytes()));
+    each(records, |header, body| put_body_crc(header, body));
+}
+
+fn put_body_crc(header: &mut [u8; HEADER_BYTES], body: &[u8]) {
+    header[24..28].copy_from_slice(&checksum(body).to_le_bytes());
 }
 
 /// Gives records whose headers are complete the checksums of those. Best some time after that, for the same reason.
-pub(super) fn seal(records: &mut [u8], salt: u32) {
+pub(super) fn seal(records: &mut [u8], salt: &Salt) {
     each(records, |header, _| seal_header(header, salt));
 }
 
-fn seal_header(header: &mut [u8; HEADER_BYTES], salt: u32) {
+fn seal_header(header: &mut [u8; HEADER_BYTES], salt: &Salt) {
     let (fields, crc) = header.split_at_mut(28);
     crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
 }
@@ -196,7 +211,7 @@ pub(crate) struct Header {
 
 impl Header {
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
+    pub(crate) fn encode(&self, salt: &Salt) -> [u8; HEADER_BYTES] {
         let mut bytes = self.fields();
         seal_header(&mut bytes, salt);
         bytes
@@ -234,7 +249,7 @@ impl Header {
     }
 
     /// Reads the header that should stand at `position`; none if these bytes are not it.
-    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: u32) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: &Salt) -> Option<Self> {
         let header = Self::of_our_own(bytes);
         // The position is compared first: it is cheap, and nearly always enough to see that this is no record.
         let sound = header.position == position
@@ -251,7 +266,7 @@ impl Header {
     pub(crate) fn decode_anywhere(
         bytes: &[u8; HEADER_BYTES],
         positions: Range<u64>,
-        salt: u32,
+        salt: &Salt,
     ) -> Option<Self> {
         let position = Self::of_our_own(bytes).position;
         positions.contains(&position).then(|| Self::decode(bytes, position, salt)).flatten()
@@ -263,8 +278,8 @@ impl Header {
     }
 }
 
-fn header_crc(fields: &[u8], salt: u32) -> u32 {
-    let mut hasher = Hasher::new_with_initial(salt);
+fn header_crc(fields: &[u8], salt: &Salt) -> u32 {
+    let mut hasher = salt.0.clone();
     hasher.update(fields);
     hasher.finalize()
 }
@@ -285,29 +300,29 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        let bytes = HEADER.encode(42);
-        assert_eq!(Header::decode(&bytes, 4096, 42), Some(HEADER));
+        let bytes = HEADER.encode(&Salt::new(42));
+        assert_eq!(Header::decode(&bytes, 4096, &Salt::new(42)), Some(HEADER));
     }
 
     #[test]
     fn a_header_is_refused_elsewhere_under_another_salt_and_with_any_bit_flipped() {
-        let bytes = HEADER.encode(42);
-        assert_eq!(Header::decode(&bytes, 4104, 42), None);
-        assert_eq!(Header::decode(&bytes, 4096, 43), None);
+        let bytes = HEADER.encode(&Salt::new(42));
+        assert_eq!(Header::decode(&bytes, 4104, &Salt::new(42)), None);
+        assert_eq!(Header::decode(&bytes, 4096, &Salt::new(43)), None);
         for bit in 0..HEADER_BYTES * 8 {
             let mut damaged = bytes;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&damaged, 4096, 42), None, "bit {bit}");
+            assert_eq!(Header::decode(&damaged, 4096, &Salt::new(42)), None, "bit {bit}");
         }
     }
 
     /// A disk may have put it elsewhere; what is of another file is none.
     #[test]
     fn a_header_is_known_wherever_it_stands_in_its_segment() {
-        let bytes = HEADER.encode(42);
-        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, 42), Some(HEADER));
-        assert_eq!(Header::decode_anywhere(&bytes, 0..4096, 42), None);
-        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, 43), None);
+        let bytes = HEADER.encode(&Salt::new(42));
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, &Salt::new(42)), Some(HEADER));
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4096, &Salt::new(42)), None);
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, &Salt::new(43)), None);
     }
 
     #[test]
@@ -318,7 +333,7 @@ mod tests {
 
     #[test]
     fn zeros_are_no_header() {
-        assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, 0), None);
+        assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, &Salt::new(0)), None);
     }
 
     /// Each stands where it says, behind the one before, and knows whether another one follows in its group.
@@ -330,11 +345,11 @@ mod tests {
             records.map(|(kind, body)| Record::new(kind, body)).collect();
         let bytes: usize = records.iter().map(Record::space).sum();
         let mut target = vec![0xff; bytes];
-        write_group(&records, &mut target, 8192, 4096, 42);
+        write_group(&records, &mut target, 8192, 4096, &Salt::new(42));
         let mut at = 0;
         for (index, record) in records.iter().enumerate() {
             let header = target[at..].first_chunk().unwrap();
-            let header = Header::decode(header, 8192 + at as u64, 42).unwrap();
+            let header = Header::decode(header, 8192 + at as u64, &Salt::new(42)).unwrap();
             let body = &target[at + HEADER_BYTES..][..header.body_len as usize];
             assert_eq!((header.kind, header.more), (record.kind, index < 2));
             assert_eq!((header.durable, header.body_crc), (4096, crc32fast::hash(body)));
@@ -347,13 +362,16 @@ mod tests {
         records.iter().for_each(|record| group.push(record));
         group.sum();
         assert_eq!((group.records(), group.space()), (3, bytes as u64));
-        assert_eq!(group.finish(8192, 4096, 42), target);
+        assert_eq!(group.finish(8192, 4096, &Salt::new(42)), target);
     }
 
     #[test]
     fn a_header_without_a_flag_is_the_last_of_its_group() {
         let header = Header { more: false, ..HEADER };
-        assert_eq!(Header::decode(&header.encode(42), 4096, 42), Some(header));
+        assert_eq!(
+            Header::decode(&header.encode(&Salt::new(42)), 4096, &Salt::new(42)),
+            Some(header)
+        );
     }
 
     #[test]
@@ -368,7 +386,7 @@ mod tests {
         let record = Record::new(16, &[b"hel", b"", b"lo"]);
         assert_eq!(record.space(), 40);
         let mut place = [0xff; 40];
-        write_group(&[record], &mut place, 64, 0, 42);
+        write_group(&[record], &mut place, 64, 0, &Salt::new(42));
         assert_eq!(&place[32..], b"hello\0\0\0");
         let header = Header::of_our_own(place.first_chunk().unwrap());
         assert_eq!(header.body_crc, crc32fast::hash(b"hello"));

@@ -457,7 +457,7 @@ mod tests {
             (DIRECT_BYTES_MIN, true),
         ] {
             let file = Arc::new(Settling { written, can, ..Settling::default() });
-            let segment = Segment { header: first_header(CAPACITY), file: Arc::clone(&file) as _ };
+            let segment = Segment::new(first_header(CAPACITY), Arc::clone(&file) as _);
             settle(&*directory(), &segment).unwrap();
             let direct = can && written == DIRECT_BYTES_MIN;
             assert_eq!(file.syncs.load(Ordering::Relaxed), 1);

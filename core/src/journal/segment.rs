@@ -27,7 +27,7 @@
 use std::io;
 
 use super::files::create_temporary;
-use super::record::CLOSING_BYTES;
+use super::record::{CLOSING_BYTES, Salt};
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
@@ -69,10 +69,15 @@ pub(crate) struct SegmentHeader {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
+    pub(crate) salt: Salt,
     pub(crate) file: Arc<dyn StorageFile>,
 }
 
 impl Segment {
+    pub(super) fn new(header: SegmentHeader, file: Arc<dyn StorageFile>) -> Self {
+        Self { header, salt: Salt::new(header.salt), file }
+    }
+
     /// Makes a segment durable under its final name.
     ///
     /// # Errors
@@ -96,7 +101,7 @@ impl Segment {
             Ok(file)
         };
         match made() {
-            Ok(file) => Ok(Arc::new(Self { header, file })),
+            Ok(file) => Ok(Arc::new(Self::new(header, file))),
             Err(cause) => {
                 let made = if named { &name } else { &temporary };
                 // What cannot be removed now is removed at the next open.
@@ -108,7 +113,7 @@ impl Segment {
 
     /// The same without its file, for who keeps it when the broker is closed and nobody reads or writes any more.
     pub(super) fn without_file(&self) -> Arc<Self> {
-        Arc::new(Self { header: self.header, file: Arc::new(NoFile) })
+        Arc::new(Self::new(self.header, Arc::new(NoFile)))
     }
 
     /// Opens a segment that is there.
@@ -141,7 +146,7 @@ impl Segment {
                 format!("it says it is segment {}", header.number),
             ));
         }
-        Ok(Arc::new(Self { header, file }))
+        Ok(Arc::new(Self::new(header, file)))
     }
 
     /// The position of the first record.

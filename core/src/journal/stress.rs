@@ -67,7 +67,7 @@ fn stress_what_many_append_is_read_as_it_was() {
                     let record = Record::new(record::KIND_USER_MIN, &parts);
                     let finish = |_, pending: &mut Pending<'_, ()>| pending.at(level, ());
                     let appended = if level == Level::Os && number < 2 {
-                        journal.append_and_write(Need::Grow, &[record], finish).unwrap()
+                        journal.append_and_write(Need::Grow, &[record], finish, |_| ()).unwrap()
                     } else {
                         let appended = journal.append(Need::Grow, &[record], finish).unwrap();
                         journal.commit(level, appended.end).unwrap();

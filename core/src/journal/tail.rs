@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::allowance::Need;
 use super::chunk::Chunk;
-use super::effects::Queue;
+use super::effects::{Pending, Queue};
 use super::group::Group;
 use super::record::{KIND_ROLL, Record, write_group};
 use super::segment::{FOOTER_BYTES, Segment, room_in};
@@ -148,17 +148,19 @@ impl<E> Tail<E> {
     /// Copies records to the end of the log, for which the segment has room.
     pub(super) fn copy(&mut self, records: &[Record<'_>], durable: u64, space: &Space) {
         let bytes: usize = records.iter().map(Record::space).sum();
-        let (start, salt) = (self.position, self.segment.header.salt);
-        self.fill(bytes, space, |place| write_group(records, place, start, durable, salt));
+        let start = self.position;
+        self.fill(bytes, space, |place, segment| {
+            write_group(records, place, start, durable, &segment.salt);
+        });
     }
 
     /// Takes records that were copied beforehand, for which the segment has room.
     pub(super) fn place(&mut self, group: Group, durable: u64, space: &Space) {
         let (space_of_all, records) = (group.space(), group.records());
         let is_small = space_of_all <= GROUP_OF_ITS_OWN_MIN.min(records * RECORD_OF_ITS_OWN_MIN);
-        let bytes = group.finish(self.position, durable, self.segment.header.salt);
+        let bytes = group.finish(self.position, durable, &self.segment.salt);
         if is_small {
-            return self.fill(bytes.len(), space, |place| place.copy_from_slice(&bytes));
+            return self.fill(bytes.len(), space, |place, _| place.copy_from_slice(&bytes));
         }
         let chunk = space.filled(&self.segment, self.position, bytes);
         #[cfg(loom)]
@@ -168,7 +170,7 @@ impl<E> Tail<E> {
     }
 
     /// Has the next bytes of the log written, in a chunk with room for them.
-    fn fill(&mut self, bytes: usize, space: &Space, write: impl FnOnce(&mut [u8])) {
+    fn fill(&mut self, bytes: usize, space: &Space, write: impl FnOnce(&mut [u8], &Segment)) {
         let Self { position, segment, chunks, chunk_bytes, .. } = self;
         let end = *position + bytes as u64;
         let fits = |filled: &Filled| {
@@ -192,9 +194,14 @@ impl<E> Tail<E> {
         let Some(filled) = chunks.back_mut() else { return };
         // SAFETY: `self` is only reached through the tail's lock, and `position` only grows, so no two fills are given
         // the same place.
-        unsafe { filled.chunk.fill(*position..end, write) };
+        unsafe { filled.chunk.fill(*position..end, |place| write(place, segment)) };
         *position = end;
         filled.end = end;
+    }
+
+    /// Collects the effects of an append at this position.
+    pub(super) fn pending(&mut self, position: u64) -> Pending<'_, E> {
+        Pending { os: &mut self.os, sync: &mut self.sync, position }
     }
 
     /// Ends the segment and goes on in the next one.

@@ -91,7 +91,7 @@ impl<'a> Window<'a> {
 
     /// The record at `position`, if a whole and sound one is there that ends at or before `limit`.
     pub(super) fn record(&mut self, position: u64, limit: u64) -> Result<Option<(Header, &[u8])>> {
-        let salt = self.segment.header.salt;
+        let salt = &self.segment.salt;
         let Some(bytes) = self.bytes(position, HEADER_BYTES)? else { return Ok(None) };
         let header = bytes.first_chunk().and_then(|bytes| Header::decode(bytes, position, salt));
         // The length is held against what is left before anything of that size is read.
@@ -232,7 +232,7 @@ impl<'a> Window<'a> {
 
     /// Looks at every place behind `from` where a record may begin.
     pub(super) fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
-        let salt = self.segment.header.salt;
+        let salt = &self.segment.salt;
         let positions = self.segment.header.start..self.segment.end();
         let mut position = from;
         // A header may lie across two windows, so each window begins with the last places of the one before. None begins
@@ -415,7 +415,7 @@ mod tests {
 
         /// The segment with this file instead of its own.
         fn segment(self: &Arc<Self>, made: &Segment) -> Segment {
-            Segment { header: made.header, file: Arc::clone(self) as Arc<dyn StorageFile> }
+            Segment::new(made.header, Arc::clone(self) as Arc<dyn StorageFile>)
         }
 
         fn read(&self) -> u64 {
@@ -472,7 +472,7 @@ mod tests {
         let start = header.start;
         for (written, data) in [(GAP, GAP), (5 * GAP, 5 * GAP), (5 * GAP + 3, 5 * GAP)] {
             let file = Sparse::new(&made.file, Some(written..written + 1));
-            let segment = Segment { header, file };
+            let segment = Segment::new(header, file);
             let storage = MemoryStorage::new();
             let window = Window::new(&storage, &segment);
             assert_eq!(window.data_from(start + GAP).unwrap(), Some(start + data));
@@ -514,7 +514,7 @@ mod tests {
             let whole = {
                 let mut bytes = [0; HEADER_BYTES];
                 made.file.read_at(&mut bytes, at).unwrap();
-                Header::decode_anywhere(&bytes, 0..CAPACITY, made.header.salt).is_some()
+                Header::decode_anywhere(&bytes, 0..CAPACITY, &made.salt).is_some()
             };
             let segment = Sparse::new(&made.file, Some(written)).segment(&made);
             assert_eq!(look(&segment, GAP).marked, whole, "at {at}");
@@ -678,8 +678,7 @@ mod tests {
             })
             .collect();
         let file = Arc::new(Strict(Arc::clone(&made.file), AtomicU64::new(0)));
-        let segment =
-            Segment { header: made.header, file: Arc::clone(&file) as Arc<dyn StorageFile> };
+        let segment = Segment::new(made.header, Arc::clone(&file) as Arc<dyn StorageFile>);
         // In small groups, and in such as are not kept whole.
         for count in [1, 100, 2500] {
             // Over a buffer that was made for something else, and is no place for a disk to write to.
@@ -758,7 +757,7 @@ mod tests {
         let pen = Pen::new(&segment);
         let body_len = u32::try_from(BODY_BYTES_MAX + 1).unwrap();
         let header = Header { body_len, ..pen.header(KIND_USER_MIN, b"", false) };
-        let bytes = header.encode(segment.header.salt);
+        let bytes = header.encode(&segment.salt);
         segment.file.write_at(&bytes, segment.offset(pen.at)).unwrap();
         let mut window = Window::new(&storage, &segment);
         let error = window.record(pen.at, segment.end()).unwrap_err();

@@ -7,8 +7,7 @@
 //! - What is decided is *shown* when its record has reached its level. Until then a message that changed is in nobody's
 //!   hands and in nobody's sight: it is not received, and only the call that changed it can end before it is shown.
 //! - `advance` moves the clock, and then does what is due, one thing after another; `purge` ends one message after another.
-//! - A message that has expired ends at some time, and is handed out no more. Who takes one from its lane and only then sees
-//!   that it has expired, had it in hand until then: it was in nobody else's sight.
+//! - A message that has expired ends at some time, and is handed out no more.
 
 use std::collections::BTreeMap;
 
@@ -48,8 +47,6 @@ pub(crate) enum Stage {
     Called,
     /// It has read the clock.
     Timed(u64),
-    /// As that, and it has the message in hand that it will find to have expired.
-    Looking(u64),
     /// It is decided, and not all of it is shown.
     Decided,
     /// The clock was moved, and not all that is due is done.
@@ -68,20 +65,7 @@ impl State {
             Stage::Called => self.begin(by, event, alone),
             Stage::Timed(clock) => {
                 let decided = self.decided(by, event, *clock);
-                let mut steps: Steps = decided.into_iter().map(|state| state.rest(by)).collect();
-                if let Call::Receive { .. } = event.call {
-                    steps.extend(self.in_hand(by).map(|state| (state, Stage::Looking(*clock))));
-                }
-                steps
-            }
-            Stage::Looking(clock) => {
-                let own = self.hidden.iter().find(|(_, hidden)| hidden.by == by);
-                let Some(id) = own.map(|(id, _)| *id) else {
-                    return vec![(self.clone(), Stage::Timed(*clock))];
-                };
-                let has_expired = self.model.live.get(&id).is_some_and(|it| self.has_expired(it));
-                let back = has_expired.then(|| (self.show(id), Stage::Timed(*clock)));
-                back.into_iter().collect()
+                decided.into_iter().map(|state| state.rest(by)).collect()
             }
             Stage::Decided => self.shown(by),
             Stage::Moved => self.moved(by, event),
@@ -294,16 +278,6 @@ impl State {
     fn rest(self, by: usize) -> (Self, Stage) {
         let hides = self.hidden.values().any(|hidden| hidden.by == by);
         (self, if hides { Stage::Decided } else { Stage::Done })
-    }
-
-    /// The next message is taken in hand, to see whether it has expired.
-    fn in_hand(&self, by: usize) -> Option<Self> {
-        let id = self.model.clone().receive(QUEUE, 0)?;
-        let mut state = self.clone();
-        let message = state.model.live.get_mut(&id).filter(|message| message.expires.is_some())?;
-        state.hidden.insert(id, Hidden { by, due: message.due });
-        message.due = HIDDEN;
-        Some(state)
     }
 
     fn has_expired(&self, message: &Live) -> bool {

@@ -131,7 +131,7 @@ macro_rules! queue_metrics {
 
         impl QueueMetrics {
             fn read(queue: &Queue, oldest_ready_age: Option<Duration>) -> Self {
-                Self { oldest_ready_age, $($name: queue.figures.$name.value(),)* }
+                Self { oldest_ready_age, $($name: queue.figures.$name(),)* }
             }
 
             fn add(&mut self, other: &Self) {

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use super::effect::Effect;
 use super::entry::Entry;
-use super::flags::Flag;
 use super::new_message::NewMessage;
 use super::plan::{Fate, Few, Plan, records};
 use super::queue::Queue;
 use super::reason;
 use super::settle::{Outcome, stale};
 use super::slot::{NONE, State as SlotState};
-use super::state::State;
+use super::state::{Popped, State};
 use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -254,13 +253,14 @@ impl Buffer {
             if self.tokens.run_low() {
                 self.reserve_tokens()?;
             }
-            let Some((slot, mut guard)) = state.pop(queue) else { return Ok(None) };
-            if guard.flags.has(Flag::Expires) && state.has_expired(slot) {
-                let id = guard.id();
-                state.unpop(slot, guard);
-                self.expire(slot, id)?;
-                continue;
-            }
+            let (slot, mut guard) = match state.pop(queue) {
+                Some(Popped::Message(slot, guard)) => (slot, guard),
+                Some(Popped::Expired { slot, id }) => {
+                    self.expire(slot, id)?;
+                    continue;
+                }
+                None => return Ok(None),
+            };
             let (lease, token) = self.tokens.next();
             let (id, attempt) = (guard.id(), guard.attempts.saturating_add(1));
             let spent = spent(guard.attempts, guard.crashes, limits);
@@ -278,15 +278,13 @@ impl Buffer {
             let (version, key) = (guard.version, guard.key);
             let taken = Taken { slot, version, lease, token, key, id, attempt, hold };
             drop(guard);
-            queue.figures.in_flight.up();
-            queue.figures.ready.down();
             match spent {
                 // Leased for a moment, so that it is settled like any other; and written, so that whoever is told that
                 // nothing came finds the dead letter.
                 Some((reason, error)) => {
                     let settled = self
                         .settle(queue, &taken, Outcome::Spent { reason, error })
-                        .inspect_err(|_| self.give_back(queue, &taken))?;
+                        .inspect_err(|_| self.give_back(&taken))?;
                     self.journal.commit(Level::Os, settled.end)?;
                 }
                 None => return Ok(Some(taken)),
@@ -295,17 +293,15 @@ impl Buffer {
     }
 
     /// Makes a message ready again that was taken and not handed out, as if nobody had taken it.
-    pub(crate) fn put_back(&self, queue: &Queue, taken: &Taken) {
-        self.give_back(queue, taken);
+    pub(crate) fn put_back(&self, taken: &Taken) {
+        self.give_back(taken);
         self.state.holds.give(taken.hold);
     }
 
     /// Makes a message ready again whose end could not be logged.
-    fn give_back(&self, queue: &Queue, taken: &Taken) {
+    fn give_back(&self, taken: &Taken) {
         if let Some(mut guard) = self.state.slots.at(taken.slot).lock_lease(taken.lease) {
             guard.set(SlotState::Ready);
-            queue.figures.ready.up();
-            queue.figures.in_flight.down();
             self.state.unpop(taken.slot, guard);
         }
     }

@@ -7,7 +7,7 @@ use super::flags::Flag;
 use super::new_message::NewMessage;
 use super::queue::{Queue, ReadyGuard};
 use super::schedule::Schedule;
-use super::slot::{Guard, Linked, State as SlotState};
+use super::slot::{Freed, Guard, Linked, State as SlotState};
 use super::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::events::event;
@@ -120,7 +120,7 @@ impl State {
             self.timer.due_at(due);
         } else {
             guard.set(SlotState::Ready);
-            queue.figures.ready.up();
+            queue.figures.came(ready);
             self.admit(queue, ready, index, guard);
         }
     }
@@ -139,8 +139,8 @@ impl State {
         self.leave_group(queue, &mut ready, group, id, index);
     }
 
-    /// Frees the slot of a message that is gone.
-    fn free(&self, index: u32) {
+    /// Frees the slot of a message that is gone, but for giving it back.
+    fn free(&self, index: u32, freed: &mut Freed) {
         let mut guard = self.slots.at(index).lock();
         if guard.linked != Linked::Nowhere || guard.group != 0 {
             // Still linked under its old state, or in its group's line: that takes the lock of the lanes, which comes
@@ -163,7 +163,7 @@ impl State {
         self.ids.remove(guard.id());
         guard.set(SlotState::Free);
         drop(guard);
-        self.slots.free(index);
+        self.slots.link_freed(index, freed);
     }
 }
 
@@ -185,6 +185,7 @@ impl Show for State {
 
     fn show(&self, effects: impl Iterator<Item = Effect>) {
         let mut effects = effects.peekable();
+        let (mut freed, mut places) = (Freed::default(), 0);
         while let Some(effect) = effects.next() {
             match effect {
                 Effect::Show(first) => self.show_run(first, &mut effects),
@@ -192,18 +193,20 @@ impl Show for State {
                     self.show_left_group(slot, queue, group);
                 }
                 Effect::Gone { slot } => {
-                    self.free(slot);
-                    self.room.free(1);
+                    self.free(slot, &mut freed);
+                    places += 1;
                 }
                 Effect::Dead { slot, letter } => {
-                    let parked = self.bury(*letter);
-                    self.free(slot);
-                    if !parked {
-                        self.room.free(1);
-                    }
+                    let is_parked = self.bury(*letter);
+                    self.free(slot, &mut freed);
+                    places += usize::from(!is_parked);
                 }
                 Effect::Undead { id } => self.unbury(id),
             }
+        }
+        self.slots.free_all(freed);
+        if places > 0 {
+            self.room.free(places);
         }
     }
 

@@ -9,6 +9,7 @@ mod doorbell;
 mod effect;
 mod entry;
 mod expiries;
+mod figures;
 mod flags;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

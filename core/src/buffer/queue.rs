@@ -7,11 +7,11 @@ use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use super::doorbell::Doorbell;
+use super::figures::Figures;
 use super::lane::Lanes;
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
 use crate::table::Table;
 
@@ -67,8 +67,7 @@ impl Queue {
     /// Whether nothing is in flight, and nothing ready that a handler will take.
     pub(crate) fn is_at_rest(&self) -> bool {
         let figures = &self.figures;
-        figures.in_flight.value() == 0
-            && (figures.ready.value() == 0 || figures.parallelism.value() == 0)
+        figures.in_flight() == 0 && (figures.ready() == 0 || figures.parallelism() == 0)
     }
 
     /// Tells somebody who cannot wait of everything that comes, until it is forgotten.
@@ -124,7 +123,7 @@ impl Queue {
     pub(crate) fn look_out(&self) -> bool {
         (0..LOOKS).any(|_| {
             std::hint::spin_loop();
-            self.figures.ready.value() > 0
+            self.figures.ready() > 0
         })
     }
 
@@ -185,50 +184,6 @@ impl Drop for Calls<'_> {
         } else {
             (0..self.for_one).for_each(|_| self.arrival.notify_one());
         }
-    }
-}
-
-/// Declares the figures of a queue: gauges first, counters after them.
-macro_rules! figures {
-    ($($name:ident),* $(,)?) => {
-        /// What a queue counts.
-        #[derive(Debug, Default)]
-        pub(crate) struct Figures {
-            $(pub(crate) $name: Figure,)*
-        }
-    };
-}
-
-figures! {
-    ready, in_flight, delayed, dead, parallelism,
-    enqueued, delivered, acked, retried, released, rejected, dead_lettered, replaced, duplicates,
-    expired, cancelled, stale_settles, handler_errors, timeouts, crashes, stuck,
-}
-
-/// One number that is counted up and down. Counting down releases and a look acquires, so that who sees a message leave
-/// one number also sees it in the one that it went to before.
-#[derive(Debug, Default)]
-pub(crate) struct Figure(AtomicU64);
-
-impl Figure {
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn up(&self) {
-        self.add(1);
-    }
-
-    pub(crate) fn down(&self) {
-        self.0.fetch_sub(1, Ordering::Release);
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -319,6 +274,7 @@ mod tests {
     use super::*;
     use crate::interrupt::Interrupt;
     use crate::stress::rounds;
+    use crate::sync::atomic::{AtomicU64, Ordering};
 
     /// Messages come one by one to three that wait, of whom one is interrupted again and again: all are taken, and nobody
     /// sleeps on when there are no more.
@@ -376,6 +332,7 @@ mod loom_models {
 
     use super::*;
     use crate::interrupt::Interrupt;
+    use crate::sync::atomic::{AtomicU64, Ordering};
     use crate::sync::explore;
 
     /// Two wait for two messages, which come one by one: nobody sleeps on beside one, also where the one that was woken is

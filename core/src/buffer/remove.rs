@@ -238,7 +238,7 @@ mod tests {
                     let before = buffer.journal.marks();
                     let id = last.load(Ordering::SeqCst);
                     let is_gone = id != 0 && buffer.state.find(id).is_none();
-                    let counted = queue.figures.ready.value() + queue.figures.delayed.value();
+                    let counted = queue.figures.ready() + queue.figures.delayed();
                     let is_still = before.shown == buffer.journal.marks().reserved;
                     assert!(!is_gone || !is_still || counted == 0, "{id} is gone and counted");
                 }

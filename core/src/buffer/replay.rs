@@ -292,7 +292,9 @@ impl Replayed {
         for (queue, was_held) in self.superseded {
             let figures = &state.queues.numbered(queue).figures;
             figures.replaced.up();
-            figures.crashes.add(was_held.into());
+            if was_held {
+                figures.crashes.up();
+            }
         }
         for (_, letter) in self.dead {
             if state.bury(letter) {

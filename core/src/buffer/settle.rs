@@ -16,7 +16,7 @@ use super::reason;
 use super::slot::{NONE, State as SlotState};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{Level, Need, Record, SHORT_TEXT_BYTES_MAX};
+use crate::journal::{Level, Need, Pending, Record, SHORT_TEXT_BYTES_MAX};
 
 /// How a delivery ends.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ impl Buffer {
         if let Outcome::Ack { children: [], .. } = outcome
             && taken.key == NONE
         {
-            return self.ack_alone(queue, taken, outcome);
+            return self.ack_alone(queue, taken);
         }
         let state = &*self.state;
         let now = state.clock.recent();
@@ -156,8 +156,8 @@ impl Buffer {
         let need = if leaves_much { Need::Replace } else { Need::Settle };
         let appended = self.journal.append(need, all, |position, pending| {
             // Before anybody can be shown what has come of it, or sees that it is in flight no more.
-            count(queue, outcome, &entry, superseded);
-            queue.figures.in_flight.down();
+            count(queue, outcome, &entry, superseded, pending);
+            queue.figures.landed(pending);
             let effect = match &entry {
                 Entry::Wait { attempts, due, error, .. } => {
                     if !error.is_empty() {
@@ -209,7 +209,7 @@ impl Buffer {
     }
 
     /// Acks a message without a key and without children, which concerns nothing else: there is nothing to plan.
-    fn ack_alone(&self, queue: &Queue, taken: &Taken, ack: Outcome<'_>) -> Result<Settled> {
+    fn ack_alone(&self, queue: &Queue, taken: &Taken) -> Result<Settled> {
         let state = &*self.state;
         let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
             return Err(stale(taken));
@@ -221,8 +221,8 @@ impl Buffer {
         let entry = Entry::Gone { id, version, next: 0, at };
         let slot = taken.slot;
         let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
-            count(queue, ack, &entry, false);
-            queue.figures.in_flight.down();
+            queue.figures.was_acked(pending);
+            queue.figures.landed(pending);
             guard.set(SlotState::Settled);
             pending.at(Level::Os, Effect::Gone { slot });
         })?;
@@ -266,10 +266,16 @@ pub(super) fn stale(taken: &Taken) -> Error {
     Error::new(ErrorKind::StaleLease, text)
 }
 
-fn count(queue: &Queue, outcome: Outcome<'_>, entry: &Entry, superseded: bool) {
+fn count<E>(
+    queue: &Queue,
+    outcome: Outcome<'_>,
+    entry: &Entry,
+    superseded: bool,
+    locked: &Pending<'_, E>,
+) {
     let figures = &queue.figures;
     match outcome {
-        Outcome::Ack { .. } => figures.acked.up(),
+        Outcome::Ack { .. } => figures.was_acked(locked),
         Outcome::Fail { .. } => figures.retried.up(),
         Outcome::Release { .. } => figures.released.up(),
         Outcome::Reject { .. } => figures.rejected.up(),

@@ -291,6 +291,10 @@ impl fmt::Debug for Guard<'_> {
 /// More slots than the capacity, for those that are settled and not shown yet.
 const SLACK_SLOTS: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 
+/// Slots that are to be given back together, linked one behind the other: the first and the last of them.
+#[derive(Debug, Default)]
+pub(crate) struct Freed(Option<(u32, u32)>);
+
 /// All slots of a broker. Memory follows the messages there are.
 pub(crate) struct Slots {
     slots: Table<Slot>,
@@ -374,14 +378,30 @@ impl Slots {
 
     /// Gives a slot back; its state is free and no list links it.
     pub(crate) fn free(&self, index: u32) {
-        let slot = self.at(index);
+        let mut freed = Freed::default();
+        self.link_freed(index, &mut freed);
+        self.free_all(freed);
+    }
+
+    /// Adds a slot to those that are to be given back; its state is free and no list links it.
+    pub(crate) fn link_freed(&self, index: u32, freed: &mut Freed) {
+        let before = freed.0.map(|(first, _)| first);
+        // Relaxed: handed on with the list.
+        self.at(index).next.store(before.unwrap_or(NONE), Ordering::Relaxed);
+        freed.0 = Some((index, freed.0.map_or(index, |(_, last)| last)));
+    }
+
+    /// Gives slots back.
+    pub(crate) fn free_all(&self, freed: Freed) {
+        let Some((first, last)) = freed.0 else { return };
+        let last = self.at(last);
         let mut head = self.free.load(Ordering::Relaxed);
         loop {
-            slot.next.store(low(head), Ordering::Relaxed);
+            last.next.store(low(head), Ordering::Relaxed);
             let count = (head >> 32).wrapping_add(1) << 32;
             let swap = self.free.compare_exchange_weak(
                 head,
-                count | u64::from(index),
+                count | u64::from(first),
                 Ordering::Release,
                 Ordering::Relaxed,
             );

@@ -7,6 +7,7 @@
 use super::company::Company;
 use super::entry::DeadLetterEntry;
 use super::expiries::Expiries;
+use super::flags::Flag;
 use super::holds::Holds;
 use super::ids::Ids;
 use super::keys::Keys;
@@ -33,6 +34,15 @@ pub(crate) struct Bounds {
     pub(crate) slots: usize,
     pub(crate) capacity: usize,
     pub(crate) max_dead_letters: usize,
+}
+
+/// What is first in a queue.
+#[derive(Debug)]
+pub(crate) enum Popped<'a> {
+    /// A message, which is in nobody else's reach now.
+    Message(u32, Guard<'a>),
+    /// One that has expired.
+    Expired { slot: u32, id: u64 },
 }
 
 /// The shown state of a broker.
@@ -132,8 +142,8 @@ impl State {
     }
 
     /// Takes the first ready message of a queue, if there is one and it may run. Whoever took it says so when it is in
-    /// flight no more, see [`State::landed`].
-    pub(crate) fn pop(&self, queue: &Queue) -> Option<(u32, Guard<'_>)> {
+    /// flight no more, see [`State::landed`]. One that has expired stays where it is, and is to end first.
+    pub(crate) fn pop(&self, queue: &Queue) -> Option<Popped<'_>> {
         let mut ready = queue.ready();
         if ready.paused {
             return None;
@@ -142,6 +152,9 @@ impl State {
             let (index, suspect) = ready.lanes.first()?;
             let mut guard = self.slots.at(index).lock();
             let is_ready = guard.state() == SlotState::Ready;
+            if is_ready && guard.flags.has(Flag::Expires) && self.has_expired(index) {
+                return Some(Popped::Expired { slot: index, id: guard.id() });
+            }
             if is_ready && !self.company.enter(suspect) {
                 return None;
             }
@@ -150,7 +163,8 @@ impl State {
                 if guard.group != 0 {
                     ready.turns.take(guard.group, index);
                 }
-                return Some((index, guard));
+                queue.figures.took(&ready);
+                return Some(Popped::Message(index, guard));
             }
         }
     }
@@ -224,6 +238,7 @@ impl State {
     pub(crate) fn unpop(&self, index: u32, guard: Guard<'_>) {
         let queue = Arc::clone(self.queues.numbered(guard.queue.into()));
         let (id, suspect) = (guard.id(), guard.is_suspect());
+        queue.figures.put_back();
         drop(guard);
         {
             let mut ready = queue.ready();
@@ -257,7 +272,7 @@ impl State {
             let mut guard = self.slots.at(index).lock();
             if guard.state() == SlotState::Delayed && guard.id() == id && guard.due <= now {
                 guard.set(SlotState::Ready);
-                queue.figures.ready.up();
+                queue.figures.came(&ready);
                 self.left_schedule(&queue, guard.attempts);
                 self.rest.ring_if_heard();
                 self.admit(&queue, &mut ready, index, guard);
@@ -269,7 +284,7 @@ impl State {
     /// once.
     pub(super) fn uncount(&self, queue: &Queue, waiting: &Guard<'_>) {
         match waiting.state() {
-            SlotState::Ready => queue.figures.ready.down(),
+            SlotState::Ready => queue.figures.left(),
             SlotState::Delayed => self.left_schedule(queue, waiting.attempts),
             _ => {}
         }

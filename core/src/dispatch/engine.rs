@@ -113,7 +113,7 @@ impl Engine {
         found();
         let content = self.buffer.content(&taken).inspect_err(|error| {
             if error.kind() == ErrorKind::NoMemory {
-                self.buffer.put_back(queue, &taken);
+                self.buffer.put_back(&taken);
                 return;
             }
             // A message whose bytes are gone can be neither handed out nor dropped.
@@ -424,9 +424,9 @@ impl Engine {
             let all_rest = marks.shown == marks.reserved
                 && self.buffer.state.retries() == 0
                 && queues.all().all(|queue| {
-                    queue.figures.ready.value() == 0 || !stations.contains_key(&queue.number)
+                    queue.figures.ready() == 0 || !stations.contains_key(&queue.number)
                 })
-                && queues.all().all(|queue| queue.figures.in_flight.value() == 0);
+                && queues.all().all(|queue| queue.figures.in_flight() == 0);
             if !all_rest || self.buffer.journal.marks().reserved == marks.reserved {
                 return all_rest;
             }

@@ -3,6 +3,9 @@
 //! A lock whose holder panicked is entered all the same: the panic is caught at the C boundary or ends the thread's
 //! owner, and either of them poisons the broker.
 
+/// What one thread changes all the time lies apart from what others read or change meanwhile: processors share memory by the
+/// line, and each change takes the line away from all others.
+pub(crate) use crossbeam_utils::CachePadded;
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
 pub(crate) use std::sync::{Arc, Weak};

@@ -283,6 +283,16 @@ impl Delivery {
         }
     }
 
+    /// As [`Delivery::conclude`], by the worker that runs the handler, and takes the next message: where it answers something,
+    /// the worker has kept its permit.
+    pub(crate) fn conclude_and_go_on(
+        &self,
+        result: std::result::Result<(), HandlerError>,
+    ) -> Option<u64> {
+        self.flight.keep_permit(true);
+        self.conclude(result).ok().flatten()
+    }
+
     /// Ends the attempt as its handler says; answers what has still to be written. None where the disk has no room for
     /// that now: it is kept, and tried again until there is.
     pub(crate) fn conclude(
@@ -294,6 +304,7 @@ impl Delivery {
         }
         match self.finish_with(&result) {
             Err(error) if error.has_logged_nothing() => {
+                self.flight.keep_permit(false);
                 let held = self.successor();
                 let end = Box::new(move || held.finish_with(&result));
                 self.shared.engine.owe(&self.flight, end);

@@ -47,7 +47,7 @@ impl Broker {
             let result = result.unwrap_or_else(|panic| {
                 Err(HandlerError::failed(format!("the handler panicked: {panic}")))
             });
-            delivery.conclude(result).ok().flatten()
+            delivery.conclude_and_go_on(result)
         })
     }
 
@@ -85,7 +85,7 @@ impl Broker {
     ) -> Result<()> {
         super::stations::register(self.shared(), queue, options, move |delivery| {
             let (delivery, result) = in_handler(|| handler(delivery)).ok().flatten()?;
-            delivery.borrow().conclude(result).ok().flatten()
+            delivery.borrow().conclude_and_go_on(result)
         })
     }
 

@@ -8,24 +8,23 @@
 
 use super::queue::Ready;
 use crate::journal::Pending;
+use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares the figures of a queue that have no lock: gauges first, counters after them.
+/// Declares the other figures of a queue: gauges first, counters after them.
 macro_rules! figures {
     ($($name:ident),* $(,)?) => {
         /// What a queue counts.
         #[derive(Debug, Default)]
         pub(crate) struct Figures {
-            /// Messages that have become ready, and those of them that were taken. Counted under the queue's lock.
-            came: Tally,
-            taken: Tally,
-            /// Those of them that are in flight no more, and that were acked. Counted under the lock of the log's tail.
-            landed: Tally,
-            acked: Tally,
+            by_queue: CachePadded<ByQueue>,
+            by_tail: CachePadded<ByTail>,
             /// Messages that were taken and are ready again, as if they had not been.
             put_back: Figure,
             /// Messages that are ready no more, and that nobody took.
             left: Figure,
+            pub(crate) enqueued: CachePadded<Figure>,
+            pub(crate) delivered: CachePadded<Figure>,
             $(pub(crate) $name: Figure,)*
         }
 
@@ -39,43 +38,69 @@ macro_rules! figures {
 
 figures! {
     delayed, dead, parallelism,
-    enqueued, delivered, retried, released, rejected, dead_lettered, replaced, duplicates,
+    retried, released, rejected, dead_lettered, replaced, duplicates,
     expired, cancelled, stale_settles, handler_errors, timeouts, crashes, stuck,
+}
+
+/// What is counted under the queue's lock.
+#[derive(Debug, Default)]
+struct ByQueue {
+    /// Messages that have become ready.
+    came: Tally,
+    /// Those of them that were taken.
+    taken: Tally,
+}
+
+/// What is counted under the lock of the log's tail.
+#[derive(Debug, Default)]
+struct ByTail {
+    /// Messages that were taken and are in flight no more.
+    landed: Tally,
+    /// Those of them that were acked.
+    acked: Tally,
 }
 
 impl Figures {
     pub(crate) fn ready(&self) -> u64 {
-        let gone = self.taken.value() + self.left.value();
-        self.came.value() + self.put_back.value() - gone
+        let gone = self.by_queue.taken.value() + self.left.value();
+        self.by_queue.came.value() + self.put_back.value() - gone
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        let over = self.landed.value() + self.put_back.value();
-        self.taken.value() - over
+        let over = self.by_tail.landed.value() + self.put_back.value();
+        self.by_queue.taken.value() - over
+    }
+
+    pub(crate) fn enqueued(&self) -> u64 {
+        self.enqueued.value()
+    }
+
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered.value()
     }
 
     pub(crate) fn acked(&self) -> u64 {
-        self.acked.value()
+        self.by_tail.acked.value()
     }
 
     /// A message has become ready.
     pub(super) fn came(&self, _locked: &Ready) {
-        self.came.up();
+        self.by_queue.came.up();
     }
 
     /// What was ready was taken.
     pub(super) fn took(&self, _locked: &Ready) {
-        self.taken.up();
+        self.by_queue.taken.up();
     }
 
     /// What was taken is in flight no more.
     pub(super) fn landed<E>(&self, _locked: &Pending<'_, E>) {
-        self.landed.up();
+        self.by_tail.landed.up();
     }
 
     /// What was taken was acked.
     pub(super) fn was_acked<E>(&self, _locked: &Pending<'_, E>) {
-        self.acked.up();
+        self.by_tail.acked.up();
     }
 
     /// What was taken is ready again, as if it had not been.

@@ -3,14 +3,19 @@
 //! The mark is what tells the next opening of the broker that the message was being handled when this process died. It
 //! is set before anybody sees the message, and cleared when its attempt has ended.
 
+use super::slot::NONE;
 use crate::error::{Error, Result};
 use crate::storage::{Mark, Marks};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Arc, CachePadded, Mutex, lock};
 
 /// The numbers of held messages.
 #[derive(Debug)]
 pub(crate) struct Holds {
     marks: Arc<Marks>,
+    /// The number that was given back last, or [`NONE`]: mostly it is wanted next. Acquire and release, so that who takes it
+    /// comes behind who gave it.
+    last: CachePadded<AtomicU32>,
     numbers: Mutex<Numbers>,
 }
 
@@ -23,7 +28,8 @@ struct Numbers {
 
 impl Holds {
     pub(crate) fn new(marks: Arc<Marks>) -> Self {
-        Self { marks, numbers: Mutex::default() }
+        let last = CachePadded::new(AtomicU32::new(NONE));
+        Self { marks, last, numbers: Mutex::default() }
     }
 
     /// A number for this message, its mark set.
@@ -31,12 +37,9 @@ impl Holds {
     /// # Errors
     /// `STORAGE_FULL`, `IO`: the marks have no room for one more.
     pub(crate) fn take(&self, mark: Mark) -> Result<u32> {
-        let number = {
-            let mut numbers = lock(&self.numbers);
-            numbers.free.pop().unwrap_or_else(|| {
-                numbers.fresh += 1;
-                numbers.fresh - 1
-            })
+        let number = match self.last.swap(NONE, Ordering::AcqRel) {
+            NONE => self.number(),
+            last => last,
         };
         self.marks.set(number, mark).map_err(|cause| {
             // Those that were given before have their room, so they are given first.
@@ -49,7 +52,19 @@ impl Holds {
     /// The message of this number is held no more.
     pub(crate) fn give(&self, number: u32) {
         self.marks.clear(number);
-        lock(&self.numbers).free.push(number);
+        match self.last.swap(number, Ordering::AcqRel) {
+            NONE => {}
+            before => lock(&self.numbers).free.push(before),
+        }
+    }
+
+    /// A number that is not in use, and that nobody gave back just now.
+    fn number(&self) -> u32 {
+        let mut numbers = lock(&self.numbers);
+        numbers.free.pop().unwrap_or_else(|| {
+            numbers.fresh += 1;
+            numbers.fresh - 1
+        })
     }
 
     /// The message of this number is in nobody's hands, though it was not given back: nobody is to suspect it.

@@ -12,7 +12,7 @@ use super::lane::Lanes;
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
+use crate::sync::{Arc, CachePadded, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
 use crate::table::Table;
 
 /// Looks at a queue before a wait: some microseconds. A model checks every value that each look may see.
@@ -23,7 +23,7 @@ const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
 pub(crate) struct Queue {
     pub(crate) name: Arc<str>,
     pub(crate) number: u32,
-    ready: Mutex<Ready>,
+    ready: CachePadded<Mutex<Ready>>,
     arrival: Condvar,
     pub(crate) figures: Figures,
 }
@@ -47,14 +47,14 @@ impl Queue {
         Self {
             name: name.into(),
             number,
-            ready: Mutex::new(Ready {
+            ready: CachePadded::new(Mutex::new(Ready {
                 lanes: Lanes::new(),
                 turns: Turns::default(),
                 paused: false,
                 waiting: 0,
                 rung: 0,
                 doorbells: Vec::new(),
-            }),
+            })),
             arrival: Condvar::new(),
             figures: Figures::default(),
         }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::Interrupt;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, lock, wait_for};
+use crate::sync::{Arc, CachePadded, Condvar, Mutex, lock, wait_for};
 
 /// The places of a broker.
 #[derive(Debug)]
 pub(crate) struct Room {
     capacity: usize,
-    taken: AtomicUsize,
+    taken: CachePadded<AtomicUsize>,
     /// Callers that wait; while there are any, nobody takes a place past them.
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Arc<Waiter>>>,
@@ -32,7 +32,7 @@ impl Room {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            taken: AtomicUsize::new(0),
+            taken: CachePadded::new(AtomicUsize::new(0)),
             waiting: AtomicUsize::new(0),
             queue: Mutex::new(VecDeque::new()),
             closed: AtomicBool::new(false),

@@ -27,7 +27,7 @@ use crate::clock::Moment;
 use crate::journal::Level;
 use crate::stock::Stock;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Arc, Cell, Entered, Pause};
+use crate::sync::{Arc, CachePadded, Cell, Entered, Pause};
 use crate::table::Table;
 
 /// No slot.
@@ -299,17 +299,17 @@ pub(crate) struct Freed(Option<(u32, u32)>);
 pub(crate) struct Slots {
     slots: Table<Slot>,
     /// The free list: the number of its first slot, under a count of pushes that makes each head a new one.
-    free: AtomicU64,
+    free: CachePadded<AtomicU64>,
     /// Slots from here on were never used.
-    fresh: AtomicU32,
+    fresh: CachePadded<AtomicU32>,
 }
 
 impl Slots {
     pub(crate) fn new(capacity: usize, stock: Arc<Stock>) -> Self {
         Self {
             slots: Table::new(capacity.saturating_add(SLACK_SLOTS), Slot::new, stock),
-            free: AtomicU64::new(u64::from(NONE)),
-            fresh: AtomicU32::new(0),
+            free: CachePadded::new(AtomicU64::new(u64::from(NONE))),
+            fresh: CachePadded::new(AtomicU32::new(0)),
         }
     }
 

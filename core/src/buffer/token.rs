@@ -8,8 +8,8 @@
 use std::time::SystemTime;
 
 use crate::clock::Moment;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{CachePadded, Mutex};
 
 /// Tokens that are reserved at once. Half of that is more than there are threads which may have looked and not yet leased.
 const BLOCK: u64 = 1 << 20;
@@ -46,7 +46,7 @@ pub(crate) fn end_of_first_block(opening: u64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Tokens {
     opening: u64,
-    leases: AtomicU64,
+    leases: CachePadded<AtomicU64>,
     /// The end of what is reserved. Relaxed: it only grows, and who sees it too small reserves once more.
     end: AtomicU64,
     /// Held by who reserves.
@@ -57,7 +57,7 @@ impl Tokens {
     pub(crate) fn new(opening: u64) -> Self {
         Self {
             opening,
-            leases: AtomicU64::new(1),
+            leases: CachePadded::new(AtomicU64::new(1)),
             end: AtomicU64::new(end_of_first_block(opening)),
             reserving: Mutex::new(()),
         }

@@ -453,7 +453,9 @@ impl Engine {
             }
             Some(station) => {
                 flight.lease.end();
-                station.flight_ended();
+                if !flight.permit_stays() {
+                    station.flight_ended();
+                }
             }
             None if lost => _ = flight.lease.lose(|| ()),
             None => flight.lease.end(),

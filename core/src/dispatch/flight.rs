@@ -11,7 +11,7 @@ use crate::buffer::{MessageEntry, Queue, Taken};
 use crate::clock::Moment;
 use crate::journal::Bytes;
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The place of a flight whose handler has been entered, or is as soon as it is taken.
 const ENTERED: u64 = 0;
@@ -30,6 +30,8 @@ pub(crate) struct Flight {
     /// alone. Relaxed: whether it is entered or taken back is decided under the lease's lock, and this only says which of
     /// them is tried.
     place: AtomicU64,
+    /// Its permit stays with the worker that ends it. Set by that worker, before it does; relaxed.
+    permit_stays: AtomicBool,
     /// Where its loop was when its time was over last. The timekeeper's alone; relaxed.
     seen: AtomicU64,
 }
@@ -68,12 +70,22 @@ impl Holder {
 impl Flight {
     pub(super) fn new(taken: Taken, lease: Lease, holder: Holder, content: Bytes) -> Self {
         let (place, seen) = (AtomicU64::new(ENTERED), AtomicU64::new(0));
-        Self { taken, lease, holder, content, place, seen }
+        let permit_stays = AtomicBool::new(false);
+        Self { taken, lease, holder, content, place, permit_stays, seen }
     }
 
     /// It was given to a loop with others, and is entered when the loop's gate says this number, or a later one.
     pub(crate) fn stand_at(&self, place: u64) {
         self.place.store(place, Ordering::Relaxed);
+    }
+
+    /// Whether its permit stays with the worker that ends it.
+    pub(crate) fn keep_permit(&self, stays: bool) {
+        self.permit_stays.store(stays, Ordering::Relaxed);
+    }
+
+    pub(super) fn permit_stays(&self) -> bool {
+        self.permit_stays.load(Ordering::Relaxed)
     }
 
     /// Its loop turns to something else before it: only [`Flight::enter`] enters it now.

@@ -61,6 +61,12 @@ pub(crate) struct Station {
     /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
     /// it zero starts another worker under the crew's lock, and one too many does no harm.
     looking: AtomicU32,
+    /// No more may serve than do. Only a hint, and never wrong where one more is needed: whoever makes room for one takes it back
+    /// under the crew's lock, and then either hires or stops looking. Relaxed: `looking` hands it on.
+    full: AtomicBool,
+    /// There are more permits in use than there may be. Changed under the crew's lock; relaxed: who does not see it yet might
+    /// have taken its message before.
+    crowded: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +116,8 @@ impl Station {
             changed: Bell::new(),
             shut: AtomicBool::new(true),
             looking: AtomicU32::new(0),
+            full: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +148,8 @@ impl Station {
     pub(crate) fn scale(self: &Arc<Self>, engine: &Arc<Engine>, most: u32) {
         let mut crew = lock(&self.crew);
         crew.most = most;
+        self.full.store(false, Ordering::Relaxed);
+        self.crowded.store(crew.permits > most, Ordering::Relaxed);
         self.queue.figures.parallelism.set(most.into());
         let missed = std::mem::take(&mut crew.permit_missed);
         if self.looking.load(Ordering::Relaxed) == 0 {
@@ -229,6 +239,7 @@ impl Station {
         let mut crew = lock(&self.crew);
         let count = || {
             crew.stuck += 1;
+            self.full.store(false, Ordering::Relaxed);
             self.queue.figures.stuck.up();
         };
         if !flight.lease.lose(count) {
@@ -248,7 +259,8 @@ impl Station {
 
     /// A worker has taken a message: if nobody looks for the next one, somebody has to.
     pub(super) fn worker_took(self: &Arc<Self>, engine: &Arc<Engine>) {
-        if self.looking.fetch_sub(1, Ordering::Relaxed) == 1 {
+        // Acquire: see `may_leave`.
+        if self.looking.fetch_sub(1, Ordering::Acquire) == 1 && !self.full.load(Ordering::Relaxed) {
             self.hire_if_allowed(lock(&self.crew), engine);
         }
     }
@@ -278,13 +290,14 @@ impl Station {
     /// Whether a worker that found nothing to do for a while may leave, which then does not look any more.
     pub(super) fn may_leave(&self) -> bool {
         let mut crew = lock(&self.crew);
-        let may = self.is_spare(&crew)
-            && self
-                .looking
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |looking| {
-                    (looking > 1).then(|| looking - 1)
-                })
-                .is_ok();
+        if !self.is_spare(&crew) {
+            return false;
+        }
+        self.full.store(false, Ordering::Relaxed);
+        // Release: whoever is left to look, and takes a message, sees that there is room for another one.
+        let leave = |looking: u32| (looking > 1).then(|| looking - 1);
+        let left = self.looking.fetch_update(Ordering::Release, Ordering::Relaxed, leave);
+        let may = left.is_ok();
         crew.serving -= u32::from(may);
         may
     }
@@ -296,6 +309,7 @@ impl Station {
         let mut crew = lock(&self.crew);
         crew.workers -= 1;
         crew.serving -= u32::from(serving);
+        self.full.store(false, Ordering::Relaxed);
         let missed = serving && crew.open;
         drop(crew);
         self.changed.ring();
@@ -317,6 +331,8 @@ impl Station {
             let worker = self.hired(&mut crew, engine);
             drop(crew);
             self.put_to_work(worker);
+        } else if crew.open {
+            self.full.store(true, Ordering::Relaxed);
         }
     }
 
@@ -345,7 +361,9 @@ impl Station {
         let mut crew = lock(&self.crew);
         crew.stuck -= 1;
         let needed = crew.serving <= crew.most;
-        crew.serving -= u32::from(!needed);
+        if !needed {
+            self.stop_serving(&mut crew);
+        }
         needed
     }
 
@@ -367,7 +385,7 @@ impl Station {
                 crew = self.changed.wait(crew, None);
             }
         }
-        crew.serving -= 1;
+        self.stop_serving(&mut crew);
         false
     }
 
@@ -375,7 +393,7 @@ impl Station {
     pub(super) fn try_permit(&self) -> Permit {
         let mut crew = lock(&self.crew);
         if !crew.open {
-            crew.serving -= 1;
+            self.stop_serving(&mut crew);
             return Permit::Shut;
         }
         if crew.permits >= crew.most {
@@ -386,14 +404,27 @@ impl Station {
         Permit::Taken
     }
 
+    /// Whether a permit may be kept for the next message.
+    pub(super) fn may_keep_permit(&self) -> bool {
+        self.is_open() && !self.crowded.load(Ordering::Relaxed)
+    }
+
     /// A worker leaves because there is nothing to be had for anybody.
     pub(super) fn worker_gives_up(&self) {
-        lock(&self.crew).serving -= 1;
+        self.stop_serving(&mut lock(&self.crew));
+    }
+
+    fn stop_serving(&self, crew: &mut Crew) {
+        crew.serving -= 1;
+        self.full.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn return_permit(&self) {
         let mut crew = lock(&self.crew);
         crew.permits -= 1;
+        if crew.permits <= crew.most {
+            self.crowded.store(false, Ordering::Relaxed);
+        }
         let missed = std::mem::take(&mut crew.permit_missed);
         drop(crew);
         self.tell_of_permits(missed);
@@ -519,6 +550,7 @@ mod loom_models {
     fn loom_somebody_looks_for_the_next_message() {
         explore(3, || {
             let model = model(2, 2, None);
+            model.station.full.store(true, Ordering::Relaxed);
             let station = Arc::clone(&model.station);
             let other = thread::spawn(move || {
                 if station.may_leave() {

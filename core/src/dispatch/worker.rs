@@ -32,7 +32,7 @@ const OWED_MAX: u32 = 64;
 /// waits for nothing. A worker that it drops has left, and somebody is hired again a second later.
 pub(crate) type Hire = dyn Fn(Worker) + Send + Sync;
 
-/// Runs a flight; answers what its end still has to have written, if it ended.
+/// Runs a flight; answers what its end still has to have written, if it ended: then its permit is still in use.
 pub(crate) type Handle = dyn Fn(Arc<Flight>) -> Option<u64> + Send + Sync;
 
 /// One that handles a station's messages.
@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     owed: Owed,
     /// What its handler is running for.
     flight: Option<Arc<Flight>>,
+    /// It has the permit of the flight that its handler has ended.
+    has_permit: bool,
     /// It has not been told to leave.
     serving: bool,
     /// It counts among those that look for a message while it runs no handler.
@@ -59,6 +61,7 @@ impl Worker {
             taker,
             owed: Owed::default(),
             flight: None,
+            has_permit: false,
             serving: true,
             looks: true,
         }
@@ -69,10 +72,12 @@ impl Worker {
         self.came_back(None);
         let mut has_looked_out = false;
         while self.serving {
-            let (engine, owed) = (&self.engine, &mut self.owed);
-            self.serving = self.station.take_permit(|| _ = owed.write(engine));
-            if !self.serving {
-                break;
+            if !self.goes_on() {
+                let (engine, owed) = (&self.engine, &mut self.owed);
+                self.serving = self.station.take_permit(|| _ = owed.write(engine));
+                if !self.serving {
+                    break;
+                }
             }
             match self.take() {
                 Took::Flight(flight) => return Some(flight),
@@ -121,6 +126,18 @@ impl Worker {
         }
         self.owed.write(&self.engine);
         Now::Leave
+    }
+
+    /// Whether it has a permit already, and may keep it.
+    fn goes_on(&mut self) -> bool {
+        if !std::mem::take(&mut self.has_permit) {
+            return false;
+        }
+        let may = self.station.may_keep_permit();
+        if !may {
+            self.station.return_permit();
+        }
+        may
     }
 
     /// Takes a message with a permit, which is returned with whatever else is answered.
@@ -195,6 +212,9 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.came_back(None);
+        if self.has_permit {
+            self.station.return_permit();
+        }
         self.owed.write(&self.engine);
         if self.station.worker_leaves(self.looks, self.serving) {
             // Whoever was to run it could not, or cannot any more; that may be different soon.
@@ -216,6 +236,7 @@ pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
             signals.replace();
             while let Some(flight) = worker.next() {
                 let end = handle(flight);
+                worker.has_permit = end.is_some();
                 worker.came_back(end);
             }
             // The handler is let go of before: whoever waits for the worker may rely on its being gone.

@@ -1,7 +1,5 @@
 //! How many handlers run at once on the broker's own threads.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

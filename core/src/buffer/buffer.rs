@@ -350,7 +350,7 @@ impl Buffer {
             self.journal.append_and_write(Need::Grow, std::slice::from_ref(record), finish, show)
         });
         appended.inspect_err(|_| {
-            // Else it was appended, and what has become of it is unknown.
+            // Else others may have shown it.
             if !is_filled.get() {
                 self.state.unclaim(slot);
             }

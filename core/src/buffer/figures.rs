@@ -1,14 +1,13 @@
 //! Figures: what a queue counts.
 //!
-//! Most are counted by a locked instruction. Those that every message moves are not: each of them has a lock under which alone
-//! it is counted, and which whoever counts has anyway. What is ready, and what is in flight, is told from those.
+//! Most are counted by a locked instruction. Those on the way from ready to acked are not: each of them has a lock under which
+//! alone it is counted, and which whoever counts has anyway. What is ready, and what is in flight, is told from those.
 //!
 //! Counting releases and a look acquires, and a look begins with what lessens its answer. So who sees a message leave one place
 //! also sees it in the next, and no answer is less than none.
 
 use super::queue::Ready;
 use crate::journal::Pending;
-use crate::sync::CachePadded;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Declares the other figures of a queue: gauges first, counters after them.
@@ -17,14 +16,16 @@ macro_rules! figures {
         /// What a queue counts.
         #[derive(Debug, Default)]
         pub(crate) struct Figures {
-            by_queue: CachePadded<ByQueue>,
-            by_tail: CachePadded<ByTail>,
+            /// Messages that have become ready, and those of them that were taken. Counted under the queue's lock.
+            came: Tally,
+            taken: Tally,
+            /// Those of them that are in flight no more, and that were acked. Counted under the lock of the log's tail.
+            landed: Tally,
+            acked: Tally,
             /// Messages that were taken and are ready again, as if they had not been.
             put_back: Figure,
             /// Messages that are ready no more, and that nobody took.
             left: Figure,
-            pub(crate) enqueued: CachePadded<Figure>,
-            pub(crate) delivered: CachePadded<Figure>,
             $(pub(crate) $name: Figure,)*
         }
 
@@ -38,69 +39,48 @@ macro_rules! figures {
 
 figures! {
     delayed, dead, parallelism,
-    retried, released, rejected, dead_lettered, replaced, duplicates,
+    enqueued, delivered, retried, released, rejected, dead_lettered, replaced, duplicates,
     expired, cancelled, stale_settles, handler_errors, timeouts, crashes, stuck,
-}
-
-/// What is counted under the queue's lock.
-#[derive(Debug, Default)]
-struct ByQueue {
-    /// Messages that have become ready.
-    came: Tally,
-    /// Those of them that were taken.
-    taken: Tally,
-}
-
-/// What is counted under the lock of the log's tail.
-#[derive(Debug, Default)]
-struct ByTail {
-    /// Messages that were taken and are in flight no more.
-    landed: Tally,
-    /// Those of them that were acked.
-    acked: Tally,
 }
 
 impl Figures {
     pub(crate) fn ready(&self) -> u64 {
-        let gone = self.by_queue.taken.value() + self.left.value();
-        self.by_queue.came.value() + self.put_back.value() - gone
+        let gone = self.taken.value() + self.left.value();
+        self.came.value() + self.put_back.value() - gone
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        let over = self.by_tail.landed.value() + self.put_back.value();
-        self.by_queue.taken.value() - over
+        let over = self.landed.value() + self.put_back.value();
+        self.taken.value() - over
     }
 
-    pub(crate) fn enqueued(&self) -> u64 {
-        self.enqueued.value()
-    }
-
-    pub(crate) fn delivered(&self) -> u64 {
-        self.delivered.value()
+    /// How often what was taken became ready again, as if it had not been.
+    pub(crate) fn was_put_back(&self) -> u64 {
+        self.put_back.value()
     }
 
     pub(crate) fn acked(&self) -> u64 {
-        self.by_tail.acked.value()
+        self.acked.value()
     }
 
     /// A message has become ready.
     pub(super) fn came(&self, _locked: &Ready) {
-        self.by_queue.came.up();
+        self.came.up();
     }
 
     /// What was ready was taken.
     pub(super) fn took(&self, _locked: &Ready) {
-        self.by_queue.taken.up();
+        self.taken.up();
     }
 
     /// What was taken is in flight no more.
     pub(super) fn landed<E>(&self, _locked: &Pending<'_, E>) {
-        self.by_tail.landed.up();
+        self.landed.up();
     }
 
     /// What was taken was acked.
     pub(super) fn was_acked<E>(&self, _locked: &Pending<'_, E>) {
-        self.by_tail.acked.up();
+        self.acked.up();
     }
 
     /// What was taken is ready again, as if it had not been.

@@ -107,3 +107,41 @@ mod tests {
         assert_eq!(holds.take(mark).unwrap(), 7, "there is room for that one");
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+    use crate::storage::{MemoryStorage, Storage};
+    use crate::sync::explore;
+
+    const MARK: Mark = Mark { token: 1 << 40 | 1, id: 4096, attempt: 1 };
+
+    /// Of those that hold something at once each has a number of its own, and no number is lost.
+    #[test]
+    fn loom_no_two_hold_one_number() {
+        explore(3, || {
+            let holds = Arc::new(Holds::new(MemoryStorage::new().marks(4).unwrap()));
+            let held: Arc<[AtomicU32; 3]> = Arc::new(std::array::from_fn(|_| AtomicU32::new(0)));
+            let holder = || {
+                let (holds, held) = (Arc::clone(&holds), Arc::clone(&held));
+                move || {
+                    for _ in 0..2 {
+                        let number = holds.take(MARK).unwrap();
+                        assert_eq!(held[number as usize].fetch_add(1, Ordering::Relaxed), 0);
+                        held[number as usize].fetch_sub(1, Ordering::Relaxed);
+                        holds.give(number);
+                    }
+                }
+            };
+            let other = thread::spawn(holder());
+            holder()();
+            other.join().unwrap();
+            let given = holds.given().len();
+            assert!(given <= 2);
+            let all = [(); 2].map(|()| holds.take(MARK).unwrap());
+            assert!(all[0] != all[1] && holds.given().len() == 2);
+        });
+    }
+}

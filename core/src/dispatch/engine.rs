@@ -414,20 +414,22 @@ impl Engine {
     /// not shown yet.
     ///
     /// A message goes from the schedule to its lane to somebody's hands and is counted in the new place before it leaves
-    /// the old one, so it is not missed by who looks in that order. What is settled leaves with a record; so where none
-    /// was added meanwhile, and the effects of all before were shown, nothing was missed.
+    /// the old one, so it is not missed by who looks in that order. What is settled leaves with a record, and what was taken may be
+    /// put back; so where none was added meanwhile, nothing put back, and the effects of all before were shown, nothing was missed.
     pub(crate) fn is_idle(&self) -> bool {
         let stations = lock(&self.stations);
         let queues = &self.buffer.state.queues;
+        let put_back = || queues.all().map(|queue| queue.figures.was_put_back()).sum::<u64>();
         loop {
-            let marks = self.buffer.journal.marks();
+            let (marks, before) = (self.buffer.journal.marks(), put_back());
             let all_rest = marks.shown == marks.reserved
                 && self.buffer.state.retries() == 0
                 && queues.all().all(|queue| {
                     queue.figures.ready() == 0 || !stations.contains_key(&queue.number)
                 })
                 && queues.all().all(|queue| queue.figures.in_flight() == 0);
-            if !all_rest || self.buffer.journal.marks().reserved == marks.reserved {
+            let is_still = || self.buffer.journal.marks().reserved == marks.reserved;
+            if !all_rest || is_still() && put_back() == before {
                 return all_rest;
             }
         }

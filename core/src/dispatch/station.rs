@@ -1,7 +1,8 @@
 //! Stations: a queue's handler and how many work for it.
 //!
 //! A message is taken under a *permit*, of which there are `max_parallelism`, and gives it back when its flight is over,
-//! which may be long after its handler has returned. While there may be more workers, one that has taken a message sees
+//! which may be long after its handler has returned; where a worker on a thread of libmq's own has ended it, that keeps the
+//! permit for the next one. While there may be more workers, one that has taken a message sees
 //! to it that another one looks for the next. One that finds nothing to do for a while leaves, if another one goes on
 //! looking and `min_parallelism` of them stay. A worker whose handler is stuck beyond its grace is replaced by a
 //! substitute, at most `max_parallelism` of them; when the stuck one comes back, it leaves.
@@ -61,8 +62,9 @@ pub(crate) struct Station {
     /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
     /// it zero starts another worker under the crew's lock, and one too many does no harm.
     looking: AtomicU32,
-    /// No more may serve than do. Only a hint, and never wrong where one more is needed: whoever makes room for one takes it back
-    /// under the crew's lock, and then either hires or stops looking. Relaxed: `looking` hands it on.
+    /// No more may serve than do. Only a hint: whoever makes room for one more takes it back under the crew's lock. Relaxed:
+    /// whoever then leaves it to others to hire has changed `looking` in between, and so the last of them to look sees that. (Those
+    /// who do not look whether anybody does may be seen later, as if they had come later.)
     full: AtomicBool,
     /// There are more permits in use than there may be. Changed under the crew's lock; relaxed: who does not see it yet might
     /// have taken its message before.
@@ -152,7 +154,8 @@ impl Station {
         self.crowded.store(crew.permits > most, Ordering::Relaxed);
         self.queue.figures.parallelism.set(most.into());
         let missed = std::mem::take(&mut crew.permit_missed);
-        if self.looking.load(Ordering::Relaxed) == 0 {
+        // Acquire and release, and a change: who takes a message at the same time is seen here, or sees that there is room.
+        if self.looking.fetch_add(0, Ordering::AcqRel) == 0 {
             self.hire_if_allowed(crew, engine);
         } else {
             drop(crew);
@@ -562,6 +565,21 @@ mod loom_models {
             assert!(model.station.looking.load(Ordering::Relaxed) >= 1);
             let crew = lock(&model.station.crew);
             assert!(crew.serving <= 2 && crew.workers == crew.serving, "{crew:?}");
+        });
+    }
+
+    /// More are to run in the moment in which the only one that looks takes a message: somebody looks for the next one. The load
+    /// with which it was seen that one looks could come before what said that there was room, and that one saw none.
+    #[test]
+    fn loom_somebody_looks_for_the_next_message_behind_a_scale() {
+        explore(3, || {
+            let model = model(1, 1, None);
+            model.station.full.store(true, Ordering::Relaxed);
+            let (station, engine) = (Arc::clone(&model.station), Arc::clone(&model.engine));
+            let worker = thread::spawn(move || station.worker_took(&engine));
+            model.station.scale(&model.engine, 2);
+            worker.join().unwrap();
+            assert!(model.station.looking.load(Ordering::Relaxed) >= 1);
         });
     }
 

@@ -1,7 +1,8 @@
 //! Effects: what records do once they have reached their level.
 //!
 //! An effect is queued under the tail's lock, with the position of its append, and shown by whoever leads the round that
-//! reaches its level, in order. At any moment it is known to the tail's lock where the oldest one is that is not shown.
+//! reaches its level, in order. Where that is whoever appends it, and there is no other, it comes to no queue. At any moment it
+//! is known to the tail's lock where the oldest one is that is not shown.
 
 use super::allowance::Live;
 use crate::error::Error;
@@ -98,8 +99,8 @@ impl<E> Queue<E> {
 const NOTHING: u64 = u64::MAX;
 
 /// Effects that are being shown by who leads a round, and the position of the oldest. It is set under the tail's lock,
-/// before they leave their queue, and cleared when they are shown: so whoever has that lock knows of each in one of the
-/// two places.
+/// before they leave their queue, or instead of coming to one, and cleared when they are shown: so whoever has that lock knows
+/// of each in one of the two places.
 #[derive(Debug)]
 pub(super) struct Showing<E> {
     /// None while nothing is being shown.

@@ -2,8 +2,9 @@
 //!
 //! An append takes the tail's lock for as long as it takes to give the records their positions and copy them into the
 //! current chunk; the caller's `finish` runs under the same lock, so whatever it makes of the positions happens in the
-//! order of the records. Nothing is on disk yet. A commit then writes everything there is ([`Level::Os`]), or writes
-//! and syncs it ([`Level::Sync`]), and *shows* the effects that were waiting for that, in the order of the records.
+//! order of the records. (Who writes at once, and has nobody beside it, does that behind the write instead.) Nothing is on
+//! disk yet. A commit then writes everything there is ([`Level::Os`]), or writes and syncs it ([`Level::Sync`]), and *shows*
+//! the effects that were waiting for that, in the order of the records.
 //!
 //! Invariants:
 //! - positions only grow, and no position is given twice, in this run or any later one;
@@ -28,7 +29,7 @@ use super::writing::Writing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{LOCK, Storage};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, CachePadded, Mutex, lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 pub(super) const BACKLOG_MAX: u64 = 8 << 20;
@@ -60,14 +61,14 @@ pub(crate) struct Journal<S: Show> {
     pub(super) options: JournalOptions,
     pub(super) allowance: Allowance,
     pub(super) show: Arc<S>,
-    pub(super) tail: CachePadded<Mutex<Tail<S::Effect>>>,
+    pub(super) tail: Mutex<Tail<S::Effect>>,
     /// The tail's position, for those who only look. Stored under the tail's lock; release, so that who sees it and
     /// then takes the lock sees what was appended.
-    pub(super) reserved: CachePadded<AtomicU64>,
+    pub(super) reserved: AtomicU64,
     /// Held by who makes the next spare.
     pub(super) making: Mutex<()>,
-    pub(super) written: CachePadded<Gate<Writing<S::Effect>>>,
-    pub(super) durable: CachePadded<Gate<Showing<S::Effect>>>,
+    pub(super) written: Gate<Writing<S::Effect>>,
+    pub(super) durable: Gate<Showing<S::Effect>>,
     /// Where the effects being shown begin, at either level.
     showing_from: [Arc<AtomicU64>; 2],
     space: Space,
@@ -99,11 +100,11 @@ impl<S: Show> Journal<S> {
             options,
             allowance,
             show,
-            tail: CachePadded::new(Mutex::new(tail)),
-            reserved: CachePadded::new(AtomicU64::new(position)),
+            tail: Mutex::new(tail),
+            reserved: AtomicU64::new(position),
             making: Mutex::new(()),
-            written: CachePadded::new(Gate::new(position, WRITE_LOOKS, writing)),
-            durable: CachePadded::new(Gate::new(position, 0, syncing)),
+            written: Gate::new(position, WRITE_LOOKS, writing),
+            durable: Gate::new(position, 0, syncing),
             syncs: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
             broker: header.broker,

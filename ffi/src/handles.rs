@@ -96,6 +96,7 @@ pub(crate) trait Handle: Sized + 'static {
         Ok(std::ptr::without_provenance_mut(number))
     }
 
+    #[inline]
     fn find(handle: *const Self) -> Result<Found<'static, Self::Value>> {
         Self::slab().find(handle.addr()).ok_or_else(|| Self::slab().why_not(handle.addr()))
     }

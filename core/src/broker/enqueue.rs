@@ -166,11 +166,11 @@ impl Shared {
         interrupt: &Interrupt,
     ) -> Result<Enqueued> {
         let queue = self.check_one(message)?;
-        let wait = self.time_for_room(None, interrupt);
         let messages = std::slice::from_ref(message);
         let _span = enqueue_span(messages);
         let enqueued = self.traced(messages, |trace| {
             self.with_new_message(message, queue, trace, |message| {
+                let wait = || self.time_for_room(None, interrupt);
                 self.engine.buffer.enqueue_one(message, wait, interrupt)
             })
         })?;

@@ -149,11 +149,11 @@ impl Buffer {
         Ok(begun.enqueued)
     }
 
-    /// As [`Buffer::enqueue`], of one.
+    /// As [`Buffer::enqueue`], of one; `wait` is asked where there is no room, or might be none.
     pub(crate) fn enqueue_one(
         &self,
         message: &NewMessage<'_>,
-        wait: Duration,
+        wait: impl FnOnce() -> Duration,
         interrupt: &Interrupt,
     ) -> Result<Enqueued> {
         if message.key().is_none() {
@@ -170,7 +170,7 @@ impl Buffer {
                 return Ok(Enqueued::Accepted(appended.start));
             }
         }
-        let enqueued = self.enqueue(std::slice::from_ref(message), wait, interrupt)?;
+        let enqueued = self.enqueue(std::slice::from_ref(message), wait(), interrupt)?;
         enqueued.first().copied().ok_or_else(Error::closed)
     }
 

@@ -80,7 +80,7 @@ fn try_enqueue(buffer: &Buffer, key: Option<&str>, due: Moment) -> Result<Enqueu
         level: Level::Os,
         rare: key.map(|key| Box::new(NewRare { key: Some(key), ..NewRare::default() })),
     };
-    buffer.enqueue_one(&message, Duration::ZERO, &Interrupt::new())
+    buffer.enqueue_one(&message, || Duration::ZERO, &Interrupt::new())
 }
 
 fn take(buffer: &Buffer) -> Taken {

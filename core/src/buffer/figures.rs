@@ -1,7 +1,7 @@
 //! Figures: what a queue counts.
 //!
-//! Most are counted by a locked instruction. Those on the way from ready to acked are not: each of them has a lock under which
-//! alone it is counted, and which whoever counts has anyway. What is ready, and what is in flight, is told from those.
+//! Most are counted by a locked instruction. Those that tell what is ready, in flight and acked are not: each of them has a lock
+//! under which alone it is counted, and which whoever counts has anyway. (But what leaves that way otherwise, which is rare, is.)
 //!
 //! Counting releases and a look acquires, and a look begins with what lessens its answer. So who sees a message leave one place
 //! also sees it in the next, and no answer is less than none.

@@ -120,7 +120,7 @@ impl MessageHead {
         out
     }
 
-    /// As [`MessageHead::encode`], of one that does not expire and has no window.
+    /// What all heads have, which is all of one that does not expire and has no window.
     #[inline]
     pub(crate) fn encode_plain(&self) -> [u8; HEAD_BYTES] {
         let flags = self

@@ -6,6 +6,7 @@
 //! Counting releases and a look acquires, and a look begins with what lessens its answer. So who sees a message leave one place
 //! also sees it in the next, and no answer is less than none.
 
+use super::effect::Effect;
 use super::queue::Ready;
 use crate::journal::Pending;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -74,12 +75,12 @@ impl Figures {
     }
 
     /// What was taken is in flight no more.
-    pub(super) fn landed<E>(&self, _locked: &Pending<'_, E>) {
+    pub(super) fn landed(&self, _locked: &Pending<'_, Effect>) {
         self.landed.up();
     }
 
     /// What was taken was acked.
-    pub(super) fn was_acked<E>(&self, _locked: &Pending<'_, E>) {
+    pub(super) fn was_acked(&self, _locked: &Pending<'_, Effect>) {
         self.acked.up();
     }
 

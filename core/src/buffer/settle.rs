@@ -266,12 +266,12 @@ pub(super) fn stale(taken: &Taken) -> Error {
     Error::new(ErrorKind::StaleLease, text)
 }
 
-fn count<E>(
+fn count(
     queue: &Queue,
     outcome: Outcome<'_>,
     entry: &Entry,
     superseded: bool,
-    locked: &Pending<'_, E>,
+    locked: &Pending<'_, Effect>,
 ) {
     let figures = &queue.figures;
     match outcome {

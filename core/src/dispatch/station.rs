@@ -2,10 +2,10 @@
 //!
 //! A message is taken under a *permit*, of which there are `max_parallelism`, and gives it back when its flight is over,
 //! which may be long after its handler has returned; where a worker on a thread of libmq's own has ended it, that keeps the
-//! permit for the next one. While there may be more workers, one that has taken a message sees
-//! to it that another one looks for the next. One that finds nothing to do for a while leaves, if another one goes on
-//! looking and `min_parallelism` of them stay. A worker whose handler is stuck beyond its grace is replaced by a
-//! substitute, at most `max_parallelism` of them; when the stuck one comes back, it leaves.
+//! permit for the next one. While there may be more workers, one that has taken a message sees to it that another one looks
+//! for the next. One that finds nothing to do for a while leaves, if another one goes on looking and `min_parallelism` of
+//! them stay. A worker whose handler is stuck beyond its grace is replaced by a substitute, at most `max_parallelism` of
+//! them; when the stuck one comes back, it leaves.
 //!
 //! Whose threads the workers run on is not decided here: each new [`Worker`] is handed to the station's `hire`.
 
@@ -59,8 +59,9 @@ pub(crate) struct Station {
     changed: Bell,
     /// It takes no messages, or no more, and then somebody may wait for its workers.
     shut: AtomicBool,
-    /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint, so relaxed: who makes
-    /// it zero starts another worker under the crew's lock, and one too many does no harm.
+    /// Workers whose handler does not run: they look for a message, or wait for one. Only a hint: who makes it zero starts
+    /// another worker under the crew's lock, if there may be one, and one too many does no harm. Relaxed but where it hands on
+    /// what is said of that.
     looking: AtomicU32,
     /// No more may serve than do. Only a hint: whoever makes room for one more takes it back under the crew's lock. Relaxed:
     /// whoever then leaves it to others to hire has changed `looking` in between, and so the last of them to look sees that. (Those
@@ -311,8 +312,9 @@ impl Station {
         self.looking.fetch_sub(looks.into(), Ordering::Relaxed);
         let mut crew = lock(&self.crew);
         crew.workers -= 1;
-        crew.serving -= u32::from(serving);
-        self.full.store(false, Ordering::Relaxed);
+        if serving {
+            self.stop_serving(&mut crew);
+        }
         let missed = serving && crew.open;
         drop(crew);
         self.changed.ring();

@@ -31,6 +31,7 @@ mod events;
 pub mod fuzzing;
 mod interrupt;
 mod journal;
+mod latch;
 pub mod limits;
 mod memory;
 mod pages;

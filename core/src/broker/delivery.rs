@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 use super::handler::{Failure, HandlerError};
 use super::message::{Message, TRACEPARENT};
 use super::shared::Shared;
-use crate::buffer::Outcome;
+use crate::buffer::{Outcome, Write};
 use crate::clock::Moment;
 use crate::dispatch::{CancelReason, Flight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Level;
+use crate::latch::Latch;
+use crate::limits;
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Mutex, lock};
-use crate::{limits, random};
 
 /// What a message without one is said to be.
 const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
@@ -24,7 +25,7 @@ const DEFAULT_CONTENT_TYPE: &str = "application/octet-stream";
 pub struct Delivery {
     pub(crate) shared: Arc<Shared>,
     pub(crate) flight: Arc<Flight>,
-    children: Mutex<Children>,
+    children: Latch<Children>,
     /// Whether somebody has seen to its end. Relaxed: what is settled, and how, is decided in the message's slot.
     settled: AtomicBool,
 }
@@ -45,7 +46,7 @@ struct Children {
 
 impl Delivery {
     pub(crate) fn new(shared: Arc<Shared>, flight: Arc<Flight>) -> Self {
-        Self { shared, flight, children: Mutex::default(), settled: AtomicBool::new(false) }
+        Self { shared, flight, children: Latch::default(), settled: AtomicBool::new(false) }
     }
 
     /// The message's id: its position in the log.
@@ -98,7 +99,7 @@ impl Delivery {
     /// Retries after the first attempt.
     #[must_use]
     pub fn max_retries(&self) -> u32 {
-        self.flight.retries().max
+        self.flight.max_retries()
     }
 
     /// A number that is larger for every later lease, for fencing outside effects.
@@ -169,7 +170,7 @@ impl Delivery {
         {
             message = message.header(TRACEPARENT, parent);
         }
-        let mut children = lock(&self.children);
+        let mut children = self.children.take();
         if children.over || !self.flight.lease.is_held() {
             return Err(Error::stale_lease());
         }
@@ -219,7 +220,7 @@ impl Delivery {
     /// place for the record, on the disk, in memory or for want of a file; the message is given back, uncounted, as soon as
     /// there is. `CLOSED`, `FORKED`; `POISONED`: unknown.
     pub fn ack(self) -> Result<()> {
-        let end = self.finish_ack()?;
+        let end = self.finish_ack(Write::Now)?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
@@ -270,7 +271,7 @@ impl Delivery {
             check_delay(failure.delay().unwrap_or_default())?;
             self.count_error(failure);
         }
-        let end = self.finish_with(&result)?;
+        let end = self.finish_with(&result, Write::Now)?;
         self.shared.engine.buffer.journal.commit(Level::Os, end)
     }
 
@@ -302,11 +303,11 @@ impl Delivery {
         if let Err(HandlerError(failure)) = &result {
             self.count_error(failure);
         }
-        match self.finish_with(&result) {
+        match self.finish_with(&result, Write::Later) {
             Err(error) if error.has_logged_nothing() => {
                 self.flight.keep_permit(false);
                 let held = self.successor();
-                let end = Box::new(move || held.finish_with(&result));
+                let end = Box::new(move || held.finish_with(&result, Write::Later));
                 self.shared.engine.owe(&self.flight, end);
                 Ok(None)
             }
@@ -315,9 +316,13 @@ impl Delivery {
     }
 
     /// Ends the attempt as its handler says; answers what has still to be written.
-    fn finish_with(&self, result: &std::result::Result<(), HandlerError>) -> Result<u64> {
+    fn finish_with(
+        &self,
+        result: &std::result::Result<(), HandlerError>,
+        write: Write,
+    ) -> Result<u64> {
         let failure = match result {
-            Ok(()) => return self.finish_ack(),
+            Ok(()) => return self.finish_ack(write),
             Err(HandlerError(failure)) => failure,
         };
         match failure {
@@ -366,7 +371,7 @@ impl Delivery {
     }
 
     /// Acks; answers what has still to be written.
-    pub(crate) fn finish_ack(&self) -> Result<u64> {
+    fn finish_ack(&self, write: Write) -> Result<u64> {
         self.settled.store(true, Ordering::Relaxed);
         let children = self.take_children();
         let mut places = children.places;
@@ -378,6 +383,7 @@ impl Delivery {
                 self.shared.engine.settle(
                     &self.flight,
                     Outcome::Ack { children: messages, places: given, window },
+                    write,
                 )
             })
         });
@@ -399,10 +405,9 @@ impl Delivery {
     pub(crate) fn finish_failed(&self, delay: Option<Duration>, error: &str) -> Result<u64> {
         match self.cancel_reason() {
             Some(CancelReason::Shutdown) => return self.finish_release(Duration::ZERO),
-            None if lock(&self.children).refused => {
-                let backoff = &self.flight.retries().backoff;
-                let delay = delay.unwrap_or_else(|| backoff.delay(self.attempt(), random::unit()));
-                return self.finish_release(delay);
+            None if self.children.take().refused => {
+                let backoff = || self.shared.engine.backoff(&self.flight);
+                return self.finish_release(delay.unwrap_or_else(backoff));
             }
             _ => {}
         }
@@ -428,7 +433,7 @@ impl Delivery {
         self.settled.store(true, Ordering::Relaxed);
         let children = self.take_children();
         let open = self.shared.check_open();
-        match open.and_then(|()| self.shared.engine.settle(&self.flight, outcome)) {
+        match open.and_then(|()| self.shared.engine.settle(&self.flight, outcome, Write::Later)) {
             Err(error) if error.has_logged_nothing() => {
                 self.unsettle(children);
                 Err(error)
@@ -442,7 +447,7 @@ impl Delivery {
 
     /// As it was before it was settled: the disk had no room for that.
     fn unsettle(&self, children: Children) {
-        *lock(&self.children) = children;
+        *self.children.take() = children;
         self.settled.store(false, Ordering::Relaxed);
     }
 
@@ -452,7 +457,7 @@ impl Delivery {
         Self {
             shared: Arc::clone(&self.shared),
             flight: Arc::clone(&self.flight),
-            children: Mutex::new(self.take_children()),
+            children: Latch::new(self.take_children()),
             settled: AtomicBool::new(true),
         }
     }
@@ -467,7 +472,7 @@ impl Delivery {
     /// What was to be enqueued with the ack; from now on nothing is.
     fn take_children(&self) -> Children {
         let over = Children { over: true, ..Children::default() };
-        std::mem::replace(&mut *lock(&self.children), over)
+        std::mem::replace(&mut *self.children.take(), over)
     }
 }
 

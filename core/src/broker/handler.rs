@@ -9,7 +9,6 @@ use crate::buffer::reason;
 use crate::dispatch::{HandlerSettings, Retries};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::sync::Arc;
 
 /// How a handler is run. What is not set is the broker's default.
 #[derive(Clone, Debug, Default)]
@@ -80,10 +79,10 @@ impl HandlerOptions {
             max_parallelism,
             min_parallelism,
             timeout: self.timeout.unwrap_or(broker.default_timeout),
-            retries: Arc::new(Retries {
+            retries: Retries {
                 max: self.max_retries.unwrap_or(broker.default_max_retries),
                 backoff: self.backoff.unwrap_or_else(|| broker.default_backoff.clone()),
-            }),
+            },
             cancel_grace: self.cancel_grace.unwrap_or(Duration::from_secs(5)),
             may_extend: !self.lease_extension_disabled,
         };

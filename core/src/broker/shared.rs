@@ -164,35 +164,50 @@ impl Shared {
         trace: Option<&str>,
         now: Moment,
     ) -> NewMessage<'m> {
-        let mut new = NewMessage {
+        let (due, rare) = if message.rare.is_some() || trace.is_some() {
+            self.new_rare(message, trace, now)
+        } else {
+            (now, None)
+        };
+        // At once and whole: a processor waits where it is to read together what was written in parts a moment ago.
+        NewMessage {
             queue,
             content_type: message.content_type.as_deref(),
             priority: message.priority,
             body: &message.body,
             enqueued_at: now,
-            due: now,
+            due,
             level: self.level(message.durability),
-            rare: None,
-        };
-        if let Some(rare) = message.rare.as_deref() {
-            self.add_rare(&mut new, rare);
+            rare,
         }
-        if let Some(trace) = trace.filter(|_| !message.is_traced()) {
-            put_header(&mut new.rare.get_or_insert_default().headers, TRACEPARENT, trace);
-        }
-        new
     }
 
-    /// Adds what few messages have.
-    fn add_rare<'m>(&self, new: &mut NewMessage<'m>, rare: &'m Rare<'_>) {
-        // Both times of a message are told from one look: what expires behind its start never starts too late.
-        let look = rare.is_timed().then(|| self.look());
+    /// When a message is due that few are like, and what it has that few have.
+    fn new_rare<'m>(
+        &self,
+        message: &'m Message<'_>,
+        trace: Option<&str>,
+        now: Moment,
+    ) -> (Moment, Option<Box<NewRare<'m>>>) {
+        let (mut due, mut new) = (now, None);
+        if let Some(rare) = message.rare.as_deref() {
+            // Both times of a message are told from one look: what expires behind its start never starts too late.
+            let look = rare.is_timed().then(|| self.look());
+            due = look.map_or(now, |look| self.due(rare, look));
+            new = Some(self.rare_of(rare, look));
+        }
+        if let Some(trace) = trace.filter(|_| !message.is_traced()) {
+            put_header(&mut new.get_or_insert_default().headers, TRACEPARENT, trace);
+        }
+        (due, new)
+    }
+
+    fn rare_of<'m>(&self, rare: &'m Rare<'_>, look: Option<Look>) -> Box<NewRare<'m>> {
         let mut headers = Vec::new();
         for (name, value) in &rare.headers {
             put_header(&mut headers, name, value);
         }
-        new.due = look.map_or(new.due, |look| self.due(rare, look));
-        new.rare = Some(Box::new(NewRare {
+        Box::new(NewRare {
             key: rare.dedup_key.as_deref(),
             keep: rare.dedup == Dedup::Keep,
             correlation_id: rare.correlation_id.as_deref(),
@@ -200,7 +215,7 @@ impl Shared {
             expires: look.zip(rare.expires_in).map(|(look, time)| look.now.after(time)),
             window: rare.dedup_window,
             headers,
-        }));
+        })
     }
 
     /// The level that a message reaches.

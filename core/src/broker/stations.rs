@@ -97,6 +97,7 @@ pub(crate) fn register_station(
     }
     let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire, doorbell));
     queue.figures.parallelism.set(station.settings.max_parallelism.into());
+    queue.set_max_retries(Some(station.settings.retries.max));
     let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
     if let Some(before) = before {
         before.shut();
@@ -147,6 +148,7 @@ fn take_out(shared: &Shared, station: &Arc<Station>) {
     if stations.get(&number).is_some_and(|current| Arc::ptr_eq(current, station)) {
         stations.remove(&number);
         station.queue.figures.parallelism.set(0);
+        station.queue.set_max_retries(None);
     }
     drop(stations);
     station.shut();

@@ -4,7 +4,6 @@
 //! decided, and leaves the effect to be shown when the record has reached its level. A decision whose record could not
 //! be logged is taken back.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use super::effect::Effect;
@@ -13,7 +12,7 @@ use super::new_message::NewMessage;
 use super::plan::{Fate, Few, Plan, records};
 use super::queue::Queue;
 use super::reason;
-use super::settle::{Outcome, stale};
+use super::settle::{Outcome, Write, stale};
 use super::slot::{NONE, State as SlotState};
 use super::state::{Popped, State};
 use super::token::Tokens;
@@ -283,7 +282,13 @@ impl Buffer {
                 // nothing came finds the dead letter.
                 Some((reason, error)) => {
                     let settled = self
-                        .settle(queue, &taken, Outcome::Spent { reason, error })
+                        .settle(
+                            queue,
+                            &taken,
+                            Outcome::Spent { reason, error },
+                            Write::Later,
+                            || (),
+                        )
                         .inspect_err(|_| self.give_back(&taken))?;
                     self.journal.commit(Level::Os, settled.end)?;
                 }
@@ -340,21 +345,24 @@ impl Buffer {
 
     /// As [`Buffer::begin_new`], and writes it.
     fn write_new(&self, message: &NewMessage<'_>, slot: u32) -> Result<Appended> {
-        let is_filled = Cell::new(false);
-        let finish = |position, pending: &mut Pending<'_, Effect>| {
-            self.fill_new(message, slot, position, pending);
-            is_filled.set(true);
+        let finish = |position, pending: &mut Pending<'_, Effect>, is_alone: bool| {
+            if !is_alone {
+                self.fill_new(message, slot, position, pending);
+            }
         };
-        let show = |position| self.state.show_new(message, slot, position);
-        let appended = message.with_record(|record| {
-            self.journal.append_and_write(Need::Grow, std::slice::from_ref(record), finish, show)
+        let led = message.with_record(|record| {
+            self.journal.append_and_lead(Need::Grow, std::slice::from_ref(record), finish)
         });
-        appended.inspect_err(|_| {
+        let led = led.inspect_err(|_| self.state.unclaim(slot))?;
+        let (appended, is_alone) = (led.appended, led.is_alone());
+        let shown = self.journal.follow(led, || self.state.show_new(message, slot, appended.start));
+        shown.inspect_err(|_| {
             // Else others may have shown it.
-            if !is_filled.get() {
+            if is_alone {
                 self.state.unclaim(slot);
             }
-        })
+        })?;
+        Ok(appended)
     }
 
     /// As [`Buffer::begin_new`], of many.
@@ -391,7 +399,7 @@ impl Buffer {
         pending: &mut Pending<'_, Effect>,
     ) {
         let state = &*self.state;
-        message.queue.figures.enqueued.up();
+        message.queue.figures.was_appended(pending);
         message.move_in(state, slot, &mut state.slots.at(slot).lock(), position);
         pending.at(message.level, message.shown(slot, position));
     }

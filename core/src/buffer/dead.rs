@@ -55,7 +55,7 @@ impl Buffer {
         })?;
         drop((plan, leaving));
         self.journal.commit(level, appended.end)?;
-        message.queue.figures.enqueued.up();
+        message.queue.figures.was_planned();
         let new = ids.first().map_or(0, |(id, _)| *id);
         Ok(Enqueued::Accepted(new))
     }

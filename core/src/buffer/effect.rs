@@ -66,12 +66,20 @@ impl State {
 
     /// Shows a new message without a key, for which this slot was claimed, and whose record stands at `position`.
     pub(super) fn show_new(&self, message: &NewMessage<'_>, slot: u32, position: u64) {
-        message.queue.figures.enqueued.up();
         let mut ready = message.queue.ready();
+        message.queue.figures.was_shown(&ready);
         let schedule = message.is_delayed().then(|| lock(&self.schedule));
         let mut guard = self.slots.at(slot).lock();
         message.move_in(self, slot, &mut guard, position);
         self.line_up(message.queue, &mut ready, schedule, slot, guard);
+    }
+
+    /// Shows that the message in this slot is gone.
+    pub(super) fn show_gone(&self, slot: u32) {
+        let mut freed = Freed::default();
+        self.free(slot, &mut freed);
+        self.slots.free_all(freed);
+        self.room.free(1);
     }
 
     /// Shows a message that waits in this queue.

@@ -23,6 +23,11 @@ macro_rules! figures {
             /// Those of them that are in flight no more, and that were acked. Counted under the lock of the log's tail.
             landed: Tally,
             acked: Tally,
+            /// Messages that were enqueued: counted under the lock of the log's tail where their record is appended, under the
+            /// queue's where they are shown, and without one where a plan was made.
+            appended: Tally,
+            shown: Tally,
+            planned: Figure,
             /// Messages that were taken and are ready again, as if they had not been.
             put_back: Figure,
             /// Messages that are ready no more, and that nobody took.
@@ -40,7 +45,7 @@ macro_rules! figures {
 
 figures! {
     delayed, dead, parallelism,
-    enqueued, delivered, retried, released, rejected, dead_lettered, replaced, duplicates,
+    delivered, retried, released, rejected, dead_lettered, replaced, duplicates,
     expired, cancelled, stale_settles, handler_errors, timeouts, crashes, stuck,
 }
 
@@ -62,6 +67,25 @@ impl Figures {
 
     pub(crate) fn acked(&self) -> u64 {
         self.acked.value()
+    }
+
+    pub(crate) fn enqueued(&self) -> u64 {
+        self.appended.value() + self.shown.value() + self.planned.value()
+    }
+
+    /// A message is enqueued whose record is being appended.
+    pub(super) fn was_appended(&self, _locked: &Pending<'_, Effect>) {
+        self.appended.up();
+    }
+
+    /// A message is enqueued that is being shown, and was not counted before.
+    pub(super) fn was_shown(&self, _locked: &Ready) {
+        self.shown.up();
+    }
+
+    /// A message is enqueued by a plan.
+    pub(super) fn was_planned(&self) {
+        self.planned.up();
     }
 
     /// A message has become ready.

@@ -45,5 +45,5 @@ pub(crate) use plan::Few;
 pub(crate) use queue::Queue;
 pub(crate) use remove::Removed;
 pub(crate) use replay::Replayed;
-pub(crate) use settle::{Outcome, Settled};
+pub(crate) use settle::{Outcome, Settled, Write};
 pub(crate) use state::{Bounds, earliest};

@@ -11,7 +11,7 @@ use super::new_message::{NewMessage, NewRare};
 use super::queue::Queue;
 use super::remove::Removed;
 use super::replay::Replayed;
-use super::settle::Outcome;
+use super::settle::{Outcome, Write};
 use super::slot::State as SlotState;
 use super::state::Bounds;
 use crate::clock::{BrokerClock, ManualClock, Moment};
@@ -88,7 +88,7 @@ fn take(buffer: &Buffer) -> Taken {
 }
 
 fn settle(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>) -> bool {
-    match buffer.settle(queue(buffer), taken, outcome) {
+    match buffer.settle(queue(buffer), taken, outcome, Write::Now, || ()) {
         Ok(settled) => {
             buffer.journal.commit(Level::Os, settled.end).unwrap();
             true

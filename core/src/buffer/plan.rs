@@ -39,9 +39,9 @@ impl Fate {
     pub(crate) fn count(self, queue: &Queue) {
         let figures = &queue.figures;
         match self {
-            Self::Accepted(_) => figures.enqueued.up(),
+            Self::Accepted(_) => figures.was_planned(),
             Self::Replaced(_) => {
-                figures.enqueued.up();
+                figures.was_planned();
                 figures.replaced.up();
             }
             Self::DuplicateOf(_) | Self::Duplicate { .. } => figures.duplicates.up(),

@@ -12,6 +12,7 @@ use super::lane::Lanes;
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, CachePadded, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
 use crate::table::Table;
 
@@ -26,7 +27,12 @@ pub(crate) struct Queue {
     ready: CachePadded<Mutex<Ready>>,
     arrival: Condvar,
     pub(crate) figures: Figures,
+    /// [`NO_HANDLER`], or what [`Queue::max_retries`] answers.
+    max_retries: AtomicU32,
 }
+
+/// More than can be asked for.
+const NO_HANDLER: u32 = u32::MAX;
 
 /// What is ready, and how many wait for something to be.
 #[derive(Debug)]
@@ -57,6 +63,7 @@ impl Queue {
             })),
             arrival: Condvar::new(),
             figures: Figures::default(),
+            max_retries: AtomicU32::new(NO_HANDLER),
         }
     }
 
@@ -64,10 +71,14 @@ impl Queue {
         self.guard(lock(&self.ready))
     }
 
-    /// Whether nothing is in flight, and nothing ready that a handler will take.
-    pub(crate) fn is_at_rest(&self) -> bool {
-        let figures = &self.figures;
-        figures.in_flight() == 0 && (figures.ready() == 0 || figures.parallelism() == 0)
+    /// Its handler has a message tried again so often; none where it has no handler.
+    pub(crate) fn set_max_retries(&self, max: Option<u32>) {
+        self.max_retries.store(max.unwrap_or(NO_HANDLER), Ordering::Relaxed);
+    }
+
+    /// How often its handler has a message tried again, if it has one. For those who take messages without it.
+    pub(crate) fn max_retries(&self) -> Option<u32> {
+        Some(self.max_retries.load(Ordering::Relaxed)).filter(|max| *max != NO_HANDLER)
     }
 
     /// Tells somebody who cannot wait of everything that comes, until it is forgotten.
@@ -274,7 +285,7 @@ mod tests {
     use super::*;
     use crate::interrupt::Interrupt;
     use crate::stress::rounds;
-    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::atomic::AtomicU64;
 
     /// Messages come one by one to three that wait, of whom one is interrupted again and again: all are taken, and nobody
     /// sleeps on when there are no more.
@@ -332,7 +343,7 @@ mod loom_models {
 
     use super::*;
     use crate::interrupt::Interrupt;
-    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::atomic::AtomicU64;
     use crate::sync::explore;
 
     /// Two wait for two messages, which come one by one: nobody sleeps on beside one, also where the one that was woken is

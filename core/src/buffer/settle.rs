@@ -41,6 +41,15 @@ pub(crate) enum Outcome<'a> {
     Spent { reason: &'a str, error: &'a str },
 }
 
+/// When a settle is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// Before its call returns, if that is simple. The caller commits its end all the same, and hears there whether it was.
+    Now,
+    /// With others.
+    Later,
+}
+
 /// What a settle came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settled {
@@ -51,21 +60,23 @@ pub(crate) struct Settled {
 }
 
 impl Buffer {
-    /// Ends a delivery.
+    /// Ends a delivery. `ended` runs when that is decided, and before it waits for a disk.
     ///
     /// # Errors
-    /// `STALE_LEASE` where it was settled before or its lease was lost; then nothing changed.
+    /// `STALE_LEASE` where it was settled before or its lease was lost; then nothing changed, and `ended` did not run.
     pub(crate) fn settle(
         &self,
         queue: &Queue,
         taken: &Taken,
         outcome: Outcome<'_>,
+        write: Write,
+        ended: impl FnOnce(),
     ) -> Result<Settled> {
         self.journal.relieve()?;
         if let Outcome::Ack { children: [], .. } = outcome
             && taken.key == NONE
         {
-            return self.ack_alone(queue, taken);
+            return self.ack_alone(queue, taken, write, ended);
         }
         let state = &*self.state;
         let now = state.clock.recent();
@@ -205,11 +216,18 @@ impl Buffer {
             state.timer.due_at(until);
         }
         self.landed(queue, &entry, was_suspect);
+        ended();
         Ok(Settled { end: appended.end, awaits_sync })
     }
 
     /// Acks a message without a key and without children, which concerns nothing else: there is nothing to plan.
-    fn ack_alone(&self, queue: &Queue, taken: &Taken) -> Result<Settled> {
+    fn ack_alone(
+        &self,
+        queue: &Queue,
+        taken: &Taken,
+        write: Write,
+        ended: impl FnOnce(),
+    ) -> Result<Settled> {
         let state = &*self.state;
         let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
             return Err(stale(taken));
@@ -218,17 +236,41 @@ impl Buffer {
         let body = gone(id, version, 0, at);
         let body = [body.as_flattened()];
         let record = Record::new(kind::GONE, &body);
-        let entry = Entry::Gone { id, version, next: 0, at };
         let slot = taken.slot;
-        let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
+        let was_suspect = guard.is_suspect();
+        let decide = |pending: &mut Pending<'_, Effect>, is_alone: bool| {
             queue.figures.was_acked(pending);
             queue.figures.landed(pending);
             guard.set(SlotState::Settled);
-            pending.at(Level::Os, Effect::Gone { slot });
-        })?;
-        let was_suspect = guard.is_suspect();
-        drop(guard);
-        self.landed(queue, &entry, was_suspect);
+            // Others may want the slot, and this one is about to wait for a disk.
+            drop(guard);
+            if !is_alone {
+                pending.at(Level::Os, Effect::Gone { slot });
+            }
+        };
+        let appended = match write {
+            Write::Now => {
+                let led = self.journal.append_and_lead(
+                    Need::Settle,
+                    &[record],
+                    |_, pending, is_alone| decide(pending, is_alone),
+                )?;
+                let appended = led.appended;
+                state.landed(was_suspect, false);
+                ended();
+                // A failure poisons the journal, and whoever commits this hears of it.
+                let _ = self.journal.follow(led, || state.show_gone(slot));
+                appended
+            }
+            Write::Later => {
+                let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
+                    decide(pending, false);
+                })?;
+                state.landed(was_suspect, false);
+                ended();
+                appended
+            }
+        };
         Ok(Settled { end: appended.end, awaits_sync: false })
     }
 
@@ -238,10 +280,6 @@ impl Buffer {
         state.landed(was_suspect, matches!(entry, Entry::Wait { .. }));
         if let Entry::Dead { id, attempts, reason, .. } = entry {
             state.tell_of_dead_letter(queue, *id, *attempts, reason);
-        }
-        if queue.is_at_rest() {
-            // Somebody else may have shown the record already, and rung too early.
-            state.rest.ring_if_heard();
         }
     }
 }

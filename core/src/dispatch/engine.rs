@@ -10,7 +10,7 @@ use super::owed::{End, Owed};
 use super::station::Station;
 use crate::alarm::Wish;
 use crate::broker::Backoff;
-use crate::buffer::{Buffer, Few, Limits, Outcome, Queue, Removed, Settled, earliest};
+use crate::buffer::{Buffer, Few, Limits, Outcome, Queue, Removed, Settled, Write, earliest};
 use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{detail, event};
@@ -52,8 +52,6 @@ pub(crate) struct Engine {
     pub(crate) options: EngineOptions,
     flights: Flights,
     owed: Owed,
-    /// How a delivery is tried again that no handler's settings say anything about.
-    defaults: Arc<Retries>,
     pub(crate) stations: Mutex<HashMap<u32, Arc<Station>>>,
     /// Somebody's worker was lost, and another one is to be hired when that may be possible.
     pub(super) hire_wish: Wish,
@@ -70,7 +68,6 @@ impl Engine {
         Self {
             flights: Flights::new(options.capacity),
             owed: Owed::default(),
-            defaults: Arc::new(options.default_retries.clone()),
             buffer,
             options,
             stations: Mutex::default(),
@@ -91,23 +88,20 @@ impl Engine {
     }
 
     /// Takes the next message of a queue, if there is one; says `found` before it reads its body, for which a disk may take some
-    /// time.
+    /// time. The memory of `before`, which the same taker had, is used again if nobody else has it.
     pub(crate) fn take(
         &self,
         queue: &Arc<Queue>,
         taker: &Taker,
+        before: Option<Arc<Flight>>,
         found: impl FnOnce(),
     ) -> Result<Option<Arc<Flight>>> {
-        let (holder, time) = match taker {
-            Taker::Handler(station) => {
-                (Holder::Handler(Arc::clone(station)), station.settings.timeout)
-            }
+        let (max_retries, time) = match taker {
+            Taker::Handler(station) => (station.settings.retries.max, station.settings.timeout),
             Taker::Pull(lease) => {
-                let (queue, retries) = (Arc::clone(queue), self.retries_of(queue));
-                (Holder::Puller { queue, retries }, *lease)
+                (queue.max_retries().unwrap_or(self.options.default_retries.max), *lease)
             }
         };
-        let max_retries = holder.retries().max;
         let limits = Limits { max_retries, max_crashes: self.options.max_crashes };
         let Some(taken) = self.buffer.take(queue, limits)? else { return Ok(None) };
         found();
@@ -124,9 +118,12 @@ impl Engine {
             }
         })?;
         queue.figures.delivered.up();
-        let deadline = self.now().after(time);
-        let lease = Lease::until(deadline, matches!(holder, Holder::Handler(_)));
-        let flight = Arc::new(Flight::new(taken, lease, holder, content));
+        let deadline = self.buffer.state.clock.when_passed(time);
+        let lease = Lease::until(deadline, matches!(taker, Taker::Handler(_)));
+        let flight = Flight::new(before, taken, lease, content, || match taker {
+            Taker::Handler(station) => Holder::Handler(Arc::clone(station)),
+            Taker::Pull(_) => Holder::Puller { queue: Arc::clone(queue), max_retries },
+        });
         detail!(
             "deliver",
             queue = &*queue.name,
@@ -136,14 +133,6 @@ impl Engine {
         self.flights.insert(&flight);
         self.buffer.state.timer.due_at(deadline);
         Ok(Some(flight))
-    }
-
-    /// How a pulled message of this queue is tried again: as its handler says, if it has one.
-    fn retries_of(&self, queue: &Queue) -> Arc<Retries> {
-        match lock(&self.stations).get(&queue.number) {
-            Some(station) => Arc::clone(&station.settings.retries),
-            None => Arc::clone(&self.defaults),
-        }
     }
 
     /// Takes up to `max` messages, waiting for the first one at most for `timeout`.
@@ -164,7 +153,7 @@ impl Engine {
                 if self.closed.load(Ordering::Acquire) {
                     return if flights.is_empty() { Err(Error::closed()) } else { Ok(flights) };
                 }
-                match self.take(queue, &taker, || {}) {
+                match self.take(queue, &taker, None, || {}) {
                     // Whoever closed it may have looked for flights before this one was there.
                     Ok(Some(flight)) if self.is_closed() => self.take_back(&flight),
                     Ok(Some(flight)) => flights.push(flight),
@@ -193,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Ends a flight; the caller commits the answer's `end`, at once or with its next message.
+    /// Ends a flight; the caller commits the answer's `end`, at once or, if it is written later, with its next message.
     ///
     /// # Errors
     /// `STALE_LEASE`.
@@ -201,8 +190,10 @@ impl Engine {
         self: &Arc<Self>,
         flight: &Flight,
         outcome: Outcome<'_>,
+        write: Write,
     ) -> Result<Settled> {
-        let settled = self.buffer.settle(flight.queue(), &flight.taken, outcome);
+        let ended = || self.ended(flight, false);
+        let settled = self.buffer.settle(flight.queue(), &flight.taken, outcome, write, ended);
         let settled = settled.inspect_err(|error| match error.kind() {
             ErrorKind::StaleLease => flight.queue().figures.stale_settles.up(),
             ErrorKind::Poisoned => self.give_up(flight),
@@ -215,7 +206,6 @@ impl Engine {
             attempt = flight.taken.attempt,
             outcome = outcome.name()
         );
-        self.ended(flight, false);
         if settled.awaits_sync {
             let state = &self.buffer.state;
             state.sync_now_wish.ask(&state.disk);
@@ -261,11 +251,21 @@ impl Engine {
         delay: Option<Duration>,
         error: &'a str,
     ) -> Outcome<'a> {
-        let failures = flight.taken.attempt;
-        let delay = delay
-            .unwrap_or_else(|| flight.retries().backoff.delay(failures, crate::random::unit()));
-        let due = self.due_after(delay);
-        Outcome::Fail { due, max_retries: flight.retries().max, error }
+        let due = self.due_after(delay.unwrap_or_else(|| self.backoff(flight)));
+        Outcome::Fail { due, max_retries: flight.max_retries(), error }
+    }
+
+    /// How long the message of a flight waits before it is tried again: as the handler of its queue says, if it has one.
+    pub(crate) fn backoff(&self, flight: &Flight) -> Duration {
+        let delay =
+            |retries: &Retries| retries.backoff.delay(flight.taken.attempt, crate::random::unit());
+        match flight.station() {
+            Some(station) => delay(&station.settings.retries),
+            None => match lock(&self.stations).get(&flight.queue().number) {
+                Some(station) => delay(&station.settings.retries),
+                None => delay(&self.options.default_retries),
+            },
+        }
     }
 
     /// When something is due that is to wait this long.
@@ -388,10 +388,10 @@ impl Engine {
     /// Takes a flight's lease away: given back uncounted, or failed. Answers whether it did; not if the message was
     /// settled first.
     pub(crate) fn lose(self: &Arc<Self>, flight: &Flight, outcome: Outcome<'_>) -> bool {
-        let lost = self.buffer.settle(flight.queue(), &flight.taken, outcome);
-        match lost {
+        let ended = || self.ended(flight, true);
+        let (queue, write) = (flight.queue(), Write::Later);
+        match self.buffer.settle(queue, &flight.taken, outcome, write, ended) {
             Ok(settled) => {
-                self.ended(flight, true);
                 // A failure poisons the journal, and everybody hears of it from there.
                 let _ = self.buffer.journal.commit(Level::Os, settled.end);
                 true
@@ -459,8 +459,15 @@ impl Engine {
                     station.flight_ended();
                 }
             }
-            None if lost => _ = flight.lease.lose(|| ()),
-            None => flight.lease.end(),
+            // Nobody who stops waits for who received it.
+            None => {
+                if lost {
+                    flight.lease.lose(|| ());
+                } else {
+                    flight.lease.end();
+                }
+                return;
+            }
         }
         self.tell_who_stops();
     }

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use super::engine::Retries;
 use super::lease::Lease;
 use super::station::Station;
 use crate::buffer::{MessageEntry, Queue, Taken};
@@ -54,24 +53,47 @@ pub(super) enum Holder {
     /// Somebody who received it.
     Puller {
         queue: Arc<Queue>,
-        retries: Arc<Retries>,
+        /// How often it is tried again.
+        max_retries: u32,
     },
 }
 
 impl Holder {
-    pub(super) fn retries(&self) -> &Retries {
+    fn max_retries(&self) -> u32 {
         match self {
-            Self::Handler(station) => &station.settings.retries,
-            Self::Puller { retries, .. } => retries,
+            Self::Handler(station) => station.settings.retries.max,
+            Self::Puller { max_retries, .. } => *max_retries,
         }
     }
 }
 
 impl Flight {
-    pub(super) fn new(taken: Taken, lease: Lease, holder: Holder, content: Bytes) -> Self {
-        let (place, seen) = (AtomicU64::new(ENTERED), AtomicU64::new(0));
-        let permit_stays = AtomicBool::new(false);
-        Self { taken, lease, holder, content, place, permit_stays, seen }
+    /// In the memory of the one `before`, which has the same holder, if nobody else has that.
+    pub(super) fn new(
+        before: Option<Arc<Self>>,
+        taken: Taken,
+        lease: Lease,
+        content: Bytes,
+        holder: impl FnOnce() -> Holder,
+    ) -> Arc<Self> {
+        if let Some(mut before) = before
+            && let Some(flight) = Arc::get_mut(&mut before)
+        {
+            (flight.taken, flight.lease, flight.content) = (taken, lease, content);
+            flight.place.store(ENTERED, Ordering::Relaxed);
+            flight.permit_stays.store(false, Ordering::Relaxed);
+            flight.seen.store(0, Ordering::Relaxed);
+            return before;
+        }
+        Arc::new(Self {
+            taken,
+            lease,
+            holder: holder(),
+            content,
+            place: AtomicU64::new(ENTERED),
+            permit_stays: AtomicBool::new(false),
+            seen: AtomicU64::new(0),
+        })
     }
 
     /// It was given to a loop with others, and is entered when the loop's gate says this number, or a later one.
@@ -145,8 +167,8 @@ impl Flight {
         }
     }
 
-    pub(crate) fn retries(&self) -> &Retries {
-        self.holder.retries()
+    pub(crate) fn max_retries(&self) -> u32 {
+        self.holder.max_retries()
     }
 
     pub(crate) fn may_extend(&self) -> bool {

@@ -5,29 +5,31 @@
 
 use super::flight::Flight;
 use crate::clock::Moment;
-use crate::sync::{Arc, Mutex, lock};
+use crate::latch::Latch;
+use crate::sync::Arc;
 use crate::table::Table;
 
 /// All flights that are under way.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    places: Table<Mutex<Option<Arc<Flight>>>>,
+    places: Table<Latch<Option<Arc<Flight>>>>,
 }
 
 impl Flights {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { places: Table::new(capacity, || Mutex::new(None), Arc::default()) }
+        Self { places: Table::new(capacity, Latch::default, Arc::default()) }
     }
 
     pub(crate) fn insert(&self, flight: &Arc<Flight>) {
         if let Some(place) = self.places.get_or_make(flight.taken.hold) {
-            *lock(place) = Some(Arc::clone(flight));
+            let flight = Arc::clone(flight);
+            *place.take() = Some(flight);
         }
     }
 
     pub(crate) fn remove(&self, flight: &Flight) {
         if let Some(place) = self.places.get(flight.taken.hold) {
-            lock(place).take();
+            drop(place.take().take());
         }
     }
 
@@ -54,6 +56,6 @@ impl Flights {
     }
 
     fn each(&self, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Arc<Flight>> {
-        numbers.filter_map(|number| lock(self.places.get(number)?).clone())
+        numbers.filter_map(|number| self.places.get(number)?.take().clone())
     }
 }

@@ -25,6 +25,10 @@ use crate::thread::spawn_quiet;
 /// What nobody waits to see written is written within this time.
 const WRITE_DELAY: Duration = Duration::from_millis(5);
 
+/// A snapshot is taken when so many times as much as the last one has was written to the log. Where messages of a hundred bytes
+/// wait, that is about as many records as the last one has messages; and snapshots are at most one part in four of what is written.
+const LOG_SHARE: u64 = 4;
+
 /// As long as the disk is full, a snapshot is taken that may make room: after this time, and at most for one part in so many
 /// of the time.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -138,7 +142,7 @@ impl Snapshots {
             // It may make some. Soon, but not all the time.
             let pause = NO_ROOM_PAUSE.max(last.took.saturating_mul(NO_ROOM_SHARE));
             Some(pause.saturating_sub(last.at.elapsed()))
-        } else if records == 0 || bytes < last.bytes {
+        } else if records == 0 || bytes < last.bytes.saturating_mul(LOG_SHARE) {
             None
         } else if records >= self.options.snapshot_threshold {
             Some(Duration::ZERO)

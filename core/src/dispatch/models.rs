@@ -8,7 +8,7 @@ use super::engine::{Engine, EngineOptions, Retries};
 use super::flight::Flight;
 use crate::broker::Backoff;
 use crate::buffer::models::{enqueue, open, queue};
-use crate::buffer::{Few, Outcome};
+use crate::buffer::{Few, Outcome, Write};
 use crate::error::{ErrorKind, Result};
 use crate::interrupt::Interrupt;
 use crate::storage::{MemoryStorage, Storage};
@@ -68,6 +68,8 @@ fn loom_close_against_receive() {
 fn loom_close_ends_a_receive_that_waits() {
     explore(2, || {
         let engine = engine();
+        // Before the other thread: a lock that loom does not know hands it on.
+        queue(&engine.buffer);
         let other = {
             let engine = Arc::clone(&engine);
             thread::spawn(move || {
@@ -131,7 +133,7 @@ fn loom_settle_against_the_end_of_the_lease() {
             thread::spawn(move || engine.lose(&flight, Outcome::Release { due: engine.now() }))
         };
         let ack = Outcome::Ack { children: &[], places: 0, window: Duration::ZERO };
-        let acked = engine.settle(&flight, ack).is_ok();
+        let acked = engine.settle(&flight, ack, Write::Now).is_ok();
         assert!(other.join().unwrap() != acked, "one of the two");
         assert!(engine.all_flights().is_empty());
         engine.buffer.journal.write().unwrap();

@@ -27,7 +27,7 @@ pub(crate) struct HandlerSettings {
     pub(crate) max_parallelism: u32,
     pub(crate) min_parallelism: u32,
     pub(crate) timeout: Duration,
-    pub(crate) retries: Arc<Retries>,
+    pub(crate) retries: Retries,
     pub(crate) cancel_grace: Duration,
     pub(crate) may_extend: bool,
 }
@@ -489,7 +489,7 @@ mod loom_models {
             max_parallelism: most,
             min_parallelism: 1,
             timeout: long,
-            retries: Arc::new(Retries { max: 5, backoff: Backoff::fixed(long) }),
+            retries: Retries { max: 5, backoff: Backoff::fixed(long) },
             cancel_grace: long,
             may_extend: true,
         };

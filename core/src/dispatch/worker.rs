@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     owed: Owed,
     /// What its handler is running for.
     flight: Option<Arc<Flight>>,
+    /// What it was running for before.
+    before: Option<Arc<Flight>>,
     /// It has the permit of the flight that its handler has ended.
     has_permit: bool,
     /// It has not been told to leave.
@@ -61,6 +63,7 @@ impl Worker {
             taker,
             owed: Owed::default(),
             flight: None,
+            before: None,
             has_permit: false,
             serving: true,
             looks: true,
@@ -142,8 +145,9 @@ impl Worker {
 
     /// Takes a message with a permit, which is returned with whatever else is answered.
     fn take(&mut self) -> Took {
+        let before = self.before.take();
         let leave = || self.leave_to_keeper();
-        match self.engine.take(&self.station.queue, &self.taker, leave) {
+        match self.engine.take(&self.station.queue, &self.taker, before, leave) {
             Ok(Some(flight)) if !self.station.is_open() => {
                 // Whoever shut it may have looked for flights before this one was there.
                 self.engine.take_back(&flight);
@@ -186,6 +190,7 @@ impl Worker {
             None if flight.lease.leave() => self.serving = self.station.is_needed_after_all(),
             None => {}
         }
+        self.before = Some(flight);
         if self.station.worker_looks() {
             self.engine.buffer.state.rest.ring_if_heard();
         }

@@ -35,13 +35,28 @@ struct Size {
     entries: u64,
 }
 
+/// What was appended, and is to be written next: by whoever appended it, unless somebody else is about to write. To be handed to
+/// [`Journal::follow`]; dropped, it fails the log.
+#[must_use]
+pub(crate) struct Led<'a, E> {
+    pub(crate) appended: Appended,
+    lead: Option<Lead<'a, E>>,
+}
+
 /// Who has appended leads the write, too.
-struct Led<'a, E> {
+struct Lead<'a, E> {
     round: Round<'a, Writing<E>>,
     /// How far it writes.
     end: u64,
     /// What was appended is all there is to show, and came to no list.
     is_alone: bool,
+}
+
+impl<E> Led<'_, E> {
+    /// Whether what was appended is shown by whoever appended it, and by nobody else.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.lead.as_ref().is_some_and(|lead| lead.is_alone)
+    }
 }
 
 impl<S: Show> Journal<S> {
@@ -59,25 +74,23 @@ impl<S: Show> Journal<S> {
         self.append_then(need, records, |tail, start| finish(start, &mut tail.pending(start)))
     }
 
-    /// As [`Journal::append`] and a [`Journal::commit`] at level `Os` behind it. Where nobody else writes, it is seen under the same
-    /// lock what there is to write. Where nothing else is to be shown either, `finish` does not run: then `show` does, once the
-    /// records are written, and learns the first position; what it does is all that they do.
+    /// As [`Journal::append`], of what is to be written next. Where nobody else writes, the caller leads, and it is seen under the
+    /// same lock what there is to write. Where nothing else is to be shown either, what was appended is alone, which `finish`
+    /// learns: then it leaves no effect, and whoever follows shows it.
     ///
     /// # Errors
-    /// As those two.
-    pub(crate) fn append_and_write(
+    /// As there.
+    pub(crate) fn append_and_lead(
         &self,
         need: Need,
         records: &[Record<'_>],
-        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-        show: impl FnOnce(u64),
-    ) -> Result<Appended> {
-        let mut led = None;
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>, bool),
+    ) -> Result<Led<'_, S::Effect>> {
+        let mut lead = None;
         let appended = self.append_then(need, records, |tail, start| {
-            led = self.lead(tail, start, finish);
+            lead = self.lead(tail, start, finish);
         })?;
-        self.follow(led, appended, show)?;
-        Ok(appended)
+        Ok(Led { appended, lead })
     }
 
     /// Takes the lead of a write, if nobody has it, under the tail's lock and right behind an append.
@@ -85,36 +98,34 @@ impl<S: Show> Journal<S> {
         &self,
         tail: &mut Tail<S::Effect>,
         start: u64,
-        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>),
-    ) -> Option<Led<'_, S::Effect>> {
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>, bool),
+    ) -> Option<Lead<'_, S::Effect>> {
         let Some(mut round) = self.written.lead() else {
-            finish(start, &mut tail.pending(start));
+            finish(start, &mut tail.pending(start), false);
             return None;
         };
         let is_alone = tail.os.oldest().is_none();
         if is_alone {
             round.leader().showing.begin(start);
-        } else {
-            finish(start, &mut tail.pending(start));
         }
+        finish(start, &mut tail.pending(start), is_alone);
         let end = tail.unwritten(self.written.reached(), round.leader());
-        Some(Led { round, end, is_alone })
+        Some(Lead { round, end, is_alone })
     }
 
-    /// Returns when what was appended is written, by whoever leads, and shown.
-    fn follow(
-        &self,
-        led: Option<Led<'_, S::Effect>>,
-        appended: Appended,
-        show: impl FnOnce(u64),
-    ) -> Result<()> {
-        let Some(Led { round, end, is_alone }) = led else {
+    /// Returns when what was appended is written, by whoever leads, and shown: by `show` where it is alone.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub(crate) fn follow(&self, led: Led<'_, S::Effect>, show: impl FnOnce()) -> Result<()> {
+        let Led { appended, lead } = led;
+        let Some(Lead { round, end, is_alone }) = lead else {
             return self.commit(Level::Os, appended.end);
         };
         self.heed(round.run(|writing| {
             if is_alone {
                 self.write_out(writing)?;
-                show(appended.start);
+                show();
                 writing.showing.end(&*self.show);
                 self.show.unsynced();
             } else {

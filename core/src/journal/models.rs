@@ -10,7 +10,7 @@ use super::effects::{Level, Pending, Show};
 use super::log::{Journal, JournalOptions};
 use super::record::{self, Header, Record};
 use super::segment::Segment;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::storage::{MemoryStorage, Storage};
 use crate::sync::{Arc, explore};
 
@@ -70,9 +70,21 @@ fn commit_and_look(journal: &Journal<Witness>, show: &Witness, level: Level) {
 
 fn write_and_look(journal: &Journal<Witness>, show: &Witness) {
     let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
-    let finish = |position, pending: &mut Pending<'_, u64>| pending.at(Level::Os, position);
-    let own = |position| show.show(std::iter::once(position));
-    look(journal, show, journal.append_and_write(Need::Settle, &[record], finish, own).unwrap());
+    let appended = write(journal, show, &record).unwrap();
+    look(journal, show, appended);
+}
+
+/// Appends and writes at once.
+fn write(journal: &Journal<Witness>, show: &Witness, record: &Record<'_>) -> Result<Appended> {
+    let finish = |position, pending: &mut Pending<'_, u64>, is_alone: bool| {
+        if !is_alone {
+            pending.at(Level::Os, position);
+        }
+    };
+    let led = journal.append_and_lead(Need::Settle, std::slice::from_ref(record), finish)?;
+    let appended = led.appended;
+    journal.follow(led, || show.show(std::iter::once(appended.start)))?;
+    Ok(appended)
 }
 
 fn look(journal: &Journal<Witness>, show: &Witness, appended: Appended) {
@@ -130,10 +142,7 @@ fn loom_a_write_against_the_end_of_the_journal() {
             let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
             thread::spawn(move || {
                 let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
-                let finish =
-                    |position, pending: &mut Pending<'_, u64>| pending.at(Level::Os, position);
-                let own = |position| show.show(std::iter::once(position));
-                journal.append_and_write(Need::Settle, &[record], finish, own).is_ok()
+                write(&journal, &show, &record).is_ok()
             })
         };
         journal.poison(Error::closed());

@@ -6,12 +6,15 @@
 use std::collections::VecDeque;
 use std::io;
 
+use smallvec::SmallVec;
+
 use super::chunk::{Bytes, Chunk};
 use super::log::JournalOptions;
 use super::readback::ReadBack;
 use super::record::{HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
+use crate::latch::Latch;
 use crate::pages::Pages;
 use crate::stock::Stock;
 use crate::storage::Storage;
@@ -24,7 +27,7 @@ pub(crate) struct Space {
     cache_bytes: u64,
     /// Ordered by position; the last one is being appended to.
     segments: Mutex<Vec<Arc<Segment>>>,
-    cache: Mutex<Cache>,
+    cache: Latch<Cache>,
     readback: ReadBack,
     stock: Arc<Stock>,
 }
@@ -50,7 +53,7 @@ impl Space {
             storage,
             cache_bytes: options.cache_bytes,
             segments: Mutex::new(segments),
-            cache: Mutex::default(),
+            cache: Latch::default(),
             readback: ReadBack::default(),
             stock,
         }
@@ -85,19 +88,20 @@ impl Space {
 
     /// Lets go of the oldest chunks, as there are to be so many bytes more; answers the last one of which nobody reads.
     fn let_go(&self, more: u64) -> Option<Chunk> {
-        let mut gone = None;
-        let mut cache = lock(&self.cache);
+        let mut gone = SmallVec::<[_; 4]>::new();
+        let mut cache = self.cache.take();
         while cache.bytes + more > self.cache_bytes {
             let Some(oldest) = cache.chunks.pop_front() else { break };
             cache.bytes -= oldest.end() - oldest.start();
-            gone = Arc::into_inner(oldest).or(gone);
+            gone.push(oldest);
         }
-        gone
+        drop(cache);
+        gone.into_iter().filter_map(Arc::into_inner).last()
     }
 
     fn remember(&self, chunk: Chunk) -> Arc<Chunk> {
         let chunk = Arc::new(chunk);
-        let mut cache = lock(&self.cache);
+        let mut cache = self.cache.take();
         cache.bytes += chunk.end() - chunk.start();
         cache.chunks.push_back(Arc::clone(&chunk));
         chunk
@@ -121,7 +125,7 @@ impl Space {
 
     /// Bytes that the cache holds.
     pub(crate) fn cached_bytes(&self) -> u64 {
-        lock(&self.cache).bytes
+        self.cache.take().bytes
     }
 
     pub(crate) fn segment_count(&self) -> usize {
@@ -163,18 +167,18 @@ impl Space {
 
     /// Takes chunks out of the cache.
     fn forget(&self, is_it: impl Fn(&Chunk) -> bool) {
-        let mut cache = lock(&self.cache);
-        let Cache { chunks, bytes } = &mut *cache;
-        chunks.retain(|chunk| {
-            let stays = !is_it(chunk);
-            *bytes -= if stays { 0 } else { chunk.end() - chunk.start() };
-            stays
-        });
+        let mut cache = self.cache.take();
+        let chunks = std::mem::take(&mut cache.chunks);
+        let (gone, stay) = chunks.into_iter().partition::<VecDeque<_>, _>(|chunk| is_it(chunk));
+        cache.chunks = stay;
+        cache.bytes -= gone.iter().map(|chunk| chunk.end() - chunk.start()).sum::<u64>();
+        drop(cache);
+        drop(gone);
     }
 
     fn cached(&self, position: u64) -> Option<(u8, Bytes)> {
         let chunk = {
-            let cache = lock(&self.cache);
+            let cache = self.cache.take();
             let after = cache.chunks.partition_point(|chunk| chunk.start() <= position);
             let chunk = cache.chunks.get(after.checked_sub(1)?)?;
             Arc::clone(chunk)

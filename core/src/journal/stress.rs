@@ -65,10 +65,18 @@ fn stress_what_many_append_is_read_as_it_was() {
                     let body = vec![number; 1 + round * 37 % 3000];
                     let parts = [&body[..]];
                     let record = Record::new(record::KIND_USER_MIN, &parts);
-                    let finish = |_, pending: &mut Pending<'_, ()>| pending.at(level, ());
                     let appended = if level == Level::Os && number < 2 {
-                        journal.append_and_write(Need::Grow, &[record], finish, |_| ()).unwrap()
+                        let finish = |_, pending: &mut Pending<'_, ()>, is_alone: bool| {
+                            if !is_alone {
+                                pending.at(level, ());
+                            }
+                        };
+                        let led = journal.append_and_lead(Need::Grow, &[record], finish).unwrap();
+                        let appended = led.appended;
+                        journal.follow(led, || ()).unwrap();
+                        appended
                     } else {
+                        let finish = |_, pending: &mut Pending<'_, ()>| pending.at(level, ());
                         let appended = journal.append(Need::Grow, &[record], finish).unwrap();
                         journal.commit(level, appended.end).unwrap();
                         appended

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::storage::{boot_time, tick, tick_length};
+use crate::storage::{boot_time, tick};
 
 /// Of a time as long as this, some milliseconds are not worth a look at the clock.
 const LONG: Duration = Duration::from_secs(10);
@@ -75,8 +75,8 @@ pub(crate) trait Clock: Send + Sync + fmt::Debug {
     /// A count that moves every few milliseconds, and costs a fifth of a look at the clock.
     fn tick(&self) -> u64;
 
-    /// How long that count stands still at most while time goes on.
-    fn tick_length(&self) -> Duration {
+    /// How long that count may stand still while time goes on; longer on a machine alone that stands still itself.
+    fn stillness(&self) -> Duration {
         Duration::ZERO
     }
 }
@@ -98,8 +98,9 @@ impl Clock for SystemClock {
         tick()
     }
 
-    fn tick_length(&self) -> Duration {
-        tick_length()
+    fn stillness(&self) -> Duration {
+        // Mostly it moves every 4 ms, but who moves it may have to wait for a processor.
+        Duration::from_millis(25)
     }
 }
 
@@ -147,7 +148,7 @@ pub(crate) struct BrokerClock {
     /// that a tick is never seen with a moment before it; a later moment of the same tick is as good.
     tick: AtomicU64,
     moment: AtomicU64,
-    tick_length: Duration,
+    stillness: Duration,
 }
 
 impl BrokerClock {
@@ -161,8 +162,8 @@ impl BrokerClock {
     pub(crate) fn start_at(source: Box<dyn Clock>, start: Moment) -> Self {
         let elapsed_at_start = source.elapsed();
         let (tick, moment) = (AtomicU64::new(u64::MAX), AtomicU64::new(start.0));
-        let tick_length = source.tick_length();
-        Self { source, start, elapsed_at_start, tick, moment, tick_length }
+        let stillness = source.stillness();
+        Self { source, start, elapsed_at_start, tick, moment, stillness }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -190,7 +191,7 @@ impl BrokerClock {
         self.source.elapsed().saturating_sub(self.elapsed_at_start)
     }
 
-    /// A moment that is at most a few milliseconds ago, and cheap: for what is noted, not for what is due.
+    /// A moment that is mostly at most a few milliseconds ago, and cheap: for what is noted, and not for what is due soon.
     pub(crate) fn recent(&self) -> Moment {
         let tick = self.source.tick();
         if self.tick.load(Ordering::Acquire) == tick {
@@ -202,12 +203,13 @@ impl BrokerClock {
         now
     }
 
-    /// A moment by which so much time has passed from now on. Where that is long it is some milliseconds more, and cheap.
+    /// A moment by which so much time has passed from now on. Where that is long it is some milliseconds more, and cheap; it is less
+    /// only where the machine stood still.
     pub(crate) fn when_passed(&self, time: Duration) -> Moment {
         if time < LONG {
             self.now().after(time)
         } else {
-            self.recent().after(time.saturating_add(self.tick_length))
+            self.recent().after(time.saturating_add(self.stillness))
         }
     }
 }
@@ -313,7 +315,7 @@ mod tests {
             self.0.load(Ordering::Relaxed) / TICK_US
         }
 
-        fn tick_length(&self) -> Duration {
+        fn stillness(&self) -> Duration {
             Duration::from_micros(TICK_US)
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::handler::{Failure, HandlerError};
 use super::message::{Message, TRACEPARENT};
 use super::shared::Shared;
-use crate::buffer::{Outcome, Write};
+use crate::buffer::{Outcome, Room, Write};
 use crate::clock::Moment;
 use crate::dispatch::{CancelReason, Flight};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,6 +42,47 @@ struct Children {
     refused: bool,
     /// The delivery was settled: no more of them.
     over: bool,
+}
+
+/// Why a message is not enqueued with the ack.
+enum Refusal {
+    Settled,
+    Many,
+    /// They would be so many bytes.
+    Large(usize),
+    Full,
+}
+
+impl Children {
+    /// Adds one, of at most `most` bytes together.
+    fn add(
+        &mut self,
+        message: Message<'static>,
+        most: usize,
+        room: &Room,
+    ) -> std::result::Result<(), Refusal> {
+        if self.over {
+            return Err(Refusal::Settled);
+        }
+        if self.messages.len() >= limits::BATCH_MESSAGES_MAX {
+            return Err(Refusal::Many);
+        }
+        let bytes = self.bytes.saturating_add(message.size());
+        if !self.messages.is_empty() {
+            if bytes > most {
+                return Err(Refusal::Large(bytes));
+            }
+            // The first child takes the message's own place.
+            if !room.take(1) {
+                self.refused = true;
+                return Err(Refusal::Full);
+            }
+            self.places += 1;
+        }
+        self.bytes = bytes;
+        self.messages.push(message);
+        Ok(())
+    }
 }
 
 impl Delivery {
@@ -170,34 +211,23 @@ impl Delivery {
         {
             message = message.header(TRACEPARENT, parent);
         }
-        let mut children = self.children.take();
-        if children.over || !self.flight.lease.is_held() {
+        if !self.flight.lease.is_held() {
             return Err(Error::stale_lease());
         }
-        if children.messages.len() >= limits::BATCH_MESSAGES_MAX {
-            return Err(Error::invalid("a delivery enqueues at most 10000 messages"));
-        }
-        let bytes = children.bytes.saturating_add(message.size());
-        let most = self.shared.options.max_batch_bytes;
-        if !children.messages.is_empty() && bytes > most {
-            return Err(Error::new(
+        let (most, room) =
+            (self.shared.options.max_batch_bytes, &self.shared.engine.buffer.state.room);
+        let added = self.children.take().add(message, most, room);
+        added.map_err(|refusal| match refusal {
+            Refusal::Settled => Error::stale_lease(),
+            Refusal::Many => Error::invalid("a delivery enqueues at most 10000 messages"),
+            Refusal::Large(bytes) => Error::new(
                 ErrorKind::TooLarge,
                 format!(
                     "what is enqueued with the ack is {bytes} bytes, but max_batch_bytes is {most}"
                 ),
-            ));
-        }
-        // The first child takes the message's own place.
-        if !children.messages.is_empty() {
-            if !self.shared.engine.buffer.state.room.take(1) {
-                children.refused = true;
-                return Err(self.shared.engine.buffer.state.room.full());
-            }
-            children.places += 1;
-        }
-        children.bytes = bytes;
-        children.messages.push(message);
-        Ok(())
+            ),
+            Refusal::Full => room.full(),
+        })
     }
 
     /// Refuses everything to its broker from now on, as [`Broker::poison`](crate::Broker::poison) does.

@@ -96,9 +96,13 @@ pub(crate) fn register_station(
         ));
     }
     let station = Arc::new(Station::new(Arc::clone(&queue), settings, hire, doorbell));
-    queue.figures.parallelism.set(station.settings.max_parallelism.into());
-    queue.set_max_retries(Some(station.settings.retries.max));
-    let before = lock(&shared.engine.stations).insert(queue.number, Arc::clone(&station));
+    let before = {
+        // Under the lock that others take it out under.
+        let mut stations = lock(&shared.engine.stations);
+        queue.figures.parallelism.set(station.settings.max_parallelism.into());
+        queue.set_max_retries(Some(station.settings.retries.max));
+        stations.insert(queue.number, Arc::clone(&station))
+    };
     if let Some(before) = before {
         before.shut();
         if !wait_until(shared, None, || is_hurried(shared), || before.has_left()) {

@@ -1,7 +1,8 @@
 //! Figures: what a queue counts.
 //!
-//! Most are counted by a locked instruction. Those that tell what is ready, in flight and acked are not: each of them has a lock
-//! under which alone it is counted, and which whoever counts has anyway. (But what leaves that way otherwise, which is rare, is.)
+//! Most are counted by a locked instruction. Those that tell what is enqueued, ready, in flight and acked are not: each of them has
+//! a lock under which alone it is counted, and which whoever counts has anyway. (But what comes or leaves otherwise, which is rare,
+//! is.)
 //!
 //! Counting releases and a look acquires, and a look begins with what lessens its answer. So who sees a message leave one place
 //! also sees it in the next, and no answer is less than none.

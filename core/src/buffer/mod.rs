@@ -45,5 +45,6 @@ pub(crate) use plan::Few;
 pub(crate) use queue::Queue;
 pub(crate) use remove::Removed;
 pub(crate) use replay::Replayed;
+pub(crate) use room::Room;
 pub(crate) use settle::{Outcome, Settled, Write};
 pub(crate) use state::{Bounds, earliest};

@@ -88,9 +88,16 @@ fn take(buffer: &Buffer) -> Taken {
 }
 
 fn settle(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>) -> bool {
-    match buffer.settle(queue(buffer), taken, outcome, Write::Now, || ()) {
+    settle_by(buffer, taken, outcome, Write::Now)
+}
+
+fn settle_by(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>, write: Write) -> bool {
+    match buffer.settle(queue(buffer), taken, outcome, write, || ()) {
         Ok(settled) => {
             buffer.journal.commit(Level::Os, settled.end).unwrap();
+            if write == Write::Later {
+                buffer.journal.show_later();
+            }
             true
         }
         Err(error) => {
@@ -123,7 +130,12 @@ fn assert_replay_ends_in(buffer: &Buffer, storage: &Arc<dyn Storage>) {
 /// An ack and the end of the lease, at the same time: one of them is decided, and the journal says the same.
 #[test]
 fn loom_ack_against_expiry() {
-    explore(2, || {
+    ack_against_expiry(Write::Now);
+    ack_against_expiry(Write::Later);
+}
+
+fn ack_against_expiry(write: Write) {
+    explore(2, move || {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let buffer = Arc::new(open(&storage));
         enqueue(&buffer, None);
@@ -132,7 +144,7 @@ fn loom_ack_against_expiry() {
             let buffer = Arc::clone(&buffer);
             thread::spawn(move || settle(&buffer, &taken, EXPIRY))
         };
-        let acked = settle(&buffer, &taken, ACK);
+        let acked = settle_by(&buffer, &taken, ACK, write);
         let expired = other.join().unwrap();
         assert!(acked != expired, "one of the two");
         assert_eq!(state_of(&buffer).0.len(), usize::from(expired));
@@ -143,7 +155,12 @@ fn loom_ack_against_expiry() {
 /// A snapshot, while a message ends and another comes: neither is lost, and none comes back.
 #[test]
 fn loom_snapshot_against_append() {
-    explore(2, || {
+    snapshot_against_append(Write::Now);
+    snapshot_against_append(Write::Later);
+}
+
+fn snapshot_against_append(write: Write) {
+    explore(2, move || {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let buffer = Arc::new(open(&storage));
         enqueue(&buffer, None);
@@ -151,7 +168,7 @@ fn loom_snapshot_against_append() {
         let other = {
             let buffer = Arc::clone(&buffer);
             thread::spawn(move || {
-                assert!(settle(&buffer, &taken, ACK));
+                assert!(settle_by(&buffer, &taken, ACK, write));
                 enqueue(&buffer, None);
             })
         };

@@ -46,7 +46,7 @@ pub(crate) enum Outcome<'a> {
 pub(crate) enum Write {
     /// Before its call returns, if that is simple. The caller commits its end all the same, and hears there whether it was.
     Now,
-    /// With others.
+    /// With others, by the caller, who then also shows what was left for later.
     Later,
 }
 
@@ -60,7 +60,8 @@ pub(crate) struct Settled {
 }
 
 impl Buffer {
-    /// Ends a delivery. `ended` runs when that is decided, and before it waits for a disk.
+    /// Ends a delivery. `ended` runs when that is decided, and before it waits for a disk; it appends and commits nothing, nor waits
+    /// for who may be doing so.
     ///
     /// # Errors
     /// `STALE_LEASE` where it was settled before or its lease was lost; then nothing changed, and `ended` did not run.
@@ -237,15 +238,18 @@ impl Buffer {
         let body = [body.as_flattened()];
         let record = Record::new(kind::GONE, &body);
         let slot = taken.slot;
-        let was_suspect = guard.is_suspect();
+        let (was_suspect, has_group) = (guard.is_suspect(), guard.group != 0);
         let decide = |pending: &mut Pending<'_, Effect>, is_alone: bool| {
             queue.figures.was_acked(pending);
             queue.figures.landed(pending);
             guard.set(SlotState::Settled);
             // Others may want the slot, and this one is about to wait for a disk.
             drop(guard);
-            if !is_alone {
-                pending.at(Level::Os, Effect::Gone { slot });
+            match write {
+                _ if is_alone => {}
+                // Nobody waits for it, but where the next one of a group does.
+                Write::Later if !has_group => pending.later(Effect::Gone { slot }),
+                _ => pending.at(Level::Os, Effect::Gone { slot }),
             }
         };
         let appended = match write {

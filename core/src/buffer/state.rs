@@ -249,6 +249,8 @@ impl State {
             }
         }
         self.landed(suspect, true);
+        // Without a handler the queue may be at rest by that.
+        self.rest.ring_if_heard();
     }
 
     /// Makes what is due ready, and forgets guards that are over; answers when the next of all that is due.

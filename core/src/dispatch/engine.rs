@@ -37,6 +37,13 @@ pub(crate) struct Retries {
     pub(crate) backoff: Backoff,
 }
 
+impl Retries {
+    /// How long the message of a flight waits before it is tried again.
+    fn delay(&self, flight: &Flight) -> Duration {
+        self.backoff.delay(flight.taken.attempt, crate::random::unit())
+    }
+}
+
 /// Who has a message handed out.
 #[derive(Clone, Debug)]
 pub(crate) enum Taker {
@@ -236,6 +243,7 @@ impl Engine {
         if let Some(end) = self.owed.settle() {
             // A failure poisons the journal, and everybody hears of it from there.
             let _ = self.buffer.journal.commit(Level::Os, end);
+            self.buffer.journal.show_later();
         }
     }
 
@@ -251,21 +259,25 @@ impl Engine {
         delay: Option<Duration>,
         error: &'a str,
     ) -> Outcome<'a> {
-        let due = self.due_after(delay.unwrap_or_else(|| self.backoff(flight)));
-        Outcome::Fail { due, max_retries: flight.max_retries(), error }
+        self.with_retries(flight, |retries| {
+            let due = self.due_after(delay.unwrap_or_else(|| retries.delay(flight)));
+            Outcome::Fail { due, max_retries: retries.max, error }
+        })
     }
 
-    /// How long the message of a flight waits before it is tried again: as the handler of its queue says, if it has one.
+    /// How long the message of a flight waits before it is tried again.
     pub(crate) fn backoff(&self, flight: &Flight) -> Duration {
-        let delay =
-            |retries: &Retries| retries.backoff.delay(flight.taken.attempt, crate::random::unit());
-        match flight.station() {
-            Some(station) => delay(&station.settings.retries),
-            None => match lock(&self.stations).get(&flight.queue().number) {
-                Some(station) => delay(&station.settings.retries),
-                None => delay(&self.options.default_retries),
-            },
+        self.with_retries(flight, |retries| retries.delay(flight))
+    }
+
+    /// How the message of a flight is tried again: as the handler of its queue says, if it has one.
+    fn with_retries<R>(&self, flight: &Flight, work: impl FnOnce(&Retries) -> R) -> R {
+        if let Some(station) = flight.station() {
+            return work(&station.settings.retries);
         }
+        let stations = lock(&self.stations);
+        let station = stations.get(&flight.queue().number);
+        work(station.map_or(&self.options.default_retries, |station| &station.settings.retries))
     }
 
     /// When something is due that is to wait this long.
@@ -526,6 +538,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, Instant};
 
+    use crate::buffer::Limits;
     use crate::{Broker, Durability, HandlerError, HandlerOptions, Message, Options};
 
     const LONG: Duration = Duration::from_secs(20);
@@ -560,6 +573,30 @@ mod tests {
             assert!(broker.wait_idle(LONG).unwrap());
             assert_eq!(entered.load(Ordering::SeqCst), message * 3);
         }
+    }
+
+    /// A message that was taken and could not be handed out was put back, and nobody who waited for that heard of it.
+    #[test]
+    fn a_queue_without_a_handler_comes_to_rest_when_a_message_is_put_back() {
+        let broker = Broker::open(":memory:", Options::new()).unwrap();
+        broker.enqueue(Message::new("pulled", "first")).unwrap();
+        broker.enqueue(Message::new("pulled", "second")).unwrap();
+        let held = broker.receive("pulled", LONG, None).unwrap().unwrap();
+        let engine = Arc::clone(&held.shared.engine);
+        let limits = Limits { max_retries: 5, max_crashes: 3 };
+        let queue = engine.buffer.state.queues.find("pulled").unwrap();
+        let taken = engine.buffer.take(queue, limits).unwrap().unwrap();
+        held.ack().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let began = Instant::now();
+                (broker.wait_idle(LONG).unwrap(), began.elapsed())
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            engine.buffer.put_back(&taken);
+            let (idle, took) = waiting.join().unwrap();
+            assert!(idle && took < LONG / 2, "{took:?}");
+        });
     }
 
     /// The ring for those who wait was spared where a queue had more messages, though without a handler those keep

@@ -53,7 +53,7 @@ pub(super) enum Holder {
     /// Somebody who received it.
     Puller {
         queue: Arc<Queue>,
-        /// How often it is tried again.
+        /// How often it is tried again, as far as that is known.
         max_retries: u32,
     },
 }

@@ -29,7 +29,9 @@ impl Flights {
 
     pub(crate) fn remove(&self, flight: &Flight) {
         if let Some(place) = self.places.get(flight.taken.hold) {
-            drop(place.take().take());
+            // Not under the latch, whatever it lets go of.
+            let gone = place.take().take();
+            drop(gone);
         }
     }
 

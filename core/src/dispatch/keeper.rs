@@ -25,8 +25,8 @@ use crate::thread::spawn_quiet;
 /// What nobody waits to see written is written within this time.
 const WRITE_DELAY: Duration = Duration::from_millis(5);
 
-/// A snapshot is taken when so many times as much as the last one has was written to the log. Where messages of a hundred bytes
-/// wait, that is about as many records as the last one has messages; and snapshots are at most one part in four of what is written.
+/// A snapshot is taken when so many times as much as the last one has was written to the log, or as one of now would have, if that
+/// is less. Where messages of a hundred bytes wait, that is about as many records as the last one has messages.
 const LOG_SHARE: u64 = 4;
 
 /// As long as the disk is full, a snapshot is taken that may make room: after this time, and at most for one part in so many
@@ -135,14 +135,14 @@ impl Snapshots {
 
     /// How long until a snapshot is due; none while too little was written since the last one.
     fn due_in(&self, engine: &Engine) -> Option<Duration> {
-        let last = *lock(&self.last);
+        let (last, now) = (*lock(&self.last), engine.buffer.snapshot_bytes());
         let records = engine.buffer.journal.records().saturating_sub(last.records);
         let bytes = engine.buffer.journal.marks().reserved.saturating_sub(last.position);
         if records > 0 && engine.buffer.journal.lacks_room() {
             // It may make some. Soon, but not all the time.
             let pause = NO_ROOM_PAUSE.max(last.took.saturating_mul(NO_ROOM_SHARE));
             Some(pause.saturating_sub(last.at.elapsed()))
-        } else if records == 0 || bytes < last.bytes.saturating_mul(LOG_SHARE) {
+        } else if records == 0 || bytes < last.bytes.min(now).saturating_mul(LOG_SHARE) {
             None
         } else if records >= self.options.snapshot_threshold {
             Some(Duration::ZERO)

@@ -124,7 +124,12 @@ fn loom_cancel_against_receive() {
 /// A delivery is settled while its lease is taken away: one of the two counts, and its permit and number are given back once.
 #[test]
 fn loom_settle_against_the_end_of_the_lease() {
-    explore(2, || {
+    settle_against_the_end_of_the_lease(Write::Now);
+    settle_against_the_end_of_the_lease(Write::Later);
+}
+
+fn settle_against_the_end_of_the_lease(write: Write) {
+    explore(2, move || {
         let engine = engine();
         enqueue(&engine.buffer, None);
         let flight = receive(&engine).unwrap().remove(0);
@@ -133,7 +138,7 @@ fn loom_settle_against_the_end_of_the_lease() {
             thread::spawn(move || engine.lose(&flight, Outcome::Release { due: engine.now() }))
         };
         let ack = Outcome::Ack { children: &[], places: 0, window: Duration::ZERO };
-        let acked = engine.settle(&flight, ack, Write::Now).is_ok();
+        let acked = engine.settle(&flight, ack, write).is_ok();
         assert!(other.join().unwrap() != acked, "one of the two");
         assert!(engine.all_flights().is_empty());
         engine.buffer.journal.write().unwrap();

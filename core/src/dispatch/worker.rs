@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     owed: Owed,
     /// What its handler is running for.
     flight: Option<Arc<Flight>>,
-    /// What it was running for before.
+    /// What it was running for before, whose memory the next one has. Only while it goes on: else it would keep a message's bytes.
     before: Option<Arc<Flight>>,
     /// It has the permit of the flight that its handler has ended.
     has_permit: bool,
@@ -76,6 +76,7 @@ impl Worker {
         let mut has_looked_out = false;
         while self.serving {
             if !self.goes_on() {
+                self.before = None;
                 let (engine, owed) = (&self.engine, &mut self.owed);
                 self.serving = self.station.take_permit(|| _ = owed.write(engine));
                 if !self.serving {
@@ -183,17 +184,22 @@ impl Worker {
     /// The handler has returned, and `end` has still to be written, if anything: when the next message is asked for, which is
     /// at once, unless it is left to the keeper.
     pub(crate) fn came_back(&mut self, end: Option<u64>) {
-        let Some(flight) = self.flight.take() else { return };
+        drop(self.land(end));
+    }
+
+    /// As that; answers what the handler was running for, if it was.
+    fn land(&mut self, end: Option<u64>) -> Option<Arc<Flight>> {
+        let flight = self.flight.take()?;
         match end {
             // It has ended its flight itself, so nobody has taken the lease away meanwhile.
             Some(end) => self.owed.add(&self.engine, end),
             None if flight.lease.leave() => self.serving = self.station.is_needed_after_all(),
             None => {}
         }
-        self.before = Some(flight);
         if self.station.worker_looks() {
             self.engine.buffer.state.rest.ring_if_heard();
         }
+        Some(flight)
     }
 
     /// Waits for something to take; in vain for a while, it leaves if it may.
@@ -217,6 +223,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.came_back(None);
+        self.before = None;
         if self.has_permit {
             self.station.return_permit();
         }
@@ -242,7 +249,7 @@ pub(crate) fn on_own_threads(queue: &str, handle: Arc<Handle>) -> Box<Hire> {
             while let Some(flight) = worker.next() {
                 let end = handle(flight);
                 worker.has_permit = end.is_some();
-                worker.came_back(end);
+                worker.before = worker.land(end);
             }
             // The handler is let go of before: whoever waits for the worker may rely on its being gone.
             drop(handle);
@@ -309,6 +316,7 @@ impl Owed {
         if owed {
             // A failure poisons the journal, and everybody hears of it from there.
             let _ = engine.buffer.journal.commit(Level::Os, self.end);
+            engine.buffer.journal.show_later();
         }
         owed
     }

@@ -36,7 +36,8 @@ struct Size {
 }
 
 /// What was appended, and is to be written next: by whoever appended it, unless somebody else is about to write. To be handed to
-/// [`Journal::follow`]; dropped, it fails the log.
+/// [`Journal::follow`]: dropped by who leads, it fails the log. Until then others who write wait, so nothing may be done meanwhile
+/// that appends, commits, or waits for somebody who may be doing so.
 #[must_use]
 pub(crate) struct Led<'a, E> {
     pub(crate) appended: Appended,

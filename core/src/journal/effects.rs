@@ -3,6 +3,9 @@
 //! An effect is queued under the tail's lock, with the position of its append, and shown by whoever leads the round that
 //! reaches its level, in order. Where that is whoever appends it, and there is no other, it comes to no queue. At any moment it
 //! is known to the tail's lock where the oldest one is that is not shown.
+//!
+//! What nobody waits for may be left for later: whoever left it shows it, with others, or the keeper does. So who enqueues has not
+//! to do, for each of its messages, what a handler on another processor has left behind.
 
 use super::allowance::Live;
 use crate::error::Error;
@@ -53,6 +56,7 @@ pub(crate) trait Show: Send + Sync {
 pub(crate) struct Pending<'a, E> {
     pub(super) os: &'a mut Queue<E>,
     pub(super) sync: &'a mut Queue<E>,
+    pub(super) later: &'a mut Queue<E>,
     pub(super) position: u64,
 }
 
@@ -64,6 +68,12 @@ impl<E> Pending<'_, E> {
             Level::Sync => &mut self.sync,
         };
         queue.effects.push((self.position, effect));
+    }
+
+    /// Shows this some time after the append was written, see [`Journal::show_later`](super::log::Journal::show_later). It has
+    /// nothing to do with what is shown before or behind it.
+    pub(crate) fn later(&mut self, effect: E) {
+        self.later.effects.push((self.position, effect));
     }
 }
 

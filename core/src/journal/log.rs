@@ -2,7 +2,7 @@
 //!
 //! An append takes the tail's lock for as long as it takes to give the records their positions and copy them into the
 //! current chunk; the caller's `finish` runs under the same lock, so whatever it makes of the positions happens in the
-//! order of the records. (Who writes at once, and has nobody beside it, does that behind the write instead.) Nothing is on
+//! order of the records. (Who writes at once, and has nobody beside it, may do that behind the write instead.) Nothing is on
 //! disk yet. A commit then writes everything there is ([`Level::Os`]), or writes and syncs it ([`Level::Sync`]), and *shows*
 //! the effects that were waiting for that, in the order of the records.
 //!
@@ -17,7 +17,7 @@
 use super::allowance::Allowance;
 use super::chunk::Bytes;
 use super::commit::Gate;
-use super::effects::{Level, Show, Showing};
+use super::effects::{Level, Queue, Show, Showing};
 use super::files::Files;
 use super::image::Image;
 use super::record;
@@ -69,8 +69,10 @@ pub(crate) struct Journal<S: Show> {
     pub(super) making: Mutex<()>,
     pub(super) written: Gate<Writing<S::Effect>>,
     pub(super) durable: Gate<Showing<S::Effect>>,
-    /// Where the effects being shown begin, at either level.
-    showing_from: [Arc<AtomicU64>; 2],
+    /// What was left for later, while it is being shown.
+    later: Mutex<Showing<S::Effect>>,
+    /// Where the effects being shown begin, at either level and later.
+    showing_from: [Arc<AtomicU64>; 3],
     space: Space,
     syncs: AtomicU64,
     /// Whether the tail is poisoned, for those who only look. Release on store, acquire on load.
@@ -92,9 +94,11 @@ impl<S: Show> Journal<S> {
         let position = first.first();
         let header = first.header;
         let tail = Tail::new(Arc::clone(&first));
-        let (writing, syncing) = (Writing::new(), Showing::new());
+        let (writing, syncing, later) = (Writing::new(), Showing::new(), Showing::new());
+        let froms = [&writing.showing.from, &syncing.from, &later.from];
         Self {
-            showing_from: [Arc::clone(&writing.showing.from), Arc::clone(&syncing.from)],
+            showing_from: froms.map(Arc::clone),
+            later: Mutex::new(later),
             space: Space::new(Arc::clone(&storage), options, segments, first, show.stock()),
             storage,
             options,
@@ -176,14 +180,30 @@ impl<S: Show> Journal<S> {
         })
     }
 
-    /// Writes everything there is.
+    /// Writes everything there is, and shows what was left for later.
     pub(crate) fn write(&self) -> Result<()> {
-        self.commit(Level::Os, self.reserved())
+        self.commit(Level::Os, self.reserved())?;
+        self.show_later();
+        Ok(())
     }
 
-    /// Writes and syncs everything there is; answers at once where nothing is unsynced.
+    /// Shows what was left for later, as far as it is written. Whoever has left something sees to it that it is written, and that
+    /// this is called then.
+    pub(crate) fn show_later(&self) {
+        self.show_later_below(self.written.reached());
+    }
+
+    fn show_later_below(&self, written: u64) {
+        let mut showing = lock(&self.later);
+        lock(&self.tail).later.take_below(written, &mut showing);
+        showing.show(&*self.show);
+    }
+
+    /// Writes and syncs everything there is, and shows what was left for later; does little where nothing is unsynced, or left.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.commit(Level::Sync, self.reserved())
+        self.commit(Level::Sync, self.reserved())?;
+        self.show_later();
+        Ok(())
     }
 
     fn reserved(&self) -> u64 {
@@ -345,8 +365,14 @@ impl<S: Show> Journal<S> {
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
     fn write_round(&self, writing: &mut Writing<S::Effect>) -> Result<u64> {
-        let end = lock(&self.tail).unwritten(self.written.reached(), writing);
+        let (end, is_left) = {
+            let mut tail = lock(&self.tail);
+            (tail.unwritten(self.written.reached(), writing), tail.later.oldest().is_some())
+        };
         self.write_and_show(writing)?;
+        if is_left {
+            self.show_later_below(end);
+        }
         Ok(end)
     }
 
@@ -394,7 +420,7 @@ impl<S: Show> Journal<S> {
     /// The lowest position whose effect is not shown yet.
     fn shown(&self, tail: &Tail<S::Effect>) -> u64 {
         let showing = self.showing_from.iter().map(|from| from.load(Ordering::Acquire));
-        let waiting = [tail.os.oldest(), tail.sync.oldest()].into_iter().flatten();
+        let waiting = [&tail.os, &tail.sync, &tail.later].into_iter().filter_map(Queue::oldest);
         showing.chain(waiting).fold(tail.position, u64::min)
     }
 

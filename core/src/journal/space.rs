@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -155,22 +156,22 @@ impl Space {
     /// the disk would not have their room, nor the process their descriptors.
     pub(crate) fn discard(&self, segment: &Arc<Segment>) -> io::Result<()> {
         lock(&self.segments).retain(|other| !Arc::ptr_eq(other, segment));
-        self.forget(|chunk| Arc::ptr_eq(chunk.segment(), segment));
+        self.forget(segment.first()..segment.end());
         self.storage.remove(&segment.name())
     }
 
     /// Lets go of all files: the broker is closed. What was read before stays.
     pub(crate) fn close(&self) {
         lock(&self.segments).clear();
-        self.forget(|_| true);
+        self.forget(0..u64::MAX);
     }
 
-    /// Takes chunks out of the cache.
-    fn forget(&self, is_it: impl Fn(&Chunk) -> bool) {
+    /// Takes the chunks that begin there out of the cache.
+    fn forget(&self, positions: Range<u64>) {
         let mut cache = self.cache.take();
-        let chunks = std::mem::take(&mut cache.chunks);
-        let (gone, stay) = chunks.into_iter().partition::<VecDeque<_>, _>(|chunk| is_it(chunk));
-        cache.chunks = stay;
+        let before = |end: u64| cache.chunks.partition_point(|chunk| chunk.start() < end);
+        let places = before(positions.start)..before(positions.end);
+        let gone: Vec<_> = cache.chunks.drain(places).collect();
         cache.bytes -= gone.iter().map(|chunk| chunk.end() - chunk.start()).sum::<u64>();
         drop(cache);
         drop(gone);

@@ -26,6 +26,6 @@ pub use memory::MemoryStorage;
 pub(crate) use storage::{DIRECT_BYTES, NoFile};
 pub use storage::{Storage, StorageFile};
 pub use sys::forks;
-pub(crate) use sys::{boot_time, tick, tick_length};
+pub(crate) use sys::{boot_time, tick};
 #[cfg(all(test, not(loom)))]
 pub(crate) use watched::Watched;

@@ -68,25 +68,10 @@ pub(crate) fn tick() -> u64 {
     seconds << 32 | u64::try_from(time.tv_nsec).unwrap_or_default()
 }
 
-/// How long that count stands still at most.
-#[cfg(target_os = "linux")]
-pub(crate) fn tick_length() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: as in `tick`.
-    unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or_default())
-}
-
 /// A count that moves every millisecond.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn tick() -> u64 {
     u64::try_from(boot_time().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// How long that count stands still at most.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn tick_length() -> Duration {
-    Duration::from_millis(1)
 }
 
 /// What tells whether an open file is still the one it was.

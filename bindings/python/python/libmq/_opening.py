@@ -53,7 +53,7 @@ def open(
             handler it never waits.
         block_timeout: How long it waits at most.
         snapshot_interval: How often a snapshot is taken at most; from a millisecond.
-        snapshot_threshold: After how many operations one is taken at the latest; from 1.
+        snapshot_threshold: After how many operations one is taken, if enough was written since the last; from 1.
         segment_bytes: A file of the journal; 64 MiB, from 64 KiB to 1 GiB. Less where the disk has no room for sixteen
             when the directory is opened.
         cache_bytes: Memory for recent messages; 64 MiB, up to 1 TiB.

@@ -96,6 +96,10 @@ impl Default for Bell {
     }
 }
 
+/// How long whoever has waited long sleeps before it looks again.
+#[cfg(not(loom))]
+const LONG_PAUSE: Duration = Duration::from_micros(50);
+
 /// A short pause while another thread finishes a few instructions.
 pub(crate) struct Pause(#[cfg(not(loom))] crossbeam_utils::Backoff);
 
@@ -108,8 +112,13 @@ impl Pause {
     }
 
     pub(crate) fn snooze(&self) {
+        // Who has waited long sleeps: a thread that the system prefers to all others would else keep out for ever whom it waits for.
         #[cfg(not(loom))]
-        self.0.snooze();
+        if self.0.is_completed() {
+            std::thread::sleep(LONG_PAUSE);
+        } else {
+            self.0.snooze();
+        }
         #[cfg(loom)]
         yield_now();
     }

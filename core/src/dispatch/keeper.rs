@@ -334,6 +334,30 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
+    /// While a backlog was drained no snapshot came, since what was written for that was less than four times the last one; and so
+    /// its segments stayed.
+    #[test]
+    fn a_backlog_that_was_drained_gives_its_room_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            Options::new().segment_bytes(64 << 10).snapshot_interval(Duration::from_millis(50));
+        let broker = Broker::open(dir.path(), options).unwrap();
+        let body = [7; 2_000];
+        for _ in 0..500 {
+            broker.enqueue(Message::new("jobs", &body[..])).unwrap();
+        }
+        broker.snapshot().unwrap();
+        assert!(broker.metrics().unwrap().segments > 10);
+        while let Some(job) = broker.receive("jobs", Duration::ZERO, None).unwrap() {
+            job.ack().unwrap();
+        }
+        let end = Instant::now() + Duration::from_secs(20);
+        while broker.metrics().unwrap().segments > 3 {
+            assert!(Instant::now() < end, "{:?}", broker.metrics().unwrap().segments);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Where the system had no more threads, those that had been started went on for ever, with the directory.
     #[test]
     fn keepers_go_where_one_of_them_cannot_be_started() {

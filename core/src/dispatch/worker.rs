@@ -333,6 +333,44 @@ mod tests {
     use crate::sync::{Mutex, lock};
     use crate::{Broker, Durability, HandlerOptions, Message, Options};
 
+    /// Workers that nobody asks for a while, as on a loop that has little to do, kept each the message that it had handled last, and
+    /// the file that lay in.
+    #[test]
+    fn who_has_nothing_to_do_keeps_no_message() {
+        let broker = Broker::open(":memory:", Options::new()).unwrap();
+        let options = HandlerOptions::new().max_parallelism(4);
+        let inbox = broker.handle_on_loop("jobs", options, || {}).unwrap().unwrap();
+        broker.start().unwrap();
+        for _ in 0..4 {
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+        }
+        let (mut taken, end) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+        while taken.len() < 4 {
+            assert!(Instant::now() < end, "{taken:?}");
+            let _ = inbox.take(4, &mut taken);
+        }
+        let flights: Vec<_> = taken.iter().map(|it| Arc::downgrade(&it.flight)).collect();
+        inbox.ack_all(&taken, |error| panic!("{error}"));
+        drop(taken);
+        assert!(flights.iter().all(|flight| flight.upgrade().is_none()));
+
+        // And on threads of our own, the last one at the latest when its worker has looked for another for a while.
+        let (sender, handled) = mpsc::channel();
+        let note = move |context: &crate::Context| {
+            let _ = sender.send(Arc::downgrade(&context.flight));
+            Ok(())
+        };
+        broker.handle("more", HandlerOptions::new(), note).unwrap();
+        for _ in 0..3 {
+            broker.enqueue(Message::new("more", "")).unwrap();
+            let flight = handled.recv_timeout(Duration::from_secs(20)).unwrap();
+            while flight.upgrade().is_some() {
+                assert!(Instant::now() < end, "it is kept");
+                std::thread::yield_now();
+            }
+        }
+    }
+
     /// Each end woke the keeper of the disk, to have written what the worker wrote itself a moment later.
     #[test]
     fn a_worker_that_goes_idle_wakes_nobody() {

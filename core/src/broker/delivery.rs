@@ -216,6 +216,7 @@ impl Delivery {
         }
         let (most, room) =
             (self.shared.options.max_batch_bytes, &self.shared.engine.buffer.state.room);
+        self.shared.engine.buffer.make_room(1);
         let added = self.children.take().add(message, most, room);
         added.map_err(|refusal| match refusal {
             Refusal::Settled => Error::stale_lease(),

@@ -91,8 +91,9 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Arc<Sh
         snapshot_threshold: options.snapshot_threshold,
         time_moves: options.clock == ClockMode::System,
     };
-    let snapshots =
-        Arc::new(Snapshots::new(keeper_options, recovered.snapshot_size.bytes, since_snapshot));
+    let newest = recovered.snapshot_size;
+    let snapshots = Snapshots::new(keeper_options, newest.bytes, newest.entries, since_snapshot);
+    let snapshots = Arc::new(snapshots);
     let keepers = begin(&engine, held)
         .and_then(|()| {
             start(&engine, &snapshots, keeper_options)

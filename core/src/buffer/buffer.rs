@@ -216,6 +216,7 @@ impl Buffer {
         {
             return self.begin_all_new(messages, &slots);
         }
+        self.make_room(messages.len());
         let mut places = 0;
         loop {
             let keys =
@@ -239,6 +240,13 @@ impl Buffer {
                     places = messages.len();
                 }
             }
+        }
+    }
+
+    /// Where there is no room for so many messages, gives back at once the places of those that were acked already.
+    pub(crate) fn make_room(&self, messages: usize) {
+        if self.state.room.lacks(messages) {
+            self.journal.show_later();
         }
     }
 

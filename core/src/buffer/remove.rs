@@ -89,7 +89,7 @@ impl Buffer {
 
     /// Removes all messages of a queue that nobody holds; answers how many.
     pub(crate) fn purge(&self, queue: &Queue) -> Result<u64> {
-        // What was settled or enqueued before is shown; what came with an ack waits for a sync.
+        // What was enqueued before is shown; what came with an ack waits for a sync.
         let level = if self.journal.awaits_sync() { Level::Sync } else { Level::Os };
         self.journal.commit(level, self.journal.marks().reserved)?;
         let (mut purged, mut end) = (0, 0);

@@ -45,6 +45,12 @@ impl Room {
         self.waiting.load(Ordering::SeqCst) == 0 && self.try_take(places)
     }
 
+    /// Whether so many places could not be taken now.
+    pub(crate) fn lacks(&self, places: usize) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+            || self.taken().saturating_add(places) > self.capacity
+    }
+
     /// Places that are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::SeqCst)
@@ -262,6 +268,28 @@ mod tests {
                 producer.join().unwrap().unwrap();
             }
         });
+    }
+
+    /// What a busy handler had acked, and others had written, counted as live until it had acked sixty-four or had nothing to do.
+    #[test]
+    fn what_was_acked_makes_room_before_an_enqueue_is_refused() {
+        let broker = Broker::open(":memory:", Options::new().capacity(24)).unwrap();
+        for _ in 0..20 {
+            broker.enqueue(Message::new("moves", "")).unwrap();
+        }
+        let own = broker.clone();
+        broker
+            .handle("moves", crate::HandlerOptions::new(), move |_| {
+                own.enqueue(Message::new("moved", ""))?;
+                Ok(())
+            })
+            .unwrap();
+        broker.start().unwrap();
+        assert!(broker.wait_idle(LONG).unwrap());
+        let queues = broker.metrics().unwrap().queues;
+        let retried: u64 = queues.values().map(|queue| queue.retried + queue.released).sum();
+        assert_eq!(retried, 0, "{queues:?}");
+        broker.close(LONG).unwrap();
     }
 
     /// Many want more places than there are, some with little patience: never are more given than there are, none is lost, and

@@ -46,7 +46,7 @@ pub(crate) enum Outcome<'a> {
 pub(crate) enum Write {
     /// Before its call returns, if that is simple. The caller commits its end all the same, and hears there whether it was.
     Now,
-    /// With others, by the caller, who then also shows what was left for later.
+    /// With others, by the caller, who behind an ack also shows what was left for later.
     Later,
 }
 

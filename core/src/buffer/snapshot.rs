@@ -38,12 +38,6 @@ impl Buffer {
         Ok((bytes, self.clean(live)))
     }
 
-    /// Bytes of a snapshot of now, roughly, and rather more than there would be.
-    pub(crate) fn snapshot_bytes(&self) -> u64 {
-        let live = self.state.live();
-        (live.messages + live.guards) * ENTRY_BYTES + live.text_bytes
-    }
-
     /// Whether a snapshot is worth its while for what it may free: it is small beside the segments that are full.
     pub(crate) fn has_much_to_free(&self) -> bool {
         let old = self.journal.space().before(u64::MAX);

@@ -17,7 +17,7 @@ use super::engine::{Engine, TRY_AGAIN};
 use crate::alarm::Alarm;
 use crate::error::Result;
 use crate::events::event;
-use crate::journal::{Image, Need};
+use crate::journal::{Image, Need, Show};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::thread::spawn_quiet;
@@ -52,6 +52,19 @@ struct LastSnapshot {
     records: u64,
     position: u64,
     bytes: u64,
+    /// What lived then.
+    entries: u64,
+}
+
+impl LastSnapshot {
+    /// Bytes of one of now, where so much lives; no more than this one has.
+    fn bytes_with(&self, entries: u64) -> u64 {
+        if entries >= self.entries {
+            return self.bytes;
+        }
+        let share = u128::from(self.bytes) * u128::from(entries) / u128::from(self.entries);
+        u64::try_from(share).unwrap_or(self.bytes)
+    }
 }
 
 /// Takes snapshots, one at a time, and knows when the next one is due.
@@ -67,11 +80,11 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// `bytes` is the size of the snapshot that recovery found, and `position` that from which on the journal is as long as
-    /// what was written since, and what is written now.
-    pub(crate) fn new(options: KeeperOptions, bytes: u64, position: u64) -> Self {
-        let last =
-            LastSnapshot { at: Instant::now(), took: Duration::ZERO, records: 0, position, bytes };
+    /// `bytes` and `entries` are the size of the snapshot that recovery found, and `position` that from which on the journal is as
+    /// long as what was written since, and what is written now.
+    pub(crate) fn new(options: KeeperOptions, bytes: u64, entries: u64, position: u64) -> Self {
+        let (at, took) = (Instant::now(), Duration::ZERO);
+        let last = LastSnapshot { at, took, records: 0, position, bytes, entries };
         Self {
             options,
             taking: Mutex::new(()),
@@ -108,9 +121,10 @@ impl Snapshots {
         let journal = &engine.buffer.journal;
         let (began, records, position) =
             (Instant::now(), journal.records(), journal.marks().reserved);
+        let entries = engine.buffer.state.live().entries();
         let (bytes, cleaned) = engine.buffer.snapshot()?;
-        *lock(&self.last) =
-            LastSnapshot { at: Instant::now(), took: began.elapsed(), records, position, bytes };
+        let (at, took) = (Instant::now(), began.elapsed());
+        *lock(&self.last) = LastSnapshot { at, took, records, position, bytes, entries };
         self.taken.fetch_add(1, Ordering::Relaxed);
         let (events, took) = (&engine.buffer.state.events, began.elapsed().as_millis());
         let took = u64::try_from(took).unwrap_or(u64::MAX);
@@ -135,14 +149,15 @@ impl Snapshots {
 
     /// How long until a snapshot is due; none while too little was written since the last one.
     fn due_in(&self, engine: &Engine) -> Option<Duration> {
-        let (last, now) = (*lock(&self.last), engine.buffer.snapshot_bytes());
+        let last = *lock(&self.last);
+        let wanted = last.bytes_with(engine.buffer.state.live().entries());
         let records = engine.buffer.journal.records().saturating_sub(last.records);
         let bytes = engine.buffer.journal.marks().reserved.saturating_sub(last.position);
         if records > 0 && engine.buffer.journal.lacks_room() {
             // It may make some. Soon, but not all the time.
             let pause = NO_ROOM_PAUSE.max(last.took.saturating_mul(NO_ROOM_SHARE));
             Some(pause.saturating_sub(last.at.elapsed()))
-        } else if records == 0 || bytes < last.bytes.min(now).saturating_mul(LOG_SHARE) {
+        } else if records == 0 || bytes < wanted.saturating_mul(LOG_SHARE) {
             None
         } else if records >= self.options.snapshot_threshold {
             Some(Duration::ZERO)

@@ -87,7 +87,8 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    fn entries(self) -> u64 {
+    /// Messages, and keys that are guarded.
+    pub(crate) fn entries(self) -> u64 {
         self.messages + self.guards
     }
 

@@ -27,7 +27,7 @@ pub(crate) trait Show: Send + Sync {
     /// What a record does once it has reached its level.
     type Effect: Send;
 
-    /// Shows these effects, in order. Never called by two threads for one level at once.
+    /// Shows these effects, in order. Never called by two threads at once for one level, or for what was left for later.
     fn show(&self, effects: impl Iterator<Item = Self::Effect>);
 
     /// Something was shown, and the mark tells so.
@@ -108,7 +108,7 @@ impl<E> Queue<E> {
 /// The position of no effect.
 const NOTHING: u64 = u64::MAX;
 
-/// Effects that are being shown by who leads a round, and the position of the oldest. It is set under the tail's lock,
+/// Effects that are being shown by who leads a round, or comes to what was left, and the position of the oldest. It is set under the tail's lock,
 /// before they leave their queue, or instead of coming to one, and cleared when they are shown: so whoever has that lock knows
 /// of each in one of the two places.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! current chunk; the caller's `finish` runs under the same lock, so whatever it makes of the positions happens in the
 //! order of the records. (Who writes at once, and has nobody beside it, may do that behind the write instead.) Nothing is on
 //! disk yet. A commit then writes everything there is ([`Level::Os`]), or writes and syncs it ([`Level::Sync`]), and *shows*
-//! the effects that were waiting for that, in the order of the records.
+//! the effects that were waiting for that, in the order of the records, but for those that were left for later.
 //!
 //! Invariants:
 //! - positions only grow, and no position is given twice, in this run or any later one;
@@ -29,7 +29,7 @@ use super::writing::Writing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{LOCK, Storage};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, lock, try_lock};
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 pub(super) const BACKLOG_MAX: u64 = 8 << 20;
@@ -190,13 +190,15 @@ impl<S: Show> Journal<S> {
     /// Shows what was left for later, as far as it is written. Whoever has left something sees to it that it is written, and that
     /// this is called then.
     pub(crate) fn show_later(&self) {
-        self.show_later_below(self.written.reached());
+        self.show_left(&mut lock(&self.later), self.written.reached());
     }
 
-    fn show_later_below(&self, written: u64) {
-        let mut showing = lock(&self.later);
-        lock(&self.tail).later.take_below(written, &mut showing);
+    /// Shows what was left for later, as far as it is written.
+    fn show_left(&self, showing: &mut Showing<S::Effect>, written: u64) {
+        lock(&self.tail).later.take_below(written, showing);
+        let watch = Watch(self);
         showing.show(&*self.show);
+        std::mem::forget(watch);
     }
 
     /// Writes and syncs everything there is, and shows what was left for later; does little where nothing is unsynced, or left.
@@ -370,8 +372,9 @@ impl<S: Show> Journal<S> {
             (tail.unwritten(self.written.reached(), writing), tail.later.oldest().is_some())
         };
         self.write_and_show(writing)?;
-        if is_left {
-            self.show_later_below(end);
+        // Who has that lock is about to show it; others wait for this round.
+        if is_left && let Some(mut showing) = try_lock(&self.later) {
+            self.show_left(&mut showing, end);
         }
         Ok(end)
     }
@@ -432,11 +435,21 @@ impl<S: Show> Journal<S> {
     }
 }
 
+/// Poisons the journal should a show panic: what is not shown must not be taken for shown.
+struct Watch<'a, S: Show>(&'a Journal<S>);
+
+impl<S: Show> Drop for Watch<'_, S> {
+    fn drop(&mut self) {
+        self.0.poison(Error::new(ErrorKind::Panic, "a show panicked"));
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::journal::allowance::{Live, Need};
     use crate::journal::by_hand::first_segment;
+    use crate::journal::effects::Pending;
     use crate::journal::record::Record;
     use crate::storage::{MemoryStorage, Watched};
 
@@ -556,5 +569,20 @@ mod tests {
         assert_eq!(journal.write().unwrap_err().kind(), ErrorKind::Panic);
         assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Panic);
         assert_eq!(append().unwrap_err().kind(), ErrorKind::Panic);
+    }
+
+    #[test]
+    fn a_panic_in_what_was_left_for_later_poisons_the_journal() {
+        let journal = journal(Arc::new(MemoryStorage::new()), Arc::new(Faulty));
+        let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
+        let leave = |_, pending: &mut Pending<'_, ()>| pending.later(());
+        let appended = journal.append(Need::Settle, &[record], leave).unwrap();
+        // By a write that shows what is its own alone.
+        let led = journal.append_and_lead(Need::Settle, &[record], |_, _, _| ()).unwrap();
+        journal.follow(led, || ()).unwrap();
+        assert_eq!(journal.marks().shown, appended.start);
+        let show = std::panic::AssertUnwindSafe(|| journal.show_later());
+        assert!(std::panic::catch_unwind(show).is_err());
+        assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Panic);
     }
 }

@@ -11,9 +11,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::storage::{boot_time, tick};
 
-/// Of a time as long as this, some milliseconds are not worth a look at the clock.
-const LONG: Duration = Duration::from_secs(10);
-
 /// A moment, in microseconds since the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(pub(crate) u64);
@@ -74,11 +71,6 @@ pub(crate) trait Clock: Send + Sync + fmt::Debug {
 
     /// A count that moves every few milliseconds, and costs a fifth of a look at the clock.
     fn tick(&self) -> u64;
-
-    /// How long that count may stand still while time goes on; longer on a machine alone that stands still itself.
-    fn stillness(&self) -> Duration {
-        Duration::ZERO
-    }
 }
 
 /// The machine's clocks.
@@ -96,11 +88,6 @@ impl Clock for SystemClock {
 
     fn tick(&self) -> u64 {
         tick()
-    }
-
-    fn stillness(&self) -> Duration {
-        // Mostly it moves every 4 ms, but who moves it may have to wait for a processor.
-        Duration::from_millis(25)
     }
 }
 
@@ -148,7 +135,6 @@ pub(crate) struct BrokerClock {
     /// that a tick is never seen with a moment before it; a later moment of the same tick is as good.
     tick: AtomicU64,
     moment: AtomicU64,
-    stillness: Duration,
 }
 
 impl BrokerClock {
@@ -162,8 +148,7 @@ impl BrokerClock {
     pub(crate) fn start_at(source: Box<dyn Clock>, start: Moment) -> Self {
         let elapsed_at_start = source.elapsed();
         let (tick, moment) = (AtomicU64::new(u64::MAX), AtomicU64::new(start.0));
-        let stillness = source.stillness();
-        Self { source, start, elapsed_at_start, tick, moment, stillness }
+        Self { source, start, elapsed_at_start, tick, moment }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -191,7 +176,7 @@ impl BrokerClock {
         self.source.elapsed().saturating_sub(self.elapsed_at_start)
     }
 
-    /// A moment that is mostly at most a few milliseconds ago, and cheap: for what is noted, and not for what is due soon.
+    /// A moment that is at most a few milliseconds ago, and cheap: for what is noted, not for what is due.
     pub(crate) fn recent(&self) -> Moment {
         let tick = self.source.tick();
         if self.tick.load(Ordering::Acquire) == tick {
@@ -201,16 +186,6 @@ impl BrokerClock {
         self.moment.fetch_max(now.0, Ordering::Relaxed);
         self.tick.store(tick, Ordering::Release);
         now
-    }
-
-    /// A moment by which so much time has passed from now on. Where that is long it is some milliseconds more, and cheap; it is less
-    /// only where the machine stood still.
-    pub(crate) fn when_passed(&self, time: Duration) -> Moment {
-        if time < LONG {
-            self.now().after(time)
-        } else {
-            self.recent().after(time.saturating_add(self.stillness))
-        }
     }
 }
 
@@ -293,45 +268,6 @@ mod tests {
             let due = clock.moment_of(time, clock.look());
             assert!(due.to_system() >= time, "{due:?} for {time:?}");
             assert!(due.to_system() <= time + Duration::from_micros(13), "{due:?} for {time:?}");
-        }
-    }
-
-    /// A clock that moves by itself, in ticks of 4 ms.
-    #[derive(Debug)]
-    struct Ticking(Arc<AtomicU64>);
-
-    const TICK_US: u64 = 4_000;
-
-    impl Clock for Ticking {
-        fn wall(&self) -> SystemTime {
-            UNIX_EPOCH
-        }
-
-        fn elapsed(&self) -> Duration {
-            Duration::from_micros(self.0.load(Ordering::Relaxed))
-        }
-
-        fn tick(&self) -> u64 {
-            self.0.load(Ordering::Relaxed) / TICK_US
-        }
-
-        fn stillness(&self) -> Duration {
-            Duration::from_micros(TICK_US)
-        }
-    }
-
-    #[test]
-    fn no_time_is_over_too_early_and_a_long_one_little_too_late() {
-        let us = Arc::new(AtomicU64::new(0));
-        let clock = BrokerClock::start_at(Box::new(Ticking(Arc::clone(&us))), Moment::default());
-        for step in 0..10_000 {
-            us.fetch_add(step * 7 % 1_900, Ordering::Relaxed);
-            let now = clock.now();
-            let short = LONG - Duration::from_micros(1);
-            assert_eq!(clock.when_passed(short), now.after(short));
-            let late = clock.when_passed(LONG).since(now.after(LONG));
-            assert!(clock.when_passed(LONG) >= now.after(LONG), "{now:?}");
-            assert!(late <= Duration::from_micros(TICK_US), "{now:?}: {late:?}");
         }
     }
 

@@ -125,7 +125,7 @@ impl Engine {
             }
         })?;
         queue.figures.delivered.up();
-        let deadline = self.buffer.state.clock.when_passed(time);
+        let deadline = self.now().after(time);
         let lease = Lease::until(deadline, matches!(taker, Taker::Handler(_)));
         let flight = Flight::new(before, taken, lease, content, || match taker {
             Taker::Handler(station) => Holder::Handler(Arc::clone(station)),

@@ -1,8 +1,8 @@
 //! Latches: locks that are held for a few instructions.
 //!
 //! To give a lock back that others may sleep for, a processor has to look for them in the same moment, which costs as much as
-//! to take it. Nobody sleeps for a latch: who finds it taken looks again, and lets others have the processor meanwhile. So to
-//! give it back is a store. Whoever has it calls nothing that may take long, and locks nothing else.
+//! to take it. Nobody is woken for a latch: who finds it taken looks again, and lets others have the processor meanwhile. So
+//! to give it back is a store. Whoever has it calls nothing that may take long, and locks nothing else.
 //!
 //! Loom knows no end of looking again, so in its models a latch is a lock like any other.
 

@@ -245,36 +245,33 @@ impl Buffer {
             guard.set(SlotState::Settled);
             // Others may want the slot, and this one is about to wait for a disk.
             drop(guard);
-            match write {
-                _ if is_alone => {}
-                // Nobody waits for it, but where the next one of a group does.
-                Write::Later if !has_group => pending.later(Effect::Gone { slot }),
-                _ => pending.at(Level::Os, Effect::Gone { slot }),
+            if is_alone {
+                return;
+            }
+            // Nobody waits for it, but where the next one of a group does.
+            if write == Write::Later && !has_group {
+                pending.later(Effect::Gone { slot });
+            } else {
+                pending.at(Level::Os, Effect::Gone { slot });
             }
         };
-        let appended = match write {
+        let (appended, led) = match write {
             Write::Now => {
-                let led = self.journal.append_and_lead(
-                    Need::Settle,
-                    &[record],
-                    |_, pending, is_alone| decide(pending, is_alone),
-                )?;
-                let appended = led.appended;
-                state.landed(was_suspect, false);
-                ended();
-                // A failure poisons the journal, and whoever commits this hears of it.
-                let _ = self.journal.follow(led, || state.show_gone(slot));
-                appended
+                let finish = |_, pending: &mut Pending<'_, _>, is_alone| decide(pending, is_alone);
+                let led = self.journal.append_and_lead(Need::Settle, &[record], finish)?;
+                (led.appended, Some(led))
             }
             Write::Later => {
-                let appended = self.journal.append(Need::Settle, &[record], |_, pending| {
-                    decide(pending, false);
-                })?;
-                state.landed(was_suspect, false);
-                ended();
-                appended
+                let finish = |_, pending: &mut Pending<'_, _>| decide(pending, false);
+                (self.journal.append(Need::Settle, &[record], finish)?, None)
             }
         };
+        state.landed(was_suspect, false);
+        ended();
+        if let Some(led) = led {
+            // A failure poisons the journal, and whoever commits this hears of it.
+            let _ = self.journal.follow(led, || state.show_gone(slot));
+        }
         Ok(Settled { end: appended.end, awaits_sync: false })
     }
 

@@ -53,18 +53,8 @@ pub(super) enum Holder {
     /// Somebody who received it.
     Puller {
         queue: Arc<Queue>,
-        /// How often it is tried again, as far as that is known.
         max_retries: u32,
     },
-}
-
-impl Holder {
-    fn max_retries(&self) -> u32 {
-        match self {
-            Self::Handler(station) => station.settings.retries.max,
-            Self::Puller { max_retries, .. } => *max_retries,
-        }
-    }
 }
 
 impl Flight {
@@ -167,8 +157,12 @@ impl Flight {
         }
     }
 
+    /// How often it is tried again, as it was when it was taken.
     pub(crate) fn max_retries(&self) -> u32 {
-        self.holder.max_retries()
+        match &self.holder {
+            Holder::Handler(station) => station.settings.retries.max,
+            Holder::Puller { max_retries, .. } => *max_retries,
+        }
     }
 
     pub(crate) fn may_extend(&self) -> bool {

@@ -108,9 +108,9 @@ impl<E> Queue<E> {
 /// The position of no effect.
 const NOTHING: u64 = u64::MAX;
 
-/// Effects that are being shown by who leads a round, or comes to what was left, and the position of the oldest. It is set under the tail's lock,
-/// before they leave their queue, or instead of coming to one, and cleared when they are shown: so whoever has that lock knows
-/// of each in one of the two places.
+/// Effects that are being shown by who leads a round, or comes to what was left, and the position of the oldest. It is set under
+/// the tail's lock, before they leave their queue, or instead of coming to one, and cleared when they are shown: so whoever has
+/// that lock knows of each in one of the two places.
 #[derive(Debug)]
 pub(super) struct Showing<E> {
     /// None while nothing is being shown.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use libmq::{Broker, Message};
+use libmq::{Broker, HandlerOptions, Message};
 use libmq_fuzz::{pack, target};
 use libmq_suite::{New, Rng, SimDisk, forge, model, new};
 
@@ -88,6 +88,13 @@ fn busy() -> Files {
     made.broker.dead_letters().replay_all(None).unwrap();
     made.take("mail").reject("again").unwrap();
     made.broker.dead_letters().purge(None).unwrap();
+    made.enqueue(&[new("handled", "one"), new("handled", "two"), new("handled", "three")]);
+    made.broker.handle("handled", HandlerOptions::new(), |_| Ok(())).unwrap();
+    made.broker.start().unwrap();
+    while made.broker.metrics().unwrap().queues["handled"].acked < 3 {
+        std::thread::yield_now();
+    }
+    made.broker.stop(Duration::from_secs(10)).unwrap();
     made.dead()
 }
 

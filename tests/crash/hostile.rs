@@ -98,6 +98,7 @@ const UNDEAD: u8 = 21;
 const TIME: u8 = 22;
 const DONE: u8 = 23;
 const TOKENS: u8 = 24;
+const ACKED: u8 = 25;
 
 #[test]
 fn a_length_that_lies_is_held_against_its_segment() {
@@ -198,6 +199,7 @@ fn an_end_of_a_message_that_there_is_not_ends_nothing() {
         (DONE, fields(&[NOBODY, NOBODY, u64::MAX, u64::MAX])),
         (OPEN, fields(&[1, u64::MAX, NOBODY, NOBODY, u64::MAX])),
         (TOKENS, fields(&[1 << 61])),
+        (ACKED, fields(&[u64::MAX, NOBODY, u64::MAX])),
         (TIME, fields(&[u64::MAX])),
     ] {
         assert_eq!(appended(kind, &body, |_| ()), Believed, "{kind}");
@@ -205,6 +207,7 @@ fn an_end_of_a_message_that_there_is_not_ends_nothing() {
         assert_eq!(appended(kind, &longer, |_| ()), Refused, "{kind} with a byte too many");
         assert_eq!(appended(kind, &body[..body.len() - 1], |_| ()), Refused, "{kind} cut");
     }
+    assert_eq!(appended(ACKED, &fields(&[1]), |_| ()), Refused, "of nothing");
     // Tokens behind which there are none for the next opening.
     assert_eq!(appended(TOKENS, &fields(&[u64::MAX]), |_| ()), Refused);
     assert_eq!(appended(OPEN, &fields(&[u64::MAX, 1]), |_| ()), Refused);

@@ -256,7 +256,7 @@ impl Broker {
     pub fn write_settled(&self) {
         if self.shared.check_open().is_ok() {
             // A failure poisons the journal, and everybody hears of it from there.
-            let _ = self.shared.engine.buffer.journal.write();
+            let _ = self.shared.engine.buffer.write();
         }
     }
 

@@ -244,7 +244,7 @@ fn cut_off(shared: &Shared, stations: &[Arc<Station>], all: bool, interrupt: &In
         engine.lose(&flight, Outcome::Release { due: engine.now() });
     }
     // What somebody else was ending at the same moment has ended when this returns, too.
-    if engine.buffer.journal.write().is_ok() {
+    if engine.buffer.write().is_ok() {
         let end = Instant::now().checked_add(ENDING_TIME_MAX);
         wait_until(shared, end, || false, || flights().is_empty());
     }
@@ -284,6 +284,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     for keeper in lock(&shared.keepers).drain(..) {
         let _ = keeper.join();
     }
+    engine.buffer.write_all_acks();
     if engine.buffer.has_much_to_free() {
         // Else a program that comes and goes would leave one segment more each time. Without room for it, so be it.
         let _ = shared.snapshots.take(engine);

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::journal::{Appended, Bytes, Group, Journal, Level, Need, Pending, Record};
 use crate::storage::Mark;
+use crate::sync::atomic::AtomicBool;
 use crate::sync::{Arc, lock};
 
 /// What became of an enqueued message.
@@ -96,12 +97,14 @@ pub(crate) struct Buffer {
     pub(crate) state: Arc<State>,
     pub(crate) journal: Journal<State>,
     pub(super) tokens: Tokens,
+    /// The log had no room for acks of handlers. Relaxed: whoever sets it rings the keeper of the disk.
+    pub(super) owes_acks: AtomicBool,
 }
 
 impl Buffer {
     pub(crate) fn new(state: Arc<State>, journal: Journal<State>) -> Self {
         let tokens = Tokens::new(journal.opening());
-        Self { state, journal, tokens }
+        Self { state, journal, tokens, owes_acks: AtomicBool::new(false) }
     }
 
     /// Logs that the broker was opened, and what was being handled when its last owner died.
@@ -246,7 +249,7 @@ impl Buffer {
     /// Where there is no room for so many messages, gives back at once the places of those that were acked already.
     pub(crate) fn make_room(&self, messages: usize) {
         if self.state.room.lacks(messages) {
-            self.journal.show_later();
+            self.write_all_acks();
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum Effect {
     LeftGroup { slot: u32, queue: u32, group: u64 },
     /// The message is gone.
     Gone { slot: u32 },
+    /// These messages are gone.
+    AllGone { slots: Vec<u32> },
     /// The message is a dead letter.
     Dead { slot: u32, letter: Box<DeadLetterEntry> },
     /// A dead letter is gone.
@@ -42,6 +44,13 @@ pub(crate) struct Waiting {
     pub(crate) version: u64,
     /// Else it is known to be due.
     pub(crate) delayed: bool,
+}
+
+/// What messages have left behind that are gone, to be given back together.
+#[derive(Debug, Default)]
+struct Gone {
+    slots: Freed,
+    places: usize,
 }
 
 impl State {
@@ -76,10 +85,14 @@ impl State {
 
     /// Shows that the message in this slot is gone.
     pub(super) fn show_gone(&self, slot: u32) {
-        let mut freed = Freed::default();
-        self.free(slot, &mut freed);
-        self.slots.free_all(freed);
-        self.room.free(1);
+        self.show_all_gone(std::iter::once(slot));
+    }
+
+    /// Shows that the messages in these slots are gone.
+    pub(super) fn show_all_gone(&self, slots: impl Iterator<Item = u32>) {
+        let mut gone = Gone::default();
+        slots.for_each(|slot| self.free(slot, &mut gone));
+        self.give_back(gone);
     }
 
     /// Shows a message that waits in this queue.
@@ -147,8 +160,8 @@ impl State {
         self.leave_group(queue, &mut ready, group, id, index);
     }
 
-    /// Frees the slot of a message that is gone, but for giving it back.
-    fn free(&self, index: u32, freed: &mut Freed) {
+    /// Frees the slot of a message that is gone, but for giving it and its place back.
+    fn free(&self, index: u32, gone: &mut Gone) {
         let mut guard = self.slots.at(index).lock();
         if guard.linked != Linked::Nowhere || guard.group != 0 {
             // Still linked under its old state, or in its group's line: that takes the lock of the lanes, which comes
@@ -171,7 +184,16 @@ impl State {
         self.ids.remove(guard.id());
         guard.set(SlotState::Free);
         drop(guard);
-        self.slots.link_freed(index, freed);
+        self.slots.link_freed(index, &mut gone.slots);
+        gone.places += 1;
+    }
+
+    /// Gives back what messages have left behind that are gone.
+    fn give_back(&self, gone: Gone) {
+        self.slots.free_all(gone.slots);
+        if gone.places > 0 {
+            self.room.free(gone.places);
+        }
     }
 }
 
@@ -193,29 +215,26 @@ impl Show for State {
 
     fn show(&self, effects: impl Iterator<Item = Effect>) {
         let mut effects = effects.peekable();
-        let (mut freed, mut places) = (Freed::default(), 0);
+        let mut gone = Gone::default();
         while let Some(effect) = effects.next() {
             match effect {
                 Effect::Show(first) => self.show_run(first, &mut effects),
                 Effect::LeftGroup { slot, queue, group } => {
                     self.show_left_group(slot, queue, group);
                 }
-                Effect::Gone { slot } => {
-                    self.free(slot, &mut freed);
-                    places += 1;
+                Effect::Gone { slot } => self.free(slot, &mut gone),
+                Effect::AllGone { slots } => {
+                    slots.into_iter().for_each(|slot| self.free(slot, &mut gone));
                 }
                 Effect::Dead { slot, letter } => {
                     let is_parked = self.bury(*letter);
-                    self.free(slot, &mut freed);
-                    places += usize::from(!is_parked);
+                    self.free(slot, &mut gone);
+                    gone.places -= usize::from(is_parked);
                 }
                 Effect::Undead { id } => self.unbury(id),
             }
         }
-        self.slots.free_all(freed);
-        if places > 0 {
-            self.room.free(places);
-        }
+        self.give_back(gone);
     }
 
     fn shown(&self) {

@@ -33,6 +33,8 @@ pub(crate) mod kind {
     pub(crate) const DONE: u8 = KIND_USER_MIN + 7;
     /// More tokens may be given.
     pub(crate) const TOKENS: u8 = KIND_USER_MIN + 8;
+    /// Messages were acked, and are gone.
+    pub(crate) const ACKED: u8 = KIND_USER_MIN + 9;
 }
 
 /// The fixed part of a [`kind::MESSAGE`] record.
@@ -309,6 +311,10 @@ pub(crate) enum Entry {
         until: Moment,
         at: Moment,
     },
+    Acked {
+        at: Moment,
+        ids: Vec<u64>,
+    },
 }
 
 impl Entry {
@@ -331,6 +337,7 @@ impl Entry {
             Self::Time { .. } => kind::TIME,
             Self::Tokens { .. } => kind::TOKENS,
             Self::Done { .. } => kind::DONE,
+            Self::Acked { .. } => kind::ACKED,
         }
     }
 
@@ -344,9 +351,7 @@ impl Entry {
                 put(&[*opening, at.0]);
                 put(held);
             }
-            Self::Gone { id, version, next, at } => {
-                out.extend_from_slice(gone(*id, *version, *next, *at).as_flattened());
-            }
+            Self::Gone { id, version, next, at } => put(&[*id, *version, *next, at.0]),
             Self::Wait { id, version, attempts, due, at, error } => {
                 put(&[*id, *version, u64::from(*attempts), due.0, at.0]);
                 put_text(out, error);
@@ -360,6 +365,7 @@ impl Entry {
             Self::Time { at } => put(&[at.0]),
             Self::Tokens { end } => put(&[*end]),
             Self::Done { id, version, until, at } => put(&[*id, *version, until.0, at.0]),
+            Self::Acked { at, ids } => out.extend(acked(*at, ids.iter().copied())),
         }
     }
 
@@ -402,15 +408,25 @@ impl Entry {
                 until: Moment(r.u64()?),
                 at: Moment(r.u64()?),
             },
+            kind::ACKED => Self::Acked {
+                at: Moment(r.u64()?),
+                ids: Some(std::iter::from_fn(|| r.u64()).collect())
+                    .filter(|ids: &Vec<_>| !ids.is_empty())?,
+            },
             _ => return None,
         };
         reader.is_empty().then_some(entry)
     }
 }
 
-/// The body of an [`Entry::Gone`]: an ack, which is logged so often that it goes without a [`Vec`].
-pub(crate) fn gone(id: u64, version: u64, next: u64, at: Moment) -> [[u8; 8]; 4] {
-    [id, version, next, at.0].map(u64::to_le_bytes)
+/// The body of an [`Entry::Acked`] of one, which is logged so often that it goes without a [`Vec`].
+pub(crate) fn acked_alone(at: Moment, id: u64) -> [[u8; 8]; 2] {
+    [at.0, id].map(u64::to_le_bytes)
+}
+
+/// The body of an [`Entry::Acked`].
+pub(crate) fn acked(at: Moment, ids: impl Iterator<Item = u64>) -> Vec<u8> {
+    std::iter::once(at.0).chain(ids).flat_map(u64::to_le_bytes).collect()
 }
 
 /// What a snapshot says of a message: where its content is, and what it is doing.
@@ -609,6 +625,7 @@ mod tests {
             Entry::Undead { id: 5 },
             Entry::Time { at },
             Entry::Done { id: 1, version: 2, until: Moment(99), at },
+            Entry::Acked { at, ids: vec![5, 6] },
         ]
     }
 
@@ -622,6 +639,13 @@ mod tests {
             body.push(0);
             assert_eq!(Entry::decode(entry.kind(), &body), None);
         }
+    }
+
+    #[test]
+    fn an_ack_of_nothing_makes_no_sense() {
+        let mut body = Vec::new();
+        Entry::Acked { at: Moment(77), ids: Vec::new() }.encode(&mut body);
+        assert_eq!(Entry::decode(kind::ACKED, &body), None);
     }
 
     #[test]

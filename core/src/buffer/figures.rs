@@ -7,6 +7,7 @@
 //! Counting releases and a look acquires, and a look begins with what lessens its answer. So who sees a message leave one place
 //! also sees it in the next, and no answer is less than none.
 
+use super::acks::Ack;
 use super::effect::Effect;
 use super::queue::Ready;
 use crate::journal::Pending;
@@ -24,6 +25,9 @@ macro_rules! figures {
             /// Those of them that are in flight no more, and that were acked. Counted under the lock of the log's tail.
             landed: Tally,
             acked: Tally,
+            /// Those that were acked and are in flight no more, and came to the log with others. Counted under the latch of the
+            /// queue's acks.
+            noted: Tally,
             /// Messages that were enqueued: counted under the lock of the log's tail where their record is appended, under the
             /// queue's where they are shown, and without one where a plan was made.
             appended: Tally,
@@ -57,7 +61,7 @@ impl Figures {
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        let over = self.landed.value() + self.put_back.value();
+        let over = self.landed.value() + self.noted.value() + self.put_back.value();
         self.taken.value() - over
     }
 
@@ -67,7 +71,7 @@ impl Figures {
     }
 
     pub(crate) fn acked(&self) -> u64 {
-        self.acked.value()
+        self.acked.value() + self.noted.value()
     }
 
     pub(crate) fn enqueued(&self) -> u64 {
@@ -107,6 +111,11 @@ impl Figures {
     /// What was taken was acked.
     pub(super) fn was_acked(&self, _locked: &Pending<'_, Effect>) {
         self.acked.up();
+    }
+
+    /// What was taken was acked and is in flight no more, and its ack is noted.
+    pub(super) fn was_noted(&self, _locked: &[Ack]) {
+        self.noted.up();
     }
 
     /// What was taken is ready again, as if it had not been.

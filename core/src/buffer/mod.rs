@@ -1,5 +1,6 @@
 //! Floor 2: messages, keys, lanes, dead letters. It decides what becomes of a message; it knows no threads.
 
+mod acks;
 mod ascending;
 mod buffer;
 mod cleaner;

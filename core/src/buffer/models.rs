@@ -96,7 +96,7 @@ fn settle_by(buffer: &Buffer, taken: &Taken, outcome: Outcome<'_>, write: Write)
         Ok(settled) => {
             buffer.journal.commit(Level::Os, settled.end).unwrap();
             if write == Write::Later {
-                buffer.journal.show_later();
+                buffer.write_acks(queue(buffer)).unwrap();
             }
             true
         }
@@ -148,6 +148,37 @@ fn ack_against_expiry(write: Write) {
         let expired = other.join().unwrap();
         assert!(acked != expired, "one of the two");
         assert_eq!(state_of(&buffer).0.len(), usize::from(expired));
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
+/// Two handlers ack, one of them more than is logged together, while somebody writes: each ack is logged once, and none is left.
+#[test]
+fn loom_acks_are_logged_together_and_once() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let taken = [(); 3].map(|()| {
+            enqueue(&buffer, None);
+            take(&buffer)
+        });
+        let ack = |buffer: &Buffer, taken: &[Taken]| {
+            for taken in taken {
+                buffer.settle(queue(buffer), taken, ACK, Write::Later, || ()).unwrap();
+            }
+        };
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || ack(&buffer, &taken[1..]))
+        };
+        ack(&buffer, &taken[..1]);
+        buffer.write().unwrap();
+        other.join().unwrap();
+        assert_eq!(queue(&buffer).figures.acked(), 3);
+        let before = buffer.journal.records();
+        buffer.write().unwrap();
+        assert!(queue(&buffer).acks.is_empty() && buffer.journal.records() <= before + 1);
+        assert_eq!((buffer.state.room.taken(), state_of(&buffer).0.len()), (0, 0));
         assert_replay_ends_in(&buffer, &storage);
     });
 }

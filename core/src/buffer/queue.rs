@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use super::acks::Acks;
 use super::doorbell::Doorbell;
 use super::figures::Figures;
 use super::lane::Lanes;
@@ -27,6 +28,7 @@ pub(crate) struct Queue {
     ready: CachePadded<Mutex<Ready>>,
     arrival: Condvar,
     pub(crate) figures: Figures,
+    pub(crate) acks: Acks,
     /// [`NO_HANDLER`], or what [`Queue::max_retries`] answers.
     max_retries: AtomicU32,
 }
@@ -63,6 +65,7 @@ impl Queue {
             })),
             arrival: Condvar::new(),
             figures: Figures::default(),
+            acks: Acks::default(),
             max_retries: AtomicU32::new(NO_HANDLER),
         }
     }

@@ -413,6 +413,12 @@ impl Replayed {
             }
             Entry::Time { at } => self.see(at),
             Entry::Tokens { end } => self.opened(0, end)?,
+            Entry::Acked { at, ids } => {
+                self.see(at);
+                for id in ids {
+                    self.messages.remove(id);
+                }
+            }
             Entry::Done { id, version, until, at } => {
                 self.see(at);
                 if self.version(id, version).is_some()

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::acks::{Ack, LOGGED_TOGETHER};
 use super::buffer::{Buffer, Taken};
 use super::effect::{Effect, Waiting};
-use super::entry::{DeadLetterEntry, Entry, gone, kind};
+use super::entry::{DeadLetterEntry, Entry, acked_alone, kind};
 use super::flags::Flag;
 use super::keys::Guarding;
 use super::new_message::NewMessage;
@@ -46,14 +47,15 @@ pub(crate) enum Outcome<'a> {
 pub(crate) enum Write {
     /// Before its call returns, if that is simple. The caller commits its end all the same, and hears there whether it was.
     Now,
-    /// With others, by the caller, who behind an ack also shows what was left for later.
+    /// With others, by the caller. An ack that nothing else depends on is not even logged before: see [`Buffer::write_acks`].
     Later,
 }
 
 /// What a settle came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settled {
-    /// The position behind the settle's records, which have to be written before it may be told.
+    /// The position behind the settle's records, which have to be written before it may be told; 0 for an ack that is not logged
+    /// yet.
     pub(crate) end: u64,
     /// A level beyond that which the children have to reach before they are shown.
     pub(crate) awaits_sync: bool,
@@ -233,25 +235,31 @@ impl Buffer {
         let Some(mut guard) = state.slots.at(taken.slot).lock_lease(taken.lease) else {
             return Err(stale(taken));
         };
-        let (id, version, at) = (guard.id(), guard.version, state.clock.recent());
-        let body = gone(id, version, 0, at);
+        let (id, slot, was_suspect) = (guard.id(), taken.slot, guard.is_suspect());
+        // Nobody waits for it, but where the next one of its group does.
+        if write == Write::Later && guard.group == 0 && self.journal.check().is_ok() {
+            if let Some(noted) = queue.acks.note(Ack { id, slot }, &queue.figures) {
+                guard.set(SlotState::Settled);
+                drop(guard);
+                state.landed(was_suspect, false);
+                ended();
+                if noted == LOGGED_TOGETHER {
+                    // Of a failure everybody hears from the log, or it is tried again.
+                    let _ = self.write_acks(queue);
+                }
+                return Ok(Settled { end: 0, awaits_sync: false });
+            }
+        }
+        let body = acked_alone(state.clock.recent(), id);
         let body = [body.as_flattened()];
-        let record = Record::new(kind::GONE, &body);
-        let slot = taken.slot;
-        let (was_suspect, has_group) = (guard.is_suspect(), guard.group != 0);
+        let record = Record::new(kind::ACKED, &body);
         let decide = |pending: &mut Pending<'_, Effect>, is_alone: bool| {
             queue.figures.was_acked(pending);
             queue.figures.landed(pending);
             guard.set(SlotState::Settled);
             // Others may want the slot, and this one is about to wait for a disk.
             drop(guard);
-            if is_alone {
-                return;
-            }
-            // Nobody waits for it, but where the next one of a group does.
-            if write == Write::Later && !has_group {
-                pending.later(Effect::Gone { slot });
-            } else {
+            if !is_alone {
                 pending.at(Level::Os, Effect::Gone { slot });
             }
         };

@@ -23,6 +23,8 @@ impl Buffer {
     pub(crate) fn snapshot(&self) -> Result<(u64, Result<()>)> {
         // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
         self.journal.check()?;
+        // Else it would have messages that are gone already.
+        self.write_all_acks();
         let begin = self.journal.marks().shown;
         let mut live = Inhabitants::of(self.journal.space().before(begin));
         let mut writer = self.journal.begin_snapshot()?;

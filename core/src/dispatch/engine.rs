@@ -235,15 +235,17 @@ impl Engine {
 
     /// Whether there are ends that the disk had no room for.
     pub(crate) fn owes(&self) -> bool {
-        !self.owed.is_empty()
+        !self.owed.is_empty() || self.buffer.owes_acks()
     }
 
     /// Tries again what the disk had no room for.
     pub(crate) fn settle_owed(&self) {
+        // First what is decided: it takes little room, and has it before what is not.
+        self.buffer.write_all_acks();
         if let Some(end) = self.owed.settle() {
             // A failure poisons the journal, and everybody hears of it from there.
             let _ = self.buffer.journal.commit(Level::Os, end);
-            self.buffer.journal.show_later();
+            self.buffer.write_all_acks();
         }
     }
 
@@ -425,9 +427,10 @@ impl Engine {
     /// Whether nothing is in flight, nothing ready where a handler is, no retry pending, and nothing decided that is
     /// not shown yet.
     ///
-    /// A message goes from the schedule to its lane to somebody's hands and is counted in the new place before it leaves
-    /// the old one, so it is not missed by who looks in that order. What is settled leaves with a record, and what was taken may be
-    /// put back; so where none was added meanwhile, nothing put back, and the effects of all before were shown, nothing was missed.
+    /// A message goes from the schedule to its lane to somebody's hands to the acks that are noted, and is counted in the new place
+    /// before it leaves the old one, so it is not missed by who looks in that order. What is settled leaves with a record, and what
+    /// was taken may be put back; so where none was added meanwhile, nothing put back, and the effects of all before were shown,
+    /// nothing was missed.
     pub(crate) fn is_idle(&self) -> bool {
         let stations = lock(&self.stations);
         let queues = &self.buffer.state.queues;
@@ -439,7 +442,8 @@ impl Engine {
                 && queues.all().all(|queue| {
                     queue.figures.ready() == 0 || !stations.contains_key(&queue.number)
                 })
-                && queues.all().all(|queue| queue.figures.in_flight() == 0);
+                && queues.all().all(|queue| queue.figures.in_flight() == 0)
+                && queues.all().all(|queue| queue.acks.is_empty());
             let is_still = || self.buffer.journal.marks().reserved == marks.reserved;
             if !all_rest || is_still() && put_back() == before {
                 return all_rest;

@@ -223,14 +223,14 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
             state.sync_wish.hear();
             state.write_wish.hear();
             // A failure poisons the journal, and everybody hears of it from there.
-            let _ = journal.sync();
+            let _ = engine.buffer.sync();
             if snapshots.due_in(engine).is_some() {
                 snapshots.alarm.ring_if_heard();
             }
         } else if is_due(write_by) {
             write_by = None;
             state.write_wish.hear();
-            let _ = journal.write();
+            let _ = engine.buffer.write();
         }
         if state.sync_wish.is_asked() {
             sync_by.get_or_insert_with(|| Instant::now() + options.sync_interval);

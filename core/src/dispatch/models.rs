@@ -141,7 +141,7 @@ fn settle_against_the_end_of_the_lease(write: Write) {
         let acked = engine.settle(&flight, ack, write).is_ok();
         assert!(other.join().unwrap() != acked, "one of the two");
         assert!(engine.all_flights().is_empty());
-        engine.buffer.journal.write().unwrap();
+        engine.buffer.write().unwrap();
         let left = u64::from(!acked);
         assert_eq!(queue(&engine.buffer).figures.ready(), left);
         assert_eq!(receive(&engine).unwrap().len() as u64, left);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Taker};
 use super::flight::Flight;
 use super::station::{Permit, Station};
+use crate::buffer::Queue;
 use crate::events::event;
 use crate::journal::Level;
 use crate::sync::Arc;
@@ -78,7 +79,8 @@ impl Worker {
             if !self.goes_on() {
                 self.before = None;
                 let (engine, owed) = (&self.engine, &mut self.owed);
-                self.serving = self.station.take_permit(|| _ = owed.write(engine));
+                let queue = &self.station.queue;
+                self.serving = self.station.take_permit(|| _ = owed.write(engine, queue));
                 if !self.serving {
                     break;
                 }
@@ -90,7 +92,7 @@ impl Worker {
                 Took::Nothing
                     if !std::mem::replace(&mut has_looked_out, true)
                         && self.station.queue.look_out() => {}
-                Took::Nothing if self.owed.write(&self.engine) => {}
+                Took::Nothing if self.owed.write(&self.engine, &self.station.queue) => {}
                 Took::Nothing => self.wait_for_message(),
                 Took::NoRoom => {
                     self.leave_to_keeper();
@@ -100,7 +102,7 @@ impl Worker {
                 Took::Failed => self.give_up(),
             }
         }
-        self.owed.write(&self.engine);
+        self.owed.write(&self.engine, &self.station.queue);
         None
     }
 
@@ -111,7 +113,7 @@ impl Worker {
             match self.station.try_permit() {
                 Permit::Taken => {}
                 Permit::None => {
-                    self.owed.write(&self.engine);
+                    self.owed.write(&self.engine, &self.station.queue);
                     return Now::Nothing;
                 }
                 Permit::Shut => {
@@ -122,13 +124,13 @@ impl Worker {
             match self.take() {
                 Took::Flight(flight) => return Now::Flight(flight),
                 Took::Lost => {}
-                Took::Nothing if self.owed.write(&self.engine) => {}
+                Took::Nothing if self.owed.write(&self.engine, &self.station.queue) => {}
                 Took::Nothing => return Now::Nothing,
                 Took::NoRoom => return Now::NoRoom(STORAGE_FULL_PAUSE),
                 Took::Failed => self.give_up(),
             }
         }
-        self.owed.write(&self.engine);
+        self.owed.write(&self.engine, &self.station.queue);
         Now::Leave
     }
 
@@ -192,7 +194,7 @@ impl Worker {
         let flight = self.flight.take()?;
         match end {
             // It has ended its flight itself, so nobody has taken the lease away meanwhile.
-            Some(end) => self.owed.add(&self.engine, end),
+            Some(end) => self.owed.add(&self.engine, &self.station.queue, end),
             None if flight.lease.leave() => self.serving = self.station.is_needed_after_all(),
             None => {}
         }
@@ -227,7 +229,7 @@ impl Drop for Worker {
         if self.has_permit {
             self.station.return_permit();
         }
-        self.owed.write(&self.engine);
+        self.owed.write(&self.engine, &self.station.queue);
         if self.station.worker_leaves(self.looks, self.serving) {
             // Whoever was to run it could not, or cannot any more; that may be different soon.
             self.engine.hire_wish.ask(&self.engine.buffer.state.disk);
@@ -294,11 +296,11 @@ struct Owed {
 
 impl Owed {
     /// One more, whose records end there.
-    fn add(&mut self, engine: &Engine, end: u64) {
+    fn add(&mut self, engine: &Engine, queue: &Queue, end: u64) {
         self.end = self.end.max(end);
         self.count += 1;
         if self.count >= OWED_MAX {
-            self.write(engine);
+            self.write(engine, queue);
         }
     }
 
@@ -311,12 +313,12 @@ impl Owed {
     }
 
     /// Writes what is owed; answers whether there was something.
-    fn write(&mut self, engine: &Engine) -> bool {
+    fn write(&mut self, engine: &Engine, queue: &Queue) -> bool {
         let owed = std::mem::take(&mut self.count) > 0;
         if owed {
             // A failure poisons the journal, and everybody hears of it from there.
+            let _ = engine.buffer.write_acks(queue);
             let _ = engine.buffer.journal.commit(Level::Os, self.end);
-            engine.buffer.journal.show_later();
         }
         owed
     }

@@ -3,9 +3,6 @@
 //! An effect is queued under the tail's lock, with the position of its append, and shown by whoever leads the round that
 //! reaches its level, in order. Where that is whoever appends it, and there is no other, it comes to no queue. At any moment it
 //! is known to the tail's lock where the oldest one is that is not shown.
-//!
-//! What nobody waits for may be left for later: whoever left it shows it, with others, or the keeper does. So who enqueues has not
-//! to do, for each of its messages, what a handler on another processor has left behind.
 
 use super::allowance::Live;
 use crate::error::Error;
@@ -27,7 +24,7 @@ pub(crate) trait Show: Send + Sync {
     /// What a record does once it has reached its level.
     type Effect: Send;
 
-    /// Shows these effects, in order. Never called by two threads at once for one level, or for what was left for later.
+    /// Shows these effects, in order. Never called by two threads for one level at once.
     fn show(&self, effects: impl Iterator<Item = Self::Effect>);
 
     /// Something was shown, and the mark tells so.
@@ -56,7 +53,6 @@ pub(crate) trait Show: Send + Sync {
 pub(crate) struct Pending<'a, E> {
     pub(super) os: &'a mut Queue<E>,
     pub(super) sync: &'a mut Queue<E>,
-    pub(super) later: &'a mut Queue<E>,
     pub(super) position: u64,
 }
 
@@ -68,12 +64,6 @@ impl<E> Pending<'_, E> {
             Level::Sync => &mut self.sync,
         };
         queue.effects.push((self.position, effect));
-    }
-
-    /// Shows this some time after the append was written, see [`Journal::show_later`](super::log::Journal::show_later). It has
-    /// nothing to do with what is shown before or behind it.
-    pub(crate) fn later(&mut self, effect: E) {
-        self.later.effects.push((self.position, effect));
     }
 }
 
@@ -108,9 +98,9 @@ impl<E> Queue<E> {
 /// The position of no effect.
 const NOTHING: u64 = u64::MAX;
 
-/// Effects that are being shown by who leads a round, or comes to what was left, and the position of the oldest. It is set under
-/// the tail's lock, before they leave their queue, or instead of coming to one, and cleared when they are shown: so whoever has
-/// that lock knows of each in one of the two places.
+/// Effects that are being shown by who leads a round, and the position of the oldest. It is set under the tail's lock,
+/// before they leave their queue, or instead of coming to one, and cleared when they are shown: so whoever has that lock knows
+/// of each in one of the two places.
 #[derive(Debug)]
 pub(super) struct Showing<E> {
     /// None while nothing is being shown.

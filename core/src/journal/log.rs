@@ -4,7 +4,7 @@
 //! current chunk; the caller's `finish` runs under the same lock, so whatever it makes of the positions happens in the
 //! order of the records. (Who writes at once, and has nobody beside it, may do that behind the write instead.) Nothing is on
 //! disk yet. A commit then writes everything there is ([`Level::Os`]), or writes and syncs it ([`Level::Sync`]), and *shows*
-//! the effects that were waiting for that, in the order of the records, but for those that were left for later.
+//! the effects that were waiting for that, in the order of the records.
 //!
 //! Invariants:
 //! - positions only grow, and no position is given twice, in this run or any later one;
@@ -29,7 +29,7 @@ use super::writing::Writing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{LOCK, Storage};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, lock, try_lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 pub(super) const BACKLOG_MAX: u64 = 8 << 20;
@@ -69,10 +69,8 @@ pub(crate) struct Journal<S: Show> {
     pub(super) making: Mutex<()>,
     pub(super) written: Gate<Writing<S::Effect>>,
     pub(super) durable: Gate<Showing<S::Effect>>,
-    /// What was left for later, while it is being shown.
-    later: Mutex<Showing<S::Effect>>,
-    /// Where the effects being shown begin, at either level and later.
-    showing_from: [Arc<AtomicU64>; 3],
+    /// Where the effects being shown begin, at either level.
+    showing_from: [Arc<AtomicU64>; 2],
     space: Space,
     syncs: AtomicU64,
     /// Whether the tail is poisoned, for those who only look. Release on store, acquire on load.
@@ -94,11 +92,10 @@ impl<S: Show> Journal<S> {
         let position = first.first();
         let header = first.header;
         let tail = Tail::new(Arc::clone(&first));
-        let (writing, syncing, later) = (Writing::new(), Showing::new(), Showing::new());
-        let froms = [&writing.showing.from, &syncing.from, &later.from];
+        let (writing, syncing) = (Writing::new(), Showing::new());
+        let froms = [&writing.showing.from, &syncing.from];
         Self {
             showing_from: froms.map(Arc::clone),
-            later: Mutex::new(later),
             space: Space::new(Arc::clone(&storage), options, segments, first, show.stock()),
             storage,
             options,
@@ -180,32 +177,14 @@ impl<S: Show> Journal<S> {
         })
     }
 
-    /// Writes everything there is, and shows what was left for later.
+    /// Writes everything there is.
     pub(crate) fn write(&self) -> Result<()> {
-        self.commit(Level::Os, self.reserved())?;
-        self.show_later();
-        Ok(())
+        self.commit(Level::Os, self.reserved())
     }
 
-    /// Shows what was left for later, as far as it is written. Whoever has left something sees to it that it is written, and that
-    /// this is called then.
-    pub(crate) fn show_later(&self) {
-        self.show_left(&mut lock(&self.later), self.written.reached());
-    }
-
-    /// Shows what was left for later, as far as it is written.
-    fn show_left(&self, showing: &mut Showing<S::Effect>, written: u64) {
-        lock(&self.tail).later.take_below(written, showing);
-        let watch = Watch(self);
-        showing.show(&*self.show);
-        std::mem::forget(watch);
-    }
-
-    /// Writes and syncs everything there is, and shows what was left for later; does little where nothing is unsynced, or left.
+    /// Writes and syncs everything there is; does nothing where nothing is unsynced.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.commit(Level::Sync, self.reserved())?;
-        self.show_later();
-        Ok(())
+        self.commit(Level::Sync, self.reserved())
     }
 
     fn reserved(&self) -> u64 {
@@ -367,15 +346,8 @@ impl<S: Show> Journal<S> {
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
     fn write_round(&self, writing: &mut Writing<S::Effect>) -> Result<u64> {
-        let (end, is_left) = {
-            let mut tail = lock(&self.tail);
-            (tail.unwritten(self.written.reached(), writing), tail.later.oldest().is_some())
-        };
+        let end = lock(&self.tail).unwritten(self.written.reached(), writing);
         self.write_and_show(writing)?;
-        // Who has that lock is about to show it; others wait for this round.
-        if is_left && let Some(mut showing) = try_lock(&self.later) {
-            self.show_left(&mut showing, end);
-        }
         Ok(end)
     }
 
@@ -423,7 +395,7 @@ impl<S: Show> Journal<S> {
     /// The lowest position whose effect is not shown yet.
     fn shown(&self, tail: &Tail<S::Effect>) -> u64 {
         let showing = self.showing_from.iter().map(|from| from.load(Ordering::Acquire));
-        let waiting = [&tail.os, &tail.sync, &tail.later].into_iter().filter_map(Queue::oldest);
+        let waiting = [&tail.os, &tail.sync].into_iter().filter_map(Queue::oldest);
         showing.chain(waiting).fold(tail.position, u64::min)
     }
 
@@ -435,21 +407,11 @@ impl<S: Show> Journal<S> {
     }
 }
 
-/// Poisons the journal should a show panic: what is not shown must not be taken for shown.
-struct Watch<'a, S: Show>(&'a Journal<S>);
-
-impl<S: Show> Drop for Watch<'_, S> {
-    fn drop(&mut self) {
-        self.0.poison(Error::new(ErrorKind::Panic, "a show panicked"));
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::journal::allowance::{Live, Need};
     use crate::journal::by_hand::first_segment;
-    use crate::journal::effects::Pending;
     use crate::journal::record::Record;
     use crate::storage::{MemoryStorage, Watched};
 
@@ -569,20 +531,5 @@ mod tests {
         assert_eq!(journal.write().unwrap_err().kind(), ErrorKind::Panic);
         assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Panic);
         assert_eq!(append().unwrap_err().kind(), ErrorKind::Panic);
-    }
-
-    #[test]
-    fn a_panic_in_what_was_left_for_later_poisons_the_journal() {
-        let journal = journal(Arc::new(MemoryStorage::new()), Arc::new(Faulty));
-        let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
-        let leave = |_, pending: &mut Pending<'_, ()>| pending.later(());
-        let appended = journal.append(Need::Settle, &[record], leave).unwrap();
-        // By a write that shows what is its own alone.
-        let led = journal.append_and_lead(Need::Settle, &[record], |_, _, _| ()).unwrap();
-        journal.follow(led, || ()).unwrap();
-        assert_eq!(journal.marks().shown, appended.start);
-        let show = std::panic::AssertUnwindSafe(|| journal.show_later());
-        assert!(std::panic::catch_unwind(show).is_err());
-        assert_eq!(journal.check().unwrap_err().kind(), ErrorKind::Panic);
     }
 }

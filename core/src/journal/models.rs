@@ -154,39 +154,6 @@ fn loom_a_write_against_the_end_of_the_journal() {
     });
 }
 
-/// What was left for later is shown once, behind its write, by whoever comes to that, and is known until then.
-#[test]
-fn loom_what_was_left_for_later_is_shown_once() {
-    explore(2, || {
-        let (journal, show) = journal();
-        let record = || Record::new(record::KIND_USER_MIN, &[b"body"]);
-        let left = {
-            let leave = |position, pending: &mut Pending<'_, u64>| pending.later(position);
-            journal.append(Need::Settle, &[record()], leave).unwrap()
-        };
-        let others = [0, 1].map(|number| {
-            let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
-            thread::spawn(move || match number {
-                0 => write_and_look(&journal, &show),
-                _ => {
-                    journal.commit(Level::Os, left.end).unwrap();
-                    journal.show_later();
-                }
-            })
-        });
-        // Before the look: what is shown behind that is known still.
-        let known = journal.marks().shown <= left.start;
-        let was_shown = show.shown.lock().unwrap().contains(&left.start);
-        assert!(known || was_shown);
-        others.into_iter().for_each(|other| other.join().unwrap());
-        let shown = show.shown.lock().unwrap().clone();
-        assert_eq!(shown.iter().filter(|position| **position == left.start).count(), 1);
-        assert_eq!(shown.len(), 2);
-        let marks = journal.marks();
-        assert_eq!((marks.shown, marks.written), (marks.reserved, marks.reserved));
-    });
-}
-
 /// What one thread has enqueued is read by another out of the memory that it was written to: a record that was written was
 /// filled before, whole, also while the next one is copied behind it. The reader takes no lock before: the mark alone tells it.
 #[test]

@@ -54,8 +54,6 @@ pub(super) struct Tail<E> {
     grant: Grant,
     pub(super) os: Queue<E>,
     pub(super) sync: Queue<E>,
-    /// Effects that are shown when whoever left them comes to that.
-    pub(super) later: Queue<E>,
     pub(super) records: u64,
     pub(super) poison: Option<Error>,
     pub(super) closed: bool,
@@ -77,7 +75,6 @@ impl<E> Tail<E> {
             grant: Grant::default(),
             os: Queue::new(),
             sync: Queue::new(),
-            later: Queue::new(),
             records: 0,
             poison: None,
             closed: false,
@@ -204,8 +201,7 @@ impl<E> Tail<E> {
 
     /// Collects the effects of an append at this position.
     pub(super) fn pending(&mut self, position: u64) -> Pending<'_, E> {
-        let Self { os, sync, later, .. } = self;
-        Pending { os, sync, later, position }
+        Pending { os: &mut self.os, sync: &mut self.sync, position }
     }
 
     /// Ends the segment and goes on in the next one.

@@ -1,0 +1,133 @@
+//! Acks: what handlers have acked, and nobody has logged yet.
+//!
+//! Nobody waits for the ack of a handler, so it is decided at once, by its slot, and logged with others of its queue: one record
+//! says of up to [`LOGGED_TOGETHER`] messages that they are gone. That takes less than a record of each, and leaves the log's tail
+//! to those who enqueue meanwhile. As long as an ack is noted here, its slot is settled: so a snapshot has its message, whose content
+//! stays where it is, and which takes its place of the capacity.
+//!
+//! Whoever notes the last one that there is room for logs them. Else that is up to the worker, before it sleeps, or the keeper of
+//! the disk. Where the log has no room they stay here, and what is acked behind them is logged, or refused, alone.
+
+use smallvec::SmallVec;
+
+use super::buffer::Buffer;
+use super::effect::Effect;
+use super::entry::{acked, kind};
+use super::figures::Figures;
+use super::queue::Queue;
+use crate::error::Result;
+use crate::journal::{Level, Need, Record};
+use crate::latch::Latch;
+use crate::sync::atomic::Ordering;
+use crate::sync::{CachePadded, Mutex, lock};
+
+/// Acks of a queue that are logged together, at most.
+pub(super) const LOGGED_TOGETHER: usize = if cfg!(loom) { 2 } else { 64 };
+
+/// A message that was acked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ack {
+    pub(super) id: u64,
+    pub(super) slot: u32,
+}
+
+/// The acks of a queue that are not logged.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    noted: CachePadded<Latch<Vec<Ack>>>,
+    /// Held by who logs them.
+    turn: Mutex<()>,
+}
+
+impl Acks {
+    /// Notes and counts one; answers how many there are now. None where there is no room for it, and nothing was noted.
+    pub(super) fn note(&self, ack: Ack, figures: &Figures) -> Option<usize> {
+        let mut noted = self.noted.take();
+        if noted.len() == LOGGED_TOGETHER {
+            return None;
+        }
+        if noted.capacity() == 0 {
+            // Once, for a queue that has a handler.
+            noted.reserve_exact(LOGGED_TOGETHER);
+        }
+        noted.push(ack);
+        figures.was_noted(&noted);
+        Some(noted.len())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.noted.take().is_empty()
+    }
+
+    /// Those that there are, oldest first.
+    fn all(&self) -> SmallVec<[Ack; LOGGED_TOGETHER]> {
+        SmallVec::from_slice(&self.noted.take())
+    }
+
+    /// Forgets so many of the oldest.
+    fn forget(&self, count: usize) {
+        self.noted.take().drain(..count);
+    }
+}
+
+impl Buffer {
+    /// Logs what handlers have acked of this queue, and returns when it is written and shown.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `NO_MEMORY`: it is kept, and tried again by the keeper of the disk. Else as [`Journal::commit`].
+    ///
+    /// [`Journal::commit`]: crate::journal::Journal::commit
+    pub(crate) fn write_acks(&self, queue: &Queue) -> Result<()> {
+        let state = &*self.state;
+        self.journal.relieve()?;
+        let turn = lock(&queue.acks.turn);
+        let acks = queue.acks.all();
+        if acks.is_empty() {
+            return Ok(());
+        }
+        let body = acked(state.clock.recent(), acks.iter().map(|ack| ack.id));
+        let body = [&body[..]];
+        let record = Record::new(kind::ACKED, &body);
+        let led = self.journal.append_and_lead(Need::Settle, &[record], |_, pending, is_alone| {
+            if !is_alone {
+                let slots = acks.iter().map(|ack| ack.slot).collect();
+                pending.at(Level::Os, Effect::AllGone { slots });
+            }
+        });
+        let led = led.inspect_err(|error| {
+            if error.has_logged_nothing() {
+                self.owes_acks.store(true, Ordering::Relaxed);
+                state.disk.ring();
+            }
+        })?;
+        queue.acks.forget(acks.len());
+        drop(turn);
+        self.journal.follow(led, || state.show_all_gone(acks.iter().map(|ack| ack.slot)))
+    }
+
+    /// As [`Buffer::write_acks`], of all queues. Of what fails everybody hears from the log, or the keeper of the disk tries it
+    /// again.
+    pub(crate) fn write_all_acks(&self) {
+        self.owes_acks.store(false, Ordering::Relaxed);
+        for queue in self.state.queues.all() {
+            let _ = self.write_acks(queue);
+        }
+    }
+
+    /// Whether there are acks that the log had no room for.
+    pub(crate) fn owes_acks(&self) -> bool {
+        self.owes_acks.load(Ordering::Relaxed)
+    }
+
+    /// Writes everything there is, what handlers have acked among it.
+    pub(crate) fn write(&self) -> Result<()> {
+        self.write_all_acks();
+        self.journal.write()
+    }
+
+    /// Writes and syncs everything there is, what handlers have acked among it.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.write_all_acks();
+        self.journal.sync()
+    }
+}

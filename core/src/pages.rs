@@ -53,21 +53,37 @@ impl<T> Pages<T> {
         unsafe { pages.filled(count, value) }
     }
 
-    /// So many values, in memory that has room for them and is of no more use.
+    /// So many values, whose bytes are zeros; none where there is no memory for them.
+    ///
+    /// # Safety
+    /// Such zeros are a value.
+    pub(crate) unsafe fn zeroed(count: usize) -> Option<Self> {
+        let mut pages = Self::with_room(count)?;
+        if !pages.is_mapped() {
+            // SAFETY: there is room for `count` values.
+            unsafe { pages.first.write_bytes(0, count) };
+        }
+        pages.count = count;
+        Some(pages)
+    }
+
+    /// As [`Pages::zeroed`], in memory that is zeros and has room for so many.
+    ///
+    /// # Safety
+    /// As there; and they are zeros.
     ///
     /// # Panics
-    /// Where it has no room for them.
-    pub(crate) fn new_in(memory: Pages<u8>, count: usize, value: impl Fn() -> T) -> Self {
-        let first = memory.first.cast::<T>();
+    /// Where they have no room for that.
+    pub(crate) unsafe fn zeroed_in(zeros: Pages<u8>, count: usize) -> Self {
+        let first = zeros.first.cast::<T>();
         let bytes = size_of::<T>().checked_mul(count);
         assert!(
-            bytes.is_some_and(|bytes| bytes <= memory.count) && first.is_aligned(),
-            "no room for {count} values in {memory:?}"
+            bytes.is_some_and(|bytes| bytes <= zeros.count) && first.is_aligned(),
+            "no room for {count} values in {zeros:?}"
         );
-        let pages = Self { first, count: 0, source: memory.source };
-        std::mem::forget(memory);
-        // SAFETY: it has room for so many, as was just seen, and none of them.
-        unsafe { pages.filled(count, value) }
+        let pages = Self { first, count, source: zeros.source };
+        std::mem::forget(zeros);
+        pages
     }
 
     /// It, with so many values.
@@ -122,13 +138,8 @@ impl Pages<u8> {
 
     /// So many zeros; none where there is no memory for them.
     pub(crate) fn zeros(count: usize) -> Option<Self> {
-        let mut pages = Self::with_room(count)?;
-        if !matches!(pages.source, Source::System(_)) {
-            // SAFETY: there is room for `count` bytes.
-            unsafe { pages.first.write_bytes(0, count) };
-        }
-        pages.count = count;
-        Some(pages)
+        // SAFETY: a byte may be zero.
+        unsafe { Self::zeroed(count) }
     }
 }
 
@@ -384,21 +395,18 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_no_more_use_serves_for_something_else() {
-        let piece = Pages::zeros(LARGE_BYTES).unwrap();
-        let place = piece.as_ptr().addr();
-        let value = Rc::new(());
-        let pages = Pages::new_in(piece, 1000, || Rc::clone(&value));
-        assert_eq!(
-            (pages.as_ptr().addr(), pages.len(), Rc::strong_count(&value)),
-            (place, 1000, 1001)
-        );
-        drop(pages);
-        assert_eq!(Rc::strong_count(&value), 1);
+    fn zeros_serve_for_something_else() {
+        let zeros = Pages::zeros(LARGE_BYTES).unwrap();
+        let place = zeros.as_ptr().addr();
+        // SAFETY: zeros are a number.
+        let pages: Pages<u64> = unsafe { Pages::zeroed_in(zeros, 1000) };
+        assert_eq!((pages.as_ptr().addr(), pages.len()), (place, 1000));
+        assert!(pages.iter().all(|value| *value == 0));
         for too_many in [26, usize::MAX / 4 + 2] {
-            let piece = Pages::zeros(100).unwrap();
-            catch_unwind(AssertUnwindSafe(|| Pages::new_in(piece, too_many, || 1_u32)))
-                .unwrap_err();
+            let zeros = Pages::zeros(100).unwrap();
+            // SAFETY: zeros are a number.
+            let make = || unsafe { Pages::<u32>::zeroed_in(zeros, too_many) };
+            catch_unwind(AssertUnwindSafe(make)).unwrap_err();
         }
     }
 

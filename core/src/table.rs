@@ -18,18 +18,28 @@ const SPREAD: Spread = if cfg!(loom) {
 pub(crate) struct Table<T> {
     blocks: Box<[OnceLock<Pages<T>>]>,
     places: usize,
-    empty: fn() -> T,
+    row: Row<T>,
     stock: Arc<Stock>,
 }
 
+/// Makes a block of so many places: in this memory, which is zeros and has room for them, where there is such.
+type Row<T> = fn(usize, Option<Pages<u8>>) -> Pages<T>;
+
+impl<T: Default> Table<T> {
+    /// A table of at least `places` places.
+    pub(crate) fn new(places: usize) -> Self {
+        Self::of_rows(places, |count, _| Pages::new(count, T::default), Arc::default())
+    }
+}
+
 impl<T> Table<T> {
-    /// A table of at least `places` places, each of which begins as `empty` makes it.
-    pub(crate) fn new(places: usize, empty: fn() -> T, stock: Arc<Stock>) -> Self {
+    /// A table of at least `places` places, whose blocks `row` makes.
+    pub(crate) fn of_rows(places: usize, row: Row<T>, stock: Arc<Stock>) -> Self {
         let blocks = SPREAD.blocks(places);
         Self {
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             places: (0..blocks).map(|block| SPREAD.size(block)).sum(),
-            empty,
+            row,
             stock,
         }
     }
@@ -53,10 +63,7 @@ impl<T> Table<T> {
 
     fn make(&self, block: usize) -> Pages<T> {
         let count = SPREAD.size(block);
-        match self.stock.take(count * size_of::<T>()) {
-            Some(piece) => Pages::new_in(piece, count, self.empty),
-            None => Pages::new(count, self.empty),
-        }
+        (self.row)(count, self.stock.take(count * size_of::<T>()))
     }
 
     /// Bytes that the blocks take.
@@ -79,15 +86,14 @@ mod tests {
 
     #[test]
     fn places_are_made_in_blocks_and_stay() {
-        let table: Table<std::cell::Cell<u8>> =
-            Table::new(5000, std::cell::Cell::default, Arc::default());
+        let table: Table<std::cell::Cell<u8>> = Table::new(5000);
         assert_eq!((table.places(), table.bytes()), (6144, 0));
         assert!(table.get(3000).is_none());
         table.get_or_make(3000).unwrap().set(7);
         assert_eq!(table.get(3000).unwrap().get(), 7);
         assert_eq!(table.bytes(), 2048);
         assert!(table.get_or_make(6144).is_none());
-        let table: Table<u8> = Table::new(32_769, u8::default, Arc::default());
+        let table: Table<u8> = Table::new(32_769);
         assert_eq!(table.places(), 65_536);
         assert!(table.get_or_make(65_535).is_some());
         assert_eq!(table.bytes(), 32_768);

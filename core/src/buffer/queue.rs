@@ -215,10 +215,7 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new() -> Self {
-        Self {
-            by_name: RwLock::default(),
-            by_number: Table::new(limits::QUEUES_MAX, OnceLock::new, Arc::default()),
-        }
+        Self { by_name: RwLock::default(), by_number: Table::new(limits::QUEUES_MAX) }
     }
 
     /// The queue of this name, which is known to be a name.

@@ -25,6 +25,7 @@ use std::ops::{Deref, DerefMut, Range};
 use super::flags::{Flag, Flags};
 use crate::clock::Moment;
 use crate::journal::Level;
+use crate::pages::Pages;
 use crate::stock::Stock;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, CachePadded, Cell, Entered, Pause};
@@ -72,6 +73,7 @@ impl State {
 
 /// Where a slot is linked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Linked {
     #[default]
     Nowhere,
@@ -165,6 +167,24 @@ impl Slot {
             id: AtomicU64::new(0),
             data: Cell::new(Data::EMPTY),
         }
+    }
+
+    /// So many slots, in zeros that have room for them where there are such.
+    fn row(count: usize, zeros: Option<Pages<u8>>) -> Pages<Self> {
+        if cfg!(loom) {
+            // What loom knows of an atomic is not in its bytes.
+            return Pages::new(count, Self::new);
+        }
+        // SAFETY: the memory is zeros, and zeros are a slot, and a free one: numbers, of a state, a link and flags among them, each of
+        // which has that one. What else they say is not looked at before a message comes there.
+        let zeroed = unsafe {
+            match zeros {
+                Some(zeros) => Some(Pages::zeroed_in(zeros, count)),
+                None => Pages::zeroed(count),
+            }
+        };
+        // Without memory for them the process ends.
+        zeroed.unwrap_or_else(|| Pages::new(count, Self::new))
     }
 
     /// The id of the message in a slot that is linked in a lane which the caller has locked.
@@ -307,7 +327,7 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(capacity: usize, stock: Arc<Stock>) -> Self {
         Self {
-            slots: Table::new(capacity.saturating_add(SLACK_SLOTS), Slot::new, stock),
+            slots: Table::of_rows(capacity.saturating_add(SLACK_SLOTS), Slot::row, stock),
             free: CachePadded::new(AtomicU64::new(u64::from(NONE))),
             fresh: CachePadded::new(AtomicU32::new(0)),
         }
@@ -460,6 +480,22 @@ mod tests {
     fn a_slot_is_small() {
         // Of another size a block of them would not be a piece of the stock.
         assert_eq!(size_of::<Slot>(), 64);
+    }
+
+    #[test]
+    fn slots_of_zeros_are_free_and_linked_nowhere() {
+        let zeros = Pages::zeros(1 << 10).unwrap();
+        for row in [Slot::row(8, Some(zeros)), Slot::row(8, None)] {
+            assert_eq!(row.len(), 8);
+            for slot in row.iter() {
+                let guard = slot.lock();
+                assert_eq!(
+                    (guard.state(), guard.linked, guard.id()),
+                    (State::Free, Linked::Nowhere, 0)
+                );
+                assert_eq!((guard.flags, guard.group, guard.crashes), (Flags::default(), 0, 0));
+            }
+        }
     }
 
     #[test]

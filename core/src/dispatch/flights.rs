@@ -17,7 +17,7 @@ pub(crate) struct Flights {
 
 impl Flights {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { places: Table::new(capacity, Latch::default, Arc::default()) }
+        Self { places: Table::new(capacity) }
     }
 
     pub(crate) fn insert(&self, flight: &Arc<Flight>) {

@@ -237,18 +237,20 @@ impl Buffer {
         };
         let (id, slot, was_suspect) = (guard.id(), taken.slot, guard.is_suspect());
         // Nobody waits for it, but where the next one of its group does.
-        if write == Write::Later && guard.group == 0 && self.journal.check().is_ok() {
-            if let Some(noted) = queue.acks.note(Ack { id, slot }, &queue.figures) {
-                guard.set(SlotState::Settled);
-                drop(guard);
-                state.landed(was_suspect, false);
-                ended();
-                if noted == LOGGED_TOGETHER {
-                    // Of a failure everybody hears from the log, or it is tried again.
-                    let _ = self.write_acks(queue);
-                }
-                return Ok(Settled { end: 0, awaits_sync: false });
+        if write == Write::Later
+            && guard.group == 0
+            && self.journal.check().is_ok()
+            && let Some(noted) = queue.acks.note(Ack { id, slot }, &queue.figures)
+        {
+            guard.set(SlotState::Settled);
+            drop(guard);
+            state.landed(was_suspect, false);
+            ended();
+            if noted == LOGGED_TOGETHER {
+                // Of a failure everybody hears from the log, or it is tried again.
+                let _ = self.write_acks(queue);
             }
+            return Ok(Settled { end: 0, awaits_sync: false });
         }
         let body = acked_alone(state.clock.recent(), id);
         let body = [body.as_flattened()];

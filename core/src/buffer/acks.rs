@@ -89,6 +89,7 @@ impl Buffer {
         let body = [&body[..]];
         let record = Record::new(kind::ACKED, &body);
         let led = self.journal.append_and_lead(Need::Settle, &[record], |_, pending, is_alone| {
+            pending.says_more(acks.len() as u64 - 1);
             if !is_alone {
                 let slots = acks.iter().map(|ack| ack.slot).collect();
                 pending.at(Level::Os, Effect::AllGone { slots });

@@ -49,7 +49,7 @@ pub(crate) struct KeeperOptions {
 struct LastSnapshot {
     at: Instant,
     took: Duration,
-    records: u64,
+    operations: u64,
     position: u64,
     bytes: u64,
     /// What lived then.
@@ -84,7 +84,7 @@ impl Snapshots {
     /// long as what was written since, and what is written now.
     pub(crate) fn new(options: KeeperOptions, bytes: u64, entries: u64, position: u64) -> Self {
         let (at, took) = (Instant::now(), Duration::ZERO);
-        let last = LastSnapshot { at, took, records: 0, position, bytes, entries };
+        let last = LastSnapshot { at, took, operations: 0, position, bytes, entries };
         Self {
             options,
             taking: Mutex::new(()),
@@ -119,12 +119,12 @@ impl Snapshots {
 
     fn take_in_turn(&self, engine: &Engine) -> Result<()> {
         let journal = &engine.buffer.journal;
-        let (began, records, position) =
-            (Instant::now(), journal.records(), journal.marks().reserved);
+        let (began, operations, position) =
+            (Instant::now(), journal.operations(), journal.marks().reserved);
         let entries = engine.buffer.state.live().entries();
         let (bytes, cleaned) = engine.buffer.snapshot()?;
         let (at, took) = (Instant::now(), began.elapsed());
-        *lock(&self.last) = LastSnapshot { at, took, records, position, bytes, entries };
+        *lock(&self.last) = LastSnapshot { at, took, operations, position, bytes, entries };
         self.taken.fetch_add(1, Ordering::Relaxed);
         let (events, took) = (&engine.buffer.state.events, began.elapsed().as_millis());
         let took = u64::try_from(took).unwrap_or(u64::MAX);
@@ -151,15 +151,15 @@ impl Snapshots {
     fn due_in(&self, engine: &Engine) -> Option<Duration> {
         let last = *lock(&self.last);
         let wanted = last.bytes_with(engine.buffer.state.live().entries());
-        let records = engine.buffer.journal.records().saturating_sub(last.records);
+        let operations = engine.buffer.journal.operations().saturating_sub(last.operations);
         let bytes = engine.buffer.journal.marks().reserved.saturating_sub(last.position);
-        if records > 0 && engine.buffer.journal.lacks_room() {
+        if operations > 0 && engine.buffer.journal.lacks_room() {
             // It may make some. Soon, but not all the time.
             let pause = NO_ROOM_PAUSE.max(last.took.saturating_mul(NO_ROOM_SHARE));
             Some(pause.saturating_sub(last.at.elapsed()))
-        } else if records == 0 || bytes < wanted.saturating_mul(LOG_SHARE) {
+        } else if operations == 0 || bytes < wanted.saturating_mul(LOG_SHARE) {
             None
-        } else if records >= self.options.snapshot_threshold {
+        } else if operations >= self.options.snapshot_threshold {
             Some(Duration::ZERO)
         } else {
             Some(self.options.snapshot_interval.saturating_sub(last.at.elapsed()))

@@ -209,7 +209,7 @@ impl<S: Show> Journal<S> {
             if tail.fits(bytes) {
                 let start = tail.position;
                 put(&mut tail, self.durable.reached());
-                tail.records += records;
+                tail.operations += records;
                 let is_low = tail.grow(entries);
                 self.reserved.store(start + bytes, Ordering::Release);
                 finish(&mut tail, start);

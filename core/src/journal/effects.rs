@@ -53,6 +53,7 @@ pub(crate) trait Show: Send + Sync {
 pub(crate) struct Pending<'a, E> {
     pub(super) os: &'a mut Queue<E>,
     pub(super) sync: &'a mut Queue<E>,
+    pub(super) operations: &'a mut u64,
     pub(super) position: u64,
 }
 
@@ -64,6 +65,11 @@ impl<E> Pending<'_, E> {
             Level::Sync => &mut self.sync,
         };
         queue.effects.push((self.position, effect));
+    }
+
+    /// The append says what so many more records would.
+    pub(crate) fn says_more(&mut self, operations: u64) {
+        *self.operations += operations;
     }
 }
 

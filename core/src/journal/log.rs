@@ -233,9 +233,9 @@ impl<S: Show> Journal<S> {
         }
     }
 
-    /// Records appended so far.
-    pub(crate) fn records(&self) -> u64 {
-        lock(&self.tail).records
+    /// Operations logged so far: a record each, but for those that are logged together.
+    pub(crate) fn operations(&self) -> u64 {
+        lock(&self.tail).operations
     }
 
     /// Whether effects wait for a sync.

@@ -54,7 +54,7 @@ pub(super) struct Tail<E> {
     grant: Grant,
     pub(super) os: Queue<E>,
     pub(super) sync: Queue<E>,
-    pub(super) records: u64,
+    pub(super) operations: u64,
     pub(super) poison: Option<Error>,
     pub(super) closed: bool,
 }
@@ -75,7 +75,7 @@ impl<E> Tail<E> {
             grant: Grant::default(),
             os: Queue::new(),
             sync: Queue::new(),
-            records: 0,
+            operations: 0,
             poison: None,
             closed: false,
         }
@@ -201,7 +201,8 @@ impl<E> Tail<E> {
 
     /// Collects the effects of an append at this position.
     pub(super) fn pending(&mut self, position: u64) -> Pending<'_, E> {
-        Pending { os: &mut self.os, sync: &mut self.sync, position }
+        let Self { os, sync, operations, .. } = self;
+        Pending { os, sync, operations, position }
     }
 
     /// Ends the segment and goes on in the next one.

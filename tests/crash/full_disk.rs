@@ -187,6 +187,62 @@ fn what_a_handler_answered_is_written(no_room: (i32, ErrorKind)) {
     assert_eq!(broker.receive("mail", Duration::ZERO, None).unwrap().unwrap().body(), b"child");
 }
 
+/// What a handler has acked is logged together, and noted before: on a full disk as many are noted as are logged together, and the
+/// next one is kept with its permit, so no handler runs on without end. All are logged when there is room, and handled once.
+#[test]
+fn what_a_handler_acks_on_a_full_disk_is_noted_up_to_a_bound_and_logged_when_there_is_room() {
+    const MESSAGES: u32 = 100;
+    const NOTED: u32 = 64;
+    for no_room in NO_ROOM {
+        let disk = SimDisk::default();
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&calls);
+        let options_of_one = HandlerOptions::new().max_parallelism(1);
+        broker
+            .handle("jobs", options_of_one, move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            })
+            .unwrap();
+        for _ in 0..MESSAGES {
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+        }
+        fill(&broker, &disk, no_room);
+        broker.start().unwrap();
+        wait_until(|| calls.load(Ordering::SeqCst) > NOTED);
+        assert!(!broker.wait_idle(Duration::from_millis(200)).unwrap());
+        assert_eq!(calls.load(Ordering::SeqCst), NOTED + 1);
+        disk.mend();
+        assert!(broker.wait_idle(Duration::from_secs(20)).unwrap());
+        let metrics = broker.metrics().unwrap();
+        assert_eq!(metrics.queues["jobs"].acked, u64::from(MESSAGES));
+        assert_eq!(calls.load(Ordering::SeqCst), MESSAGES);
+        drop(broker);
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        assert!(broker.receive("jobs", Duration::ZERO, None).unwrap().is_none());
+    }
+}
+
+/// Few were acked, and no worker had more to do: nobody but the keeper of the disk could log them when there was room.
+#[test]
+fn the_last_acks_on_a_full_disk_are_logged_when_there_is_room() {
+    for no_room in NO_ROOM {
+        let disk = SimDisk::default();
+        let broker = Broker::open_on(disk.storage(), options()).unwrap();
+        broker.handle("jobs", HandlerOptions::new(), |_| Ok(())).unwrap();
+        for _ in 0..3 {
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+        }
+        fill(&broker, &disk, no_room);
+        broker.start().unwrap();
+        wait_until(|| broker.metrics().unwrap().queues["jobs"].acked == 3);
+        assert!(!broker.wait_idle(Duration::from_millis(200)).unwrap());
+        disk.mend();
+        assert!(broker.wait_idle(Duration::from_secs(20)).unwrap());
+    }
+}
+
 /// Handlers had answered, and pulled deliveries were refused their acks, on a full disk; then the process died. Whoever opened
 /// the directory next suspected all of their messages, which were in nobody's hands any more: three such deaths, and they
 /// were dead letters `crashed`.

@@ -132,3 +132,64 @@ impl Buffer {
         self.journal.sync()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::{Arc, Mutex, mpsc};
+    use std::time::{Duration, Instant};
+
+    use crate::{Broker, HandlerOptions, Message, Options};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A record of each would take 48 bytes.
+    #[test]
+    fn what_a_handler_acks_takes_little_of_the_log() {
+        const MESSAGES: u64 = 1000;
+        let broker = Broker::open(":memory:", Options::new()).unwrap();
+        for _ in 0..=MESSAGES {
+            broker.enqueue(Message::new("jobs", "")).unwrap();
+        }
+        let first = broker.receive("jobs", None, None).unwrap().unwrap();
+        let engine = Arc::clone(&first.shared.engine);
+        first.ack().unwrap();
+        broker.handle("jobs", HandlerOptions::new(), |_| Ok(())).unwrap();
+        let before = engine.buffer.journal.marks().reserved;
+        broker.start().unwrap();
+        assert!(broker.wait_idle(LONG).unwrap());
+        let bytes = engine.buffer.journal.marks().reserved - before;
+        assert!(bytes < 24 * MESSAGES, "{bytes} bytes");
+        assert_eq!(broker.metrics().unwrap().queues["jobs"].acked, MESSAGES + 1);
+        assert_eq!(engine.buffer.state.room.taken(), 0);
+    }
+
+    /// A handler that is busy with its next message keeps the ack of the last one to itself; the keeper of the disk does not.
+    #[test]
+    fn what_was_acked_is_logged_while_the_handler_is_busy() {
+        let broker = Broker::open(":memory:", Options::new()).unwrap();
+        let (over, busy) = mpsc::channel::<()>();
+        let busy = Mutex::new(busy);
+        for body in ["quick", "slow"] {
+            broker.enqueue(Message::new("jobs", body)).unwrap();
+        }
+        broker
+            .handle("jobs", HandlerOptions::new().max_parallelism(1), move |context| {
+                if context.body() == b"slow" {
+                    let _ = busy.lock().unwrap().recv_timeout(LONG);
+                }
+                Ok(())
+            })
+            .unwrap();
+        let before = broker.metrics().unwrap().lsn.written;
+        broker.start().unwrap();
+        // The slow one is in its handler until it is told, and nobody else writes.
+        let end = Instant::now() + LONG;
+        while broker.metrics().unwrap().lsn.written == before {
+            assert!(Instant::now() < end, "nobody logs it");
+            std::thread::yield_now();
+        }
+        assert_eq!(broker.metrics().unwrap().queues["jobs"].acked, 1);
+        over.send(()).unwrap();
+        assert!(broker.wait_idle(LONG).unwrap());
+    }
+}

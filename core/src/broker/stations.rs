@@ -101,6 +101,7 @@ pub(crate) fn register_station(
         let mut stations = lock(&shared.engine.stations);
         queue.figures.parallelism.set(station.settings.max_parallelism.into());
         queue.set_max_retries(Some(station.settings.retries.max));
+        queue.acks.make_room();
         stations.insert(queue.number, Arc::clone(&station))
     };
     if let Some(before) = before {
@@ -289,6 +290,8 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
         // Else a program that comes and goes would leave one segment more each time. Without room for it, so be it.
         let _ = shared.snapshots.take(engine);
     }
+    // Those that there was no room for before.
+    engine.buffer.write_all_acks();
     let ended = engine.buffer.journal.close();
     engine.buffer.journal.poison(Error::closed());
     // What the journal could not be told to have been given back is in nobody's hands all the same.

@@ -16,7 +16,7 @@ use super::entry::{acked, kind};
 use super::figures::Figures;
 use super::queue::Queue;
 use crate::error::Result;
-use crate::journal::{Level, Need, Record};
+use crate::journal::{Level, Need, Pending, Record};
 use crate::latch::Latch;
 use crate::sync::atomic::Ordering;
 use crate::sync::{CachePadded, Mutex, lock};
@@ -34,85 +34,108 @@ pub(super) struct Ack {
 /// The acks of a queue that are not logged.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
-    noted: CachePadded<Latch<Vec<Ack>>>,
-    /// Held by who logs them.
+    noted: CachePadded<Latch<Noted>>,
+    /// Held by who logs them, until they are shown.
     turn: Mutex<()>,
 }
 
+#[derive(Debug, Default)]
+struct Noted {
+    /// Oldest first.
+    acks: Vec<Ack>,
+    /// Their queue is on the list of those that [`Buffer::write_all_acks`] looks at, or about to come there.
+    is_listed: bool,
+}
+
 impl Acks {
-    /// Notes and counts one; answers how many there are now. None where there is no room for it, and nothing was noted.
-    pub(super) fn note(&self, ack: Ack, figures: &Figures) -> Option<usize> {
+    /// Makes room for as many as are logged together: for a queue that has a handler. Without it none is noted.
+    pub(crate) fn make_room(&self) {
+        let room = Vec::with_capacity(LOGGED_TOGETHER);
         let mut noted = self.noted.take();
-        if noted.len() == LOGGED_TOGETHER {
+        if noted.acks.capacity() == 0 {
+            noted.acks = room;
+        }
+    }
+
+    /// Notes and counts one; answers how many there are now, and whether the queue has to be listed. None where there is no room
+    /// for it, and nothing was noted.
+    fn note(&self, ack: Ack, figures: &Figures) -> Option<(usize, bool)> {
+        let mut noted = self.noted.take();
+        if noted.acks.len() == noted.acks.capacity() {
             return None;
         }
-        if noted.capacity() == 0 {
-            // Once, for a queue that has a handler.
-            noted.reserve_exact(LOGGED_TOGETHER);
-        }
-        noted.push(ack);
-        figures.was_noted(&noted);
-        Some(noted.len())
+        noted.acks.push(ack);
+        figures.was_noted(&noted.acks);
+        Some((noted.acks.len(), !std::mem::replace(&mut noted.is_listed, true)))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.noted.take().is_empty()
+        self.noted.take().acks.is_empty()
     }
 
     /// Those that there are, oldest first.
     fn all(&self) -> SmallVec<[Ack; LOGGED_TOGETHER]> {
-        SmallVec::from_slice(&self.noted.take())
+        SmallVec::from_slice(&self.noted.take().acks)
     }
 
     /// Forgets so many of the oldest.
     fn forget(&self, count: usize) {
-        self.noted.take().drain(..count);
+        self.noted.take().acks.drain(..count);
+    }
+
+    /// Notes whether the queue is listed; answers whether it was.
+    fn set_listed(&self, is: bool) -> bool {
+        std::mem::replace(&mut self.noted.take().is_listed, is)
     }
 }
 
 impl Buffer {
-    /// Logs what handlers have acked of this queue, and returns when it is written and shown.
-    ///
-    /// # Errors
-    /// `STORAGE_FULL`, `NO_MEMORY`: it is kept, and tried again by the keeper of the disk. Else as [`Journal::commit`].
-    ///
-    /// [`Journal::commit`]: crate::journal::Journal::commit
-    pub(crate) fn write_acks(&self, queue: &Queue) -> Result<()> {
-        let state = &*self.state;
-        self.journal.relieve()?;
-        let turn = lock(&queue.acks.turn);
-        let acks = queue.acks.all();
-        if acks.is_empty() {
-            return Ok(());
+    /// Notes an ack, which was decided or is about to be; answers how many of its queue there are now. None where there is no room
+    /// for it, and nothing was noted.
+    pub(super) fn note_ack(&self, queue: &Queue, ack: Ack) -> Option<usize> {
+        let (count, is_new) = queue.acks.note(ack, &queue.figures)?;
+        if is_new {
+            lock(&self.acked).push(queue.number);
         }
-        let body = acked(state.clock.recent(), acks.iter().map(|ack| ack.id));
-        let body = [&body[..]];
-        let record = Record::new(kind::ACKED, &body);
-        let led = self.journal.append_and_lead(Need::Settle, &[record], |_, pending, is_alone| {
-            pending.says_more(acks.len() as u64 - 1);
-            if !is_alone {
-                let slots = acks.iter().map(|ack| ack.slot).collect();
-                pending.at(Level::Os, Effect::AllGone { slots });
-            }
-        });
-        let led = led.inspect_err(|error| {
-            if error.has_logged_nothing() {
-                self.owes_acks.store(true, Ordering::Relaxed);
-                state.disk.ring();
-            }
-        })?;
-        queue.acks.forget(acks.len());
-        drop(turn);
-        self.journal.follow(led, || state.show_all_gone(acks.iter().map(|ack| ack.slot)))
+        Some(count)
     }
 
-    /// As [`Buffer::write_acks`], of all queues. Of what fails everybody hears from the log, or the keeper of the disk tries it
-    /// again.
+    /// Logs what handlers have acked of this queue, where nobody else has begun to; what this logs is written and shown when it
+    /// returns.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`, `IO`, `NO_MEMORY` where it could not be logged: it is kept, and tried again by the keeper of the disk. Else
+    /// as [`Journal::commit`](crate::journal::Journal::commit).
+    pub(crate) fn write_acks(&self, queue: &Queue) -> Result<()> {
+        self.with_acks(queue, |acks, record| {
+            let led =
+                self.journal.append_and_lead(Need::Settle, &[record], |_, pending, is_alone| {
+                    logged(queue, acks, pending, !is_alone)
+                })?;
+            self.journal.follow(led, || self.state.show_all_gone(slots(acks)))
+        })?;
+        Ok(())
+    }
+
+    /// As [`Buffer::write_acks`], of all queues that may have some. Of what fails everybody hears from the log, or the keeper of
+    /// the disk tries it again.
     pub(crate) fn write_all_acks(&self) {
         self.owes_acks.store(false, Ordering::Relaxed);
-        for queue in self.state.queues.all() {
-            let _ = self.write_acks(queue);
+        let listed = std::mem::take(&mut *lock(&self.acked));
+        let mut written = 0;
+        for number in listed {
+            let queue = self.state.queues.numbered(number);
+            // Before they are looked at: what is noted behind that lists it again.
+            queue.acks.set_listed(false);
+            let appended = self.with_acks(queue, |acks, record| {
+                let finish = |_, pending: &mut Pending<'_, _>| logged(queue, acks, pending, true);
+                self.journal.append(Need::Settle, &[record], finish)
+            });
+            if let Ok(Some(appended)) = appended {
+                written = appended.end;
+            }
         }
+        let _ = self.journal.commit(Level::Os, written);
     }
 
     /// Whether there are acks that the log had no room for.
@@ -131,6 +154,46 @@ impl Buffer {
         self.write_all_acks();
         self.journal.sync()
     }
+
+    /// Has what handlers have acked of this queue logged by `log`; answers nothing where there is none.
+    fn with_acks<R>(
+        &self,
+        queue: &Queue,
+        log: impl FnOnce(&[Ack], Record<'_>) -> Result<R>,
+    ) -> Result<Option<R>> {
+        self.journal.relieve()?;
+        let _turn = lock(&queue.acks.turn);
+        let acks = queue.acks.all();
+        if acks.is_empty() {
+            return Ok(None);
+        }
+        let body = acked(self.state.clock.recent(), acks.iter().map(|ack| ack.id));
+        let body = [&body[..]];
+        let logged = log(&acks, Record::new(kind::ACKED, &body));
+        let logged = logged.inspect_err(|error| {
+            if error.has_logged_nothing() {
+                if !queue.acks.set_listed(true) {
+                    lock(&self.acked).push(queue.number);
+                }
+                self.owes_acks.store(true, Ordering::Relaxed);
+                self.state.disk.ring();
+            }
+        })?;
+        Ok(Some(logged))
+    }
+}
+
+/// What follows where acks are logged, under the lock of the log's tail: who has that lock finds each of them there, or in its record.
+fn logged(queue: &Queue, acks: &[Ack], pending: &mut Pending<'_, Effect>, shows_later: bool) {
+    queue.acks.forget(acks.len());
+    pending.says_more(acks.len() as u64 - 1);
+    if shows_later {
+        pending.at(Level::Os, Effect::AllGone { slots: slots(acks).collect() });
+    }
+}
+
+fn slots(acks: &[Ack]) -> impl Iterator<Item = u32> {
+    acks.iter().map(|ack| ack.slot)
 }
 
 #[cfg(all(test, not(loom)))]

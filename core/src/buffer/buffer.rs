@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::journal::{Appended, Bytes, Group, Journal, Level, Need, Pending, Record};
 use crate::storage::Mark;
 use crate::sync::atomic::AtomicBool;
-use crate::sync::{Arc, lock};
+use crate::sync::{Arc, Mutex, lock};
 
 /// What became of an enqueued message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,8 @@ pub(crate) struct Buffer {
     pub(crate) state: Arc<State>,
     pub(crate) journal: Journal<State>,
     pub(super) tokens: Tokens,
+    /// The queues of which handlers have acked something that may not be logged.
+    pub(super) acked: Mutex<Vec<u32>>,
     /// The log had no room for acks of handlers. Relaxed: whoever sets it rings the keeper of the disk.
     pub(super) owes_acks: AtomicBool,
 }
@@ -104,7 +106,8 @@ pub(crate) struct Buffer {
 impl Buffer {
     pub(crate) fn new(state: Arc<State>, journal: Journal<State>) -> Self {
         let tokens = Tokens::new(journal.opening());
-        Self { state, journal, tokens, owes_acks: AtomicBool::new(false) }
+        let (acked, owes_acks) = (Mutex::default(), AtomicBool::new(false));
+        Self { state, journal, tokens, acked, owes_acks }
     }
 
     /// Logs that the broker was opened, and what was being handled when its last owner died.
@@ -246,10 +249,11 @@ impl Buffer {
         }
     }
 
-    /// Where there is no room for so many messages, gives back at once the places of those that were acked already.
+    /// Where there is no room for so many messages, gives back at once the places of those that were acked already: but not where the
+    /// log has none for that, which whoever keeps the disk looks after.
     pub(crate) fn make_room(&self, messages: usize) {
-        if self.state.room.lacks(messages) {
-            self.write_all_acks();
+        if self.state.room.lacks(messages) && !self.owes_acks() {
+            let _ = self.write();
         }
     }
 

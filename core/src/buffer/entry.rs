@@ -2,7 +2,8 @@
 //!
 //! Every entry states an outcome in absolute terms, with the *version* of the message it means: the position of the
 //! record that held its content. So an entry about another version changes nothing, and replaying entries over a state
-//! that has some of them already ends in the same state.
+//! that has some of them already ends in the same state. [`Entry::Acked`] names none: a message without a key is replaced by no
+//! other, and what was acked is not written again.
 
 use std::time::Duration;
 

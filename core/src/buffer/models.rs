@@ -54,6 +54,8 @@ pub(crate) fn open(storage: &Arc<dyn Storage>) -> Buffer {
     );
     let buffer = Buffer::new(state, journal);
     buffer.log_open(Vec::new()).unwrap();
+    // As of one that has a handler.
+    queue(&buffer).acks.make_room();
     buffer
 }
 
@@ -70,7 +72,17 @@ fn enqueue_due(buffer: &Buffer, key: Option<&str>, due: Moment) -> Enqueued {
 }
 
 fn try_enqueue(buffer: &Buffer, key: Option<&str>, due: Moment) -> Result<Enqueued> {
-    let message = NewMessage {
+    let message = message(buffer, key, due);
+    buffer.enqueue_one(&message, || Duration::ZERO, &Interrupt::new())
+}
+
+/// Enqueues a message, and leaves it to somebody else to write it.
+pub(crate) fn begin(buffer: &Buffer) {
+    buffer.begin(&[message(buffer, None, NOW)], Duration::ZERO, &Interrupt::new()).unwrap();
+}
+
+fn message<'a>(buffer: &'a Buffer, key: Option<&'a str>, due: Moment) -> NewMessage<'a> {
+    NewMessage {
         queue: queue(buffer),
         content_type: None,
         priority: 0,
@@ -79,8 +91,7 @@ fn try_enqueue(buffer: &Buffer, key: Option<&str>, due: Moment) -> Result<Enqueu
         due,
         level: Level::Os,
         rare: key.map(|key| Box::new(NewRare { key: Some(key), ..NewRare::default() })),
-    };
-    buffer.enqueue_one(&message, || Duration::ZERO, &Interrupt::new())
+    }
 }
 
 fn take(buffer: &Buffer) -> Taken {

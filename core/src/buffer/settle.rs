@@ -240,7 +240,7 @@ impl Buffer {
         if write == Write::Later
             && guard.group == 0
             && self.journal.check().is_ok()
-            && let Some(noted) = queue.acks.note(Ack { id, slot }, &queue.figures)
+            && let Some(noted) = self.note_ack(queue, Ack { id, slot })
         {
             guard.set(SlotState::Settled);
             drop(guard);

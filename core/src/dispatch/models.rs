@@ -7,7 +7,7 @@ use loom::thread;
 use super::engine::{Engine, EngineOptions, Retries};
 use super::flight::Flight;
 use crate::broker::Backoff;
-use crate::buffer::models::{enqueue, open, queue};
+use crate::buffer::models::{begin, enqueue, open, queue};
 use crate::buffer::{Few, Outcome, Write};
 use crate::error::{ErrorKind, Result};
 use crate::interrupt::Interrupt;
@@ -151,5 +151,39 @@ fn settle_against_the_end_of_the_lease(write: Write) {
             assert_eq!(receive(&engine).unwrap().len(), 1);
         }
         assert_eq!(engine.all_flights().len() as u64, left + 2);
+    });
+}
+
+/// Acks are logged while somebody else writes, who may so be the one to show them, and a third one waits for the broker to come to
+/// rest: it hears of that. An ack was logged, and shown, before it was no more among those that are not; who was rung for that saw
+/// it there, and slept on.
+#[test]
+fn loom_who_waits_for_rest_hears_of_the_last_ack() {
+    explore(2, || {
+        let engine = engine();
+        enqueue(&engine.buffer, None);
+        let flight = receive(&engine).unwrap().remove(0);
+        let ack = Outcome::Ack { children: &[], places: 0, window: Duration::ZERO };
+        engine.settle(&flight, ack, Write::Later).unwrap();
+        drop(flight);
+        // Else there is nothing to write but acks.
+        begin(&engine.buffer);
+        let others = [true, false].map(|logs| {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || match logs {
+                true => engine.buffer.write_acks(queue(&engine.buffer)).unwrap(),
+                false => engine.buffer.journal.write().unwrap(),
+            })
+        });
+        let rest = &engine.buffer.state.rest;
+        loop {
+            let _listener = rest.listen();
+            let seen = rest.count();
+            if engine.is_idle() {
+                break;
+            }
+            rest.wait(seen, None);
+        }
+        others.into_iter().for_each(|other| other.join().unwrap());
     });
 }

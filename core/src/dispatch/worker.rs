@@ -290,13 +290,20 @@ enum Took {
 /// Settles of one worker that are not known to be written.
 #[derive(Debug, Default)]
 struct Owed {
+    /// It has acked something that was only noted, and is counted there.
+    has_noted: bool,
+    /// Where the records of the others end, and how many there are.
     end: u64,
     count: u32,
 }
 
 impl Owed {
-    /// One more, whose records end there.
+    /// One more, whose records end there; 0 if there are none yet.
     fn add(&mut self, engine: &Engine, queue: &Queue, end: u64) {
+        if end == 0 {
+            self.has_noted = true;
+            return;
+        }
         self.end = self.end.max(end);
         self.count += 1;
         if self.count >= OWED_MAX {
@@ -306,7 +313,7 @@ impl Owed {
 
     /// Has the keeper of the disk write what is owed, if anything.
     fn leave_to_keeper(&self, engine: &Engine) {
-        if self.count > 0 {
+        if self.is_some() {
             let state = &engine.buffer.state;
             state.write_wish.ask(&state.disk);
         }
@@ -314,13 +321,18 @@ impl Owed {
 
     /// Writes what is owed; answers whether there was something.
     fn write(&mut self, engine: &Engine, queue: &Queue) -> bool {
-        let owed = std::mem::take(&mut self.count) > 0;
+        let owed = self.is_some();
         if owed {
-            // A failure poisons the journal, and everybody hears of it from there.
+            // A failure poisons the journal, and everybody hears of it from there; or it is tried again.
             let _ = engine.buffer.write_acks(queue);
             let _ = engine.buffer.journal.commit(Level::Os, self.end);
+            *self = Self::default();
         }
         owed
+    }
+
+    fn is_some(&self) -> bool {
+        self.has_noted || self.count > 0
     }
 }
 

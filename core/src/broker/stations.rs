@@ -285,6 +285,7 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
     for keeper in lock(&shared.keepers).drain(..) {
         let _ = keeper.join();
     }
+    // What they have ended does not live on.
     engine.buffer.write_all_acks();
     if engine.buffer.has_much_to_free() {
         // Else a program that comes and goes would leave one segment more each time. Without room for it, so be it.

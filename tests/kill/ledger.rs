@@ -11,6 +11,10 @@ use crate::protocol::{Enqueuing, Entered, Level, Line, Outcome, Status};
 /// Deliveries that may be in flight at once: the parallelism of both handlers, and what is pulled at once.
 pub const IN_FLIGHT_MAX: u64 = 3 + 2 + 4;
 
+/// Acks of a queue's handler that a death may take away: as many as are logged together, as many again that are being written, and
+/// what is in flight.
+const FORGOTTEN_MAX: u64 = 64 + 64 + IN_FLIGHT_MAX;
+
 /// Numbers that one start of a worker may give.
 const NUMBERS: u64 = 1_000_000;
 
@@ -59,6 +63,8 @@ pub struct Ledger {
     lanes: HashMap<String, Vec<u64>>,
     /// What has ended and is not known to be written, with the line that showed the end.
     ended: VecDeque<(u64, u64)>,
+    /// By queue, how many were entered in this start that had been acked before it.
+    forgotten: HashMap<String, u64>,
     tokens: HashSet<u64>,
     highest_id: u64,
     highest_token: u64,
@@ -126,6 +132,7 @@ impl Ledger {
         self.running.clear();
         self.lanes.clear();
         self.ended.clear();
+        self.forgotten.clear();
         self.suspects_least = if self.opened { certain } else { 0 };
         Ok(())
     }
@@ -406,6 +413,13 @@ impl Ledger {
         let doubled = message.enter(attempt)?;
         let (suspect, key) = (message.is_suspect(), message.key.clone());
         self.counts.doubles += u64::from(doubled);
+        if doubled {
+            let forgotten = self.forgotten.entry(queue.clone()).or_default();
+            *forgotten += 1;
+            if *forgotten > FORGOTTEN_MAX {
+                return Err(format!("{forgotten} acks of {queue} were forgotten"));
+            }
+        }
         self.counts.found += u64::from(unknown);
         if let Some(child) = child {
             self.never(child)?;
@@ -502,14 +516,16 @@ impl Ledger {
         self.wrote(began)
     }
 
-    /// A record is written that was made after this line; so is everything that had ended before it.
+    /// A record is written that was made after this line; so is everything that had ended before it, but for acks that are logged
+    /// with others some time later.
     fn wrote(&mut self, line: u64) -> Verdict {
         while let Some((ended, number)) = self.ended.front().copied()
             && ended < line
         {
             self.ended.pop_front();
             // It may be in a later attempt by now.
-            if self.message(number)?.settling_at < ended {
+            let message = self.message(number)?;
+            if message.settling_at < ended && !message.is_acked_with_others() {
                 self.written(number)?;
             }
         }
@@ -576,7 +592,7 @@ impl Ledger {
 #[test]
 fn kill_what_a_lane_does_next_shows_nothing_of_what_another_one_does() {
     let lines = [
-        "enqueuing 1 work os",
+        "enqueuing 1 work os key=k",
         "enqueued 1 100 os accepted",
         "entered 100 1 7 1 work 2",
         "failing 100",
@@ -599,4 +615,26 @@ fn kill_what_a_lane_does_next_shows_nothing_of_what_another_one_does() {
         ledger.line(Line::parse(line).unwrap()).unwrap();
     }
     assert_eq!(ledger.messages[&1].place, Place::Gone(End::Acked));
+}
+
+/// An ack that nothing hangs on is logged with others some time later: what is written behind it shows nothing of it.
+#[test]
+fn kill_what_is_written_later_shows_nothing_of_an_ack_that_is_logged_with_others() {
+    let lines = [
+        "enqueuing 1 work os",
+        "enqueued 1 100 os accepted",
+        "enqueuing 2 work os",
+        "enqueued 2 200 os accepted",
+        "entered 100 1 7 1 work 2",
+        "acking 100",
+        "entered 200 1 8 2 work 2",
+        "enqueuing 3 work os",
+        "enqueued 3 300 os accepted",
+    ];
+    let mut ledger = Ledger::default();
+    ledger.started();
+    for line in lines {
+        ledger.line(Line::parse(line).unwrap()).unwrap();
+    }
+    assert_eq!(ledger.messages[&1].place, Place::Settling(Outcome::Ack));
 }

@@ -89,6 +89,12 @@ impl Message {
         self.presence == Presence::Certain && !gone && !self.perhaps_superseded
     }
 
+    /// Whether its handler has acked it, and nothing hangs on that: then it is logged with others, some time later.
+    pub fn is_acked_with_others(&self) -> bool {
+        let is_acked = self.place == Place::Settling(Outcome::Ack);
+        is_acked && self.key.is_none() && self.child.is_none()
+    }
+
     /// Whether a crash of the process has it run alone from now on.
     pub fn is_suspect(&self) -> bool {
         self.crashes > 0

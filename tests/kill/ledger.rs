@@ -587,6 +587,17 @@ impl Ledger {
     }
 }
 
+/// The ledger of a start that has said this.
+#[cfg(test)]
+fn after(lines: &[&str]) -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.started();
+    for line in lines {
+        ledger.line(Line::parse(line).unwrap()).unwrap();
+    }
+    ledger
+}
+
 /// A message failed on one lane and was handled again on another. The next line of the first lane shows that the attempt
 /// there has ended; it was taken for the end of the second attempt, too, whose ack a kill then took away, as it may.
 #[test]
@@ -604,11 +615,7 @@ fn kill_what_a_lane_does_next_shows_nothing_of_what_another_one_does() {
         "enqueuing 3 work os",
         "enqueued 3 300 os accepted",
     ];
-    let mut ledger = Ledger::default();
-    ledger.started();
-    for line in lines {
-        ledger.line(Line::parse(line).unwrap()).unwrap();
-    }
+    let mut ledger = after(&lines);
     assert_eq!(ledger.messages[&1].place, Place::Settling(Outcome::Ack));
     ledger.line(Line::parse("entered 300 1 10 3 work 3").unwrap()).unwrap();
     for line in ["enqueuing 4 work os", "enqueued 4 400 os accepted"] {
@@ -631,10 +638,6 @@ fn kill_what_is_written_later_shows_nothing_of_an_ack_that_is_logged_with_others
         "enqueuing 3 work os",
         "enqueued 3 300 os accepted",
     ];
-    let mut ledger = Ledger::default();
-    ledger.started();
-    for line in lines {
-        ledger.line(Line::parse(line).unwrap()).unwrap();
-    }
+    let ledger = after(&lines);
     assert_eq!(ledger.messages[&1].place, Place::Settling(Outcome::Ack));
 }

@@ -286,13 +286,13 @@ pub(crate) fn close(shared: &Shared, timeout: Duration, interrupt: &Interrupt) -
         let _ = keeper.join();
     }
     // What they have ended does not live on.
-    engine.buffer.write_all_acks();
+    let _ = engine.buffer.write();
     if engine.buffer.has_much_to_free() {
         // Else a program that comes and goes would leave one segment more each time. Without room for it, so be it.
         let _ = shared.snapshots.take(engine);
     }
     // Those that there was no room for before.
-    engine.buffer.write_all_acks();
+    let _ = engine.buffer.write();
     let ended = engine.buffer.journal.close();
     engine.buffer.journal.poison(Error::closed());
     // What the journal could not be told to have been given back is in nobody's hands all the same.

@@ -43,7 +43,7 @@ pub(crate) struct Acks {
 struct Noted {
     /// Oldest first.
     acks: Vec<Ack>,
-    /// Their queue is on the list of those that [`Buffer::write_all_acks`] looks at, or about to come there.
+    /// Their queue is on the list of those that [`Buffer::write`] looks at, or about to come there.
     is_listed: bool,
 }
 
@@ -117,27 +117,6 @@ impl Buffer {
         Ok(())
     }
 
-    /// As [`Buffer::write_acks`], of all queues that may have some. Of what fails everybody hears from the log, or the keeper of
-    /// the disk tries it again.
-    pub(crate) fn write_all_acks(&self) {
-        self.owes_acks.store(false, Ordering::Relaxed);
-        let listed = std::mem::take(&mut *lock(&self.acked));
-        let mut written = 0;
-        for number in listed {
-            let queue = self.state.queues.numbered(number);
-            // Before they are looked at: what is noted behind that lists it again.
-            queue.acks.set_listed(false);
-            let appended = self.with_acks(queue, |acks, record| {
-                let finish = |_, pending: &mut Pending<'_, _>| logged(queue, acks, pending, true);
-                self.journal.append(Need::Settle, &[record], finish)
-            });
-            if let Ok(Some(appended)) = appended {
-                written = appended.end;
-            }
-        }
-        let _ = self.journal.commit(Level::Os, written);
-    }
-
     /// Whether there are acks that the log had no room for.
     pub(crate) fn owes_acks(&self) -> bool {
         self.owes_acks.load(Ordering::Relaxed)
@@ -145,14 +124,30 @@ impl Buffer {
 
     /// Writes everything there is, what handlers have acked among it.
     pub(crate) fn write(&self) -> Result<()> {
-        self.write_all_acks();
+        self.log_all_acks();
         self.journal.write()
     }
 
     /// Writes and syncs everything there is, what handlers have acked among it.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.write_all_acks();
+        self.log_all_acks();
         self.journal.sync()
+    }
+
+    /// Logs what handlers have acked, of all queues that may have some. Of what fails everybody hears from the log, or the keeper of
+    /// the disk tries it again.
+    fn log_all_acks(&self) {
+        self.owes_acks.store(false, Ordering::Relaxed);
+        let listed = std::mem::take(&mut *lock(&self.acked));
+        for number in listed {
+            let queue = self.state.queues.numbered(number);
+            // Before they are looked at: what is noted behind that lists it again.
+            queue.acks.set_listed(false);
+            let _ = self.with_acks(queue, |acks, record| {
+                let finish = |_, pending: &mut Pending<'_, _>| logged(queue, acks, pending, true);
+                self.journal.append(Need::Settle, &[record], finish)
+            });
+        }
     }
 
     /// Has what handlers have acked of this queue logged by `log`; answers nothing where there is none.

@@ -24,7 +24,7 @@ impl Buffer {
         // A poisoned journal cannot be synced to the snapshot's end, so the disk is left alone.
         self.journal.check()?;
         // Else it would have messages that are gone already.
-        self.write_all_acks();
+        self.write()?;
         let begin = self.journal.marks().shown;
         let mut live = Inhabitants::of(self.journal.space().before(begin));
         let mut writer = self.journal.begin_snapshot()?;

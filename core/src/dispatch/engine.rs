@@ -240,12 +240,11 @@ impl Engine {
 
     /// Tries again what the disk had no room for.
     pub(crate) fn settle_owed(&self) {
-        // First what is decided: it takes little room, and has it before what is not.
-        self.buffer.write_all_acks();
-        if let Some(end) = self.owed.settle() {
-            // A failure poisons the journal, and everybody hears of it from there.
-            let _ = self.buffer.journal.commit(Level::Os, end);
-            self.buffer.write_all_acks();
+        // First what is decided: it takes little room, and has it before what is not. A failure poisons the journal, and everybody
+        // hears of it from there.
+        let _ = self.buffer.write();
+        if self.owed.settle() {
+            let _ = self.buffer.write();
         }
     }
 

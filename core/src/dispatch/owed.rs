@@ -29,18 +29,18 @@ impl Owed {
         lock(&self.ends).is_empty()
     }
 
-    /// Tries them again while there is room; answers up to where what came of it has to be written, if anything.
-    pub(super) fn settle(&self) -> Option<u64> {
-        let mut written = None;
+    /// Tries them again while there is room; answers whether something came of that, which is to be written.
+    pub(super) fn settle(&self) -> bool {
+        let mut has_ended = false;
         loop {
             // Not under the lock: an end wakes others, and a delivery that is let go of may owe its own.
             let next = lock(&self.ends).pop_front();
-            let Some(end) = next else { return written };
+            let Some(end) = next else { return has_ended };
             match end() {
-                Ok(end) => written = written.max(Some(end)),
+                Ok(_) => has_ended = true,
                 Err(error) if error.has_logged_nothing() => {
                     lock(&self.ends).push_front(end);
-                    return written;
+                    return has_ended;
                 }
                 // It was settled by somebody else, or the broker is beyond use: there is nobody to tell.
                 Err(_) => {}

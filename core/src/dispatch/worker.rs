@@ -5,8 +5,8 @@
 //! again. Dropped, it has left. One on an event loop is asked by [`Worker::next_now`] and never waits: its station has a
 //! doorbell, which rings when it is worth while to ask again.
 //!
-//! What a worker's handler acked is written together: when there is nothing more to take, or after [`OWED_MAX`]. The
-//! keeper of the disk writes it soon, should the worker be busy in its next call; it hears of that when there is a message for
+//! How a worker's handler has ended is written together: when there is nothing more to take, or after [`OWED_MAX`], or as many acks
+//! as are logged together. The keeper of the disk writes it soon, should the worker be busy in its next call; it hears of that when there is a message for
 //! it, so that a worker that goes idle wakes nobody.
 
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const STORAGE_FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker finds nothing to do before it leaves.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 
-/// Settles that a worker leaves unwritten at most.
+/// Settles that a worker leaves unwritten at most, beside acks that are noted.
 const OWED_MAX: u32 = 64;
 
 /// Has a worker run on some thread. Called by whoever finds that one more is needed, which may be the timekeeper; so it

@@ -3,6 +3,7 @@
 //! The file is made by the engine's own storage, as the engine makes a segment: space allocated, a header of one page
 //! written and synced. What a file was made like decides what a write into it costs.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -12,6 +13,9 @@ use libmq::storage::{DiskStorage, Storage, StorageFile};
 
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
+
+/// Who makes space ready ahead of what is written, as the engine does; `bare` writes into what was only allocated.
+pub(crate) const READY: &str = "bare-ready";
 
 /// Bytes of a segment.
 pub(crate) const FILE_BYTES: u64 = 64 << 20;
@@ -33,6 +37,7 @@ fn enqueue(job: &Job) -> Answer {
     let is_synced = job.word("level")? == "sync";
     let bytes = vec![0x5a; record_bytes(batch, job.get("body")?)?];
     let (mut pen, mut times) = (Pen::new(&job.directory)?, Vec::new());
+    pen.makes_ready = job.peer == READY;
     let figures = in_company(|| {
         let began = Instant::now();
         for _ in 0..messages / batch {
@@ -89,25 +94,42 @@ pub(crate) struct Pen {
     file: Arc<dyn StorageFile>,
     filled: u32,
     offset: u64,
+    makes_ready: bool,
+    /// Up to where the file is that.
+    ready: u64,
 }
 
 impl Pen {
     pub(crate) fn new(directory: &Path) -> Result<Self, Failure> {
         let file = make(directory, 0)?;
         let offset = HEADER_BYTES as u64;
-        Ok(Self { directory: directory.to_owned(), file, filled: 0, offset })
+        let directory = directory.to_owned();
+        Ok(Self { directory, file, filled: 0, offset, makes_ready: false, ready: 0 })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if self.offset + bytes.len() as u64 > FILE_BYTES {
             self.filled += 1;
             self.file = make(&self.directory, self.filled)?;
-            self.offset = HEADER_BYTES as u64;
+            (self.offset, self.ready) = (HEADER_BYTES as u64, 0);
+        }
+        let end = self.offset + bytes.len() as u64;
+        if self.makes_ready && end > self.ready {
+            self.ready = make_ready(&*self.file, self.offset..end)?;
         }
         self.file.write_at(bytes, self.offset)?;
-        self.offset += bytes.len() as u64;
+        self.offset = end;
         Ok(())
     }
+}
+
+/// Makes a file ready for what is written next, and for some more of that; answers up to where.
+pub(crate) fn make_ready(file: &dyn StorageFile, next: Range<u64>) -> Result<u64, Failure> {
+    const PIECE_BYTES: u64 = 16 << 10;
+    let ahead = (8 * (next.end - next.start)).clamp(PIECE_BYTES, 16 * PIECE_BYTES);
+    let ready = (next.end + ahead) / PIECE_BYTES * PIECE_BYTES;
+    file.make_ready(next.start, ready - next.start)?;
+    Ok(ready)
 }
 
 /// A file like a new segment.

@@ -25,6 +25,8 @@ struct Group {
 struct State {
     waiting: Vec<u8>,
     offset: u64,
+    /// Up to where the file was made ready, as the engine does.
+    ready: u64,
     /// Records that have come, and that are durable.
     come: u64,
     durable: u64,
@@ -59,11 +61,16 @@ impl Group {
             }
             state.is_writing = true;
             let (bytes, offset, come) = (mem::take(&mut state.waiting), state.offset, state.come);
+            let mut ready = state.ready;
             drop(state);
+            let end = offset + bytes.len() as u64;
+            if end > ready {
+                ready = bare::make_ready(&*self.file, offset..end)?;
+            }
             self.file.write_at(&bytes, offset)?;
             self.file.sync()?;
             state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            (state.durable, state.offset) = (come, offset + bytes.len() as u64);
+            (state.durable, state.offset, state.ready) = (come, end, ready);
             state.is_writing = false;
             // They need it to go on.
             drop(state);

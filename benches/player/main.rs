@@ -24,7 +24,7 @@ fn main() -> Result<(), Failure> {
     let job = Job::parse(&arguments)?;
     let figures = match &*job.peer {
         "libmq" => libmq::play(&job),
-        "bare" => bare::play(&job),
+        "bare" | bare::READY => bare::play(&job),
         "group" => group::play(&job),
         "log" => log::play(&job),
         "ring" => ring::play(&job),

@@ -13,6 +13,7 @@ pub(super) fn all() -> Vec<Contest> {
         new("os, 1 producer, one by one")
             .with("libmq", ALL_BUT_50_MS, puts("libmq", "os", 200_000, 1))
             .with("bare write", KILL, puts("bare", "os", 200_000, 1))
+            .with("bare write, made ready", KILL, puts("bare-ready", "os", 200_000, 1))
             .with("plain log", KILL, puts("log", "os", 200_000, 1))
             .with(
                 "libmq in memory, and a bare write",
@@ -45,6 +46,7 @@ pub(super) fn all() -> Vec<Contest> {
         new("os, 1 producer, batches of 100")
             .with("libmq", ALL_BUT_50_MS, puts("libmq", "os", 1_000_000, 100))
             .with("bare write", KILL, puts("bare", "os", 1_000_000, 100))
+            .with("bare write, made ready", KILL, puts("bare-ready", "os", 1_000_000, 100))
             .with("plain log", KILL, puts("log", "os", 1_000_000, 100))
             .with("SQLite NORMAL", KILL, puts("sqlite", "NORMAL", 200_000, 100))
             .with("fjall", KILL, others("fjall", "enqueue", 1_000_000, 100))

@@ -15,7 +15,7 @@ pub(super) fn all() -> Vec<Contest> {
     vec![
         new("sync, 1 producer, one by one")
             .with("libmq", POWER, puts("libmq", "sync", 4_000, 1))
-            .with(fdatasync, POWER, puts("bare", "sync", 4_000, 1))
+            .with(fdatasync, POWER, puts("bare-ready", "sync", 4_000, 1))
             .with("SQLite FULL", POWER, puts("sqlite", "FULL", 2_000, 1))
             .with("fjall, sync", POWER, others("fjall-sync", "enqueue", 2_000, 1))
             .with("redb", POWER, others("redb", "enqueue", 500, 1))
@@ -36,7 +36,7 @@ pub(super) fn all() -> Vec<Contest> {
             .with("libmq", POWER, threads("libmq threads", "sync", 64, true))
             .with("libmq, 1 producer", POWER, threads("libmq threads", "sync", 1, true))
             .with("bare group commit", POWER, threads("group threads", "sync", 64, true))
-            .with(fdatasync, POWER, puts("bare", "sync", 4_000, 1))
+            .with(fdatasync, POWER, puts("bare-ready", "sync", 4_000, 1))
             .with(
                 "SQLite FULL, one connection",
                 POWER,
@@ -65,7 +65,7 @@ pub(super) fn all() -> Vec<Contest> {
             .with(
                 "bare pwrite + fdatasync, 500 at a time",
                 POWER,
-                puts("bare", "sync", 500_000, 500),
+                puts("bare-ready", "sync", 500_000, 500),
             )
             .with(
                 "beanstalkd, binlog always",
@@ -81,7 +81,7 @@ pub(super) fn all() -> Vec<Contest> {
             .ahead_of_servers(),
         new("sync, batches of 100")
             .with("libmq", POWER, puts("libmq", "sync", 200_000, 100))
-            .with(fdatasync, POWER, puts("bare", "sync", 200_000, 100))
+            .with(fdatasync, POWER, puts("bare-ready", "sync", 200_000, 100))
             .with("SQLite FULL", POWER, puts("sqlite", "FULL", 100_000, 100))
             .with("fjall, sync", POWER, others("fjall-sync", "enqueue", 100_000, 100))
             .with("redb", POWER, others("redb", "enqueue", 20_000, 100))

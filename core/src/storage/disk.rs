@@ -127,7 +127,8 @@ impl Storage for DiskStorage {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        Ok(Arc::new(DiskFile::new(file)?))
+        let gains_by_zeros = sys::gains_by_zeros(&file);
+        Ok(Arc::new(DiskFile { gains_by_zeros, ..DiskFile::new(file)? }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
@@ -154,6 +155,8 @@ struct DiskFile {
     file: File,
     /// What it was then.
     about: sys::About,
+    /// It was made by us, on a file system where it is worth while to write zeros ahead of what is written.
+    gains_by_zeros: bool,
     /// Reads come from the disk itself. Relaxed: it is set before anybody shares the file.
     direct: AtomicBool,
 }
@@ -162,7 +165,7 @@ impl DiskFile {
     /// A file that has all the room it is to have.
     fn new(file: File) -> io::Result<Self> {
         let about = sys::about(&file)?;
-        Ok(Self { file, about, direct: AtomicBool::new(false) })
+        Ok(Self { file, about, gains_by_zeros: false, direct: AtomicBool::new(false) })
     }
 }
 
@@ -207,6 +210,14 @@ impl StorageFile for DiskFile {
         }
         // Carries on after interrupted and short writes; a write of nothing is an error of kind WriteZero.
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn make_ready(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let end = offset.saturating_add(bytes).min(self.about.bytes);
+        if self.gains_by_zeros && offset < end {
+            return sys::write_ahead(&self.file, offset..end);
+        }
+        Ok(())
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {
@@ -411,6 +422,20 @@ mod tests {
         assert!(bytes.iter().all(|byte| *byte == 0));
         file.sync().unwrap();
         storage.sync_dir().unwrap();
+    }
+
+    #[test]
+    fn what_is_made_ready_ends_with_the_file() {
+        let (_dir, storage) = storage();
+        let file = storage.create("segment", 100_000).unwrap();
+        file.write_at(b"before", 0).unwrap();
+        for (offset, bytes) in [(6, 70_000), (99_999, 2), (100_000, 1), (u64::MAX, u64::MAX)] {
+            file.make_ready(offset, bytes).unwrap();
+        }
+        assert_eq!(file.len().unwrap(), 100_000);
+        let mut there = vec![1; 100_000];
+        file.read_at(&mut there, 0).unwrap();
+        assert!(there.starts_with(b"before") && there[6..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

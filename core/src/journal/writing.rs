@@ -66,9 +66,7 @@ impl<E> Writing<E> {
         match &self.last {
             Some(last) if !range.is_empty() => {
                 if range.end > self.ready {
-                    let segment = last.segment();
-                    let ready = make_ready(segment, &range, self.ready);
-                    self.ready = ready.map_err(|cause| (Arc::clone(segment), cause))?;
+                    self.ready = make_ready(last.segment(), &range, self.ready);
                 }
                 // SAFETY: as the caller says.
                 unsafe { write(last, range) }
@@ -86,17 +84,17 @@ impl<E> Writing<E> {
 
 /// Makes a segment ready for what comes behind a range that is about to be written, and for its end where that begins a piece.
 /// Nothing that was written so far lies in the range or behind it. Answers up to where the segment is ready then.
-fn make_ready(segment: &Segment, range: &Range<u64>, ready: u64) -> io::Result<u64> {
+fn make_ready(segment: &Segment, range: &Range<u64>, ready: u64) -> u64 {
     let bytes = range.end - range.start;
     if bytes > READY_MAX {
-        return Ok(range.end);
+        return range.end;
     }
     let end = segment.offset(range.end);
     let ahead = (READY_TIMES * bytes).clamp(READY_MIN, READY_MAX);
     let to = ((end + ahead) / READY_MIN * READY_MIN).min(segment.header.capacity);
     let from = segment.offset(range.start.max(ready)).max(end / PIECE_BYTES * PIECE_BYTES);
-    segment.file.make_ready(from, to - from)?;
-    Ok(segment.header.start + to)
+    segment.file.make_ready(from, to - from);
+    segment.header.start + to
 }
 
 /// Writes a range of a chunk.
@@ -141,15 +139,14 @@ mod tests {
             self.file.write_at(bytes, offset)
         }
 
-        fn make_ready(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        fn make_ready(&self, offset: u64, bytes: u64) {
             // Behind it, too, there is nothing yet.
             let mut there = vec![1; 512 << 10];
-            let got = self.file.read_at(&mut there, offset)?;
+            let got = self.file.read_at(&mut there, offset).unwrap_or_default();
             there.truncate(got);
             assert!(bytes <= got as u64);
             assert!(there.iter().all(|byte| *byte == 0), "something is written at {offset}");
             lock(&self.ready).push(offset..offset + bytes);
-            Ok(())
         }
 
         fn truncate(&self, bytes: u64) -> io::Result<()> {
@@ -173,7 +170,7 @@ mod tests {
                 break;
             }
             if range.end > until {
-                until = make_ready(&segment, &range, until)?;
+                until = make_ready(&segment, &range, until);
                 assert!(until >= range.end);
             }
             let bytes = vec![7; usize::try_from(range.end - range.start).unwrap_or_default()];

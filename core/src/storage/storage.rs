@@ -96,11 +96,9 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
         self.write_at(bytes, offset)
     }
 
-    /// Makes ready for what is written soon a part of the file in which nothing was written so far, and nobody writes meanwhile.
-    /// It stays zeros. Does nothing where that makes no write cheaper.
-    fn make_ready(&self, _offset: u64, _bytes: u64) -> io::Result<()> {
-        Ok(())
-    }
+    /// Makes ready for what is written soon a part of the file in which nothing was written so far, and nobody writes meanwhile: it
+    /// stays zeros. Only advice: does nothing where that makes no write cheaper, and what fails is told by who writes there.
+    fn make_ready(&self, _offset: u64, _bytes: u64) {}
 
     /// Cuts the file to `bytes`, giving back what lies beyond.
     fn truncate(&self, bytes: u64) -> io::Result<()>;

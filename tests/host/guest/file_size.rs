@@ -44,11 +44,16 @@ pub fn at_open(place: &Path) {
     println!("{refused} limits refused an open as STORAGE_FULL, and none killed the process");
 }
 
-/// What grows later: a snapshot, the marks, a large message's segment.
+/// What lies beyond the limit in a segment that is there, and what grows later: a snapshot, the marks, a large message's segment.
 pub fn later(place: &Path) {
     let directory = place.join("queue");
     let broker = Broker::open(&directory, options()).unwrap();
     let mut promises = Promises::default();
+    // Above what is written, and below what would be made ready for that: who tried it would be killed.
+    rlimit::set(libc::RLIMIT_FSIZE, 20_000);
+    for _ in 0..130 {
+        promises.enqueue(&broker, 10).unwrap();
+    }
     rlimit::set(libc::RLIMIT_FSIZE, 150_000);
     for _ in 0..5000 {
         promises.enqueue(&broker, 10).unwrap();

@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
-use libmq::storage::{DiskStorage, Storage, StorageFile};
+use libmq::storage::{DiskStorage, Storage, StorageFile, ahead};
 
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
@@ -115,7 +115,7 @@ impl Pen {
         }
         let end = self.offset + bytes.len() as u64;
         if self.makes_ready && end > self.ready {
-            self.ready = make_ready(&*self.file, self.offset..end);
+            self.ready = make_ready(&*self.file, &(self.offset..end), self.ready);
         }
         self.file.write_at(bytes, self.offset)?;
         self.offset = end;
@@ -123,13 +123,11 @@ impl Pen {
     }
 }
 
-/// Makes a file ready for what is written next, and for some more of that; answers up to where.
-pub(crate) fn make_ready(file: &dyn StorageFile, next: Range<u64>) -> u64 {
-    const PIECE_BYTES: u64 = 16 << 10;
-    let ahead = (8 * (next.end - next.start)).clamp(PIECE_BYTES, 16 * PIECE_BYTES);
-    let ready = (next.end + ahead) / PIECE_BYTES * PIECE_BYTES;
-    file.make_ready(next.start, ready - next.start);
-    ready
+/// Makes a file ready for what is written next as the engine does; answers up to where.
+pub(crate) fn make_ready(file: &dyn StorageFile, next: &Range<u64>, ready: u64) -> u64 {
+    let ahead = ahead(next, ready, FILE_BYTES);
+    file.make_ready(ahead.start, ahead.end - ahead.start);
+    ahead.end
 }
 
 /// A file like a new segment.

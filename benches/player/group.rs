@@ -65,7 +65,7 @@ impl Group {
             drop(state);
             let end = offset + bytes.len() as u64;
             if end > ready {
-                ready = bare::make_ready(&*self.file, offset..end);
+                ready = bare::make_ready(&*self.file, &(offset..end), ready);
             }
             self.file.write_at(&bytes, offset)?;
             self.file.sync()?;

@@ -490,6 +490,28 @@ mod tests {
         assert!(!meanwhile.is_to_come(), "it was read back");
     }
 
+    /// That nothing was written there is seen by the files. Each write is small; the rest of that is `ahead`'s.
+    #[test]
+    fn each_segment_is_made_ready_ahead_of_what_is_written() {
+        let storage = Watched::default();
+        let ready = storage.ready();
+        let journal = journal(Arc::new(storage), Arc::new(Told::default()));
+        let record = Record::new(record::KIND_USER_MIN, &[&[7; 1000]]);
+        while journal.space().segment_count() == 1 {
+            journal.append(Need::Grow, &[record], |_, _| {}).unwrap();
+            journal.write().unwrap();
+        }
+        journal.write().unwrap();
+        let ready = std::mem::take(&mut *lock(&ready));
+        let (last, first) = ready.split_last().unwrap();
+        assert_eq!(first.first(), Some(&(4096..16 << 10)));
+        let (most, left) = (16 << 10, |end| (1 << 20) - end);
+        assert!(first.windows(2).all(|two| two[0].end == two[1].start));
+        assert!(first.iter().all(|range| range.end - range.start <= most));
+        assert!(first.last().is_some_and(|range| left(range.end) < most), "{first:?}");
+        assert_eq!(last, &(4096..16 << 10), "of the second segment");
+    }
+
     /// A group that the segment has no room for, and that does not begin its last quarter either, since the end of a small
     /// segment is kept free: that there was room was answered, and found wrong, without end.
     #[test]

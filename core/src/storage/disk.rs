@@ -122,12 +122,11 @@ impl Storage for DiskStorage {
         self.check_place()?;
         let path = self.path.join(name);
         let file = open_file(&path, OpenOptions::new().create_new(true))?;
-        if let Err(error) = sys::allocate(&file, bytes) {
+        let is_written = sys::allocate(&file, bytes).inspect_err(|_| {
             // The first error is the one to tell of.
             let _ = fs::remove_file(&path);
-            return Err(error);
-        }
-        let gains_by_zeros = sys::gains_by_zeros(&file);
+        })?;
+        let gains_by_zeros = !is_written && sys::gains_by_zeros(&file);
         Ok(Arc::new(DiskFile { gains_by_zeros, ..DiskFile::new(file)? }))
     }
 
@@ -214,8 +213,13 @@ impl StorageFile for DiskFile {
 
     fn make_ready(&self, offset: u64, bytes: u64) {
         let end = offset.saturating_add(bytes).min(self.about.bytes);
-        // A process may have got a lower limit since the file was made, and is not to be signalled for what need not be.
-        if self.gains_by_zeros && offset < end && sys::check_length(end).is_ok() {
+        if !self.gains_by_zeros || offset >= end {
+            return;
+        }
+        // Nobody is to be signalled for what need not be, where the process has got a lower limit since the file was made; and
+        // nobody else's file to be overwritten, where a host closes what is not its own.
+        let is_the_file = || sys::about(&self.file).is_ok_and(|it| it.place == self.about.place);
+        if sys::check_length(end).is_ok() && is_the_file() {
             // Whatever came of it, there are zeros.
             let _ = sys::write_ahead(&self.file, offset..end);
         }
@@ -434,6 +438,8 @@ mod tests {
             file.make_ready(offset, bytes);
         }
         assert_eq!(file.len().unwrap(), 100_000);
+        let gains = sys::gains_by_zeros(&File::open(storage.path().join("segment")).unwrap());
+        assert_eq!(file.hole_from(0).unwrap() >= 70_000, gains || cfg!(not(target_os = "linux")));
         let mut there = vec![1; 100_000];
         file.read_at(&mut there, 0).unwrap();
         assert!(there.starts_with(b"before") && there[6..].iter().all(|byte| *byte == 0));

@@ -279,6 +279,14 @@ impl StorageFile for MemoryFile {
         }
     }
 
+    /// Holds whoever calls it to what they promise.
+    #[cfg(all(test, not(loom)))]
+    fn make_ready(&self, offset: u64, bytes: u64) {
+        let mut there = vec![1; usize::try_from(bytes).unwrap_or_default()];
+        assert_eq!(self.read_at(&mut there, offset).unwrap_or_default(), there.len());
+        assert!(there.iter().all(|byte| *byte == 0), "something is written at {offset}");
+    }
+
     fn write_lasting_at(&self, bytes: &Lasting<'_>, offset: u64) -> io::Result<()> {
         let end = Self::check_end(offset, bytes.len())?;
         if bytes.is_empty() {

@@ -9,6 +9,7 @@
 //! - `create` never opens what is there already, and no call follows a symbolic link;
 //! - errors are handed up as they are: deciding what an error means is the journal's.
 
+mod ahead;
 mod disk;
 mod lasting;
 mod marks;
@@ -18,6 +19,7 @@ mod sys;
 #[cfg(all(test, not(loom)))]
 mod watched;
 
+pub use ahead::ahead;
 pub use disk::DiskStorage;
 pub(crate) use disk::{DiskReader, LOCK, LOCK_HINT_BYTES_MAX, NewDirectory, is_lock_hint};
 pub use lasting::Lasting;

@@ -1,7 +1,8 @@
-//! Files in RAM, in whose reads a test does something.
+//! Files in RAM, in whose reads a test does something, and that tell what was made ready.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::sync::{Arc, Mutex, lock};
 pub(crate) struct Watched {
     memory: MemoryStorage,
     meanwhile: Arc<Meanwhile>,
+    ready: Arc<Mutex<Vec<Range<u64>>>>,
 }
 
 /// What happens in the next read, between its bytes and its answer.
@@ -24,6 +26,7 @@ pub(crate) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 struct WatchedFile {
     file: Arc<dyn StorageFile>,
     meanwhile: Arc<Meanwhile>,
+    ready: Arc<Mutex<Vec<Range<u64>>>>,
 }
 
 impl Watched {
@@ -31,8 +34,13 @@ impl Watched {
         Arc::clone(&self.meanwhile)
     }
 
+    /// What was made ready, of whichever files, in that order.
+    pub(crate) fn ready(&self) -> Arc<Mutex<Vec<Range<u64>>>> {
+        Arc::clone(&self.ready)
+    }
+
     fn watch(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        Arc::new(WatchedFile { file, meanwhile: self.meanwhile() })
+        Arc::new(WatchedFile { file, meanwhile: self.meanwhile(), ready: self.ready() })
     }
 }
 
@@ -111,6 +119,11 @@ impl StorageFile for WatchedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_at(bytes, offset)
+    }
+
+    fn make_ready(&self, offset: u64, bytes: u64) {
+        self.file.make_ready(offset, bytes);
+        lock(&self.ready).push(offset..offset + bytes);
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {

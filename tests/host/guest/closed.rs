@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use libmq::{Broker, Durability, ErrorKind, Message, Options};
@@ -33,11 +34,16 @@ pub fn run(place: &Path) {
         assert_eq!(others[0].as_raw_fd(), FIRST as i32);
 
         // What needs no sync is told at the next one.
-        let unknown = Message::new("unknown", "x").durability(Durability::Sync);
+        let unknown = Message::new("unknown", vec![7; 5000]).durability(Durability::Sync);
         let error = broker.enqueue(unknown.clone()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
         assert_eq!(broker.enqueue(unknown).unwrap_err().kind(), ErrorKind::Poisoned);
         told.push(error.to_string());
+        // That much went into one of them, and nothing that need not be.
+        for other in &others {
+            let bytes = other.metadata().unwrap().blocks() * 512;
+            assert!(bytes <= 16 << 10, "{bytes} bytes in a file of the host's");
+        }
 
         // Its descriptors are the other files' by now: nobody closes them twice.
         std::mem::forget((broker, others));

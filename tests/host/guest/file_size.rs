@@ -51,7 +51,7 @@ pub fn later(place: &Path) {
     let mut promises = Promises::default();
     // Above what is written, and below what would be made ready for that: who tried it would be killed.
     rlimit::set(libc::RLIMIT_FSIZE, 20_000);
-    for _ in 0..130 {
+    for _ in 0..160 {
         promises.enqueue(&broker, 10).unwrap();
     }
     rlimit::set(libc::RLIMIT_FSIZE, 150_000);

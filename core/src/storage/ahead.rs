@@ -7,7 +7,7 @@ const TIMES: u64 = 8;
 const LEAST: u64 = 16 << 10;
 const MOST: u64 = 256 << 10;
 
-/// A write of more finds nothing ready: it fills most of what it begins, and what is behind it would be enough for two more.
+/// For a write of more nothing is made ready: it fills most of what it begins, and what comes behind would do for two more at most.
 const WRITE_MAX: u64 = 128 << 10;
 
 /// A write need not find ready what it fills itself of such pieces.

@@ -438,8 +438,9 @@ mod tests {
             file.make_ready(offset, bytes);
         }
         assert_eq!(file.len().unwrap(), 100_000);
-        let gains = sys::gains_by_zeros(&File::open(storage.path().join("segment")).unwrap());
-        assert_eq!(file.hole_from(0).unwrap() >= 70_000, gains || cfg!(not(target_os = "linux")));
+        if sys::gains_by_zeros(&File::open(storage.path().join("segment")).unwrap()) {
+            assert!(file.hole_from(0).unwrap() >= 70_006, "nothing was written");
+        }
         let mut there = vec![1; 100_000];
         file.read_at(&mut there, 0).unwrap();
         assert!(there.starts_with(b"before") && there[6..].iter().all(|byte| *byte == 0));

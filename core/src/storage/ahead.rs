@@ -13,7 +13,7 @@ const WRITE_MAX: u64 = 128 << 10;
 /// A write need not find ready what it fills itself of such pieces.
 const PIECE: u64 = 64 << 10;
 
-/// What is to be made ready of a file of so many bytes before the bytes in `next` are written, where nothing was written so far, and all
+/// What is to be made ready of a file of so many bytes before those in `next` are written, where nothing was written so far, and all
 /// below `ready` was written to or made ready. May be empty; the file is ready up to where it ends then.
 #[must_use]
 pub fn ahead(next: &Range<u64>, ready: u64, bytes: u64) -> Range<u64> {

@@ -87,6 +87,11 @@ impl<T> Pile<T> {
         self.lock().waiting.back_mut().is_some_and(change)
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
     /// What the thread does: has everything dealt with until the pile is closed and empty.
     pub fn work(&self, mut deal: impl FnMut(VecDeque<T>)) {
         let hand = Hand(self);

@@ -5,9 +5,9 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -129,6 +129,74 @@ fn those_of_one_task_wake_it_once_a_sync_and_another_one_that_asks_too() {
     let woken = [count, other].map(|count| count.0.load(Ordering::Relaxed));
     assert!(woken[0] >= 1 && u64::from(woken[0]) <= syncs + 1, "{woken:?}, {syncs} syncs");
     assert!(!moved || woken[1] >= 1, "{woken:?}");
+}
+
+/// What is synced is shown by whoever polls for it.
+#[test]
+fn what_nobody_polls_any_more_is_there_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let mut futures: Vec<_> =
+        (0..10).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
+    futures.iter_mut().for_each(|future| _ = poll(future));
+    for _ in 0..10 {
+        broker.receive("q", LONG, None).unwrap().expect("it is not shown").ack().unwrap();
+    }
+    broker.close(LONG).unwrap();
+}
+
+/// Begins one more whenever it is woken, and polls none again.
+struct Again {
+    broker: Broker,
+    /// How many were there, at each time.
+    there: Mutex<Vec<u64>>,
+    begun: Mutex<Vec<Enqueueing<'static>>>,
+}
+
+impl Again {
+    const TIMES: usize = 50;
+
+    fn begin(self: &Arc<Self>) {
+        let mut future = self.broker.enqueue_async(Message::new("q", "body"));
+        assert!(Pin::new(&mut future).poll(&mut Context::from_waker(&self.waker())).is_pending());
+        self.begun.lock().unwrap().push(future);
+    }
+
+    fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
+    }
+}
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        let there = self.broker.metrics().unwrap().broker.ready;
+        let mut all = self.there.lock().unwrap();
+        all.push(there);
+        if all.len() < Self::TIMES {
+            self.begin();
+        }
+    }
+}
+
+/// The clerk has always more to sync.
+#[test]
+fn what_nobody_polls_is_shown_behind_the_next_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let again = Arc::new(Again {
+        broker: broker.clone(),
+        there: Mutex::new(Vec::new()),
+        begun: Mutex::new(Vec::new()),
+    });
+    again.begin();
+    let end = Instant::now() + LONG;
+    while again.there.lock().unwrap().len() < Again::TIMES {
+        assert!(Instant::now() < end, "it is not woken");
+        thread::yield_now();
+    }
+    let there = again.there.lock().unwrap().clone();
+    assert!((0..).zip(&there).all(|(time, there)| there + 2 > time), "{there:?}");
+    broker.close(LONG).unwrap();
 }
 
 /// Once one could not begin without waiting for the next segment, each of those behind it had a sync of its own, and never did

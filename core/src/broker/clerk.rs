@@ -1,8 +1,9 @@
 //! The clerk: a thread that waits for the durability of enqueues, for callers that cannot wait themselves.
 //!
 //! It takes what there is, has one sync made that covers all of it, and tells each caller, in the order in which they
-//! asked. An enqueue that could not even begin without waiting, for room or for the disk, begins here; as long as there is
-//! such a one, none begins before it, or it would overtake.
+//! asked. Where a future waits, what was synced is shown by whoever polls it, while the next sync is under way; what nobody polls
+//! is shown here, behind the next sync or before the clerk rests. An enqueue that could not even begin without waiting, for room
+//! or for the disk, begins here; as long as there is such a one, none begins before it, or it would overtake.
 //!
 //! The thread is started by the first who needs it. A close lets begin what waits for the disk, as long as it has time, has what
 //! has begun synced, and refuses the rest; the clerk then tells everybody, and the close returns when it has.
@@ -16,10 +17,11 @@ use super::begun::reached;
 use super::handlers::is_in_handler;
 use super::message::{Message, Receipt};
 use super::shared::Shared;
-use crate::buffer::{Begun, Few, Owed};
+use crate::buffer::{Begun, Owed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::is_telling;
 use crate::interrupt::Interrupt;
+use crate::journal::Level;
 use crate::pile::{Pile, Refused};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -36,8 +38,6 @@ pub(super) enum Done {
     Call(Box<dyn FnOnce(Result<Receipt>) + Send>),
     /// Looked at by a future whose enqueue has not begun.
     Answer(Arc<Mutex<Answer>>),
-    /// Woken, to look itself.
-    Wake(Waker),
 }
 
 /// What the clerk leaves for a future.
@@ -62,7 +62,15 @@ pub(crate) struct Clerk {
 
 enum Task {
     Reach(Begun, Done),
+    Wake(Owed, Waker),
     Enqueue(Box<Unbegun>, Done),
+}
+
+/// What has begun, or could not, and is waited for.
+enum Waiting {
+    Tell(Result<Begun>, Done),
+    /// Who is woken finds by the log what has become of it.
+    Wake(Owed, Waker),
 }
 
 /// An enqueue that has not begun.
@@ -82,15 +90,14 @@ impl Clerk {
     /// Has `waker` woken when that much has been reached, or cannot be any more. Many futures of one task are one task here.
     pub(super) fn wake(&self, shared: &Arc<Shared>, owed: Owed, waker: &Waker) {
         let is_told_with = |last: &mut Task| match last {
-            Task::Reach(begun, Done::Wake(last)) if last.will_wake(waker) => {
-                begun.owed.add_all(owed);
+            Task::Wake(before, last) if last.will_wake(waker) => {
+                before.add_all(owed);
                 true
             }
             _ => false,
         };
         if !self.pile.amend(is_told_with) {
-            let begun = Begun { enqueued: Few::new(), owed };
-            self.add(shared, Task::Reach(begun, Done::Wake(waker.clone())));
+            self.add(shared, Task::Wake(owed, waker.clone()));
         }
     }
 
@@ -148,27 +155,34 @@ impl Clerk {
         }
     }
 
-    /// All begin before the first is waited for, so that they share a sync, too.
+    /// All begin before the first is waited for, so that they share a sync, too. Shows what the last time left to who polls, and
+    /// all of it where nothing else waits for a sync.
     fn run_all(&self, shared: &Arc<Shared>, tasks: impl IntoIterator<Item = Task>) {
-        let mut begun = Vec::new();
+        let journal = &shared.engine.buffer.journal;
+        let before = journal.durable();
+        let mut waiting = Vec::new();
         for task in tasks {
             match task {
-                Task::Reach(one, done) => begun.push((Ok(one), done)),
+                Task::Reach(begun, done) => waiting.push(Waiting::Tell(Ok(begun), done)),
+                Task::Wake(owed, waker) => waiting.push(Waiting::Wake(owed, waker)),
                 Task::Enqueue(unbegun, done) => {
                     let rest = &shared.engine.buffer.state.rest;
-                    let beginning = unbegun.begin(shared, || {
-                        tell_all(shared, begun.drain(..));
+                    let begun = unbegun.begin(shared, || {
+                        tell_all(shared, waiting.drain(..));
                         self.waits_for_room.store(true, Ordering::SeqCst);
                         rest.ring_if_heard();
                     });
                     self.waits_for_room.store(false, Ordering::SeqCst);
                     self.unbegun.fetch_sub(1, Ordering::SeqCst);
                     rest.ring_if_heard();
-                    begun.push((beginning, done));
+                    waiting.push(Waiting::Tell(begun, done));
                 }
             }
         }
-        tell_all(shared, begun);
+        tell_all(shared, waiting);
+        let synced = if self.pile.is_empty() { journal.durable() } else { before };
+        // Of a failure hears who waits for it.
+        let _ = caught(shared, || journal.commit(Level::Sync, synced));
     }
 }
 
@@ -176,8 +190,6 @@ impl Done {
     fn tell(self, outcome: Result<Receipt>) {
         match self {
             Self::Call(done) => done(outcome),
-            // It finds by the log what has become of it.
-            Self::Wake(waker) => waker.wake(),
             Self::Answer(answer) => {
                 let mut answer = lock(&answer);
                 answer.outcome = Some(outcome);
@@ -201,11 +213,20 @@ impl Unbegun {
 }
 
 /// Waits for the durability of what has begun, one after the other, and tells.
-fn tell_all(shared: &Shared, begun: impl IntoIterator<Item = (Result<Begun>, Done)>) {
-    for (begun, done) in begun {
-        let outcome = begun.and_then(|begun| caught(shared, || reached(shared, &begun)));
+fn tell_all(shared: &Shared, waiting: impl IntoIterator<Item = Waiting>) {
+    let buffer = &shared.engine.buffer;
+    for one in waiting {
         // What a callback panics about is its own affair, and the next one's turn comes all the same.
-        let _ = catch_unwind(AssertUnwindSafe(|| done.tell(outcome)));
+        let _ = match one {
+            Waiting::Tell(begun, done) => {
+                let outcome = begun.and_then(|begun| caught(shared, || reached(shared, &begun)));
+                catch_unwind(AssertUnwindSafe(|| done.tell(outcome)))
+            }
+            Waiting::Wake(owed, waker) => {
+                let _ = caught(shared, || buffer.make_durable(owed));
+                catch_unwind(AssertUnwindSafe(|| waker.wake()))
+            }
+        };
     }
 }
 

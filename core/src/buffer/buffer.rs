@@ -184,7 +184,12 @@ impl Buffer {
         owed.synced <= self.journal.durable()
     }
 
-    /// Returns when this much is written and synced.
+    /// Returns when this much is synced, if it has to be. What waited for that is still to be shown, by a [`Buffer::reach`].
+    pub(crate) fn make_durable(&self, owed: Owed) -> Result<()> {
+        self.journal.make_durable(owed.synced)
+    }
+
+    /// Returns when this much is written and synced, and shown.
     pub(crate) fn reach(&self, owed: Owed) -> Result<()> {
         if owed.synced > 0 {
             self.journal.commit(Level::Sync, owed.synced)?;

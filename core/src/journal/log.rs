@@ -34,9 +34,9 @@ use crate::sync::{Arc, Mutex, lock};
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 pub(super) const BACKLOG_MAX: u64 = 8 << 20;
 
-/// Looks at the mark before a caller sleeps: a write takes about a microsecond, a sync far longer. A model checks every
-/// value that each look may see, and one look shows all of them.
-const WRITE_LOOKS: u32 = if cfg!(loom) { 1 } else { 150 };
+/// Looks at the mark before a caller sleeps: to write or to show takes about a microsecond, a sync far longer. A model checks
+/// every value that each look may see, and one look shows all of them.
+const LOOKS: u32 = if cfg!(loom) { 1 } else { 150 };
 
 /// The marks of the log, each a position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +68,9 @@ pub(crate) struct Journal<S: Show> {
     /// Held by who makes the next spare.
     pub(super) making: Mutex<()>,
     pub(super) written: Gate<Writing<S::Effect>>,
-    pub(super) durable: Gate<Showing<S::Effect>>,
+    pub(super) durable: Gate<()>,
+    /// How far what waited for a sync is shown. A gate of its own, so that the next sync need not wait for that.
+    shown: Gate<Showing<S::Effect>>,
     /// Where the effects being shown begin, at either level.
     showing_from: [Arc<AtomicU64>; 2],
     space: Space,
@@ -92,8 +94,8 @@ impl<S: Show> Journal<S> {
         let position = first.first();
         let header = first.header;
         let tail = Tail::new(Arc::clone(&first));
-        let (writing, syncing) = (Writing::new(), Showing::new());
-        let froms = [&writing.showing.from, &syncing.from];
+        let (writing, showing) = (Writing::new(), Showing::new());
+        let froms = [&writing.showing.from, &showing.from];
         Self {
             showing_from: froms.map(Arc::clone),
             space: Space::new(Arc::clone(&storage), options, segments, first, show.stock()),
@@ -104,8 +106,9 @@ impl<S: Show> Journal<S> {
             tail: Mutex::new(tail),
             reserved: AtomicU64::new(position),
             making: Mutex::new(()),
-            written: Gate::new(position, WRITE_LOOKS, writing),
-            durable: Gate::new(position, 0, syncing),
+            written: Gate::new(position, LOOKS, writing),
+            durable: Gate::new(position, 0, ()),
+            shown: Gate::new(position, LOOKS, showing),
             syncs: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
             broker: header.broker,
@@ -159,12 +162,22 @@ impl<S: Show> Journal<S> {
         if backlog > BACKLOG_MAX { self.write() } else { Ok(()) }
     }
 
-    /// Returns when everything below `position` has reached the level.
+    /// Returns when everything below `position` has reached the level, and what waited for that is shown.
     pub(crate) fn commit(&self, level: Level, position: u64) -> Result<()> {
-        self.heed(match level {
-            Level::Os => self.written.reach(position, |writing| self.write_round(writing)),
-            Level::Sync => self.durable.reach(position, |syncing| self.sync_round(syncing)),
-        })
+        match level {
+            Level::Os => {
+                self.heed(self.written.reach(position, |writing| self.write_round(writing)))
+            }
+            Level::Sync => {
+                self.make_durable(position)?;
+                self.heed(self.shown.reach(position, |showing| self.show_round(showing)))
+            }
+        }
+    }
+
+    /// Returns when everything below `position` is synced. What waited for that is still to be shown, by a commit.
+    pub(crate) fn make_durable(&self, position: u64) -> Result<()> {
+        self.heed(self.durable.reach(position, |()| self.sync_round()))
     }
 
     /// Poisons the journal where a round has failed.
@@ -229,7 +242,7 @@ impl<S: Show> Journal<S> {
             reserved: tail.position,
             written: self.written.reached(),
             durable: self.durable.reached(),
-            shown: self.shown(&tail),
+            shown: self.lowest_unshown(&tail),
         }
     }
 
@@ -269,6 +282,7 @@ impl<S: Show> Journal<S> {
         self.is_poisoned.store(true, Ordering::Release);
         self.written.fail(cause.clone());
         self.durable.fail(cause.clone());
+        self.shown.fail(cause.clone());
         if is_first {
             self.show.poisoned(&cause);
         }
@@ -278,7 +292,8 @@ impl<S: Show> Journal<S> {
     pub(crate) fn rest(&self) {
         drop(lock(&self.making));
         self.written.rest(Writing::let_go);
-        self.durable.rest(|_| ());
+        self.durable.rest(|()| ());
+        self.shown.rest(|_| ());
     }
 
     /// Lets go of all files. Nobody writes any more.
@@ -368,14 +383,14 @@ impl<S: Show> Journal<S> {
             .map_err(|(segment, cause)| self.io_failed("write to", &segment.name(), &cause))
     }
 
-    /// Syncs all that was appended so far and shows what waited for it; answers how far that was.
-    fn sync_round(&self, syncing: &mut Showing<S::Effect>) -> Result<u64> {
+    /// Syncs all that was appended so far; answers how far that was.
+    fn sync_round(&self) -> Result<u64> {
         self.write()?;
         // Everything below this is in its file.
         let end = self.written.reached();
         self.durable.cover(end);
         let segments = lock(&self.tail).written_and_unsynced(end);
-        for segment in segments {
+        for segment in &segments {
             if let Err(cause) = segment.file.sync() {
                 return Err(self.io_failed("sync", &segment.name(), &cause));
             }
@@ -384,16 +399,22 @@ impl<S: Show> Journal<S> {
             return Err(self.io_failed("find", LOCK, &cause));
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        let mut tail = lock(&self.tail);
-        tail.unsynced.retain(|segment| segment.end() > end);
-        tail.sync.take_below(end, syncing);
-        drop(tail);
-        syncing.show(&*self.show);
+        if segments.iter().any(|segment| segment.end() <= end) {
+            lock(&self.tail).unsynced.retain(|segment| segment.end() > end);
+        }
+        Ok(end)
+    }
+
+    /// Shows what waited for what is synced by now; answers how far that is.
+    fn show_round(&self, showing: &mut Showing<S::Effect>) -> Result<u64> {
+        let end = self.durable.reached();
+        lock(&self.tail).sync.take_below(end, showing);
+        showing.show(&*self.show);
         Ok(end)
     }
 
     /// The lowest position whose effect is not shown yet.
-    fn shown(&self, tail: &Tail<S::Effect>) -> u64 {
+    fn lowest_unshown(&self, tail: &Tail<S::Effect>) -> u64 {
         let showing = self.showing_from.iter().map(|from| from.load(Ordering::Acquire));
         let waiting = [&tail.os, &tail.sync].into_iter().filter_map(Queue::oldest);
         showing.chain(waiting).fold(tail.position, u64::min)
@@ -412,6 +433,7 @@ mod tests {
     use super::*;
     use crate::journal::allowance::{Live, Need};
     use crate::journal::by_hand::first_segment;
+    use crate::journal::effects::Pending;
     use crate::journal::record::Record;
     use crate::storage::{MemoryStorage, Watched};
 
@@ -460,6 +482,32 @@ mod tests {
         }
     }
 
+    /// Does something else before it shows the first thing.
+    #[derive(Default)]
+    struct Busy(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+    impl Show for Busy {
+        type Effect = ();
+
+        fn show(&self, effects: impl Iterator<Item = ()>) {
+            let first = lock(&self.0).take();
+            if let Some(first) = first {
+                first();
+            }
+            effects.for_each(drop);
+        }
+
+        fn shown(&self) {}
+
+        fn unsynced(&self) {}
+
+        fn live(&self) -> Live {
+            Live::default()
+        }
+
+        fn poisoned(&self, _cause: &Error) {}
+    }
+
     /// A journal without a cache, in its first segment.
     fn journal<S: Show>(storage: Arc<dyn Storage>, show: Arc<S>) -> Journal<S> {
         let options = JournalOptions { segment_bytes: 1 << 20, ..JournalOptions::default() };
@@ -488,6 +536,34 @@ mod tests {
         let (_, content) = journal.read(moved).unwrap();
         assert_eq!(&*content, b"moved");
         assert!(!meanwhile.is_to_come(), "it was read back");
+    }
+
+    /// The disk was idle while what it had synced was shown.
+    #[test]
+    fn the_next_sync_does_not_wait_for_what_the_last_one_shows() {
+        let busy = Arc::new(Busy::default());
+        let journal = Arc::new(journal(Arc::new(MemoryStorage::new()), Arc::clone(&busy)));
+        let append = |journal: &Journal<Busy>| {
+            let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
+            let finish = |_, pending: &mut Pending<'_, ()>| pending.at(Level::Sync, ());
+            journal.append(Need::Settle, &[record], finish).unwrap().end
+        };
+        let first = append(&journal);
+        let second = append(&journal);
+        let other = Arc::clone(&journal);
+        *lock(&busy.0) = Some(Box::new(move || {
+            let (told, tells) = std::sync::mpsc::channel();
+            let third = append(&other);
+            std::thread::spawn(move || told.send(other.make_durable(third)));
+            let waits = std::time::Duration::from_secs(20);
+            tells.recv_timeout(waits).expect("it waits for what is shown").unwrap();
+        }));
+        journal.commit(Level::Sync, first).unwrap();
+        let marks = journal.marks();
+        assert!(marks.durable > second);
+        assert_eq!(marks.shown, second, "what came behind the first sync is not shown yet");
+        journal.sync().unwrap();
+        assert_eq!(journal.marks().shown, journal.marks().durable);
     }
 
     /// That nothing was written there is seen by the files. Each write is small; the rest of that is `ahead`'s.

@@ -133,6 +133,28 @@ fn loom_two_levels_at_once() {
     });
 }
 
+/// Who has made durable what others wait for has not shown it: they do, or it does later, in order, and nobody comes back before.
+#[test]
+fn loom_what_is_synced_is_shown_by_whoever_comes() {
+    explore(2, || {
+        let (journal, show) = journal();
+        let other = {
+            let (journal, show) = (Arc::clone(&journal), Arc::clone(&show));
+            thread::spawn(move || commit_and_look(&journal, &show, Level::Sync))
+        };
+        let mine = append(&journal, Level::Sync);
+        journal.make_durable(mine.end).unwrap();
+        assert!(journal.durable() >= mine.end);
+        journal.commit(Level::Sync, mine.end).unwrap();
+        look(&journal, &show, mine);
+        other.join().unwrap();
+        let shown = show.shown.lock().unwrap().clone();
+        assert!(shown.len() == 2 && shown.is_sorted(), "{shown:?}");
+        let marks = journal.marks();
+        assert_eq!((marks.shown, marks.durable), (marks.reserved, marks.reserved));
+    });
+}
+
 /// Who has the lead under the tail's lock, while the journal ends, writes and shows before that has come to rest, or not at all.
 #[test]
 fn loom_a_write_against_the_end_of_the_journal() {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use libmq::storage::{Mark, Marks, Storage, StorageFile};
+use libmq::storage::{Gain, Mark, Marks, Storage, StorageFile};
 use libmq::{Error, ErrorKind, Result};
 
 use super::platter::{Content, Names, Platter};
@@ -462,6 +462,10 @@ impl StorageFile for SimFile {
                 Err(error)
             }
         }
+    }
+
+    fn gain(&self) -> Gain {
+        Gain::All
     }
 
     /// Zeros on zeros, which no trace need tell.

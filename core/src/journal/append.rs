@@ -125,12 +125,12 @@ impl<S: Show> Journal<S> {
         };
         self.heed(round.run(|writing| {
             if is_alone {
-                self.write_out(writing)?;
+                self.write_out(writing, Level::Os)?;
                 show();
                 writing.showing.end(&*self.show);
                 self.show.unsynced();
             } else {
-                self.write_and_show(writing)?;
+                self.write_and_show(writing, Level::Os)?;
             }
             Ok(end)
         }))

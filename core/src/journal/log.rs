@@ -165,9 +165,7 @@ impl<S: Show> Journal<S> {
     /// Returns when everything below `position` has reached the level, and what waited for that is shown.
     pub(crate) fn commit(&self, level: Level, position: u64) -> Result<()> {
         match level {
-            Level::Os => {
-                self.heed(self.written.reach(position, |writing| self.write_round(writing)))
-            }
+            Level::Os => self.reach_written(position, level),
             Level::Sync => {
                 self.make_durable(position)?;
                 self.heed(self.shown.reach(position, |showing| self.show_round(showing)))
@@ -178,6 +176,11 @@ impl<S: Show> Journal<S> {
     /// Returns when everything below `position` is synced. What waited for that is still to be shown, by a commit.
     pub(crate) fn make_durable(&self, position: u64) -> Result<()> {
         self.heed(self.durable.reach(position, |()| self.sync_round()))
+    }
+
+    /// Returns when everything below `position` is written, for what is to reach that level.
+    fn reach_written(&self, position: u64, level: Level) -> Result<()> {
+        self.heed(self.written.reach(position, |writing| self.write_round(writing, level)))
     }
 
     /// Poisons the journal where a round has failed.
@@ -360,32 +363,36 @@ impl<S: Show> Journal<S> {
     }
 
     /// Writes all that was appended so far and shows what waited for it; answers how far that was.
-    fn write_round(&self, writing: &mut Writing<S::Effect>) -> Result<u64> {
+    fn write_round(&self, writing: &mut Writing<S::Effect>, level: Level) -> Result<u64> {
         let end = lock(&self.tail).unwritten(self.written.reached(), writing);
-        self.write_and_show(writing)?;
+        self.write_and_show(writing, level)?;
         Ok(end)
     }
 
     /// Writes what the tail has handed out, and shows what waited for it.
-    pub(super) fn write_and_show(&self, writing: &mut Writing<S::Effect>) -> Result<()> {
-        self.write_out(writing)?;
+    pub(super) fn write_and_show(
+        &self,
+        writing: &mut Writing<S::Effect>,
+        level: Level,
+    ) -> Result<()> {
+        self.write_out(writing, level)?;
         writing.showing.show(&*self.show);
         // Behind the show: it may wake a keeper, and whoever waits for a message need not wait for that.
         self.show.unsynced();
         Ok(())
     }
 
-    /// Writes what the tail has handed out.
-    pub(super) fn write_out(&self, writing: &mut Writing<S::Effect>) -> Result<()> {
+    /// Writes what the tail has handed out, for what is to reach that level.
+    pub(super) fn write_out(&self, writing: &mut Writing<S::Effect>, level: Level) -> Result<()> {
         // SAFETY: the ranges lie below the tail's position, which was read under the tail's lock that every fill below it was
         // done under.
-        unsafe { writing.write() }
+        unsafe { writing.write(level) }
             .map_err(|(segment, cause)| self.io_failed("write to", &segment.name(), &cause))
     }
 
     /// Syncs all that was appended so far; answers how far that was.
     fn sync_round(&self) -> Result<u64> {
-        self.write()?;
+        self.reach_written(self.reserved(), Level::Sync)?;
         // Everything below this is in its file.
         let end = self.written.reached();
         self.durable.cover(end);
@@ -435,7 +442,7 @@ mod tests {
     use crate::journal::by_hand::first_segment;
     use crate::journal::effects::Pending;
     use crate::journal::record::Record;
-    use crate::storage::{MemoryStorage, Watched};
+    use crate::storage::{Gain, MemoryStorage, Watched};
 
     /// Panics when it is to show something.
     struct Faulty;
@@ -569,7 +576,7 @@ mod tests {
     /// That nothing was written there is seen by the files. Each write is small; the rest of that is `ahead`'s.
     #[test]
     fn each_segment_is_made_ready_ahead_of_what_is_written() {
-        let storage = Watched::default();
+        let storage = Watched::that_gain(Gain::All);
         let ready = storage.ready();
         let journal = journal(Arc::new(storage), Arc::new(Told::default()));
         let record = Record::new(record::KIND_USER_MIN, &[&[7; 1000]]);
@@ -586,6 +593,24 @@ mod tests {
         assert!(first.iter().all(|range| range.end - range.start <= most));
         assert!(first.last().is_some_and(|range| left(range.end) < most), "{first:?}");
         assert_eq!(last, &(4096..16 << 10), "of the second segment");
+    }
+
+    /// On XFS a large write that nobody syncs took longer for that.
+    #[test]
+    fn what_gains_where_a_sync_follows_is_made_ready_for_those_writes_alone() {
+        let storage = Watched::that_gain(Gain::Synced);
+        let ready = storage.ready();
+        let journal = journal(Arc::new(storage), Arc::new(Told::default()));
+        let record = Record::new(record::KIND_USER_MIN, &[&[7; 1000]]);
+        let commit = |level| {
+            let appended = journal.append(Need::Grow, &[record], |_, _| {}).unwrap();
+            journal.commit(level, appended.end).unwrap();
+            std::mem::take(&mut *lock(&ready))
+        };
+        assert_eq!((commit(Level::Os), commit(Level::Os)), (vec![], vec![]));
+        let [made] = &commit(Level::Sync)[..] else { panic!("it is not made ready once") };
+        assert_eq!(made.end, 16 << 10);
+        assert_eq!((commit(Level::Sync), commit(Level::Os)), (vec![], vec![]), "there is enough");
     }
 
     /// A group that the segment has no room for, and that does not begin its last quarter either, since the end of a small

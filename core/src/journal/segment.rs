@@ -31,7 +31,7 @@ use super::record::{CLOSING_BYTES, Salt};
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
-use crate::storage::{NoFile, Storage, StorageFile};
+use crate::storage::{Gain, NoFile, Storage, StorageFile};
 use crate::sync::Arc;
 
 /// Bytes before a segment's first record: a page of its own, so that no later write touches it.
@@ -71,11 +71,13 @@ pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
     pub(crate) salt: Salt,
     pub(crate) file: Arc<dyn StorageFile>,
+    /// What its file gains by zeros that are written ahead: asked for at each write.
+    pub(super) gain: Gain,
 }
 
 impl Segment {
     pub(super) fn new(header: SegmentHeader, file: Arc<dyn StorageFile>) -> Self {
-        Self { header, salt: Salt::new(header.salt), file }
+        Self { header, salt: Salt::new(header.salt), gain: file.gain(), file }
     }
 
     /// Makes a segment durable under its final name.

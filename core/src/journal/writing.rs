@@ -4,9 +4,9 @@ use std::io;
 use std::ops::Range;
 
 use super::chunk::Chunk;
-use super::effects::Showing;
+use super::effects::{Level, Showing};
 use super::segment::Segment;
-use crate::storage::ahead;
+use crate::storage::{Gain, ahead};
 use crate::sync::Arc;
 
 /// What lies behind the gate of what is written.
@@ -42,11 +42,11 @@ impl<E> Writing<E> {
         self.range = range;
     }
 
-    /// Writes all of it; fails with the segment that could not be written to.
+    /// Writes all of it, for what is to reach that level; fails with the segment that could not be written to.
     ///
     /// # Safety
     /// All ranges were filled before this.
-    pub(super) unsafe fn write(&mut self) -> Result<(), (Arc<Segment>, io::Error)> {
+    pub(super) unsafe fn write(&mut self, level: Level) -> Result<(), (Arc<Segment>, io::Error)> {
         // Mostly there is none, and a drain of nothing has its price.
         if !self.full.is_empty() {
             for (chunk, range) in self.full.drain(..) {
@@ -57,7 +57,7 @@ impl<E> Writing<E> {
         let range = std::mem::take(&mut self.range);
         match &self.last {
             Some(last) if !range.is_empty() => {
-                if range.end > self.ready {
+                if range.end > self.ready && last.segment().gain >= least_gain(level) {
                     self.ready = make_ready(last.segment(), &range, self.ready);
                 }
                 // SAFETY: as the caller says.
@@ -71,6 +71,14 @@ impl<E> Writing<E> {
     pub(super) fn let_go(&mut self) {
         self.full.clear();
         self.last = None;
+    }
+}
+
+/// What a file has to gain by zeros for a write that is to reach this level to be worth them.
+fn least_gain(level: Level) -> Gain {
+    match level {
+        Level::Os => Gain::All,
+        Level::Sync => Gain::Synced,
     }
 }
 

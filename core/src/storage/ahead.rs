@@ -10,8 +10,10 @@ const MOST: u64 = 256 << 10;
 /// For a write of more nothing is made ready: it fills most of what it begins, and what comes behind would do for two more at most.
 const WRITE_MAX: u64 = 128 << 10;
 
-/// A write need not find ready what it fills itself of such pieces.
-const PIECE: u64 = 64 << 10;
+/// Zeros are written in pieces of this, which then are one piece of the system's memory each. To smaller ones it takes a write longer
+/// for each; in larger ones it takes the system longer to find the place of a small write. A write need not find ready what it fills
+/// itself of one.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// What is to be made ready of a file of so many bytes before those in `next` are written, where nothing was written so far, and all
 /// below `ready` was written to or made ready. May be empty; the file is ready up to where it ends then.
@@ -24,8 +26,9 @@ pub fn ahead(next: &Range<u64>, ready: u64, bytes: u64) -> Range<u64> {
     if length > WRITE_MAX {
         return next.end..next.end;
     }
+    let piece = PIECE_BYTES as u64;
     let to = (next.end + (TIMES * length).clamp(LEAST, MOST)) / LEAST * LEAST;
-    next.start.max(ready).max(next.end / PIECE * PIECE)..to.min(bytes)
+    next.start.max(ready).max(next.end / piece * piece)..to.min(bytes)
 }
 
 #[cfg(test)]
@@ -63,7 +66,7 @@ mod tests {
         for (lengths, times_max) in [
             (&[164][..], FILE / LEAST),
             (&[16_400], FILE / 16_400 / 6),
-            (&[PIECE], 20),
+            (&[PIECE_BYTES as u64], 20),
             (&[70_001], 20),
             (&[WRITE_MAX], 20),
             (&[WRITE_MAX + 1], 1),

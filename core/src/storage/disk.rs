@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::{Marks, Storage, StorageFile, sys};
+use super::{Gain, Marks, Storage, StorageFile, sys};
 use crate::error::{Error, Result};
 
 pub(crate) use lock::{LOCK, LOCK_HINT_BYTES_MAX, is_lock_hint};
@@ -126,8 +126,8 @@ impl Storage for DiskStorage {
             // The first error is the one to tell of.
             let _ = fs::remove_file(&path);
         })?;
-        let gains_by_zeros = !is_written && sys::gains_by_zeros(&file);
-        Ok(Arc::new(DiskFile { gains_by_zeros, ..DiskFile::new(file)? }))
+        let gain = if is_written { Gain::None } else { sys::gain(&file) };
+        Ok(Arc::new(DiskFile { gain, ..DiskFile::new(file)? }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
@@ -154,8 +154,8 @@ struct DiskFile {
     file: File,
     /// What it was then.
     about: sys::About,
-    /// It was made by us, on a file system where it is worth while to write zeros ahead of what is written.
-    gains_by_zeros: bool,
+    /// By zeros that are written ahead; none in a file that was not made by us.
+    gain: Gain,
     /// Reads come from the disk itself. Relaxed: it is set before anybody shares the file.
     direct: AtomicBool,
 }
@@ -164,7 +164,7 @@ impl DiskFile {
     /// A file that has all the room it is to have.
     fn new(file: File) -> io::Result<Self> {
         let about = sys::about(&file)?;
-        Ok(Self { file, about, gains_by_zeros: false, direct: AtomicBool::new(false) })
+        Ok(Self { file, about, gain: Gain::None, direct: AtomicBool::new(false) })
     }
 }
 
@@ -211,9 +211,13 @@ impl StorageFile for DiskFile {
         self.file.write_all_at(bytes, offset)
     }
 
+    fn gain(&self) -> Gain {
+        self.gain
+    }
+
     fn make_ready(&self, offset: u64, bytes: u64) {
         let end = offset.saturating_add(bytes).min(self.about.bytes);
-        if !self.gains_by_zeros || offset >= end {
+        if self.gain == Gain::None || offset >= end {
             return;
         }
         // Nobody is to be signalled for what need not be, where the process has got a lower limit since the file was made; and
@@ -438,7 +442,7 @@ mod tests {
             file.make_ready(offset, bytes);
         }
         assert_eq!(file.len().unwrap(), 100_000);
-        if sys::gains_by_zeros(&File::open(storage.path().join("segment")).unwrap()) {
+        if file.gain() != Gain::None {
             assert!(file.hole_from(0).unwrap() >= 70_006, "nothing was written");
         }
         let mut there = vec![1; 100_000];

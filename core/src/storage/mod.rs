@@ -26,7 +26,7 @@ pub use lasting::Lasting;
 pub use marks::{Mark, MarkMemory, Marks};
 pub use memory::MemoryStorage;
 pub(crate) use storage::{DIRECT_BYTES, NoFile};
-pub use storage::{Storage, StorageFile};
+pub use storage::{Gain, Storage, StorageFile};
 pub use sys::forks;
 pub(crate) use sys::{boot_time, tick};
 #[cfg(all(test, not(loom)))]

@@ -68,6 +68,18 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn sync_dir(&self) -> io::Result<()>;
 }
 
+/// Which writes take less in a part of a file that zeros were written to than in one that was only allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gain {
+    /// None that is known.
+    #[default]
+    None,
+    /// Those that a sync follows.
+    Synced,
+    /// All.
+    All,
+}
+
 /// An open file. Reads and writes are positioned, so one file serves many threads.
 #[expect(clippy::len_without_is_empty, reason = "whether a file is empty is never asked")]
 pub trait StorageFile: Send + Sync + fmt::Debug {
@@ -96,8 +108,13 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
         self.write_at(bytes, offset)
     }
 
+    /// What [`StorageFile::make_ready`] is good for.
+    fn gain(&self) -> Gain {
+        Gain::None
+    }
+
     /// Makes ready for what is written soon a part of the file in which nothing was written so far, and nobody writes meanwhile: it
-    /// stays zeros. Only advice: does nothing where that makes no write cheaper, and what fails is told by who writes there.
+    /// stays zeros. Only advice: does nothing where no write gains by it, and what fails is told by who writes there.
     fn make_ready(&self, _offset: u64, _bytes: u64) {}
 
     /// Cuts the file to `bytes`, giving back what lies beyond.

@@ -17,7 +17,8 @@ use std::path::Path;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-use super::DIRECT_BYTES;
+use super::ahead::PIECE_BYTES;
+use super::{DIRECT_BYTES, Gain};
 pub(super) use fork::Unshared;
 pub use fork::forks;
 pub(super) use map::Mapping;
@@ -26,10 +27,7 @@ pub(super) use map::Mapping;
 /// cheaper to write into later.
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// Bytes of one write of zeros ahead of others, which then lie in one piece of the system's memory. To smaller pieces it takes a write
-/// longer for each; in larger ones it takes the system longer to find the place of a small write.
-const PIECE_BYTES: usize = 64 << 10;
-
+/// What is written of zeros ahead of others at once.
 static PIECE: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// Time since the machine started, suspended time included; never goes back.
@@ -321,14 +319,19 @@ pub(super) fn write_ahead(file: &File, range: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether writes and syncs take less in a part of this file that zeros were written to than in one that was only allocated: where
-/// the first write to a block is told to the file system's journal, and what is written again stays in its place. What an overlay
-/// lies over cannot be seen. On XFS syncs gain as well, and large writes without one lose.
+/// What writes gain in a part of this file that zeros were written to, where the first write to a block is told to the file
+/// system's journal, and what is written again stays in its place. What an overlay lies over cannot be seen. On XFS large writes
+/// without a sync lose.
 #[cfg(target_os = "linux")]
-pub(super) fn gains_by_zeros(file: &File) -> bool {
+pub(super) fn gain(file: &File) -> Gain {
     const EXT4: i128 = 0xef53;
+    const XFS: i128 = 0x5846_5342;
 
-    file_system(file) == Some(EXT4)
+    match file_system(file) {
+        Some(EXT4) => Gain::All,
+        Some(XFS) => Gain::Synced,
+        _ => Gain::None,
+    }
 }
 
 /// What kind of file system a file lies in, by the kernel's number, whose width is each C library's own; none where it is not told.
@@ -343,8 +346,8 @@ fn file_system(file: &File) -> Option<i128> {
 
 /// Not known.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn gains_by_zeros(_: &File) -> bool {
-    false
+pub(super) fn gain(_: &File) -> Gain {
+    Gain::None
 }
 
 /// The first descriptor that is none of a process's standard files.
@@ -454,7 +457,7 @@ mod tests {
     #[test]
     fn zeros_are_written_ahead_where_that_is_known_to_help() {
         let processes = File::open("/proc/self/stat").unwrap();
-        assert_eq!((file_system(&processes), gains_by_zeros(&processes)), (Some(0x9fa0), false));
+        assert_eq!((file_system(&processes), gain(&processes)), (Some(0x9fa0), Gain::None));
     }
 
     /// Not one byte beside them is another one afterwards, wherever the pieces lie.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Marks, MemoryStorage, Storage, StorageFile};
+use super::{Gain, Marks, MemoryStorage, Storage, StorageFile};
 use crate::error::Result;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -16,6 +16,7 @@ pub(crate) struct Watched {
     memory: MemoryStorage,
     meanwhile: Arc<Meanwhile>,
     ready: Arc<Mutex<Vec<Range<u64>>>>,
+    gain: Gain,
 }
 
 /// What happens in the next read, between its bytes and its answer.
@@ -27,9 +28,15 @@ struct WatchedFile {
     file: Arc<dyn StorageFile>,
     meanwhile: Arc<Meanwhile>,
     ready: Arc<Mutex<Vec<Range<u64>>>>,
+    gain: Gain,
 }
 
 impl Watched {
+    /// Of files that gain so much by what is made ready.
+    pub(crate) fn that_gain(gain: Gain) -> Self {
+        Self { gain, ..Self::default() }
+    }
+
     pub(crate) fn meanwhile(&self) -> Arc<Meanwhile> {
         Arc::clone(&self.meanwhile)
     }
@@ -40,7 +47,8 @@ impl Watched {
     }
 
     fn watch(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        Arc::new(WatchedFile { file, meanwhile: self.meanwhile(), ready: self.ready() })
+        let (meanwhile, ready) = (self.meanwhile(), self.ready());
+        Arc::new(WatchedFile { file, meanwhile, ready, gain: self.gain })
     }
 }
 
@@ -119,6 +127,10 @@ impl StorageFile for WatchedFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_at(bytes, offset)
+    }
+
+    fn gain(&self) -> Gain {
+        self.gain
     }
 
     fn make_ready(&self, offset: u64, bytes: u64) {

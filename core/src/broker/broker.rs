@@ -603,6 +603,10 @@ impl Broker {
         &self.shared
     }
 
+    pub(super) fn into_shared(self) -> Arc<Shared> {
+        self.shared
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::begun::reached;
@@ -43,8 +43,8 @@ pub(super) enum Done {
 /// What the clerk leaves for a future.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    pub(super) outcome: Option<Result<Receipt>>,
-    pub(super) waker: Option<Waker>,
+    outcome: Option<Result<Receipt>>,
+    waker: Option<Waker>,
 }
 
 /// What waits for the clerk.
@@ -200,6 +200,21 @@ impl Done {
                 }
             }
         }
+    }
+}
+
+impl Answer {
+    /// The outcome, or has the task of `context` woken when there is one.
+    pub(super) fn poll(answer: &Mutex<Self>, context: &Context<'_>) -> Poll<Result<Receipt>> {
+        let mut answer = lock(answer);
+        if let Some(outcome) = answer.outcome.take() {
+            return Poll::Ready(outcome);
+        }
+        match &mut answer.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => answer.waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 

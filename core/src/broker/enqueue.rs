@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Span, detail, span};
 use crate::interrupt::Interrupt;
 use crate::limits;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex};
 
 /// An enqueue under way: the future of [`Broker::enqueue_async`].
 #[derive(Debug)]
@@ -57,48 +57,40 @@ impl<'a> Enqueueing<'a> {
 impl Future for Enqueueing<'_> {
     type Output = Result<Receipt>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let stage = match std::mem::replace(&mut self.0, Stage::Over) {
-            Stage::New(broker, message) => start(broker.shared(), message)?,
-            stage => stage,
-        };
-        let answer = match stage {
-            Stage::Begun(mut reaching) => {
-                if let Some(outcome) = reaching.outcome() {
-                    return Poll::Ready(outcome);
-                }
-                reaching.wake(context.waker());
-                self.0 = Stage::Begun(reaching);
-                return Poll::Pending;
-            }
-            Stage::Waits(answer) => answer,
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // In its place: to move it out and back for each look has its price where a thousand are under way.
+        let stage = &mut self.get_mut().0;
+        if matches!(stage, Stage::New(..))
+            && let Stage::New(broker, message) = std::mem::replace(stage, Stage::Over)
+        {
+            *stage = start(broker, message)?;
+        }
+        let outcome = match stage {
+            Stage::Begun(reaching) => reaching.poll(context),
+            Stage::Waits(answer) => Answer::poll(answer, context),
             Stage::New(..) | Stage::Over => {
                 let text = "the future of an enqueue was polled after it was done";
                 return Poll::Ready(Err(Error::invalid(text)));
             }
         };
-        let mut waiting = lock(&answer);
-        if let Some(outcome) = waiting.outcome.take() {
-            return Poll::Ready(outcome);
+        if outcome.is_ready() {
+            *stage = Stage::Over;
         }
-        match &mut waiting.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => waiting.waker = Some(context.waker().clone()),
-        }
-        drop(waiting);
-        self.0 = Stage::Waits(answer);
-        Poll::Pending
+        outcome
     }
 }
 
 impl Reaching {
-    /// What has become of it, once that is known.
-    fn outcome(&self) -> Option<Result<Receipt>> {
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Receipt>> {
+        let Some(outcome) = self.begun.outcome() else {
+            self.wake(context.waker());
+            return Poll::Pending;
+        };
         let receipt = || self.begun.receipts().next().ok_or_else(Error::closed);
-        Some(self.begun.outcome()?.and_then(|()| receipt()))
+        Poll::Ready(outcome.and_then(|()| receipt()))
     }
 
-    /// Has this one woken when that is so.
+    /// Has this one woken when it is known what has become of it.
     fn wake(&mut self, waker: &Waker) {
         if !self.waker.as_ref().is_some_and(|before| before.will_wake(waker)) {
             self.waker = Some(waker.clone());
@@ -108,10 +100,12 @@ impl Reaching {
 }
 
 /// Begins an enqueue.
-fn start<'a>(shared: &Arc<Shared>, message: Message<'_>) -> Result<Stage<'a>> {
+fn start<'a>(broker: Broker, message: Message<'_>) -> Result<Stage<'a>> {
+    let shared = broker.shared();
     Ok(match begin(shared, message)? {
         Beginning::Begun(begun) => {
-            Stage::Begun(Reaching { begun: Begun::new(Arc::clone(shared), begun), waker: None })
+            let begun = Begun::new(broker.into_shared(), begun);
+            Stage::Begun(Reaching { begun, waker: None })
         }
         Beginning::Not(message) => {
             let answer = Arc::new(Mutex::new(Answer::default()));

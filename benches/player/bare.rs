@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
-use libmq::storage::{DiskStorage, Storage, StorageFile, ahead};
+use libmq::storage::{DiskStorage, Gain, Storage, StorageFile, ahead};
 
 use crate::job::{Answer, Failure, Figures, Job};
 use crate::libmq::record_bytes;
@@ -37,7 +37,8 @@ fn enqueue(job: &Job) -> Answer {
     let is_synced = job.word("level")? == "sync";
     let bytes = vec![0x5a; record_bytes(batch, job.get("body")?)?];
     let (mut pen, mut times) = (Pen::new(&job.directory)?, Vec::new());
-    pen.makes_ready = job.peer == READY;
+    let least = if is_synced { Gain::Synced } else { Gain::All };
+    pen.makes_ready = job.peer == READY && pen.file.gain() >= least;
     let figures = in_company(|| {
         let began = Instant::now();
         for _ in 0..messages / batch {

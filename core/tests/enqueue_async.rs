@@ -131,11 +131,16 @@ fn those_of_one_task_wake_it_once_a_sync_and_another_one_that_asks_too() {
     assert!(!moved || woken[1] >= 1, "{woken:?}");
 }
 
+/// Where nothing is shown because the broker syncs from time to time.
+fn unkept() -> Options {
+    Options::new().sync_interval(180 * LONG)
+}
+
 /// What is synced is shown by whoever polls for it.
 #[test]
 fn what_nobody_polls_any_more_is_there_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let broker = Broker::open(dir.path(), unkept()).unwrap();
     let mut futures: Vec<_> =
         (0..10).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
     futures.iter_mut().for_each(|future| _ = poll(future));
@@ -182,7 +187,7 @@ impl Wake for Again {
 #[test]
 fn what_nobody_polls_is_shown_behind_the_next_sync() {
     let dir = tempfile::tempdir().unwrap();
-    let broker = Broker::open(dir.path(), Options::new()).unwrap();
+    let broker = Broker::open(dir.path(), unkept()).unwrap();
     let again = Arc::new(Again {
         broker: broker.clone(),
         there: Mutex::new(Vec::new()),
@@ -197,6 +202,74 @@ fn what_nobody_polls_is_shown_behind_the_next_sync() {
     let there = again.there.lock().unwrap().clone();
     assert!((0..).zip(&there).all(|(time, there)| there + 2 > time), "{there:?}");
     broker.close(LONG).unwrap();
+}
+
+/// The clerk waited for room, and had not shown those that had it: nobody could take them, and make some.
+#[test]
+fn what_nobody_polls_is_shown_before_the_clerk_waits_for_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = unkept().capacity(4).on_full(OnFull::Block).block_timeout(3 * LONG);
+    let broker = Broker::open(dir.path(), options).unwrap();
+    let mut futures: Vec<_> =
+        (0..5).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
+    futures.iter_mut().for_each(|future| _ = poll(future));
+    for _ in 0..5 {
+        broker.receive("q", LONG, None).unwrap().expect("it is not shown").ack().unwrap();
+    }
+    broker.close(LONG).unwrap();
+}
+
+/// It waited for what had been synced with its own, and was not shown before it returned.
+#[test]
+fn what_nobody_polls_is_shown_before_a_callback_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(dir.path(), unkept()).unwrap();
+    let (told, tells) = channel();
+    for _ in 0..20 {
+        let mut future = broker.enqueue_async(Message::new("q", "body"));
+        let _ = poll(&mut future);
+        let (told, inner) = (told.clone(), broker.clone());
+        let message = Message::new("other", "").durability(Durability::Os);
+        let done = move |_| {
+            let taken = inner.receive("q", LONG, None).unwrap();
+            told.send(taken.map(|delivery| delivery.ack().unwrap()).is_some()).unwrap();
+        };
+        broker.enqueue_then(message, done).unwrap();
+        assert!(tells.recv_timeout(2 * LONG).unwrap(), "it is not shown");
+    }
+    broker.close(LONG).unwrap();
+}
+
+/// Drops what may be the last handle, before whoever it wakes can look.
+struct Dropping(Mutex<Option<Broker>>, Thread);
+
+impl Wake for Dropping {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+        self.1.unpark();
+    }
+}
+
+/// It was told `CLOSED`, which means "not enqueued": the broker had ended behind the sync, and before anybody looked.
+#[test]
+fn what_was_synced_is_enqueued_where_the_broker_ends_before_anybody_looks() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(dir.path(), unkept()).unwrap();
+        let mut future = Box::pin(broker.enqueue_async(Message::new("q", "body")));
+        let dropping = Arc::new(Dropping(Mutex::new(Some(broker)), thread::current()));
+        let waker = Waker::from(Arc::clone(&dropping));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let end = Instant::now() + LONG;
+        while dropping.0.lock().unwrap().is_some() {
+            assert!(Instant::now() < end, "it is not woken");
+            thread::park_timeout(LONG);
+        }
+        block_on(future).unwrap();
+        let broker = Broker::open(dir.path(), unkept().lock_timeout(LONG)).unwrap();
+        assert_eq!(broker.recovery().messages, 1);
+        broker.close(LONG).unwrap();
+    }
 }
 
 /// Once one could not begin without waiting for the next segment, each of those behind it had a sync of its own, and never did

@@ -22,7 +22,7 @@ impl Begun {
         Self { shared, inner }
     }
 
-    /// Whether [`Begun::reach`] is at most a write, and waits for no sync.
+    /// Whether [`Begun::reach`] waits for no sync: it writes at most, and shows what is synced.
     #[must_use]
     pub fn needs_no_sync(&self) -> bool {
         self.shared.engine.buffer.needs_no_sync(self.inner.owed)

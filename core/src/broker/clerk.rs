@@ -2,7 +2,7 @@
 //!
 //! It takes what there is, has one sync made that covers all of it, and tells each caller, in the order in which they
 //! asked. Where a future waits, what was synced is shown by whoever polls it, while the next sync is under way; what nobody polls
-//! is shown here, behind the next sync or before the clerk rests. An enqueue that could not even begin without waiting, for room
+//! is shown here: behind the next sync, or before the clerk rests, waits for room, or calls a callback. An enqueue that could not even begin without waiting, for room
 //! or for the disk, begins here; as long as there is such a one, none begins before it, or it would overtake.
 //!
 //! The thread is started by the first who needs it. A close lets begin what waits for the disk, as long as it has time, has what
@@ -169,6 +169,8 @@ impl Clerk {
                     let rest = &shared.engine.buffer.state.rest;
                     let begun = unbegun.begin(shared, || {
                         tell_all(shared, waiting.drain(..));
+                        // What is not shown has places, and nobody could take it to give them back.
+                        show(shared, journal.durable());
                         self.waits_for_room.store(true, Ordering::SeqCst);
                         rest.ring_if_heard();
                     });
@@ -181,8 +183,7 @@ impl Clerk {
         }
         tell_all(shared, waiting);
         let synced = if self.pile.is_empty() { journal.durable() } else { before };
-        // Of a failure hears who waits for it.
-        let _ = caught(shared, || journal.commit(Level::Sync, synced));
+        show(shared, synced);
     }
 }
 
@@ -235,6 +236,8 @@ fn tell_all(shared: &Shared, waiting: impl IntoIterator<Item = Waiting>) {
         let _ = match one {
             Waiting::Tell(begun, done) => {
                 let outcome = begun.and_then(|begun| caught(shared, || reached(shared, &begun)));
+                // A callback may wait for what whoever was woken before it has enqueued.
+                show(shared, buffer.journal.durable());
                 catch_unwind(AssertUnwindSafe(|| done.tell(outcome)))
             }
             Waiting::Wake(owed, waker) => {
@@ -243,6 +246,11 @@ fn tell_all(shared: &Shared, waiting: impl IntoIterator<Item = Waiting>) {
             }
         };
     }
+}
+
+/// Shows what is synced up to here. Of a failure hears who waits for it.
+fn show(shared: &Shared, synced: u64) {
+    let _ = caught(shared, || shared.engine.buffer.journal.commit(Level::Sync, synced));
 }
 
 /// Has a panic, which is a bug, poison the broker and be told, so that nobody waits for ever.

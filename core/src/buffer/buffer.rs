@@ -168,7 +168,7 @@ impl Buffer {
                     Level::Os => self.write_new(message, slot)?,
                     Level::Sync => {
                         let appended = self.begin_new(message, slot)?;
-                        self.journal.commit(Level::Sync, appended.end)?;
+                        self.journal.sync_to(appended.end)?;
                         appended
                     }
                 };
@@ -179,7 +179,7 @@ impl Buffer {
         enqueued.first().copied().ok_or_else(Error::closed)
     }
 
-    /// Whether that much is reached without a sync.
+    /// Whether that much is reached without a sync: by a write at most, and by showing what is synced.
     pub(crate) fn needs_no_sync(&self, owed: Owed) -> bool {
         owed.synced <= self.journal.durable()
     }
@@ -189,10 +189,10 @@ impl Buffer {
         self.journal.make_durable(owed.synced)
     }
 
-    /// Returns when this much is written and synced, and shown.
+    /// Returns when this much is written and synced, and shown, unless the journal has ended meanwhile.
     pub(crate) fn reach(&self, owed: Owed) -> Result<()> {
         if owed.synced > 0 {
-            self.journal.commit(Level::Sync, owed.synced)?;
+            self.journal.sync_to(owed.synced)?;
         }
         if owed.written > 0 {
             self.journal.commit(Level::Os, owed.written)?;

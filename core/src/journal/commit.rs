@@ -1,7 +1,7 @@
 //! The commit gate: whoever needs a level and finds nobody committing commits for everyone.
 //!
-//! A gate guards one mark that only grows: "written up to here", or "synced up to here". A caller that needs the mark
-//! at a position either *leads*, doing the work for all that is there, or waits for who leads. There is no thread and
+//! A gate guards one mark that only grows: "written up to here", "synced up to here", or "shown up to here". A caller that needs
+//! the mark at a position either *leads*, doing the work for all that is there, or waits for who leads. There is no thread and
 //! no timer: a batch is what arrived while the last one was under way.
 //!
 //! Who arrives while a round is under way is either covered by it or belongs to the next one. The two wait apart, so

@@ -1,8 +1,8 @@
 //! Effects: what records do once they have reached their level.
 //!
-//! An effect is queued under the tail's lock, with the position of its append, and shown by whoever leads the round that
-//! reaches its level, in order. Where that is whoever appends it, and there is no other, it comes to no queue. At any moment it
-//! is known to the tail's lock where the oldest one is that is not shown.
+//! An effect is queued under the tail's lock, with the position of its append, and shown in order: by whoever leads the round
+//! that reaches level os, or a round behind the one that reaches level sync. Where the first is whoever appends it, and there is
+//! no other, it comes to no queue. At any moment it is known to the tail's lock where the oldest one is that is not shown.
 
 use super::allowance::Live;
 use crate::error::Error;

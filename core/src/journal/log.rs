@@ -168,14 +168,27 @@ impl<S: Show> Journal<S> {
             Level::Os => self.reach_written(position, level),
             Level::Sync => {
                 self.make_durable(position)?;
-                self.heed(self.shown.reach(position, |showing| self.show_round(showing)))
+                self.show_synced(position)
             }
         }
     }
 
-    /// Returns when everything below `position` is synced. What waited for that is still to be shown, by a commit.
+    /// As [`Journal::commit`] at level sync, for who is to know of the sync alone: what is synced stays so where the journal ends
+    /// before it is shown.
+    pub(crate) fn sync_to(&self, position: u64) -> Result<()> {
+        self.make_durable(position)?;
+        let _ = self.show_synced(position);
+        Ok(())
+    }
+
+    /// Returns when everything below `position` is synced. What waited for that is still to be shown.
     pub(crate) fn make_durable(&self, position: u64) -> Result<()> {
         self.heed(self.durable.reach(position, |()| self.sync_round()))
+    }
+
+    /// Returns when everything below `position` is shown, which is synced.
+    fn show_synced(&self, position: u64) -> Result<()> {
+        self.heed(self.shown.reach(position, |showing| self.show_round(showing)))
     }
 
     /// Returns when everything below `position` is written, for what is to reach that level.
@@ -291,7 +304,7 @@ impl<S: Show> Journal<S> {
         }
     }
 
-    /// Returns when nobody writes, syncs or makes a segment any more. It was poisoned, so nobody begins to.
+    /// Returns when nobody writes, syncs, shows or makes a segment any more. It was poisoned, so nobody begins to.
     pub(crate) fn rest(&self) {
         drop(lock(&self.making));
         self.written.rest(Writing::let_go);
@@ -571,6 +584,23 @@ mod tests {
         assert_eq!(marks.shown, second, "what came behind the first sync is not shown yet");
         journal.sync().unwrap();
         assert_eq!(journal.marks().shown, journal.marks().durable);
+    }
+
+    #[test]
+    fn what_is_synced_stays_so_where_the_journal_ends_before_it_is_shown() {
+        let journal = journal(Arc::new(MemoryStorage::new()), Arc::new(Told::default()));
+        let append = || {
+            let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
+            let finish = |_, pending: &mut Pending<'_, ()>| pending.at(Level::Sync, ());
+            journal.append(Need::Settle, &[record], finish).unwrap().end
+        };
+        let (synced, unsynced) = (append(), append());
+        journal.durable.reach(synced, |()| Ok(synced)).unwrap();
+        journal.poison(Error::closed());
+        journal.sync_to(synced).unwrap();
+        assert_eq!(journal.sync_to(unsynced).unwrap_err().kind(), ErrorKind::Closed);
+        let shown = journal.commit(Level::Sync, synced);
+        assert_eq!(shown.unwrap_err().kind(), ErrorKind::Closed);
     }
 
     /// That nothing was written there is seen by the files. Each write is small; the rest of that is `ahead`'s.

@@ -21,6 +21,9 @@ const NAMED: u64 = 40;
 /// With so many rounds, every point was met.
 const ROUNDS_OF_ALL_POINTS: u64 = 100;
 
+/// Behind every so many it is told how many there were, where thousands take an hour.
+const TOLD: u64 = 500;
+
 /// Starts that a run may need for each round that counts.
 const STARTS_MAX: u64 = 5;
 
@@ -66,6 +69,9 @@ pub fn run(program: &Program, directory: &Path, seed: u64, rounds: u64) -> Repor
         };
         if counts {
             counted += 1;
+            if counted % TOLD == 0 {
+                println!("{}: {counted} of {rounds} rounds", program.language);
+            }
         } else {
             other += 1;
         }

@@ -141,10 +141,15 @@ fn unkept() -> Options {
 fn what_nobody_polls_any_more_is_there_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(dir.path(), unkept()).unwrap();
+    all_are_there(&broker, 10);
+}
+
+/// Polls so many once, and takes all of them.
+fn all_are_there(broker: &Broker, count: usize) {
     let mut futures: Vec<_> =
-        (0..10).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
+        (0..count).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
     futures.iter_mut().for_each(|future| _ = poll(future));
-    for _ in 0..10 {
+    for _ in 0..count {
         broker.receive("q", LONG, None).unwrap().expect("it is not shown").ack().unwrap();
     }
     broker.close(LONG).unwrap();
@@ -210,13 +215,7 @@ fn what_nobody_polls_is_shown_before_the_clerk_waits_for_room() {
     let dir = tempfile::tempdir().unwrap();
     let options = unkept().capacity(4).on_full(OnFull::Block).block_timeout(3 * LONG);
     let broker = Broker::open(dir.path(), options).unwrap();
-    let mut futures: Vec<_> =
-        (0..5).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
-    futures.iter_mut().for_each(|future| _ = poll(future));
-    for _ in 0..5 {
-        broker.receive("q", LONG, None).unwrap().expect("it is not shown").ack().unwrap();
-    }
-    broker.close(LONG).unwrap();
+    all_are_there(&broker, 5);
 }
 
 /// It waited for what had been synced with its own, and was not shown before it returned.

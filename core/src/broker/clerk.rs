@@ -2,8 +2,9 @@
 //!
 //! It takes what there is, has one sync made that covers all of it, and tells each caller, in the order in which they
 //! asked. Where a future waits, what was synced is shown by whoever polls it, while the next sync is under way; what nobody polls
-//! is shown here: behind the next sync, or before the clerk rests, waits for room, or calls a callback. An enqueue that could not even begin without waiting, for room
-//! or for the disk, begins here; as long as there is such a one, none begins before it, or it would overtake.
+//! is shown here: behind the next sync, or before the clerk rests, waits for room, or calls a callback. An enqueue that could not
+//! even begin without waiting, for room or for the disk, begins here; as long as there is such a one, none begins before it, or it
+//! would overtake.
 //!
 //! The thread is started by the first who needs it. A close lets begin what waits for the disk, as long as it has time, has what
 //! has begun synced, and refuses the rest; the clerk then tells everybody, and the close returns when it has.

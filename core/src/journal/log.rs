@@ -536,6 +536,13 @@ mod tests {
         Journal::begin(storage, show, options, allowance, Vec::new(), segment)
     }
 
+    /// Appends what a sync is to show; answers where it ends.
+    fn append_for_sync<S: Show<Effect = ()>>(journal: &Journal<S>) -> u64 {
+        let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
+        let finish = |_, pending: &mut Pending<'_, ()>| pending.at(Level::Sync, ());
+        journal.append(Need::Settle, &[record], finish).map_or(0, |appended| appended.end)
+    }
+
     /// What was written again is referred to before it is in its file. It had left the cache; who read it back met zeros
     /// there, and by then somebody else had written it: so the zeros were taken for damage, and the broker was poisoned.
     #[test]
@@ -563,17 +570,11 @@ mod tests {
     fn the_next_sync_does_not_wait_for_what_the_last_one_shows() {
         let busy = Arc::new(Busy::default());
         let journal = Arc::new(journal(Arc::new(MemoryStorage::new()), Arc::clone(&busy)));
-        let append = |journal: &Journal<Busy>| {
-            let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
-            let finish = |_, pending: &mut Pending<'_, ()>| pending.at(Level::Sync, ());
-            journal.append(Need::Settle, &[record], finish).unwrap().end
-        };
-        let first = append(&journal);
-        let second = append(&journal);
+        let (first, second) = (append_for_sync(&journal), append_for_sync(&journal));
         let other = Arc::clone(&journal);
         *lock(&busy.0) = Some(Box::new(move || {
             let (told, tells) = std::sync::mpsc::channel();
-            let third = append(&other);
+            let third = append_for_sync(&other);
             std::thread::spawn(move || told.send(other.make_durable(third)));
             let waits = std::time::Duration::from_secs(20);
             tells.recv_timeout(waits).expect("it waits for what is shown").unwrap();
@@ -589,12 +590,7 @@ mod tests {
     #[test]
     fn what_is_synced_stays_so_where_the_journal_ends_before_it_is_shown() {
         let journal = journal(Arc::new(MemoryStorage::new()), Arc::new(Told::default()));
-        let append = || {
-            let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
-            let finish = |_, pending: &mut Pending<'_, ()>| pending.at(Level::Sync, ());
-            journal.append(Need::Settle, &[record], finish).unwrap().end
-        };
-        let (synced, unsynced) = (append(), append());
+        let (synced, unsynced) = (append_for_sync(&journal), append_for_sync(&journal));
         journal.durable.reach(synced, |()| Ok(synced)).unwrap();
         journal.poison(Error::closed());
         journal.sync_to(synced).unwrap();

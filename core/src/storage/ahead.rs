@@ -10,9 +10,9 @@ const MOST: u64 = 256 << 10;
 /// For a write of more nothing is made ready: it fills most of what it begins, and what comes behind would do for two more at most.
 const WRITE_MAX: u64 = 128 << 10;
 
-/// Zeros are written in pieces of this, which then are one piece of the system's memory each. To smaller ones it takes a write longer
-/// for each; in larger ones it takes the system longer to find the place of a small write. A write need not find ready what it fills
-/// itself of one.
+/// Zeros are written in pieces of this, which then are one piece of the system's memory each. To smaller ones it takes a write
+/// longer for each; in larger ones it takes the system longer to find the place of a small write. A write need not find ready what
+/// it fills itself of one.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 
 /// What is to be made ready of a file of so many bytes before those in `next` are written, where nothing was written so far, and all

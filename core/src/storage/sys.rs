@@ -17,8 +17,9 @@ use std::path::Path;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
+use super::DIRECT_BYTES;
+use super::Gain;
 use super::ahead::PIECE_BYTES;
-use super::{DIRECT_BYTES, Gain};
 pub(super) use fork::Unshared;
 pub use fork::forks;
 pub(super) use map::Mapping;

@@ -150,7 +150,8 @@ fn all_are_there(broker: &Broker, count: usize) {
         (0..count).map(|_| broker.enqueue_async(Message::new("q", "body"))).collect();
     futures.iter_mut().for_each(|future| _ = poll(future));
     for _ in 0..count {
-        broker.receive("q", LONG, None).unwrap().expect("it is not shown").ack().unwrap();
+        let delivery = broker.receive("q", LONG, None).unwrap();
+        delivery.unwrap_or_else(|| panic!("it is not shown")).ack().unwrap();
     }
     broker.close(LONG).unwrap();
 }

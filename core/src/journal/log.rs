@@ -537,10 +537,10 @@ mod tests {
     }
 
     /// Appends what a sync is to show; answers where it ends.
-    fn append_for_sync<S: Show<Effect = ()>>(journal: &Journal<S>) -> u64 {
+    fn append_for_sync<S: Show<Effect = ()>>(journal: &Journal<S>) -> Result<u64> {
         let record = Record::new(record::KIND_USER_MIN, &[b"body"]);
         let finish = |_, pending: &mut Pending<'_, ()>| pending.at(Level::Sync, ());
-        journal.append(Need::Settle, &[record], finish).map_or(0, |appended| appended.end)
+        journal.append(Need::Settle, &[record], finish).map(|appended| appended.end)
     }
 
     /// What was written again is referred to before it is in its file. It had left the cache; who read it back met zeros
@@ -570,11 +570,12 @@ mod tests {
     fn the_next_sync_does_not_wait_for_what_the_last_one_shows() {
         let busy = Arc::new(Busy::default());
         let journal = Arc::new(journal(Arc::new(MemoryStorage::new()), Arc::clone(&busy)));
-        let (first, second) = (append_for_sync(&journal), append_for_sync(&journal));
+        let (first, second) =
+            (append_for_sync(&journal).unwrap(), append_for_sync(&journal).unwrap());
         let other = Arc::clone(&journal);
         *lock(&busy.0) = Some(Box::new(move || {
             let (told, tells) = std::sync::mpsc::channel();
-            let third = append_for_sync(&other);
+            let third = append_for_sync(&other).unwrap();
             std::thread::spawn(move || told.send(other.make_durable(third)));
             let waits = std::time::Duration::from_secs(20);
             tells.recv_timeout(waits).expect("it waits for what is shown").unwrap();
@@ -590,7 +591,8 @@ mod tests {
     #[test]
     fn what_is_synced_stays_so_where_the_journal_ends_before_it_is_shown() {
         let journal = journal(Arc::new(MemoryStorage::new()), Arc::new(Told::default()));
-        let (synced, unsynced) = (append_for_sync(&journal), append_for_sync(&journal));
+        let (synced, unsynced) =
+            (append_for_sync(&journal).unwrap(), append_for_sync(&journal).unwrap());
         journal.durable.reach(synced, |()| Ok(synced)).unwrap();
         journal.poison(Error::closed());
         journal.sync_to(synced).unwrap();

@@ -21,8 +21,9 @@ const NAMED: u64 = 40;
 /// With so many rounds, every point was met.
 const ROUNDS_OF_ALL_POINTS: u64 = 100;
 
-/// Behind every so many it is told how many there were, where thousands take an hour.
-const TOLD: u64 = 500;
+/// Behind so many everything is drained and judged, and it is told how many there were: dead letters, and what kills left
+/// open, make each round longer than the last.
+const ACCOUNT: u64 = 500;
 
 /// Starts that a run may need for each round that counts.
 const STARTS_MAX: u64 = 5;
@@ -35,6 +36,7 @@ pub fn run(program: &Program, directory: &Path, seed: u64, rounds: u64) -> Repor
     let mut run = Run::new(program, directory, seed);
     let mut random = Random::new(seed);
     let (mut counted, mut other, mut met) = (0, 0, Met::default());
+    let mut report = Report::default();
     let mut untold = false;
     while counted < rounds {
         let starts = run.starts();
@@ -69,14 +71,14 @@ pub fn run(program: &Program, directory: &Path, seed: u64, rounds: u64) -> Repor
         };
         if counts {
             counted += 1;
-            if counted % TOLD == 0 {
+            if counted % ACCOUNT == 0 || counted == rounds {
+                report.add(&run.settle_accounts());
                 println!("{}: {counted} of {rounds} rounds", program.language);
             }
         } else {
             other += 1;
         }
     }
-    let report = run.settle_accounts();
     let mut missing = met.missing();
     missing.retain(|point| !(untold && *point == Point::Syncing));
     assert!(

@@ -280,19 +280,24 @@ fn those_in_flight_share_syncs_across_segments() {
     let options = Options::new().segment_bytes(64 << 10);
     let broker = Broker::open(dir.path(), options).unwrap();
     let before = broker.metrics().unwrap().syncs;
-    let (mut under_way, mut begun) = (VecDeque::new(), 0);
-    let mut ids = Vec::new();
-    while ids.len() < 4_000 {
-        while begun < 4_000 && under_way.len() < 1_000 {
-            let mut future = broker.enqueue_async(Message::new("q", [7; 100]));
-            begun += 1;
-            if let Poll::Ready(receipt) = poll(&mut future) {
-                ids.push(receipt.unwrap().id);
-            } else {
-                under_way.push_back(future);
-            }
+    let mut under_way = VecDeque::new();
+    let mut ids = [0; 4_000];
+    for number in 0..ids.len() {
+        let mut future = broker.enqueue_async(Message::new("q", [7; 100]));
+        // One that is synced at once may come to its end before those that began before it.
+        if let Poll::Ready(receipt) = poll(&mut future) {
+            ids[number] = receipt.unwrap().id;
+        } else {
+            under_way.push_back((number, future));
         }
-        ids.extend(under_way.pop_front().map(|future| block_on(future).unwrap().id));
+        if under_way.len() == 1_000
+            && let Some((number, future)) = under_way.pop_front()
+        {
+            ids[number] = block_on(future).unwrap().id;
+        }
+    }
+    for (number, future) in under_way {
+        ids[number] = block_on(future).unwrap().id;
     }
     assert!(ids.is_sorted());
     let syncs = broker.metrics().unwrap().syncs - before;

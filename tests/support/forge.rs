@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use crc32fast::{Hasher, hash};
+use crc32fast::hash;
+use twox_hash::XxHash3_64;
 
 /// Bytes before a segment's first record, and of those the ones that say something, their checksum included.
 pub const SEGMENT_HEADER_BYTES: usize = 4096;
@@ -34,6 +35,10 @@ pub fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
     if let Some(place) = bytes.get_mut(at..at + field.len()) {
         place.copy_from_slice(field);
     }
+}
+
+fn put_low_half(bytes: &mut [u8], at: usize, hash: u64) {
+    put(bytes, at, &hash.to_le_bytes()[..4]);
 }
 
 /// Gives a segment's header its checksums: of what all versions say, and of all of it.
@@ -69,11 +74,12 @@ pub fn mend_records(segment: &mut [u8]) {
 /// Gives a record a position, and its checksums.
 pub fn mend_record(record: &mut [u8], position: u64, salt: u32) {
     put(record, 8, &position.to_le_bytes());
-    let body = record.get(RECORD_HEADER_BYTES..).map_or(0, hash);
-    put(record, 24, &body.to_le_bytes());
-    let mut hasher = Hasher::new_with_initial(salt);
-    hasher.update(record.get(..28).unwrap_or_default());
-    put(record, 28, &hasher.finalize().to_le_bytes());
+    let body = XxHash3_64::oneshot(record.get(RECORD_HEADER_BYTES..).unwrap_or_default());
+    put_low_half(record, 24, body);
+    put(record, 28, &[0; 4]);
+    let header = record.get(..RECORD_HEADER_BYTES).unwrap_or_default();
+    let header = XxHash3_64::oneshot_with_seed(salt.into(), header);
+    put_low_half(record, 28, header);
 }
 
 /// Where the contents of a snapshot's blocks lie, that of the last one too, which has none.
@@ -113,12 +119,10 @@ pub fn mend_snapshot(snapshot: &mut [u8]) {
     let crc = snapshot.get(..56).map_or(0, hash);
     put(snapshot, 56, &crc.to_le_bytes());
     for (number, content) in blocks(snapshot).into_iter().enumerate() {
-        let number = (number as u64).to_le_bytes();
-        let mut hasher = Hasher::new();
-        hasher.update(&number);
-        hasher.update(&snapshot[content.clone()]);
-        put(snapshot, content.start - 12, &hasher.finalize().to_le_bytes());
-        put(snapshot, content.start - 8, &number);
+        let number = number as u64;
+        let hash = XxHash3_64::oneshot_with_seed(number, &snapshot[content.clone()]);
+        put_low_half(snapshot, content.start - 12, hash);
+        put(snapshot, content.start - 8, &number.to_le_bytes());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Logs that tests write by hand, one record after the other.
 
+use super::checksum::checksum;
 use super::record::{Header, space};
 use super::segment::{Segment, SegmentHeader};
 use crate::storage::Storage;
@@ -61,7 +62,7 @@ impl Pen {
     /// Writes a record, and whether the next one is of its group.
     pub(super) fn part(&mut self, kind: u8, body: &[u8], more: bool) {
         let header = self.header(kind, body, more);
-        let bytes = [&header.encode(&self.segment.salt)[..], body].concat();
+        let bytes = [&header.encode(self.segment.header.salt)[..], body].concat();
         self.segment.file.write_at(&bytes, self.segment.offset(self.at)).unwrap();
         self.at += space(body.len()) as u64;
     }
@@ -79,7 +80,7 @@ impl Pen {
             more,
             position: self.at,
             durable: self.durable,
-            body_crc: crc32fast::hash(body),
+            body_checksum: checksum(body),
         }
     }
 }

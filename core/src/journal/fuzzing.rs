@@ -2,7 +2,7 @@
 //!
 //! Nothing is decided here. What has to be true of the answers, the targets in `fuzz/` say.
 
-use super::record::{HEADER_BYTES, Header, Salt};
+use super::record::{HEADER_BYTES, Header};
 use super::segment::SegmentHeader;
 use super::snapshot;
 use crate::storage::Storage;
@@ -14,8 +14,7 @@ pub fn record_header(
     position: u64,
     salt: u32,
 ) -> Option<[u8; HEADER_BYTES]> {
-    let salt = Salt::new(salt);
-    Header::decode(bytes, position, &salt).map(|header| header.encode(&salt))
+    Header::decode(bytes, position, salt).map(|header| header.encode(salt))
 }
 
 /// A segment's header; none where it is refused.

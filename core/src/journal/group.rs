@@ -1,6 +1,6 @@
 //! Groups: large or many records on their way into the journal, made ready outside the tail's lock.
 
-use super::record::{self, Record, Salt};
+use super::record::{self, Record};
 use crate::error::Result;
 use crate::memory;
 
@@ -51,10 +51,9 @@ impl Group {
     }
 
     /// Completes the headers of the records, now that their place is known; answers their bytes.
-    pub(super) fn finish(mut self, start: u64, durable: u64, salt: &Salt) -> Vec<u8> {
+    pub(super) fn finish(mut self, start: u64, durable: u64, salt: u32) -> Vec<u8> {
         debug_assert_eq!(self.summed, self.bytes.len(), "a body has no checksum");
-        record::place_group(&mut self.bytes, start, durable);
-        record::seal(&mut self.bytes, salt);
+        record::place_group(&mut self.bytes, start, durable, salt);
         self.bytes
     }
 }

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::{self, Salt};
+use super::record;
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::storage::{Storage, StorageFile};
@@ -56,7 +56,7 @@ impl Image {
         if let Some(segment) = last {
             let end = segment.offset(self.end);
             let mut copy = self.copy_file(&segment.name(), &*segment.file, end, target, go_on)?;
-            copy.write(&closing(self.end, &segment.salt), end)?;
+            copy.write(&closing(self.end, segment.header.salt), end)?;
             copy.lengthen(segment.header.capacity)?;
             copy.sync()?;
         }
@@ -142,7 +142,7 @@ impl<'a> CopiedFile<'a> {
 }
 
 /// The bytes of the records that close a log at this position, everything before which is synced.
-fn closing(end: u64, salt: &Salt) -> Vec<u8> {
+fn closing(end: u64, salt: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(record::CLOSING_BYTES);
     for record in record::CLOSING {
         let mut one = vec![0; record.space()];

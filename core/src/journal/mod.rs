@@ -4,6 +4,7 @@ mod allowance;
 mod append;
 #[cfg(test)]
 pub(crate) mod by_hand;
+mod checksum;
 mod chunk;
 mod commit;
 mod condense;

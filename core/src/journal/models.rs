@@ -28,7 +28,7 @@ impl Show for Witness {
             let mut header = [0; record::HEADER_BYTES];
             let offset = self.segment.offset(position);
             self.segment.file.read_at(&mut header, offset).unwrap();
-            assert!(Header::decode(&header, position, &self.segment.salt).is_some());
+            assert!(Header::decode(&header, position, self.segment.header.salt).is_some());
             self.shown.lock().unwrap().push(position);
         }
     }

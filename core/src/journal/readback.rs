@@ -6,8 +6,9 @@
 //! A track is believed only where it checks: it may have been read before a record was written there. Else the file is
 //! asked.
 
+use super::checksum::checksum;
 use super::chunk::Bytes;
-use super::record::{BODY_BYTES_MAX, HEADER_BYTES, Header, checksum};
+use super::record::{BODY_BYTES_MAX, HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::memory;
@@ -92,9 +93,9 @@ impl Track {
     fn record(&self, segment: &Segment, position: u64) -> Option<(u8, Bytes)> {
         let at = usize::try_from(position.checked_sub(self.start)?).ok()?;
         let bytes = self.bytes.get(at..)?;
-        let header = Header::decode(bytes.first_chunk()?, position, &segment.salt)?;
+        let header = Header::decode(bytes.first_chunk()?, position, segment.header.salt)?;
         let body = bytes.get(HEADER_BYTES..)?.get(..usize::try_from(header.body_len).ok()?)?;
-        if checksum(body) != header.body_crc {
+        if checksum(body) != header.body_checksum {
             return None;
         }
         let mut own = memory::with_room(body.len()).ok()?;
@@ -118,7 +119,7 @@ pub(crate) fn read_record(
     };
     let mut header = [0; HEADER_BYTES];
     fill(&mut header, offset)?;
-    let header = Header::decode(&header, position, &segment.salt)
+    let header = Header::decode(&header, position, segment.header.salt)
         .filter(|header| offset + header.space() <= segment.header.capacity)
         .filter(|header| header.body_len as usize <= BODY_BYTES_MAX)
         .ok_or_else(|| {
@@ -126,7 +127,7 @@ pub(crate) fn read_record(
         })?;
     let mut body = memory::zeros(header.body_len as usize)?;
     fill(&mut body, offset + HEADER_BYTES as u64)?;
-    if checksum(&body) != header.body_crc {
+    if checksum(&body) != header.body_checksum {
         return Err(Error::corrupt(path(), offset, "a record's body does not match its checksum"));
     }
     Ok((header.kind, Bytes::Owned(Arc::new(body))))

@@ -8,24 +8,19 @@
 //!      6      2  zero
 //!      8      8  position of this record in the log
 //!     16      8  durable-up-to: everything below this position was synced when the record was made
-//!     24      4  CRC-32 of the body
-//!     28      4  CRC-32 of bytes 0..28, begun with the segment's salt
+//!     24      4  checksum of the body
+//!     28      4  checksum of bytes 0..32 with zeros here, seeded with the segment's salt
 //!     32         body, then zeros up to the next multiple of 8
 //! ```
 //!
-//! The header's checksum begins with the segment's random salt and covers the position, so neither stale bytes of an
+//! The header's checksum is seeded with the segment's random salt and covers the position, so neither stale bytes of an
 //! earlier file nor bytes a producer chose can pass for a record. A *group* is a run of records that are applied
 //! together or not at all: a batch, or an ack with what its handler enqueued.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use crc32fast::Hasher;
-
+use super::checksum::{checksum, seeded};
 use crate::codec::array_at;
-
-/// One that has hashed nothing. To make a new one is to look what the processor can do, each time.
-static HASHER: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 
 /// Bytes before a record's body.
 pub(crate) const HEADER_BYTES: usize = 32;
@@ -95,7 +90,7 @@ impl<'a> Record<'a> {
     /// Appends the record to `target`, but for its place and its checksums.
     pub(super) fn copy_to(&self, target: &mut Vec<u8>) {
         let end = target.len() + self.space();
-        target.extend_from_slice(&self.header().fields());
+        target.extend_from_slice(&bytes_of(self.header().words()));
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             target.extend_from_slice(part);
         }
@@ -106,26 +101,8 @@ impl<'a> Record<'a> {
     fn header(&self) -> Header {
         // Lengths are checked against the limits of a message long before a record is made of it.
         let body_len = u32::try_from(self.body_len).unwrap_or(u32::MAX);
-        Header { body_len, kind: self.kind, more: false, position: 0, durable: 0, body_crc: 0 }
+        Header { body_len, kind: self.kind, more: false, position: 0, durable: 0, body_checksum: 0 }
     }
-}
-
-/// What begins the checksums of the headers in one segment.
-#[derive(Clone, Debug)]
-pub(crate) struct Salt(Hasher);
-
-impl Salt {
-    /// Of this number. To make one is to look what the processor can do, as for all checksums.
-    pub(crate) fn new(salt: u32) -> Self {
-        Self(Hasher::new_with_initial(salt))
-    }
-}
-
-/// The checksum of a body.
-pub(super) fn checksum(body: &[u8]) -> u32 {
-    let mut hasher = HASHER.clone();
-    hasher.update(body);
-    hasher.finalize()
 }
 
 /// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`.
@@ -134,52 +111,39 @@ pub(super) fn write_group(
     target: &mut [u8],
     start: u64,
     durable: u64,
-    salt: &Salt,
+    salt: u32,
 ) {
     let (mut position, mut left, mut rest) = (start, records.len(), target);
     for record in records {
         left -= 1;
         let (place, after) = rest.split_at_mut(record.space());
-        let header = Header { more: left > 0, position, durable, ..record.header() };
         if let Some((place, body)) = place.split_first_chunk_mut() {
-            *place = header.fields();
-            put_body_crc(place, record.copy_body(body));
-            seal_header(place, salt);
+            let body_checksum = checksum(record.copy_body(body));
+            let more = left > 0;
+            let header = Header { more, position, durable, body_checksum, ..record.header() };
+            *place = header.encode(salt);
         }
         position += record.space() as u64;
         rest = after;
     }
 }
 
-/// Tells the records of a group where they stand.
-pub(super) fn place_group(group: &mut [u8], start: u64, durable: u64) {
-    let (mut position, end) = (start, start + group.len() as u64);
-    each(group, |header, _| {
-        let space = Header::of_our_own(header).space();
-        Header::place(header, position + space < end, position, durable);
-        position += space;
-    });
-}
-
 /// Gives records the checksums of their bodies: of our copy, so that a caller's change of its bytes meanwhile cannot make the two
 /// differ. Best some time after they were copied: who reads what was written a moment ago, by other pieces than those it was
 /// written by, waits until it has come to the cache, which takes as long as the checksum.
 pub(super) fn sum_bodies(records: &mut [u8]) {
-    each(records, |header, body| put_body_crc(header, body));
+    each(records, |header, body| header[24..28].copy_from_slice(&checksum(body).to_le_bytes()));
 }
 
-fn put_body_crc(header: &mut [u8; HEADER_BYTES], body: &[u8]) {
-    header[24..28].copy_from_slice(&checksum(body).to_le_bytes());
-}
-
-/// Gives records whose headers are complete the checksums of those. Best some time after that, for the same reason.
-pub(super) fn seal(records: &mut [u8], salt: &Salt) {
-    each(records, |header, _| seal_header(header, salt));
-}
-
-fn seal_header(header: &mut [u8; HEADER_BYTES], salt: &Salt) {
-    let (fields, crc) = header.split_at_mut(28);
-    crc.copy_from_slice(&header_crc(fields, salt).to_le_bytes());
+/// Tells the records of a group, which have the checksums of their bodies, where they stand.
+pub(super) fn place_group(group: &mut [u8], start: u64, durable: u64, salt: u32) {
+    let (mut position, end) = (start, start + group.len() as u64);
+    each(group, |place, _| {
+        let header = Header::of_our_own(place);
+        let next = position + header.space();
+        *place = Header { more: next < end, position, durable, ..header }.encode(salt);
+        position = next;
+    });
 }
 
 /// Does `work` with the header and the body of each of these records, which lie one behind the other.
@@ -206,34 +170,23 @@ pub(crate) struct Header {
     pub(crate) more: bool,
     pub(crate) position: u64,
     pub(crate) durable: u64,
-    pub(crate) body_crc: u32,
+    pub(crate) body_checksum: u32,
 }
 
 impl Header {
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn encode(&self, salt: &Salt) -> [u8; HEADER_BYTES] {
-        let mut bytes = self.fields();
-        seal_header(&mut bytes, salt);
-        bytes
+    /// The header with its checksum: made whole before it is stored, since who reads together what was stored in pieces a moment ago
+    /// waits for that.
+    pub(crate) fn encode(&self, salt: u32) -> [u8; HEADER_BYTES] {
+        let [first, position, durable, last] = self.words();
+        let checksum = seeded(salt.into(), &bytes_of([first, position, durable, last]));
+        bytes_of([first, position, durable, last | u64::from(checksum) << 32])
     }
 
     /// The header without its own checksum.
-    fn fields(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[0..4].copy_from_slice(&self.body_len.to_le_bytes());
-        bytes[4] = self.kind;
-        bytes[5] = if self.more { FLAG_MORE } else { 0 };
-        bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.durable.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.body_crc.to_le_bytes());
-        bytes
-    }
-
-    /// Tells a header where its record stands.
-    fn place(bytes: &mut [u8; HEADER_BYTES], more: bool, position: u64, durable: u64) {
-        bytes[5] = if more { FLAG_MORE } else { 0 };
-        bytes[8..16].copy_from_slice(&position.to_le_bytes());
-        bytes[16..24].copy_from_slice(&durable.to_le_bytes());
+    fn words(&self) -> [u64; 4] {
+        let flags = if self.more { FLAG_MORE } else { 0 };
+        let first = u64::from(self.body_len) | u64::from(self.kind) << 32 | u64::from(flags) << 40;
+        [first, self.position, self.durable, self.body_checksum.into()]
     }
 
     /// The header that was encoded into these bytes, which have never left our memory.
@@ -244,20 +197,18 @@ impl Header {
             more: bytes[5] & FLAG_MORE != 0,
             position: u64::from_le_bytes(array_at(bytes, 8)),
             durable: u64::from_le_bytes(array_at(bytes, 16)),
-            body_crc: u32::from_le_bytes(array_at(bytes, 24)),
+            body_checksum: u32::from_le_bytes(array_at(bytes, 24)),
         }
     }
 
     /// Reads the header that should stand at `position`; none if these bytes are not it.
-    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: &Salt) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES], position: u64, salt: u32) -> Option<Self> {
         let header = Self::of_our_own(bytes);
         // The position is compared first: it is cheap, and nearly always enough to see that this is no record.
         let sound = header.position == position
             && header.kind != 0
-            && bytes[5] & !FLAG_MORE == 0
-            && bytes[6..8] == [0, 0]
             && header.durable <= position
-            && header_crc(&bytes[..28], salt) == u32::from_le_bytes(array_at(bytes, 28));
+            && header.encode(salt) == *bytes;
         sound.then_some(header)
     }
 
@@ -266,7 +217,7 @@ impl Header {
     pub(crate) fn decode_anywhere(
         bytes: &[u8; HEADER_BYTES],
         positions: Range<u64>,
-        salt: &Salt,
+        salt: u32,
     ) -> Option<Self> {
         let position = Self::of_our_own(bytes).position;
         positions.contains(&position).then(|| Self::decode(bytes, position, salt)).flatten()
@@ -278,10 +229,12 @@ impl Header {
     }
 }
 
-fn header_crc(fields: &[u8], salt: &Salt) -> u32 {
-    let mut hasher = salt.0.clone();
-    hasher.update(fields);
-    hasher.finalize()
+fn bytes_of(words: [u64; 4]) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -295,34 +248,34 @@ mod tests {
         more: true,
         position: 4096,
         durable: 4000,
-        body_crc: 0xdead_beef,
+        body_checksum: 0xdead_beef,
     };
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        let bytes = HEADER.encode(&Salt::new(42));
-        assert_eq!(Header::decode(&bytes, 4096, &Salt::new(42)), Some(HEADER));
+        let bytes = HEADER.encode(42);
+        assert_eq!(Header::decode(&bytes, 4096, 42), Some(HEADER));
     }
 
     #[test]
     fn a_header_is_refused_elsewhere_under_another_salt_and_with_any_bit_flipped() {
-        let bytes = HEADER.encode(&Salt::new(42));
-        assert_eq!(Header::decode(&bytes, 4104, &Salt::new(42)), None);
-        assert_eq!(Header::decode(&bytes, 4096, &Salt::new(43)), None);
+        let bytes = HEADER.encode(42);
+        assert_eq!(Header::decode(&bytes, 4104, 42), None);
+        assert_eq!(Header::decode(&bytes, 4096, 43), None);
         for bit in 0..HEADER_BYTES * 8 {
             let mut damaged = bytes;
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&damaged, 4096, &Salt::new(42)), None, "bit {bit}");
+            assert_eq!(Header::decode(&damaged, 4096, 42), None, "bit {bit}");
         }
     }
 
     /// A disk may have put it elsewhere; what is of another file is none.
     #[test]
     fn a_header_is_known_wherever_it_stands_in_its_segment() {
-        let bytes = HEADER.encode(&Salt::new(42));
-        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, &Salt::new(42)), Some(HEADER));
-        assert_eq!(Header::decode_anywhere(&bytes, 0..4096, &Salt::new(42)), None);
-        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, &Salt::new(43)), None);
+        let bytes = HEADER.encode(42);
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, 42), Some(HEADER));
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4096, 42), None);
+        assert_eq!(Header::decode_anywhere(&bytes, 0..4097, 43), None);
     }
 
     #[test]
@@ -333,7 +286,7 @@ mod tests {
 
     #[test]
     fn zeros_are_no_header() {
-        assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, &Salt::new(0)), None);
+        assert_eq!(Header::decode(&[0; HEADER_BYTES], 0, 0), None);
     }
 
     /// Each stands where it says, behind the one before, and knows whether another one follows in its group.
@@ -345,14 +298,14 @@ mod tests {
             records.map(|(kind, body)| Record::new(kind, body)).collect();
         let bytes: usize = records.iter().map(Record::space).sum();
         let mut target = vec![0xff; bytes];
-        write_group(&records, &mut target, 8192, 4096, &Salt::new(42));
+        write_group(&records, &mut target, 8192, 4096, 42);
         let mut at = 0;
         for (index, record) in records.iter().enumerate() {
             let header = target[at..].first_chunk().unwrap();
-            let header = Header::decode(header, 8192 + at as u64, &Salt::new(42)).unwrap();
+            let header = Header::decode(header, 8192 + at as u64, 42).unwrap();
             let body = &target[at + HEADER_BYTES..][..header.body_len as usize];
             assert_eq!((header.kind, header.more), (record.kind, index < 2));
-            assert_eq!((header.durable, header.body_crc), (4096, crc32fast::hash(body)));
+            assert_eq!((header.durable, header.body_checksum), (4096, checksum(body)));
             assert_eq!(body, record.parts.concat());
             at += record.space();
         }
@@ -362,16 +315,13 @@ mod tests {
         records.iter().for_each(|record| group.push(record));
         group.sum();
         assert_eq!((group.records(), group.space()), (3, bytes as u64));
-        assert_eq!(group.finish(8192, 4096, &Salt::new(42)), target);
+        assert_eq!(group.finish(8192, 4096, 42), target);
     }
 
     #[test]
     fn a_header_without_a_flag_is_the_last_of_its_group() {
         let header = Header { more: false, ..HEADER };
-        assert_eq!(
-            Header::decode(&header.encode(&Salt::new(42)), 4096, &Salt::new(42)),
-            Some(header)
-        );
+        assert_eq!(Header::decode(&header.encode(42), 4096, 42), Some(header));
     }
 
     #[test]
@@ -386,9 +336,9 @@ mod tests {
         let record = Record::new(16, &[b"hel", b"", b"lo"]);
         assert_eq!(record.space(), 40);
         let mut place = [0xff; 40];
-        write_group(&[record], &mut place, 64, 0, &Salt::new(42));
+        write_group(&[record], &mut place, 64, 0, 42);
         assert_eq!(&place[32..], b"hello\0\0\0");
         let header = Header::of_our_own(place.first_chunk().unwrap());
-        assert_eq!(header.body_crc, crc32fast::hash(b"hello"));
+        assert_eq!(header.body_checksum, checksum(b"hello"));
     }
 }

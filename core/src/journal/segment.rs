@@ -27,7 +27,7 @@
 use std::io;
 
 use super::files::create_temporary;
-use super::record::{CLOSING_BYTES, Salt};
+use super::record::CLOSING_BYTES;
 use crate::codec::Reader;
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
@@ -69,7 +69,6 @@ pub(crate) struct SegmentHeader {
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
-    pub(crate) salt: Salt,
     pub(crate) file: Arc<dyn StorageFile>,
     /// What its file gains by zeros that are written ahead: asked for at each write.
     pub(super) gain: Gain,
@@ -77,7 +76,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(super) fn new(header: SegmentHeader, file: Arc<dyn StorageFile>) -> Self {
-        Self { header, salt: Salt::new(header.salt), gain: file.gain(), file }
+        Self { header, gain: file.gain(), file }
     }
 
     /// Makes a segment durable under its final name.

@@ -11,7 +11,7 @@
 //!     48      8  zero
 //!     56      4  CRC-32 of bytes 0..56; up to here the same in every version
 //!     60      4  zero
-//!     64         blocks: length (4), CRC-32 of number and content (4), number (8), content
+//!     64         blocks: length (4), checksum of content, seeded with number (4), number (8), content
 //!                a block of length 0 ends the file; its number is the count of the blocks before it
 //! ```
 //!
@@ -22,6 +22,7 @@
 use std::io;
 
 use super::allowance::{Allowance, Live};
+use super::checksum::seeded;
 use super::files::{create_temporary, is_snapshot};
 use super::segment::{BrokerId, POSITION_MAX, SegmentHeader};
 use crate::codec::Reader;
@@ -178,12 +179,11 @@ impl<'a> SnapshotWriter<'a> {
     }
 
     fn write_block(&mut self) -> Result<()> {
-        let number = self.blocks.to_le_bytes();
         let length = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
         let mut block = Vec::with_capacity(BLOCK_HEADER_BYTES + self.content.len());
         block.extend_from_slice(&length.to_le_bytes());
-        block.extend_from_slice(&block_crc(&number, &self.content).to_le_bytes());
-        block.extend_from_slice(&number);
+        block.extend_from_slice(&seeded(self.blocks, &self.content).to_le_bytes());
+        block.extend_from_slice(&self.blocks.to_le_bytes());
         block.extend_from_slice(&self.content);
         let offset = self.size.bytes;
         self.allowance.snapshot(self.live, offset, block.len() as u64, || {
@@ -243,7 +243,8 @@ fn read_file(
         let mut block = [0; BLOCK_HEADER_BYTES];
         fill(&mut block, offset)?;
         let mut reader = Reader::new(&block);
-        let (Some(length), Some(crc), Some(found)) = (reader.u32(), reader.u32(), reader.u64())
+        let (Some(length), Some(checksum), Some(found)) =
+            (reader.u32(), reader.u32(), reader.u64())
         else {
             return Err(damaged("a block has no header"));
         };
@@ -252,7 +253,7 @@ fn read_file(
         }
         let mut content = vec![0; length as usize];
         fill(&mut content, offset + BLOCK_HEADER_BYTES as u64)?;
-        if block_crc(&number.to_le_bytes(), &content) != crc {
+        if seeded(number, &content) != checksum {
             return Err(damaged("a block does not match its checksum"));
         }
         if length == 0 {
@@ -271,13 +272,6 @@ fn read_file(
     }
     let size = Size { bytes: offset + BLOCK_HEADER_BYTES as u64, entries: count };
     Ok(Snapshot { header, size, segments })
-}
-
-fn block_crc(number: &[u8; 8], content: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(number);
-    hasher.update(content);
-    hasher.finalize()
 }
 
 fn failed(storage: &dyn Storage, cause: &io::Error) -> Error {

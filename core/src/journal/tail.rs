@@ -150,7 +150,7 @@ impl<E> Tail<E> {
         let bytes: usize = records.iter().map(Record::space).sum();
         let start = self.position;
         self.fill(bytes, space, |place, segment| {
-            write_group(records, place, start, durable, &segment.salt);
+            write_group(records, place, start, durable, segment.header.salt);
         });
     }
 
@@ -158,7 +158,7 @@ impl<E> Tail<E> {
     pub(super) fn place(&mut self, group: Group, durable: u64, space: &Space) {
         let (space_of_all, records) = (group.space(), group.records());
         let is_small = space_of_all <= GROUP_OF_ITS_OWN_MIN.min(records * RECORD_OF_ITS_OWN_MIN);
-        let bytes = group.finish(self.position, durable, &self.segment.salt);
+        let bytes = group.finish(self.position, durable, self.segment.header.salt);
         if is_small {
             return self.fill(bytes.len(), space, |place, _| place.copy_from_slice(&bytes));
         }

@@ -7,7 +7,8 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header, checksum};
+use super::checksum::checksum;
+use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header};
 use super::segment::Segment;
 use crate::error::{Error, Result};
 use crate::memory;
@@ -91,7 +92,7 @@ impl<'a> Window<'a> {
 
     /// The record at `position`, if a whole and sound one is there that ends at or before `limit`.
     pub(super) fn record(&mut self, position: u64, limit: u64) -> Result<Option<(Header, &[u8])>> {
-        let salt = &self.segment.salt;
+        let salt = self.segment.header.salt;
         let Some(bytes) = self.bytes(position, HEADER_BYTES)? else { return Ok(None) };
         let header = bytes.first_chunk().and_then(|bytes| Header::decode(bytes, position, salt));
         // The length is held against what is left before anything of that size is read.
@@ -104,7 +105,7 @@ impl<'a> Window<'a> {
             return Err(Error::corrupt(self.path(), offset, what));
         }
         let body = self.body(&header)?;
-        Ok(body.filter(|body| checksum(body) == header.body_crc).map(|body| (header, body)))
+        Ok(body.filter(|body| checksum(body) == header.body_checksum).map(|body| (header, body)))
     }
 
     /// The body of a record that is there.
@@ -232,7 +233,7 @@ impl<'a> Window<'a> {
 
     /// Looks at every place behind `from` where a record may begin.
     pub(super) fn look(&mut self, from: u64, ahead: &mut Ahead) -> Result<()> {
-        let salt = &self.segment.salt;
+        let salt = self.segment.header.salt;
         let positions = self.segment.header.start..self.segment.end();
         let mut position = from;
         // A header may lie across two windows, so each window begins with the last places of the one before. None begins
@@ -514,7 +515,7 @@ mod tests {
             let whole = {
                 let mut bytes = [0; HEADER_BYTES];
                 made.file.read_at(&mut bytes, at).unwrap();
-                Header::decode_anywhere(&bytes, 0..CAPACITY, &made.salt).is_some()
+                Header::decode_anywhere(&bytes, 0..CAPACITY, made.header.salt).is_some()
             };
             let segment = Sparse::new(&made.file, Some(written)).segment(&made);
             assert_eq!(look(&segment, GAP).marked, whole, "at {at}");
@@ -757,7 +758,7 @@ mod tests {
         let pen = Pen::new(&segment);
         let body_len = u32::try_from(BODY_BYTES_MAX + 1).unwrap();
         let header = Header { body_len, ..pen.header(KIND_USER_MIN, b"", false) };
-        let bytes = header.encode(&segment.salt);
+        let bytes = header.encode(segment.header.salt);
         segment.file.write_at(&bytes, segment.offset(pen.at)).unwrap();
         let mut window = Window::new(&storage, &segment);
         let error = window.record(pen.at, segment.end()).unwrap_err();

@@ -175,9 +175,9 @@ fn in_flight(job: &Job) -> Answer {
     let mut under_way = VecDeque::new();
     while done < messages {
         while begun < messages && under_way.len() < most {
-            let mut future = Box::pin(broker.enqueue_async(Message::new(QUEUE, &body[..])));
+            let mut future = broker.enqueue_async(Message::new(QUEUE, &body[..]));
             begun += 1;
-            match future.as_mut().poll(&mut context) {
+            match pin!(&mut future).poll(&mut context) {
                 Poll::Ready(receipt) => {
                     receipt?;
                     done += 1;

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-/// For each byte that is written, so many behind it are made ready, within these bounds.
+/// For each byte that is written, so many behind it are made ready, and no fewer than these.
 const TIMES: u64 = 8;
 const LEAST: u64 = 16 << 10;
-const MOST: u64 = 256 << 10;
 
-/// For a write of more nothing is made ready: it fills most of what it begins, and what comes behind would do for two more at most.
+/// For a write of more nothing is made ready: it fills most of what it begins.
 const WRITE_MAX: u64 = 128 << 10;
 
 /// Zeros are written in pieces of this, which then are one piece of the system's memory each. To smaller ones it takes a write
@@ -27,7 +26,7 @@ pub fn ahead(next: &Range<u64>, ready: u64, bytes: u64) -> Range<u64> {
         return next.end..next.end;
     }
     let piece = PIECE_BYTES as u64;
-    let to = (next.end + (TIMES * length).clamp(LEAST, MOST)) / LEAST * LEAST;
+    let to = (next.end + (TIMES * length).max(LEAST)) / LEAST * LEAST;
     next.start.max(ready).max(next.end / piece * piece)..to.min(bytes)
 }
 
@@ -48,8 +47,8 @@ mod tests {
             (60 * KIB..70 * KIB, 0, 64 * KIB..144 * KIB),
             (60 * KIB..70 * KIB, 64 * KIB, 64 * KIB..144 * KIB),
             (60 * KIB..64 * KIB, 60 * KIB, 64 * KIB..96 * KIB),
-            (4 * KIB..100 * KIB, 0, 64 * KIB..352 * KIB),
-            (4 * KIB..(4 * KIB + WRITE_MAX), 0, 128 * KIB..384 * KIB),
+            (4 * KIB..100 * KIB, 0, 64 * KIB..864 * KIB),
+            (4 * KIB..(4 * KIB + WRITE_MAX), 0, 128 * KIB..1152 * KIB),
             (4 * KIB..(5 * KIB + WRITE_MAX), 0, 133 * KIB..133 * KIB),
             // The end of the file.
             (FILE - 10..FILE, FILE - 20, FILE..FILE),
@@ -66,9 +65,9 @@ mod tests {
         for (lengths, times_max) in [
             (&[164][..], FILE / LEAST),
             (&[16_400], FILE / 16_400 / 6),
-            (&[PIECE_BYTES as u64], 20),
-            (&[70_001], 20),
-            (&[WRITE_MAX], 20),
+            (&[PIECE_BYTES as u64], 8),
+            (&[70_001], 8),
+            (&[WRITE_MAX], 4),
             (&[WRITE_MAX + 1], 1),
             (&[164, 16_400, 3, 70_001, 300_000, 200], 30),
             (&[4096, 1 << 20, 12_288], 10),

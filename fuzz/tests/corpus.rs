@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use libmq::limits::FORMAT_VERSION;
+use libmq::storage::Storage;
 use libmq_fuzz::memory::Counting;
-use libmq_fuzz::{TARGETS, target};
+use libmq_fuzz::{TARGETS, target, unpack};
+use libmq_suite::forge;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -68,6 +71,27 @@ fn every_directory_of_the_corpus_opens_twice_alike_or_is_refused() {
 #[test]
 fn no_sequence_of_calls_of_the_corpus_breaks_the_library() {
     replay("calls");
+}
+
+/// Another version is refused before anything else is read: when the format had become another one, all inputs were refused, and
+/// nothing was tested by them.
+#[test]
+fn files_of_the_corpus_are_of_the_version_that_is_read() {
+    let snapshots =
+        corpus("snapshot").into_iter().map(|(input, bytes)| (input, bytes[1..].to_vec()));
+    let packed = ["segment", "directory"].into_iter().flat_map(corpus);
+    let packed = packed.flat_map(|(input, bytes)| {
+        let (storage, names) = unpack(&bytes);
+        let file = move |name: String| {
+            let mut header = vec![0; forge::SNAPSHOT_HEADER_BYTES];
+            storage.open(&name).unwrap().read_at(&mut header, 0).unwrap();
+            (format!("{input}, {name}"), header)
+        };
+        names.into_iter().map(file).collect::<Vec<_>>()
+    });
+    for (input, header) in snapshots.chain(packed) {
+        assert_eq!(forge::u32_at(&header, 8), FORMAT_VERSION, "{input}");
+    }
 }
 
 #[test]

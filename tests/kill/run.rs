@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
             .collect();
         let about = self.transcript.about(&words);
         panic!(
-            "{} worker, start {} of seed {}: {why}\n{about}\n{stacks}\nthe directory is {}, every line is in {}",
+            "{} worker, start {} of seed {}: {why}\n{about}\n{stacks}\nthe directory is {}, every line since the last account is in {}",
             self.program.language,
             self.starts,
             self.seed,

@@ -1,6 +1,7 @@
 //! Checksums of what is written again and again: the low half of XXH3-64.
 //!
-//! Any damage passes once in 2^32. What begins a file has a CRC-32 instead, which all versions of the format have in common.
+//! Any damage passes once in 2^32. What begins a file has CRC-32s instead, the first of which all versions of the format have in
+//! common.
 
 use twox_hash::XxHash3_64;
 
@@ -26,8 +27,8 @@ fn low_half(hash: u64) -> u32 {
 mod tests {
     use super::*;
 
-    /// What is on disk has these for ever, whatever becomes of the library, and whatever the processor can do: of so many first
-    /// bytes of 1 to 255 again and again, without a seed and seeded with 42, by another one's reckoning.
+    /// What is on disk has these for ever, whatever becomes of the library: of so many first bytes of 1 to 255 again and again,
+    /// without a seed and seeded with 42, by another library's reckoning.
     #[test]
     fn checksums_are_those_of_the_format() {
         let bytes: Vec<u8> = (1..=u8::MAX).cycle().take(70_001).collect();

@@ -101,9 +101,6 @@ fn read(
         is_sound = false;
         problem(error)
     };
-    if files.segments.is_empty() && !files.snapshots.is_empty() {
-        unsound(Error::corrupt(storage.path(), 0, "there is a snapshot, but no segment"))?;
-    }
     let mut segments = BTreeMap::new();
     for name in &files.segments {
         match Segment::open(storage, name) {
@@ -116,6 +113,10 @@ fn read(
         match snapshot::read(storage, name, |entry| replay.entry(entry)) {
             Ok(read) => snapshot = Some(read),
             Err(error) => unsound(error)?,
+        }
+        // Said last: who reads no further is told first that all is of another version.
+        if files.segments.is_empty() {
+            unsound(Error::corrupt(storage.path(), 0, "there is a snapshot, but no segment"))?;
         }
     }
     let broker = one_log(storage, &segments, snapshot.as_ref(), &mut unsound)?;

@@ -222,12 +222,7 @@ impl Ledger {
         let Enqueuing { number, queue, level, key, keep, delayed, batch } = enqueuing;
         if let Some(key) = &key {
             let holders = self.by_key.entry(key.clone()).or_default();
-            // What has ended can be superseded no more; it may be live for the count all the same.
-            let messages = &self.messages;
-            let has_ended = |holder: &u64| {
-                messages.get(holder).is_none_or(|message| matches!(message.place, Place::Gone(_)))
-            };
-            holders.retain(|holder| self.live.contains(holder) && !has_ended(holder));
+            holders.retain(|holder| self.live.contains(holder));
             if !keep {
                 // Whoever holds the key may be superseded or replaced from now on.
                 for holder in &*holders {

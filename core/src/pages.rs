@@ -39,9 +39,9 @@ enum Source {
     System(usize),
 }
 
-// SAFETY: it owns its values as a `Box<[T]>` does: shared it gives out `&T`, and `T` alone with it.
+// SAFETY: it owns its values as a `Box<[T]>` does, and they go where it goes.
 unsafe impl<T: Send> Send for Pages<T> {}
-// SAFETY: as above.
+// SAFETY: it owns its values as a `Box<[T]>` does, and shared it gives out `&T` alone.
 unsafe impl<T: Sync> Sync for Pages<T> {}
 
 impl<T> Pages<T> {

@@ -81,6 +81,7 @@ mod tests {
                 let made = ahead(&next, ready, FILE);
                 assert!(made.start >= next.start.max(ready) && made.start <= made.end);
                 assert!(made.end >= next.end && made.end <= FILE);
+                assert!(made.end - next.end <= 1 << 20, "further than `docs/format.md` says");
                 (at, ready, times) = (next.end, made.end, times + u64::from(!made.is_empty()));
             }
             assert!(times <= times_max, "{lengths:?}: {times}");

@@ -25,6 +25,8 @@ journal/snapshot journal:: buffer::snapshot broker::open
 journal/recovery journal::recovery journal::log
 journal/walk journal::walk journal::recovery
 journal/window journal::window journal::walk
+journal/stretch journal::stretch journal::window
+journal/reader journal::reader journal::window
 '
 # Beside what cargo builds under the profile's name.
 results="$target/changes"

@@ -18,6 +18,7 @@ mod log;
 #[cfg(all(test, loom))]
 mod models;
 mod readback;
+mod reader;
 mod record;
 mod recovery;
 mod segment;
@@ -26,6 +27,7 @@ mod space;
 mod spare;
 #[cfg(all(test, not(loom)))]
 mod stress;
+mod stretch;
 mod tail;
 mod walk;
 mod window;

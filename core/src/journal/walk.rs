@@ -12,12 +12,12 @@
 
 use std::collections::BTreeMap;
 
+use super::reader::Reader;
 use super::record::{self, Header, KIND_CLOSE, KIND_ROLL, KIND_USER_MIN};
 use super::segment::{self, Segment};
 use super::snapshot::SnapshotHeader;
 use super::window::{Ahead, Window};
 use crate::error::{Error, Result};
-use crate::pages::Pages;
 use crate::storage::Storage;
 use crate::sync::Arc;
 
@@ -48,8 +48,8 @@ pub(super) struct Walk<'a> {
     storage: &'a dyn Storage,
     segments: &'a BTreeMap<u64, Arc<Segment>>,
     replay: &'a mut dyn Replay,
-    /// What one segment after another is read into.
-    buffer: Pages<u8>,
+    /// Reads one segment after another.
+    reader: Reader,
     /// Records that were replayed.
     pub(super) records: u64,
     /// Bytes of them in the log.
@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
             storage,
             segments,
             replay,
-            buffer: Pages::default(),
+            reader: Reader::default(),
             records: 0,
             replayed_bytes: 0,
             dropped_bytes: 0,
@@ -197,9 +197,9 @@ impl<'a> Walk<'a> {
         position: u64,
         until: Option<u64>,
     ) -> Result<Stop> {
-        let mut window = Window::over(self.storage, segment, std::mem::take(&mut self.buffer));
+        let mut window = Window::over(self.storage, segment, std::mem::take(&mut self.reader));
         let stop = self.records_in(&mut window, segment, position, until);
-        self.buffer = window.into_buffer();
+        self.reader = window.into_reader();
         stop
     }
 
@@ -291,9 +291,9 @@ impl<'a> Walk<'a> {
     }
 
     fn look(&mut self, segment: &Segment, from: u64, ahead: &mut Ahead) -> Result<()> {
-        let mut window = Window::over(self.storage, segment, std::mem::take(&mut self.buffer));
+        let mut window = Window::over(self.storage, segment, std::mem::take(&mut self.reader));
         let looked = window.look(from, ahead);
-        self.buffer = window.into_buffer();
+        self.reader = window.into_reader();
         looked
     }
 

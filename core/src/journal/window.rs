@@ -4,31 +4,24 @@
 //! next. What never was written is not read, but for a header's bytes: it lies behind the end of every log that was killed, and most
 //! of a segment may be that.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use super::checksum::checksum;
+use super::reader::{PIECE_BYTES, Reader};
 use super::record::{ALIGNMENT, BODY_BYTES_MAX, HEADER_BYTES, Header};
 use super::segment::Segment;
+use super::stretch::Stretch;
 use crate::error::{Error, Result};
-use crate::memory;
-use crate::pages::Pages;
 use crate::storage::{DIRECT_BYTES, Storage};
 
-/// Bytes that are read at once.
+/// Bytes that are read at once, but from the disk itself.
 const READ_BYTES: usize = 1 << 20;
-
-/// From the disk itself, where nothing is read ahead, it is more: two huge pages.
-const DIRECT_READ_BYTES: usize = 4 << 20;
 
 /// So far from what never was written a system may read by itself, in larger pieces than it is asked for: no further ahead.
 const NEAR_BYTES: u64 = 16 << 20;
 
 /// Nearer, it is told what is read soon, and so far ahead.
 const AHEAD_BYTES: u64 = 8 << 20;
-
-/// The buffer is at least so much longer than it has to be.
-const SPARE_BYTES: usize = 65_536;
 
 /// As much of a group is kept until it is complete; what is larger is read once more then.
 const KEPT_BYTES_MAX: u64 = 16 << 20;
@@ -50,11 +43,10 @@ pub(super) struct Ahead {
 pub(super) struct Window<'a> {
     storage: &'a dyn Storage,
     segment: &'a Segment,
-    /// Grows; what lies behind `filled` means nothing.
-    buffer: Pages<u8>,
-    filled: usize,
-    /// The position of the buffer's first byte.
-    start: u64,
+    /// What it has read last.
+    held: Stretch,
+    /// Reads what comes next from the disk itself.
+    reader: Reader,
     /// What was read from here on is asked for again.
     kept: u64,
     /// Where what was written where it read last ends, as far as the storage knows.
@@ -66,19 +58,21 @@ pub(super) struct Window<'a> {
 impl<'a> Window<'a> {
     #[cfg(test)]
     fn new(storage: &'a dyn Storage, segment: &'a Segment) -> Self {
-        Self::over(storage, segment, Pages::default())
+        Self::over(storage, segment, Reader::default())
     }
 
-    /// One that reads into this buffer.
-    pub(super) fn over(storage: &'a dyn Storage, segment: &'a Segment, buffer: Pages<u8>) -> Self {
-        let (filled, start) = (0, segment.header.start);
+    /// One that has this reader, and reads into what that has.
+    pub(super) fn over(storage: &'a dyn Storage, segment: &'a Segment, mut reader: Reader) -> Self {
+        let held = Stretch::new(reader.pages(), 0, segment.header.start);
         let (kept, written, told) = (u64::MAX, 0, 0);
-        Self { storage, segment, buffer, filled, start, kept, written, told }
+        Self { storage, segment, held, reader, kept, written, told }
     }
 
-    /// Its buffer, for the next one.
-    pub(super) fn into_buffer(self) -> Pages<u8> {
-        self.buffer
+    /// Its reader, for the next one.
+    pub(super) fn into_reader(mut self) -> Reader {
+        self.reader.forget();
+        self.reader.give_back(self.held.into_pages());
+        self.reader
     }
 
     /// What is read from `position` on may be asked for again.
@@ -115,38 +109,33 @@ impl<'a> Window<'a> {
 
     /// The bytes at `position`; none where the file ends before them.
     fn bytes(&mut self, position: u64, count: usize) -> Result<Option<&[u8]>> {
-        if self.held(position, count).is_none() {
+        if self.held.find(position, count).is_none() {
             self.read(position, count)?;
         }
-        Ok(self.held(position, count).and_then(|range| self.buffer.get(range)))
+        Ok(self.held.get(position, count))
     }
 
-    /// Where in the buffer so many bytes at `position` are.
-    fn held(&self, position: u64, count: usize) -> Option<Range<usize>> {
-        let at = usize::try_from(position.checked_sub(self.start)?).ok()?;
-        let end = at.checked_add(count)?;
-        (end <= self.filled).then_some(at..end)
-    }
-
-    /// Moves the buffer along, to hold so many bytes at `position` if there are.
+    /// Moves along, to hold so many bytes at `position` if there are.
     #[cold]
     fn read(&mut self, position: u64, count: usize) -> Result<()> {
         let back = position.checked_sub(self.kept);
-        let start =
-            if back.is_some_and(|back| back <= KEPT_BYTES_MAX) { self.kept } else { position };
-        let start = self.floor(start);
+        let is_kept = back.is_some_and(|back| back <= KEPT_BYTES_MAX);
+        let start = self.floor(if is_kept { self.kept } else { position });
         // What is there is not read again.
-        if let Some(held) = self.held(start, 0) {
-            if held.start != 0 {
-                self.buffer.copy_within(held.start..self.filled, 0);
-            }
-            (self.start, self.filled) = (start, self.filled - held.start);
-        } else {
-            (self.start, self.filled) = (self.floor(position), 0);
+        let is_there = self.held.find(start, 0).is_some();
+        self.held.begin_at(if is_there { start } else { self.floor(position) });
+        let end = position + count as u64;
+        while self.held.end() < end {
+            let piece = self.reader.piece(self.held.end());
+            let Some(piece) = piece.map_err(|cause| self.not_read(&cause))? else { break };
+            let left = self.held.go_on(piece)?;
+            self.reader.give_back(left);
         }
-        let from = self.start + self.filled as u64;
-        let missing = (position + count as u64).saturating_sub(from);
-        self.fill(from, usize::try_from(missing).unwrap_or(count))?;
+        let from = self.held.end();
+        if from < end {
+            self.fill(from, usize::try_from(end - from).unwrap_or(count))?;
+        }
+        self.have_next_read()?;
         self.tell_what_comes();
         Ok(())
     }
@@ -159,51 +148,23 @@ impl<'a> Window<'a> {
 
     /// Reads behind what is there, which ends at `from`: at least what is `missing`, if the file has it.
     fn fill(&mut self, from: u64, missing: usize) -> Result<()> {
-        let mut end = self.filled + missing.max(self.at_once(from)?);
+        let mut count = missing.max(self.at_once(from)?);
         if self.is_direct() {
-            end = end.next_multiple_of(DIRECT_BYTES);
-            if !self.make_room_for_a_disk(end) {
+            count = count.next_multiple_of(DIRECT_BYTES);
+            if !self.held.make_room_for_a_disk(count) {
                 self.segment.file.set_direct(false);
                 self.segment.file.drop_cached();
                 return self.fill(from, missing);
             }
+        } else {
+            self.held.make_room(count)?;
         }
-        self.make_room(end)?;
         if self.is_near_hole(from) {
             self.segment.file.read_ahead(false);
         }
-        let place = self.buffer.get_mut(self.filled..end).unwrap_or_default();
-        let got = self.segment.file.read_at(place, self.segment.offset(from));
-        self.filled += got.map_err(|cause| Error::io("read", self.path(), &cause))?;
-        Ok(())
-    }
-
-    /// Makes the buffer at least this long.
-    fn make_room(&mut self, length: usize) -> Result<()> {
-        if self.buffer.len() < length {
-            let longer = memory::zeros(length + SPARE_BYTES)?;
-            self.move_to(longer.into());
-        }
-        Ok(())
-    }
-
-    /// Makes the buffer at least this long, and such as a disk may write into; answers whether there is that.
-    fn make_room_for_a_disk(&mut self, length: usize) -> bool {
-        if self.buffer.len() < length || !self.suits_a_disk() {
-            let Some(longer) = Pages::huge(length + SPARE_BYTES) else { return false };
-            self.move_to(longer);
-        }
-        true
-    }
-
-    fn suits_a_disk(&self) -> bool {
-        self.buffer.as_ptr().addr().is_multiple_of(DIRECT_BYTES)
-    }
-
-    fn move_to(&mut self, mut buffer: Pages<u8>) {
-        let there = self.buffer.get(..self.filled).unwrap_or_default();
-        buffer.get_mut(..there.len()).unwrap_or_default().copy_from_slice(there);
-        self.buffer = buffer;
+        let (file, offset) = (&self.segment.file, self.segment.offset(from));
+        let read = self.held.read(count, |place| file.read_at(place, offset));
+        read.map_err(|cause| self.not_read(&cause))
     }
 
     /// Whether the segment is read from the disk itself, which then need not be told anything.
@@ -217,9 +178,19 @@ impl<'a> Window<'a> {
         is_large && !self.is_direct() && position + NEAR_BYTES >= self.written
     }
 
+    /// Has the reader read what comes next, where nobody else does.
+    fn have_next_read(&mut self) -> Result<()> {
+        if self.is_direct() {
+            let next = self.held.end();
+            let until = self.written_from(next)?.min(self.segment.end());
+            self.reader.read_ahead(self.segment, next, until);
+        }
+        Ok(())
+    }
+
     /// Tells the storage what is read next, some of it at a time.
     fn tell_what_comes(&mut self) {
-        let next = self.start + self.filled as u64;
+        let next = self.held.end();
         if !self.is_near_hole(next) {
             return;
         }
@@ -277,6 +248,13 @@ impl<'a> Window<'a> {
     /// How many bytes from `position` on are read at once: none behind the segment, nor what never was written, for which memory
     /// would be cleared in vain. A disk is asked for whole pieces.
     fn at_once(&mut self, position: u64) -> Result<usize> {
+        let left = self.written_from(position)?.min(self.segment.end()).saturating_sub(position);
+        let most = if self.is_direct() { PIECE_BYTES } else { READ_BYTES };
+        Ok(usize::try_from(left).map_or(most, |left| left.min(most)))
+    }
+
+    /// Where what was written at `position`, if it was, ends.
+    fn written_from(&mut self, position: u64) -> Result<u64> {
         if self.written <= position {
             let offset = self.segment.offset(position);
             let hole = self.segment.file.hole_from(offset);
@@ -285,13 +263,15 @@ impl<'a> Window<'a> {
             self.written =
                 position + hole.saturating_sub(offset).next_multiple_of(ALIGNMENT as u64);
         }
-        let left = self.written.min(self.segment.end()).saturating_sub(position);
-        let most = if self.is_direct() { DIRECT_READ_BYTES } else { READ_BYTES };
-        Ok(usize::try_from(left).map_or(most, |left| left.min(most)))
+        Ok(self.written)
     }
 
     fn not_looked(&self, cause: &std::io::Error) -> Error {
         Error::io("look through", self.path(), cause)
+    }
+
+    fn not_read(&self, cause: &std::io::Error) -> Error {
+        Error::io("read", self.path(), cause)
     }
 
     /// As many bytes from `position` on as are read at once; none where no header has room before the segment's end. What never
@@ -302,26 +282,24 @@ impl<'a> Window<'a> {
         if left(position) < HEADER_BYTES as u64 {
             return Ok(None);
         }
-        (self.start, self.filled) = (self.floor(position), 0);
-        let skipped = usize::try_from(position - self.start).unwrap_or(0);
-        self.fill(self.start, skipped + HEADER_BYTES)?;
-        let end = self.start + self.filled as u64;
+        let start = self.floor(position);
+        self.held.restart(start);
+        let skipped = usize::try_from(position - start).unwrap_or(0);
+        self.fill(start, skipped + HEADER_BYTES)?;
+        let end = self.held.end();
         // Where the storage says otherwise now, the header is read.
         if end == self.written && self.data_from(end)? != Some(end) {
             let room = usize::try_from(left(end)).unwrap_or(usize::MAX);
-            let zeros = self.filled..self.filled + room.min(HEADER_BYTES - ALIGNMENT);
-            self.make_room(zeros.end)?;
-            self.filled = zeros.end;
-            self.buffer.get_mut(zeros).unwrap_or_default().fill(0);
+            self.held.add_zeros(room.min(HEADER_BYTES - ALIGNMENT))?;
         }
-        let window = self.buffer.get(skipped..self.filled);
-        Ok(window.filter(|window| window.len() >= HEADER_BYTES))
+        Ok(self.held.get_from(position).filter(|window| window.len() >= HEADER_BYTES))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::ops::Range;
 
     use super::*;
     use crate::error::ErrorKind;
@@ -622,7 +600,7 @@ mod tests {
         assert_eq!(file.read(), CAPACITY - made.first());
     }
 
-    /// A file that is read from the disk itself, as strictly as any disk wants it.
+    /// A file that is read from the disk itself, as strictly as any disk wants it; and how many bytes were.
     #[derive(Debug)]
     struct Strict(Arc<dyn StorageFile>, AtomicU64);
 
@@ -634,7 +612,7 @@ mod tests {
         fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
             let place = (buffer.as_ptr().addr() % DIRECT_BYTES, offset % DIRECT_BYTES as u64);
             assert_eq!((place, buffer.len() % DIRECT_BYTES), ((0, 0), 0));
-            self.1.fetch_add(1, Ordering::Relaxed);
+            self.1.fetch_add(buffer.len() as u64, Ordering::Relaxed);
             self.0.read_at(buffer, offset)
         }
 
@@ -683,10 +661,11 @@ mod tests {
         // In small groups, and in such as are not kept whole.
         for count in [1, 100, 2500] {
             // Over a buffer that was made for something else, and is no place for a disk to write to.
-            let mut window = Window::over(&storage, &segment, vec![0; 20 * mib].into());
-            window.record(records[0].0, made.end()).unwrap().unwrap();
-            let (reads, mut grown) = (file.1.load(Ordering::Relaxed), window.buffer.as_ptr());
-            for (number, group) in records.chunks(count).enumerate() {
+            let mut reader = Reader::default();
+            reader.give_back(vec![0; 20 * mib].into());
+            let mut window = Window::over(&storage, &segment, reader);
+            let before = file.1.load(Ordering::Relaxed);
+            for group in records.chunks(count) {
                 window.keep(group[0].0);
                 let mut headers = Vec::new();
                 for (at, _) in group {
@@ -695,16 +674,13 @@ mod tests {
                 for (header, (_, body)) in headers.iter().zip(group) {
                     assert!(window.body(header).unwrap().unwrap() == body, "{header:?}");
                 }
-                if number == 1000 {
-                    grown = window.buffer.as_ptr();
-                }
             }
             assert!(window.record(pen.at, made.end()).unwrap().is_none());
-            if count == 1 {
-                // Each read brings 4 MiB, and the buffer is not made anew behind the largest record.
-                assert!(file.1.load(Ordering::Relaxed) - reads <= 12);
-                assert_eq!(grown, window.buffer.as_ptr());
-            }
+            drop(window.into_reader());
+            let read = file.1.load(Ordering::Relaxed) - before;
+            // What was ever written there reaches to the segment's end, as far as this file knows.
+            let all = made.end() - made.first();
+            assert!(count == 2500 || read <= all, "{read} bytes of {all} were read");
         }
         let last = records[2999].0;
         let mut ahead = Ahead { gap: records[5].0, marked: false, last: 0 };

@@ -33,6 +33,29 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// A number in as few bytes as [`put_varint`] gives it; none in more.
+    pub(crate) fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            number |= bits << shift;
+            if byte < 0x80 {
+                let is_whole = bits << shift >> shift == bits;
+                let is_shortest = bits != 0 || shift == 0;
+                return (is_whole && is_shortest).then_some(number);
+            }
+        }
+        None
+    }
+
+    /// A number that [`put_step`] has written as seen from this one.
+    pub(crate) fn step(&mut self, from: u64) -> Option<u64> {
+        let step = self.varint()?;
+        let distance = step >> 1;
+        Some(from.wrapping_add(if step & 1 == 0 { distance } else { !distance }))
+    }
+
     /// What has a fixed form.
     pub(crate) fn form<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         self.bytes(N)?.first_chunk()
@@ -68,6 +91,25 @@ pub(crate) fn array_at<const N: usize, const M: usize>(bytes: &[u8; M], at: usiz
     let mut field = [0; N];
     field.copy_from_slice(&bytes[at..at + N]);
     field
+}
+
+/// Appends a number, seven bits a byte, the lowest first; all but the last one have their highest bit set.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+/// Appends a number as seen from another one, in fewer bytes the nearer they are: twice the distance, or for what is before it one
+/// less.
+#[inline]
+pub(crate) fn put_step(out: &mut Vec<u8>, from: u64, to: u64) {
+    let distance = to.wrapping_sub(from);
+    let is_before = distance >> 63;
+    put_varint(out, distance << 1 ^ is_before.wrapping_neg());
 }
 
 /// Appends text behind a 16-bit length; what is longer than that can say is cut at a character.
@@ -111,6 +153,56 @@ mod tests {
         assert_eq!(reader.short_text(), Some("five"));
         assert_eq!(reader.u8(), None);
         assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn a_number_takes_the_bytes_it_needs_and_has_no_other_form() {
+        for (number, length) in [
+            (0, 1),
+            (127, 1),
+            (128, 2),
+            (16_383, 2),
+            (16_384, 3),
+            ((1 << 63) - 1, 9),
+            (1 << 63, 10),
+            (u64::MAX, 10),
+        ] {
+            let mut out = Vec::new();
+            put_varint(&mut out, number);
+            assert_eq!(out.len(), length, "{number}");
+            assert_eq!(Reader::new(&out).varint(), Some(number));
+            for end in 0..length {
+                assert_eq!(Reader::new(&out[..end]).varint(), None, "{end} bytes of {number}");
+            }
+            // The same number with a zero behind it.
+            out[length - 1] |= 0x80;
+            out.push(0);
+            assert_eq!(Reader::new(&out).varint(), None, "{number} and a zero");
+        }
+        assert_eq!(Reader::new(&[&[0xff; 9][..], &[2]].concat()).varint(), None, "65 bits");
+        assert_eq!(Reader::new(&[0xff; 11]).varint(), None);
+    }
+
+    #[test]
+    fn a_number_is_told_by_its_distance_whichever_way() {
+        for (from, to, length) in [
+            (0, 0, 1),
+            (1000, 1063, 1),
+            (1000, 936, 1),
+            (1000, 1064, 2),
+            (1000, 935, 2),
+            (0, u64::MAX, 1),
+            (u64::MAX, 0, 1),
+            (0, 1 << 63, 10),
+            (1 << 63, 0, 10),
+            (5, (1 << 62) + 5, 10),
+            (5, (1 << 62) + 4, 9),
+        ] {
+            let mut out = Vec::new();
+            put_step(&mut out, from, to);
+            assert_eq!(Reader::new(&out).step(from), Some(to), "from {from} to {to}");
+            assert_eq!(out.len(), length, "from {from} to {to}");
+        }
     }
 
     #[test]

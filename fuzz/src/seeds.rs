@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use libmq::limits::FORMAT_VERSION;
 use libmq::{Broker, HandlerOptions, Message};
 use libmq_fuzz::{pack, target};
 use libmq_suite::{New, Rng, SimDisk, forge, model, new};
@@ -215,12 +216,12 @@ fn record(header: &[u8], body: &[u8]) -> Vec<u8> {
 
 /// Snapshots that are not to be had of a small broker.
 fn snapshots(write: &dyn Fn(&str, &str, &[u8])) {
-    let mut header = [&b"libmq\0sn"[..], &4_u32.to_le_bytes(), &[0; 4], &[7; 16]].concat();
+    let mut header = [&b"libmq\0sn"[..], &FORMAT_VERSION.to_le_bytes(), &[0; 4], &[7; 16]].concat();
     for field in [5000_u64, 6000, 0] {
         header.extend_from_slice(&field.to_le_bytes());
     }
     header.resize(forge::SNAPSHOT_HEADER_BYTES, 0);
-    let time = [&9_u32.to_le_bytes()[..], &[0], &77_u64.to_le_bytes()].concat();
+    let time = [&[9, 0][..], &77_u64.to_le_bytes()].concat();
     let block = |content: &[u8]| {
         let length = u32::try_from(content.len()).unwrap().to_le_bytes();
         [&length[..], &[0; 12], content].concat()

@@ -254,11 +254,15 @@ fn a_segment_that_lies_about_its_place_is_refused() {
     assert_eq!(lie(AHEAD, start, (1 << 62) - (64 << 10)), Refused);
 }
 
+/// The message in the log behind such a snapshot: it comes behind what the opening logs.
+const ONE: u64 = 4144;
+
 /// What comes of a snapshot with these contents, and with these fields at these places of its header.
 fn snapshot(contents: &[Vec<u8>], lies: &[(usize, u64)]) -> Outcome {
     let disk = SimDisk::default();
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
-    broker.enqueue(new("jobs", "one").message(libmq::Durability::Sync)).unwrap();
+    let one = broker.enqueue(new("jobs", "one").message(libmq::Durability::Sync)).unwrap();
+    assert_eq!(one.id, ONE);
     broker.snapshot().unwrap();
     drop(broker);
     let name = disk.contents().into_iter().find(|(name, _)| name.ends_with(".snapshot"));
@@ -279,7 +283,20 @@ fn snapshot(contents: &[Vec<u8>], lies: &[(usize, u64)]) -> Outcome {
 /// An entry behind its length.
 fn entry(parts: &[&[u8]]) -> Vec<u8> {
     let entry = parts.concat();
-    [&u32::try_from(entry.len()).unwrap().to_le_bytes()[..], &entry].concat()
+    [varint(entry.len() as u64), entry].concat()
+}
+
+/// A number, seven bits a byte.
+fn varint(number: u64) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        (0..10).map(|place| (number >> (7 * place)).to_le_bytes()[0] | 0x80).collect();
+    while bytes.len() > 1 && bytes.last() == Some(&0x80) {
+        bytes.pop();
+    }
+    if let Some(last) = bytes.last_mut() {
+        *last &= 0x7f;
+    }
+    bytes
 }
 
 /// A text behind its length.
@@ -304,17 +321,24 @@ fn a_snapshot_that_says_what_cannot_be_is_refused() {
     }
     // In the middle of a record.
     assert_eq!(snapshot(&[], &[(32, 4104)]), Refused);
-    let lengths = |length: u32| [&length.to_le_bytes()[..], &[0]].concat();
+    let behind = |length: &[u8]| [length, &[0]].concat();
     for content in [
         // Entries beyond their block, of nothing, of no known tag, cut, and with a byte too many.
-        lengths(2),
-        lengths(u32::MAX),
-        lengths(0),
-        vec![1, 0, 0],
+        behind(&varint(2)),
+        behind(&varint(u64::from(u32::MAX))),
+        behind(&varint(u64::MAX)),
+        behind(&[0]),
+        vec![0x89],
+        // Lengths that say the same in more bytes, or more than there can be.
+        [&[0x89, 0, 0][..], &fields(&[77])].concat(),
+        behind(&[0xff; 11]),
         entry(&[]),
         entry(&[&[4]]),
         entry(&[&[4], &fields(&[1, u64::MAX])]),
-        entry(&[&[5], &fields(&[1])]),
+        entry(&[&[5], b"a b"]),
+        entry(&[&[5], b"jobs\xff"]),
+        entry(&[&[5]]),
+        entry(&[&[6], &fields(&[1])]),
         entry(&[&[255], &fields(&[1, 1])]),
         entry(&[&[255], &fields(&[77])]),
         entry(&[&[0], &[0; 7]]),
@@ -334,23 +358,37 @@ fn a_snapshot_that_says_what_cannot_be_is_refused() {
 
 #[test]
 fn a_message_of_a_snapshot_that_cannot_be_is_refused() {
-    // Id, version, due, group; attempts; crashes, flags, priority.
-    let kept = |version: u64, [flags, priority]: [u8; 2], queue: &str| {
-        let fixed = [fields(&[4096, version, 0, 0]), vec![0; 4], vec![0, flags, priority]].concat();
-        snapshot(&[entry(&[&[1], &fixed, &text(queue), &text("")])], &[])
+    // What it has, flags; the steps to id, due and version; priority.
+    let message = |version: u64, [flags, priority]: [u8; 2]| {
+        let has = u8::from(version != ONE) | u8::from(priority != 0) << 3;
+        let mut bytes = [&[1, has, flags][..], &varint(2 * ONE), &[0]].concat();
+        if version != ONE {
+            bytes.extend_from_slice(&varint(version.wrapping_sub(ONE) << 1));
+        }
+        bytes.extend((priority != 0).then_some(priority));
+        entry(&[&bytes])
     };
+    let kept = |version: u64, said: [u8; 2], queue: &str| {
+        snapshot(&[entry(&[&[5], queue.as_bytes()]), message(version, said)], &[])
+    };
+    assert_eq!(kept(ONE, [0, 0], "jobs"), Believed);
+    // It is in no queue.
+    assert_eq!(snapshot(&[message(ONE, [0, 0])], &[]), Refused);
     for (flags, priority, queue) in
         [(32, 0, "jobs"), (0, 10, "jobs"), (0, 0, ""), (0, 0, "a b"), (0, 0, "a\nb")]
     {
-        assert_eq!(kept(4096, [flags, priority], queue), Refused, "{flags} {priority} {queue:?}");
+        assert_eq!(kept(ONE, [flags, priority], queue), Refused, "{flags} {priority} {queue:?}");
     }
     // It expires, it says, and then there is no when.
-    assert_eq!(kept(4096, [8, 0], "jobs"), Refused);
+    assert_eq!(kept(ONE, [8, 0], "jobs"), Refused);
     // Its content is where there is none: in the middle of a record, in what comes later, in what never was.
-    assert_eq!(kept(4104, [0, 0], "jobs"), RefusedLate);
-    for version in [1 << 20, 1 << 61, u64::MAX] {
+    assert_eq!(kept(ONE + 8, [0, 0], "jobs"), RefusedLate);
+    for version in [1 << 20, 1 << 61, 1 << 63] {
         assert_eq!(kept(version, [0, 0], "jobs"), Refused, "{version}");
     }
+    // It is older than its message.
+    let older = [&[1, 1, 0][..], &varint(2 * ONE), &[0, 1]].concat();
+    assert_eq!(snapshot(&[entry(&[&[5], b"jobs"]), entry(&[&older])], &[]), Refused);
     let dead = |queue: &str, attempts: u64| {
         let fixed = fields(&[4096, 4096, attempts, 0]);
         let texts = [text(queue), text("rejected"), text("")].concat();

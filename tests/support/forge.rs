@@ -105,8 +105,11 @@ pub fn entries(snapshot: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for block in blocks(snapshot) {
         let mut content = &snapshot[block];
-        while let Some((length, rest)) = content.split_at_checked(4) {
-            let (entry, rest) = rest.split_at((u32_at(length, 0) as usize).min(rest.len()));
+        while let Some(last) = content.iter().position(|byte| *byte < 0x80) {
+            let (length, rest) = content.split_at(last + 1);
+            let bits = length.iter().map(|byte| usize::from(byte & 0x7f)).enumerate();
+            let length = bits.fold(0, |all, (place, bits)| all | bits << (7 * place));
+            let (entry, rest) = rest.split_at(length.min(rest.len()));
             found.push(entry.to_vec());
             content = rest;
         }

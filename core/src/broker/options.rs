@@ -180,8 +180,8 @@ impl Options {
         self
     }
 
-    /// A snapshot is due this long after the last one, if enough was written since: four times as much as that one was large,
-    /// or as one of now would be. Default 30 s, 1 ms to ten years.
+    /// A snapshot is due this long after the last one, if enough was written since: four times as much as that one was large, or as
+    /// one of now would be, a message counted as 50 bytes at least. Default 30 s, 1 ms to ten years.
     pub fn snapshot_interval(mut self, interval: Duration) -> Self {
         self.snapshot_interval = interval;
         self

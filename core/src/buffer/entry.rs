@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::flags::{Flag, Flags};
+use super::kept::{Before, Kept};
 use crate::clock::Moment;
 use crate::codec::{Reader, array_at, put_text};
 use crate::journal::KIND_USER_MIN;
@@ -430,70 +431,6 @@ pub(crate) fn acked(at: Moment, ids: impl Iterator<Item = u64>) -> Vec<u8> {
     std::iter::once(at.0).chain(ids).flat_map(u64::to_le_bytes).collect()
 }
 
-/// What a snapshot says of a message: where its content is, and what it is doing.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Kept<'a> {
-    pub(crate) id: u64,
-    pub(crate) version: u64,
-    pub(crate) due: Moment,
-    pub(crate) attempts: u32,
-    pub(crate) crashes: u8,
-    pub(crate) flags: Flags,
-    pub(crate) priority: u8,
-    /// Its group's number, or 0.
-    pub(crate) group: u64,
-    pub(crate) expires: Option<Moment>,
-    /// The text of its last failure, if it expires.
-    pub(crate) error: &'a str,
-    pub(crate) queue: &'a str,
-    pub(crate) key: Option<&'a str>,
-}
-
-impl<'a> Kept<'a> {
-    /// Appends the entry: its tag, its fields, its texts; an empty key is none.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(TAG_KEPT);
-        for field in [self.id, self.version, self.due.0, self.group] {
-            out.extend_from_slice(&field.to_le_bytes());
-        }
-        out.extend_from_slice(&self.attempts.to_le_bytes());
-        let flags = self.flags.stored().with(Flag::Expires, self.expires.is_some());
-        out.extend_from_slice(&[self.crashes, flags.0, self.priority]);
-        if let Some(expires) = self.expires {
-            out.extend_from_slice(&expires.0.to_le_bytes());
-            put_text(out, self.error);
-        }
-        put_text(out, self.queue);
-        put_text(out, self.key.unwrap_or_default());
-    }
-
-    fn decode(reader: &mut Reader<'a>) -> Option<Self> {
-        let (id, version, due) = (reader.u64()?, reader.u64()?, Moment(reader.u64()?));
-        let (group, attempts, crashes) = (reader.u64()?, reader.u32()?, reader.u8()?);
-        let (flags, priority) = (Flags::read(reader.u8()?)?, reader.u8()?);
-        let (expires, error) = match flags.has(Flag::Expires) {
-            true => (Some(Moment(reader.u64()?)), reader.short_text()?),
-            false => (None, ""),
-        };
-        let (queue, key) = (reader.short_text()?, reader.short_text()?);
-        let key = Some(key).filter(|key| !key.is_empty());
-        Some(Self {
-            id,
-            version,
-            due,
-            attempts,
-            crashes,
-            flags,
-            priority,
-            group,
-            expires,
-            error,
-            queue,
-            key,
-        })
-    }
-}
-
 /// A key that a message guards which is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Guarded<'a> {
@@ -564,15 +501,21 @@ const TAG_KEPT: u8 = 1;
 const TAG_DEAD: u8 = 2;
 const TAG_GUARDED: u8 = 3;
 const TAG_TOKENS: u8 = 4;
+const TAG_QUEUE: u8 = 5;
 
 /// An entry of a snapshot.
 #[derive(Debug)]
 pub(crate) enum SnapshotEntry<'a> {
     Time(Moment),
+    Tokens {
+        opening: u64,
+        end: u64,
+    },
+    /// The messages that follow are in the queue of this name.
+    Queue(&'a str),
     Kept(Kept<'a>),
-    Dead(DeadLetterEntry),
     Guarded(Guarded<'a>),
-    Tokens { opening: u64, end: u64 },
+    Dead(DeadLetterEntry),
 }
 
 impl<'a> SnapshotEntry<'a> {
@@ -589,14 +532,28 @@ impl<'a> SnapshotEntry<'a> {
         out.extend_from_slice(&end.to_le_bytes());
     }
 
-    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+    /// Appends the name of a queue.
+    pub(crate) fn encode_queue(name: &str, out: &mut Vec<u8>) {
+        out.push(TAG_QUEUE);
+        out.extend_from_slice(name.as_bytes());
+    }
+
+    /// Appends a message, which comes behind another one.
+    pub(crate) fn encode_kept(kept: &Kept<'_>, before: Before, out: &mut Vec<u8>) {
+        out.push(TAG_KEPT);
+        kept.encode(before, out);
+    }
+
+    /// What an entry says that comes behind this message.
+    pub(crate) fn decode(bytes: &'a [u8], before: Before) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let entry = match reader.u8()? {
             TAG_TIME => Self::Time(Moment(reader.u64()?)),
-            TAG_KEPT => Self::Kept(Kept::decode(&mut reader)?),
+            TAG_KEPT => Self::Kept(Kept::decode(&mut reader, before)?),
             TAG_DEAD => Self::Dead(DeadLetterEntry::decode(&mut reader)?),
             TAG_GUARDED => Self::Guarded(Guarded::decode(&mut reader)?),
             TAG_TOKENS => Self::Tokens { opening: reader.u64()?, end: reader.u64()? },
+            TAG_QUEUE => Self::Queue(std::str::from_utf8(reader.rest()).ok()?),
             _ => return None,
         };
         reader.is_empty().then_some(entry)
@@ -693,30 +650,12 @@ mod tests {
 
     #[test]
     fn snapshot_entries_survive_the_round_trip() {
-        let kept = Kept {
-            id: 1,
-            version: 2,
-            due: Moment(3),
-            attempts: 4,
-            crashes: 5,
-            flags: Flags::default().with(Flag::Holds, true).with(Flag::Expires, true),
-            priority: 6,
-            group: 7,
-            expires: Some(Moment(8)),
-            error: "no",
-            queue: "orders",
-            key: Some("k"),
-        };
-        let mut out = Vec::new();
-        kept.encode(&mut out);
-        assert!(
-            matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Kept(found)) if found == kept)
-        );
+        let before = Before::default();
         let guarded = Guarded { id: 1, until: Moment(2), queue: "orders", key: "k" };
         let mut out = Vec::new();
         guarded.encode(&mut out);
         assert!(
-            matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Guarded(found)) if found == guarded)
+            matches!(SnapshotEntry::decode(&out, before), Some(SnapshotEntry::Guarded(found)) if found == guarded)
         );
         let dead = DeadLetterEntry {
             id: 1,
@@ -730,7 +669,7 @@ mod tests {
         let mut out = Vec::new();
         dead.encode(&mut out);
         assert!(
-            matches!(SnapshotEntry::decode(&out), Some(SnapshotEntry::Dead(found)) if found == dead)
+            matches!(SnapshotEntry::decode(&out, before), Some(SnapshotEntry::Dead(found)) if found == dead)
         );
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is decided here. What has to be true of the answers, the targets in `fuzz/` say.
 
 use super::entry::{Entry, MessageEntry, SnapshotEntry, kind, put_header};
+use super::kept::Before;
 
 /// The body of a record of this kind; none where it makes no sense.
 #[must_use]
@@ -10,16 +11,17 @@ pub fn record_body(kind: u8, body: &[u8]) -> Option<Vec<u8>> {
     if kind == kind::MESSAGE { message(body) } else { entry(kind, body) }
 }
 
-/// An entry of a snapshot; none where it makes no sense.
+/// An entry of a snapshot, before which there is no message; none where it makes no sense.
 #[must_use]
 pub fn snapshot_entry(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    match SnapshotEntry::decode(bytes)? {
+    let (mut out, before) = (Vec::new(), Before::default());
+    match SnapshotEntry::decode(bytes, before)? {
         SnapshotEntry::Time(at) => SnapshotEntry::encode_time(at, &mut out),
         SnapshotEntry::Tokens { opening, end } => {
             SnapshotEntry::encode_tokens(opening, end, &mut out)
         }
-        SnapshotEntry::Kept(kept) => kept.encode(&mut out),
+        SnapshotEntry::Queue(name) => SnapshotEntry::encode_queue(name, &mut out),
+        SnapshotEntry::Kept(kept) => SnapshotEntry::encode_kept(&kept, before, &mut out),
         SnapshotEntry::Dead(letter) => letter.encode(&mut out),
         SnapshotEntry::Guarded(guarded) => guarded.encode(&mut out),
     }

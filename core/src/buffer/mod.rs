@@ -17,6 +17,7 @@ pub(crate) mod fuzzing;
 mod holds;
 mod ids;
 mod inhabitants;
+mod kept;
 mod keys;
 mod lane;
 mod letters;

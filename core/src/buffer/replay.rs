@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use super::ascending::Ascending;
 use super::effect::Waiting;
-use super::entry::{DeadLetterEntry, Entry, Guarded, Kept, MessageEntry, SnapshotEntry, kind};
+use super::entry::{DeadLetterEntry, Entry, Guarded, MessageEntry, SnapshotEntry, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
+use super::kept::{Before, Kept};
 use super::keys::{Guarding, Holders};
 use super::slot::{Linked, NONE, State as SlotState};
 use super::state::{Bounds, State};
@@ -56,6 +57,8 @@ pub(crate) struct Replayed {
     queue_numbers: HashMap<Box<str>, u32>,
     /// The queue that was named last, which nearly always is named again.
     last_queue: u32,
+    /// The queue of the snapshot's messages that come next, once one was named, and the last of them.
+    kept: (Option<u32>, Before),
     /// The most bytes that a queue's name and a key take together, of the log's messages.
     name_bytes_max: u64,
     /// What some message ever was: to look at all of them takes a tenth of an opening.
@@ -120,7 +123,11 @@ impl Replayed {
         let queue = |number: u32| self.queues.get(number as usize).map_or("", |name| name);
         writer.entry(|out| SnapshotEntry::encode_time(self.last_seen, out))?;
         writer.entry(|out| SnapshotEntry::encode_tokens(self.opening, self.tokens_end, out))?;
+        let (mut last, mut before) = (None, Before::default());
         for (id, message) in self.messages.iter() {
+            if last.replace(message.queue) != Some(message.queue) {
+                writer.entry(|out| SnapshotEntry::encode_queue(queue(message.queue), out))?;
+            }
             let kept = Kept {
                 id,
                 version: message.version,
@@ -132,10 +139,10 @@ impl Replayed {
                 group: message.group,
                 expires: message.expires,
                 error: &message.error,
-                queue: queue(message.queue),
                 key: message.key.as_deref(),
             };
-            writer.entry(|out| kept.encode(out))?;
+            writer.entry(|out| SnapshotEntry::encode_kept(&kept, before, out))?;
+            before = kept.before();
         }
         for ((number, key), (id, until)) in &self.guarded {
             let guarded = Guarded { id: *id, until: *until, queue: queue(*number), key };
@@ -448,12 +455,14 @@ impl Replayed {
 
 impl Replay for Replayed {
     fn entry(&mut self, entry: &[u8]) -> Option<()> {
-        match SnapshotEntry::decode(entry)? {
+        match SnapshotEntry::decode(entry, self.kept.1)? {
             SnapshotEntry::Time(at) => self.see(at),
             SnapshotEntry::Tokens { opening, end } => self.opened(opening, end)?,
+            SnapshotEntry::Queue(name) => self.kept.0 = Some(self.queue(name)?),
             SnapshotEntry::Kept(kept) => {
                 let is_possible = kept.priority <= limits::PRIORITY_MAX && kept.id <= kept.version;
-                let queue = self.queue(kept.queue).filter(|_| is_possible && kept.id != 0)?;
+                let queue = self.kept.0.filter(|_| is_possible && kept.id != 0)?;
+                self.kept.1 = kept.before();
                 self.was.behind |= kept.flags.has(Flag::Behind);
                 self.was.failed |= !kept.error.is_empty();
                 self.messages.insert(

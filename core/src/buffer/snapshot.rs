@@ -6,10 +6,11 @@
 //! its slot for life, and the dead letters, which messages move to, are read after the slots.
 
 use super::buffer::Buffer;
-use super::entry::{Guarded, Kept, SnapshotEntry};
+use super::entry::{Guarded, SnapshotEntry};
 use super::expiries::Expiry;
 use super::flags::Flag;
 use super::inhabitants::{Inhabitants, Owner};
+use super::kept::{Before, Kept};
 use super::slot::{Data, NONE, State as SlotState};
 use crate::error::Result;
 use crate::journal::{Show, SnapshotWriter};
@@ -58,10 +59,14 @@ impl Buffer {
         writer.entry(|out| SnapshotEntry::encode_time(now, out))?;
         let (opening, tokens_end) = (self.journal.opening(), self.tokens.end());
         writer.entry(|out| SnapshotEntry::encode_tokens(opening, tokens_end, out))?;
+        let (mut queue, mut before) = (None, Before::default());
         for slot in state.slots.claimed() {
             let Some((id, data, expires)) = self.copy_slot(slot) else { continue };
             live.add(data.version, Owner::Slot { slot, id });
-            let queue = &state.queues.numbered(data.queue.into()).name;
+            if queue.replace(data.queue) != Some(data.queue) {
+                let name = &state.queues.numbered(data.queue.into()).name;
+                writer.entry(|out| SnapshotEntry::encode_queue(name, out))?;
+            }
             let key = (data.key != NONE).then(|| state.keys.text(data.key, slot)).flatten();
             let kept = Kept {
                 id,
@@ -74,10 +79,10 @@ impl Buffer {
                 group: data.group,
                 expires: expires.as_ref().map(|expiry| expiry.moment),
                 error: expires.as_ref().map_or("", |expiry| &expiry.error),
-                queue,
                 key: key.as_deref(),
             };
-            writer.entry(|out| kept.encode(out))?;
+            writer.entry(|out| SnapshotEntry::encode_kept(&kept, before, out))?;
+            before = kept.before();
         }
         // Behind the slots, as the dead letters: messages that are done guard their keys from before they leave theirs.
         state.keys.each_guarded(|queue, key, guarding| {

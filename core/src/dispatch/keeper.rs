@@ -29,6 +29,9 @@ const WRITE_DELAY: Duration = Duration::from_millis(5);
 /// is less. Where messages of a hundred bytes wait, that is about as many records as the last one has messages.
 const LOG_SHARE: u64 = 4;
 
+/// An entry counts for so many bytes at least: most take less, but to find one takes as long as to write these.
+const ENTRY_BYTES_MIN: u64 = 50;
+
 /// As long as the disk is full, a snapshot is taken that may make room: after this time, and at most for one part in so many
 /// of the time.
 const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
@@ -57,13 +60,14 @@ struct LastSnapshot {
 }
 
 impl LastSnapshot {
-    /// Bytes of one of now, where so much lives; no more than this one has.
+    /// What one of now counts for, where so much lives; no more than this one does.
     fn bytes_with(&self, entries: u64) -> u64 {
+        let bytes = self.bytes.max(self.entries.saturating_mul(ENTRY_BYTES_MIN));
         if entries >= self.entries {
-            return self.bytes;
+            return bytes;
         }
-        let share = u128::from(self.bytes) * u128::from(entries) / u128::from(self.entries);
-        u64::try_from(share).unwrap_or(self.bytes)
+        let share = u128::from(bytes) * u128::from(entries) / u128::from(self.entries);
+        u64::try_from(share).unwrap_or(bytes)
     }
 }
 

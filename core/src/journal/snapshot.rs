@@ -15,8 +15,8 @@
 //!                a block of length 0 ends the file; its number is the count of the blocks before it
 //! ```
 //!
-//! A content is a run of entries, each behind its length (4). One that begins with 255 is the journal's: it names a segment
-//! there was, by its number (8) and its salt (4). A snapshot is written under a temporary name, synced,
+//! A content is a run of entries, each behind its length, as a varint. One that begins with 255 is the journal's: it names a
+//! segment there was, by its number (8) and its salt (4). A snapshot is written under a temporary name, synced,
 //! read again and checked, and only then given its name; so a snapshot with its name that does not check is damage.
 
 use std::io;
@@ -25,7 +25,7 @@ use super::allowance::{Allowance, Live};
 use super::checksum::seeded;
 use super::files::{create_temporary, is_snapshot};
 use super::segment::{BrokerId, POSITION_MAX, SegmentHeader};
-use crate::codec::Reader;
+use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
 use crate::limits::FORMAT_VERSION;
 use crate::storage::{Storage, StorageFile};
@@ -99,6 +99,8 @@ pub(crate) struct SnapshotWriter<'a> {
     /// Of what is in the file, but for the entries that are not yet.
     size: Size,
     content: Vec<u8>,
+    /// The entry that is being added; empty but then.
+    entry: Vec<u8>,
     blocks: u64,
 }
 
@@ -115,19 +117,15 @@ impl<'a> SnapshotWriter<'a> {
             .map_err(|cause| failed(&**storage, &cause))?;
         let content = Vec::with_capacity(BLOCK_BYTES);
         let size = Size { bytes: HEADER_BYTES as u64, entries: 0 };
-        Ok(Self { storage, allowance, live, file, size, content, blocks: 0 })
+        Ok(Self { storage, allowance, live, file, size, content, entry: Vec::new(), blocks: 0 })
     }
 
     /// Adds an entry; `write` appends it to what it is given.
     pub(crate) fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         self.size.entries += 1;
-        let start = self.content.len();
-        self.content.extend_from_slice(&[0; 4]);
-        write(&mut self.content);
-        let length = u32::try_from(self.content.len() - start - 4).unwrap_or(u32::MAX);
-        if let Some(place) = self.content.get_mut(start..start + 4) {
-            place.copy_from_slice(&length.to_le_bytes());
-        }
+        write(&mut self.entry);
+        put_varint(&mut self.content, self.entry.len() as u64);
+        self.content.append(&mut self.entry);
         if self.content.len() >= BLOCK_BYTES { self.write_block() } else { Ok(()) }
     }
 
@@ -263,8 +261,8 @@ fn read_file(
         while !entries.is_empty() {
             count += 1;
             entries
-                .u32()
-                .and_then(|length| entries.bytes(length as usize))
+                .varint()
+                .and_then(|length| entries.bytes(usize::try_from(length).ok()?))
                 .and_then(&mut entry)
                 .ok_or_else(|| damaged("an entry makes no sense"))?;
         }
@@ -384,15 +382,20 @@ mod tests {
     fn what_was_written_is_read_in_its_order() {
         let few = vec![vec![1; 10], vec![], vec![2; 300]];
         let many = (0..50_u8).map(|number| vec![number; 30_000]).collect();
-        let large = vec![vec![3; BLOCK_BYTES_MAX - 4 - 17]];
+        let large = vec![vec![3; BLOCK_BYTES_MAX - 3 - 14]];
         for (entries, blocks) in [(few, 1), (many, 6), (large, 1)] {
             let storage = storage();
             let (name, size) = write(&storage, &entries);
             let (snapshot, found) = entries_of(&*storage, &name).unwrap();
             assert!(found == entries);
             assert_eq!((snapshot.header, snapshot.segments), (HEADER, vec![(3, 7)]));
-            let content: usize = entries.iter().map(|entry| 4 + entry.len()).sum();
-            let bytes = HEADER_BYTES + (blocks + 1) * BLOCK_HEADER_BYTES + 4 + 13 + content;
+            let spaced = |length: usize| match length {
+                0..0x80 => 1 + length,
+                0x80..0x4000 => 2 + length,
+                _ => 3 + length,
+            };
+            let content: usize = entries.iter().map(|entry| spaced(entry.len())).sum();
+            let bytes = HEADER_BYTES + (blocks + 1) * BLOCK_HEADER_BYTES + spaced(13) + content;
             let expected = Size { bytes: bytes as u64, entries: entries.len() as u64 + 1 };
             assert_eq!((size, snapshot.size), (expected, expected));
             assert_eq!(storage.open(&name).unwrap().len().unwrap(), bytes as u64);

@@ -57,8 +57,10 @@ pub(crate) struct Replayed {
     queue_numbers: HashMap<Box<str>, u32>,
     /// The queue that was named last, which nearly always is named again.
     last_queue: u32,
-    /// The queue of the snapshot's messages that come next, once one was named, and the last of them.
-    kept: (Option<u32>, Before),
+    /// The queue that the snapshot's next messages are in, once one was named.
+    kept_in: Option<u32>,
+    /// The snapshot's last message.
+    kept_before: Before,
     /// The most bytes that a queue's name and a key take together, of the log's messages.
     name_bytes_max: u64,
     /// What some message ever was: to look at all of them takes a tenth of an opening.
@@ -455,14 +457,14 @@ impl Replayed {
 
 impl Replay for Replayed {
     fn entry(&mut self, entry: &[u8]) -> Option<()> {
-        match SnapshotEntry::decode(entry, self.kept.1)? {
+        match SnapshotEntry::decode(entry, self.kept_before)? {
             SnapshotEntry::Time(at) => self.see(at),
             SnapshotEntry::Tokens { opening, end } => self.opened(opening, end)?,
-            SnapshotEntry::Queue(name) => self.kept.0 = Some(self.queue(name)?),
+            SnapshotEntry::Queue(name) => self.kept_in = Some(self.queue(name)?),
             SnapshotEntry::Kept(kept) => {
                 let is_possible = kept.priority <= limits::PRIORITY_MAX && kept.id <= kept.version;
-                let queue = self.kept.0.filter(|_| is_possible && kept.id != 0)?;
-                self.kept.1 = kept.before();
+                let queue = self.kept_in.filter(|_| is_possible && kept.id != 0)?;
+                self.kept_before = kept.before();
                 self.was.behind |= kept.flags.has(Flag::Behind);
                 self.was.failed |= !kept.error.is_empty();
                 self.messages.insert(

@@ -15,7 +15,8 @@ use super::slot::{Data, NONE, State as SlotState};
 use crate::error::Result;
 use crate::journal::{Show, SnapshotWriter};
 
-/// What a snapshot has of a message, roughly, and what part of the full segments it may be to be called small.
+/// What a message costs a snapshot, roughly, in bytes that might be written in the same time and more; and what part of the full
+/// segments that may be for one to be called small.
 const ENTRY_BYTES: u64 = 100;
 const SMALL_SHARE: u64 = 8;
 

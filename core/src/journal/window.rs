@@ -152,8 +152,9 @@ impl<'a> Window<'a> {
         if self.is_direct() {
             count = count.next_multiple_of(DIRECT_BYTES);
             if !self.held.make_room_for_a_disk(count) {
-                self.segment.file.set_direct(false);
+                // In this order: the reader may read meanwhile.
                 self.segment.file.drop_cached();
+                self.segment.file.set_direct(false);
                 return self.fill(from, missing);
             }
         } else {

@@ -180,12 +180,13 @@ impl StorageFile for DiskFile {
                 Ok(0) => break,
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A disk may want more of its requests, and the end of a file lies where it likes.
+                // A disk may want more of its requests, and the end of a file lies where it likes. What memory has of it goes
+                // first: another thread may read meanwhile.
                 Err(error) if self.is_direct() => {
+                    self.drop_cached();
                     if self.set_direct(false) {
                         return Err(error);
                     }
-                    self.drop_cached();
                 }
                 Err(error) => return Err(error),
             }

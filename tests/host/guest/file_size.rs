@@ -58,8 +58,11 @@ pub fn later(place: &Path) {
     for _ in 0..5000 {
         promises.enqueue(&broker, 10).unwrap();
     }
+    // Less than these take in one.
+    rlimit::set(libc::RLIMIT_FSIZE, 20_000);
     let error = broker.snapshot().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+    rlimit::set(libc::RLIMIT_FSIZE, 150_000);
     let error = promises.enqueue(&broker, 200_000).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     // More in flight than the first of the marks have room for.

@@ -501,18 +501,12 @@ const TAG_KEPT: u8 = 1;
 const TAG_DEAD: u8 = 2;
 const TAG_GUARDED: u8 = 3;
 const TAG_TOKENS: u8 = 4;
-const TAG_QUEUE: u8 = 5;
 
 /// An entry of a snapshot.
 #[derive(Debug)]
 pub(crate) enum SnapshotEntry<'a> {
     Time(Moment),
-    Tokens {
-        opening: u64,
-        end: u64,
-    },
-    /// The messages that follow are in the queue of this name.
-    Queue(&'a str),
+    Tokens { opening: u64, end: u64 },
     Kept(Kept<'a>),
     Guarded(Guarded<'a>),
     Dead(DeadLetterEntry),
@@ -532,12 +526,6 @@ impl<'a> SnapshotEntry<'a> {
         out.extend_from_slice(&end.to_le_bytes());
     }
 
-    /// Appends the name of a queue.
-    pub(crate) fn encode_queue(name: &str, out: &mut Vec<u8>) {
-        out.push(TAG_QUEUE);
-        out.extend_from_slice(name.as_bytes());
-    }
-
     /// Appends a message, which comes behind another one.
     pub(crate) fn encode_kept(kept: &Kept<'_>, before: Before, out: &mut Vec<u8>) {
         out.push(TAG_KEPT);
@@ -553,7 +541,6 @@ impl<'a> SnapshotEntry<'a> {
             TAG_DEAD => Self::Dead(DeadLetterEntry::decode(&mut reader)?),
             TAG_GUARDED => Self::Guarded(Guarded::decode(&mut reader)?),
             TAG_TOKENS => Self::Tokens { opening: reader.u64()?, end: reader.u64()? },
-            TAG_QUEUE => Self::Queue(std::str::from_utf8(reader.rest()).ok()?),
             _ => return None,
         };
         reader.is_empty().then_some(entry)

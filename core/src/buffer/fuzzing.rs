@@ -20,7 +20,6 @@ pub fn snapshot_entry(bytes: &[u8]) -> Option<Vec<u8>> {
         SnapshotEntry::Tokens { opening, end } => {
             SnapshotEntry::encode_tokens(opening, end, &mut out)
         }
-        SnapshotEntry::Queue(name) => SnapshotEntry::encode_queue(name, &mut out),
         SnapshotEntry::Kept(kept) => SnapshotEntry::encode_kept(&kept, before, &mut out),
         SnapshotEntry::Dead(letter) => letter.encode(&mut out),
         SnapshotEntry::Guarded(guarded) => guarded.encode(&mut out),

@@ -20,6 +20,7 @@ pub(crate) struct Kept<'a> {
     pub(crate) expires: Option<Moment>,
     /// The text of its last failure, if it expires.
     pub(crate) error: &'a str,
+    pub(crate) queue: &'a str,
     pub(crate) key: Option<&'a str>,
 }
 
@@ -63,6 +64,9 @@ impl<'a> Kept<'a> {
         out.extend_from_slice(&[has, flags.0]);
         put_step(out, before.id, self.id);
         put_step(out, before.due.0, self.due.0);
+        // Though it mostly is that of the one before: the room that is kept for the next snapshot goes by what a message takes in
+        // the last one, and must not depend on which messages stand beside each other.
+        put_text(out, self.queue);
         if has & has::VERSION != 0 {
             put_step(out, self.id, self.version);
         }
@@ -92,6 +96,7 @@ impl<'a> Kept<'a> {
         }
         let has = |bit| has & bit != 0;
         let (id, due) = (reader.step(before.id)?, Moment(reader.step(before.due.0)?));
+        let queue = reader.short_text()?;
         // What is said to be there is not what it is where nothing is said.
         let version = match has(has::VERSION) {
             true => reader.step(id).filter(|version| *version != id)?,
@@ -123,6 +128,7 @@ impl<'a> Kept<'a> {
             group,
             expires,
             error,
+            queue,
             key,
         })
     }
@@ -144,6 +150,7 @@ mod tests {
             group: 0,
             expires: None,
             error: "",
+            queue: "jobs",
             key: None,
         }
     }
@@ -205,7 +212,7 @@ mod tests {
     #[test]
     fn a_message_like_the_one_before_takes_few_bytes() {
         let next = Kept { id: 9_152, version: 9_152, due: Moment(7_050), ..bare() };
-        assert_eq!(encoded(&next, bare().before()).len(), 5);
+        assert_eq!(encoded(&next, bare().before()).len(), 5 + 2 + 4);
     }
 
     /// One message has one form; and what is said by a bit or a flag that there is not would be misread.
@@ -213,7 +220,7 @@ mod tests {
     fn what_is_there_though_it_is_not_is_refused() {
         let before = bare().before();
         let is_one = |has: u8, flags: u8, rest: &[u8]| {
-            decoded(&[&[has, flags, 2, 2], rest].concat(), before).is_some()
+            decoded(&[&[has, flags, 2, 2, 1, 0, b'q'], rest].concat(), before).is_some()
         };
         assert!(is_one(0, 0, &[]));
         for (has, nothing, something) in [

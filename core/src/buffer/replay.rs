@@ -57,8 +57,6 @@ pub(crate) struct Replayed {
     queue_numbers: HashMap<Box<str>, u32>,
     /// The queue that was named last, which nearly always is named again.
     last_queue: u32,
-    /// The queue that the snapshot's next messages are in, once one was named.
-    kept_in: Option<u32>,
     /// The snapshot's last message.
     kept_before: Before,
     /// The most bytes that a queue's name and a key take together, of the log's messages.
@@ -125,11 +123,8 @@ impl Replayed {
         let queue = |number: u32| self.queues.get(number as usize).map_or("", |name| name);
         writer.entry(|out| SnapshotEntry::encode_time(self.last_seen, out))?;
         writer.entry(|out| SnapshotEntry::encode_tokens(self.opening, self.tokens_end, out))?;
-        let (mut last, mut before) = (None, Before::default());
+        let mut before = Before::default();
         for (id, message) in self.messages.iter() {
-            if last.replace(message.queue) != Some(message.queue) {
-                writer.entry(|out| SnapshotEntry::encode_queue(queue(message.queue), out))?;
-            }
             let kept = Kept {
                 id,
                 version: message.version,
@@ -141,6 +136,7 @@ impl Replayed {
                 group: message.group,
                 expires: message.expires,
                 error: &message.error,
+                queue: queue(message.queue),
                 key: message.key.as_deref(),
             };
             writer.entry(|out| SnapshotEntry::encode_kept(&kept, before, out))?;
@@ -460,10 +456,9 @@ impl Replay for Replayed {
         match SnapshotEntry::decode(entry, self.kept_before)? {
             SnapshotEntry::Time(at) => self.see(at),
             SnapshotEntry::Tokens { opening, end } => self.opened(opening, end)?,
-            SnapshotEntry::Queue(name) => self.kept_in = Some(self.queue(name)?),
             SnapshotEntry::Kept(kept) => {
                 let is_possible = kept.priority <= limits::PRIORITY_MAX && kept.id <= kept.version;
-                let queue = self.kept_in.filter(|_| is_possible && kept.id != 0)?;
+                let queue = self.queue(kept.queue).filter(|_| is_possible && kept.id != 0)?;
                 self.kept_before = kept.before();
                 self.was.behind |= kept.flags.has(Flag::Behind);
                 self.was.failed |= !kept.error.is_empty();

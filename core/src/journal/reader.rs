@@ -57,9 +57,17 @@ impl Reader {
         self.free.pop().unwrap_or_default()
     }
 
-    /// Takes pages back.
+    /// Takes pages back. Those that had to be longer than a piece for one large record are let go of.
     pub(super) fn give_back(&mut self, pages: Pages<u8>) {
-        self.free.push(pages);
+        if pages.len() <= ROOM_BYTES + PIECE_BYTES {
+            self.free.push(pages);
+        }
+    }
+
+    /// Lets go of all memory that it has.
+    pub(super) fn let_go(&mut self) {
+        self.forget();
+        self.free.clear();
     }
 
     /// Has read what comes behind all that is on its way, or at `position`, and before `until`; as much as there are pages for.
@@ -69,6 +77,11 @@ impl Reader {
             self.end = position;
         }
         while self.coming < PIECES_AHEAD && self.end < until {
+            if self.thread.is_none() {
+                self.thread = Thread::start().ok();
+            }
+            let requests = self.thread.as_ref().and_then(|thread| thread.requests.clone());
+            let Some(requests) = requests else { return };
             let Some(pages) = self.pages_for_a_disk() else { return };
             let count = usize::try_from(until - self.end).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
             let request = Request {
@@ -77,11 +90,7 @@ impl Reader {
                 count: count.next_multiple_of(DIRECT_BYTES),
                 stretch: Stretch::new(pages, ROOM_BYTES, self.end),
             };
-            if self.thread.is_none() {
-                self.thread = Thread::start().ok();
-            }
-            let requests = self.thread.as_ref().and_then(|thread| thread.requests.as_ref());
-            if requests.is_none_or(|requests| requests.send(request).is_err()) {
+            if requests.send(request).is_err() {
                 return;
             }
             self.coming += 1;
@@ -114,6 +123,12 @@ impl Reader {
     fn answer(&mut self) -> Option<(Stretch, io::Result<()>)> {
         self.coming = self.coming.checked_sub(1)?;
         self.thread.as_ref()?.answers.recv().ok()
+    }
+
+    /// Bytes of what it has to read into.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.free.iter().map(|pages| pages.len()).sum()
     }
 
     /// Pages that a piece has room in.

@@ -84,7 +84,9 @@ impl Stretch {
             std::mem::swap(self, &mut next);
         } else {
             let count = next.place.len();
-            if !self.make_room_for_a_disk(count) {
+            // A group is put together piece by piece, and is not to be moved for each.
+            let room = count.max(self.place.len() / 2);
+            if !self.make_room_for_a_disk(room) {
                 self.make_room(count)?;
             }
             let behind = self.place.end..self.place.end + count;
@@ -140,8 +142,7 @@ impl Stretch {
         self.move_to_front();
         let length = self.place.len() + count;
         if self.pages.len() < length || !suit_a_disk(&self.pages) {
-            // A group is put together piece by piece, and is not to be moved for each.
-            let Some(longer) = pages_for_a_disk(length + length / 2) else { return false };
+            let Some(longer) = pages_for_a_disk(length) else { return false };
             self.move_to(longer);
         }
         true

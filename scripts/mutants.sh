@@ -17,6 +17,7 @@ files='
 codec codec::
 dispatch/lease dispatch::lease
 buffer/inhabitants buffer::inhabitants
+buffer/kept buffer::kept
 buffer/keys buffer::
 buffer/token buffer::token
 journal/record journal::record

@@ -353,6 +353,25 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
+    /// Else many small messages would be looked through again for a few that have come.
+    #[test]
+    fn a_message_counts_for_no_less_than_it_takes_to_find_it() {
+        let last = |bytes, entries| {
+            let at = Instant::now();
+            LastSnapshot { at, took: Duration::ZERO, operations: 0, position: 0, bytes, entries }
+        };
+        for (bytes, entries, live, counts) in [
+            (15_000, 1000, 1000, 50_000),
+            (15_000, 1000, 2000, 50_000),
+            (15_000, 1000, 100, 5_000),
+            (80_000, 1000, 1000, 80_000),
+            (80_000, 1000, 500, 40_000),
+            (80, 0, 0, 80),
+        ] {
+            assert_eq!(last(bytes, entries).bytes_with(live), counts, "{bytes} of {entries}");
+        }
+    }
+
     /// While a backlog was drained no snapshot came, since what was written for that was less than four times the last one; and so
     /// its segments stayed.
     #[test]

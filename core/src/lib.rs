@@ -35,6 +35,7 @@ mod latch;
 pub mod limits;
 mod memory;
 mod pages;
+mod patience;
 #[doc(hidden)]
 pub mod pile;
 mod random;

@@ -13,12 +13,10 @@ use super::lane::Lanes;
 use super::turns::Turns;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::patience::Patience;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Arc, CachePadded, Condvar, Mutex, MutexGuard, lock, wait, wait_for};
 use crate::table::Table;
-
-/// Looks at a queue before a wait: some microseconds. A model checks every value that each look may see.
-const LOOKS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 /// A named lane of a broker.
 #[derive(Debug)]
@@ -135,10 +133,7 @@ impl Queue {
     /// Looks for a moment whether something becomes ready. Before a wait: what comes right now meets somebody who is awake, and
     /// whoever brings it makes no system call.
     pub(crate) fn look_out(&self) -> bool {
-        (0..LOOKS).any(|_| {
-            std::hint::spin_loop();
-            self.figures.ready() > 0
-        })
+        Patience::OF_A_MESSAGE.finds(|| self.figures.ready() > 0)
     }
 
     /// Waits until rung, at most for `time`.

@@ -25,16 +25,14 @@
 //! one at a time leads is what the borrow checker cannot see.
 
 use crate::error::{Error, Result};
+use crate::patience::Patience;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Cell, Condvar, Entered, Mutex, lock, wait, yield_now};
+use crate::sync::{Cell, Condvar, Entered, Mutex, lock, wait};
 
 /// Somebody leads a round.
 const LED: u32 = 1;
 /// What follows has to be done under the lock.
 const ATTENTION: u32 = 2;
-
-/// Looks at the mark without giving the processor to others.
-const SPINS: u32 = 100;
 
 /// A growing mark, the callers that wait for it, and what is of use to whoever leads.
 #[derive(Debug)]
@@ -44,8 +42,7 @@ pub(crate) struct Gate<L> {
     lead: AtomicU32,
     state: Mutex<State>,
     turns: [Condvar; 2],
-    /// How often an arrival looks at the mark before it sleeps.
-    looks: u32,
+    patience: Patience,
     leader: Cell<L>,
 }
 
@@ -62,13 +59,13 @@ struct State {
 }
 
 impl<L> Gate<L> {
-    pub(crate) fn new(reached: u64, looks: u32, leader: L) -> Self {
+    pub(crate) fn new(reached: u64, patience: Patience, leader: L) -> Self {
         Self {
             reached: AtomicU64::new(reached),
             lead: AtomicU32::new(0),
             state: Mutex::new(State::default()),
             turns: [Condvar::new(), Condvar::new()],
-            looks,
+            patience,
             leader: Cell::new(leader),
         }
     }
@@ -107,20 +104,8 @@ impl<L> Gate<L> {
 
     /// Waits until the mark is at `target`, or leads.
     fn wait_to_lead(&self, target: u64) -> Result<Option<Round<'_, L>>> {
-        for look in 0..self.looks {
-            if self.reached() >= target {
-                return Ok(None);
-            }
-            if self.lead.load(Ordering::Relaxed) & LED == 0 {
-                break;
-            }
-            if look < SPINS {
-                std::hint::spin_loop();
-            } else {
-                // Where there are more threads than processors, whoever leads may be waiting for one.
-                yield_now();
-            }
-        }
+        self.patience
+            .finds(|| self.reached() >= target || self.lead.load(Ordering::Relaxed) & LED == 0);
         let mut state = lock(&self.state);
         loop {
             // First: what was reached before a failure was reached.
@@ -268,7 +253,7 @@ mod tests {
 
     #[test]
     fn whoever_comes_alone_leads() {
-        let gate = Gate::new(0, 0, ());
+        let gate = Gate::new(0, Patience::NONE, ());
         gate.reach(5, |_| Ok(7)).unwrap();
         assert_eq!(gate.reached(), 7);
         gate.reach(7, |_| unreachable!("the mark is there")).unwrap();
@@ -276,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_for_good_and_for_all() {
-        let gate = Gate::new(0, 0, ());
+        let gate = Gate::new(0, Patience::NONE, ());
         let failure = Error::new(ErrorKind::Poisoned, "the disk is gone");
         assert!(gate.reach(5, |_| Err(failure)).is_err());
         let error = gate.reach(5, |_| Ok(9)).unwrap_err();
@@ -285,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_the_gate_instead_of_hanging_it() {
-        let gate = Gate::new(0, 0, ());
+        let gate = Gate::new(0, Patience::NONE, ());
         let lead = std::panic::AssertUnwindSafe(|| gate.reach(5, |_| panic!("a bug")));
         assert!(std::panic::catch_unwind(lead).is_err());
         assert_eq!(gate.reach(5, |_| Ok(9)).unwrap_err().kind(), ErrorKind::Panic);
@@ -295,7 +280,7 @@ mod tests {
     /// the last sync, was told of the failure: `CLOSED`, which means "not enqueued", though it was.
     #[test]
     fn what_was_reached_before_a_failure_was_reached() {
-        let gate = Gate::new(0, 0, ());
+        let gate = Gate::new(0, Patience::NONE, ());
         gate.reach(5, |_| Ok(5)).unwrap();
         gate.fail(Error::closed());
         assert!(gate.wait_to_lead(5).unwrap().is_none(), "as who is woken after both looks again");
@@ -304,7 +289,7 @@ mod tests {
 
     #[test]
     fn stress_many_share_a_round() {
-        let gate = Gate::new(0, 0, ());
+        let gate = Gate::new(0, Patience::NONE, ());
         let tail = AtomicU64::new(0);
         let (led, each) = (AtomicUsize::new(0), rounds(600));
         std::thread::scope(|scope| {
@@ -344,7 +329,7 @@ mod loom_models {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
         model.check(|| {
-            let gate = Arc::new(Gate::new(0, 0, ()));
+            let gate = Arc::new(Gate::new(0, Patience::NONE, ()));
             let tail = Arc::new(AtomicU64::new(0));
             let call = |gate: Arc<Gate<()>>, tail: Arc<AtomicU64>, covers: bool| {
                 let target = tail.fetch_add(1, Ordering::SeqCst) + 1;
@@ -377,7 +362,7 @@ mod loom_models {
     #[test]
     fn loom_a_gate_that_has_failed_comes_to_rest() {
         crate::sync::explore(3, || {
-            let gate = Arc::new(Gate::new(0, 0, ()));
+            let gate = Arc::new(Gate::new(0, Patience::NONE, ()));
             // At work, and whether that is over.
             let work = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
             let others = [1, 2].map(|target| {

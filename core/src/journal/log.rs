@@ -27,16 +27,13 @@ use super::space::Space;
 use super::tail::Tail;
 use super::writing::Writing;
 use crate::error::{Error, ErrorKind, Result};
+use crate::patience::Patience;
 use crate::storage::{LOCK, Storage};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 
 /// Bytes that may be appended and not yet written; who is about to append more, writes first.
 pub(super) const BACKLOG_MAX: u64 = 8 << 20;
-
-/// Looks at the mark before a caller sleeps: to write or to show takes about a microsecond, a sync far longer. A model checks
-/// every value that each look may see, and one look shows all of them.
-const LOOKS: u32 = if cfg!(loom) { 1 } else { 150 };
 
 /// The marks of the log, each a position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +92,10 @@ impl<S: Show> Journal<S> {
         let header = first.header;
         let tail = Tail::new(Arc::clone(&first));
         let (writing, showing) = (Writing::new(), Showing::new());
+        let patience = match storage.is_memory() {
+            true => Patience::OF_A_COPY,
+            false => Patience::OF_A_WRITE,
+        };
         let froms = [&writing.showing.from, &showing.from];
         Self {
             showing_from: froms.map(Arc::clone),
@@ -106,9 +107,9 @@ impl<S: Show> Journal<S> {
             tail: Mutex::new(tail),
             reserved: AtomicU64::new(position),
             making: Mutex::new(()),
-            written: Gate::new(position, LOOKS, writing),
-            durable: Gate::new(position, 0, ()),
-            shown: Gate::new(position, LOOKS, showing),
+            written: Gate::new(position, patience, writing),
+            durable: Gate::new(position, Patience::NONE, ()),
+            shown: Gate::new(position, patience, showing),
             syncs: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
             broker: header.broker,

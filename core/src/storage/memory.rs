@@ -61,6 +61,10 @@ impl Storage for MemoryStorage {
         Path::new(PATH)
     }
 
+    fn is_memory(&self) -> bool {
+        true
+    }
+
     fn prepare(&self) -> Result<()> {
         Ok(())
     }

@@ -15,6 +15,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// The directory's path, for error texts.
     fn path(&self) -> &Path;
 
+    /// Whether its files are in this process's memory, so that a write is a copy at most, and no call of the system.
+    fn is_memory(&self) -> bool {
+        false
+    }
+
     /// Makes the directory where there is none, and refuses what is not a directory. First call on a storage.
     fn prepare(&self) -> Result<()>;
 

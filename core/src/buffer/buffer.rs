@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::batch::Batch;
 use super::effect::Effect;
 use super::entry::Entry;
 use super::new_message::NewMessage;
@@ -18,7 +19,7 @@ use super::state::{Popped, State};
 use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::journal::{Appended, Bytes, Group, Journal, Level, Need, Pending, Record};
+use crate::journal::{Appended, Bytes, Journal, Level, Need, Pending, Record};
 use crate::storage::Mark;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::{Arc, Mutex, lock};
@@ -47,7 +48,7 @@ pub(crate) struct Owed {
 
 impl Owed {
     /// One more.
-    fn add(&mut self, level: Level, end: u64) {
+    pub(super) fn add(&mut self, level: Level, end: u64) {
         let mark = match level {
             Level::Os => &mut self.written,
             Level::Sync => &mut self.synced,
@@ -149,7 +150,12 @@ impl Buffer {
         wait: Duration,
         interrupt: &Interrupt,
     ) -> Result<Few<Enqueued>> {
-        let begun = self.begin(messages, wait, interrupt)?;
+        self.journal.relieve()?;
+        let begun = match Batch::claim(&self.state, messages) {
+            Some(batch) if batch.is_to_be_written() => return self.write_batch(batch),
+            Some(batch) => self.begin_batch(batch)?,
+            None => self.begin(messages, wait, interrupt)?,
+        };
         self.reach(begun.owed)?;
         Ok(begun.enqueued)
     }
@@ -221,11 +227,8 @@ impl Buffer {
                 owed,
             });
         }
-        if messages.len() > 1
-            && messages.iter().all(|message| message.key().is_none())
-            && let Some(slots) = self.state.claim_all(messages.len())
-        {
-            return self.begin_all_new(messages, &slots);
+        if let Some(batch) = Batch::claim(&self.state, messages) {
+            return self.begin_batch(batch);
         }
         self.make_room(messages.len());
         let mut places = 0;
@@ -385,33 +388,8 @@ impl Buffer {
         Ok(appended)
     }
 
-    /// As [`Buffer::begin_new`], of many.
-    fn begin_all_new(&self, messages: &[NewMessage<'_>], slots: &[u32]) -> Result<Begun> {
-        let mut ids = Vec::with_capacity(messages.len());
-        let appended =
-            Group::with_room(messages.iter().map(NewMessage::space).sum()).and_then(|mut group| {
-                for message in messages {
-                    ids.push(group.space());
-                    message.with_record(|record| group.push(record));
-                }
-                self.journal.append_group(group, |start, pending| {
-                    for ((message, slot), id) in messages.iter().zip(slots).zip(&mut ids) {
-                        *id += start;
-                        self.fill_new(message, *slot, *id, pending);
-                    }
-                })
-            });
-        let appended =
-            appended.inspect_err(|_| slots.iter().for_each(|slot| self.state.unclaim(*slot)))?;
-        let mut owed = Owed::default();
-        for message in messages {
-            owed.add(message.level, appended.end);
-        }
-        Ok(Begun { enqueued: ids.into_iter().map(Enqueued::Accepted).collect(), owed })
-    }
-
     /// Makes a slot that was claimed a new message's, whose record stands at `position`.
-    fn fill_new(
+    pub(super) fn fill_new(
         &self,
         message: &NewMessage<'_>,
         slot: u32,

@@ -75,12 +75,39 @@ impl State {
 
     /// Shows a new message without a key, for which this slot was claimed, and whose record stands at `position`.
     pub(super) fn show_new(&self, message: &NewMessage<'_>, slot: u32, position: u64) {
-        let mut ready = message.queue.ready();
-        message.queue.figures.was_shown(&ready);
+        self.show_new_in(&mut message.queue.ready(), message, slot, position);
+    }
+
+    /// Shows many such messages, each with its slot and its position.
+    pub(super) fn show_all_new<'m>(
+        &self,
+        new: impl Iterator<Item = (&'m NewMessage<'m>, u32, u64)>,
+    ) {
+        let mut new = new.peekable();
+        while let Some((first, slot, position)) = new.next() {
+            let mut ready = first.queue.ready();
+            self.show_new_in(&mut ready, first, slot, position);
+            for _ in 1..SHOWN_AT_ONCE {
+                let next = new.next_if(|(next, ..)| Arc::ptr_eq(next.queue, first.queue));
+                let Some((next, slot, position)) = next else { break };
+                self.show_new_in(&mut ready, next, slot, position);
+            }
+        }
+    }
+
+    #[inline]
+    fn show_new_in(
+        &self,
+        ready: &mut ReadyGuard<'_>,
+        message: &NewMessage<'_>,
+        slot: u32,
+        position: u64,
+    ) {
+        message.queue.figures.was_shown(ready);
         let schedule = message.is_delayed().then(|| lock(&self.schedule));
         let mut guard = self.slots.at(slot).lock();
         message.move_in(self, slot, &mut guard, position);
-        self.line_up(message.queue, &mut ready, schedule, slot, guard);
+        self.line_up(message.queue, ready, schedule, slot, guard);
     }
 
     /// Shows that the message in this slot is gone.

@@ -2,6 +2,7 @@
 
 mod acks;
 mod ascending;
+mod batch;
 mod buffer;
 mod cleaner;
 mod company;

@@ -223,6 +223,29 @@ fn snapshot_against_append(write: Write) {
     });
 }
 
+/// A snapshot, while a batch comes and somebody else writes, who may be the one to show it: it is there once, and in order.
+#[test]
+fn loom_snapshot_against_a_batch() {
+    explore(2, || {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let buffer = Arc::new(open(&storage));
+        let other = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || {
+                let batch = [NOW, Moment(NOW.0 + 1)].map(|due| message(&buffer, None, due));
+                buffer.enqueue(&batch, Duration::ZERO, &Interrupt::new()).unwrap();
+                let ready = queue(&buffer).figures.ready();
+                assert_eq!(ready, 1, "the other one is delayed");
+            })
+        };
+        let (_, cleaned) = buffer.snapshot().unwrap();
+        cleaned.unwrap();
+        other.join().unwrap();
+        assert_eq!(state_of(&buffer).0.len(), 2);
+        assert_replay_ends_in(&buffer, &storage);
+    });
+}
+
 /// A replace, while the message is taken: it changes the waiting message, or waits behind the one in flight.
 #[test]
 fn loom_replace_against_take() {

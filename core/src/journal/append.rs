@@ -173,6 +173,23 @@ impl<S: Show> Journal<S> {
         })
     }
 
+    /// As [`Journal::append_and_lead`], of messages that are new.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn append_group_and_lead(
+        &self,
+        group: Group,
+        finish: impl FnOnce(u64, &mut Pending<'_, S::Effect>, bool),
+    ) -> Result<Led<'_, S::Effect>> {
+        let mut lead = None;
+        let entries = group.records();
+        let appended = self.append_prepared(Need::Grow, entries, group, |tail, start| {
+            lead = self.lead(tail, start, finish);
+        })?;
+        Ok(Led { appended, lead })
+    }
+
     fn append_prepared(
         &self,
         need: Need,

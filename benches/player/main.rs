@@ -7,6 +7,7 @@ mod bare;
 mod group;
 mod job;
 mod libmq;
+mod line;
 mod log;
 mod memory;
 mod ring;
@@ -26,6 +27,7 @@ fn main() -> Result<(), Failure> {
         "libmq" => libmq::play(&job),
         "bare" | bare::READY => bare::play(&job),
         "group" => group::play(&job),
+        "line" => line::play(&job),
         "log" => log::play(&job),
         "ring" => ring::play(&job),
         "channel" => ring::play_channel(&job),

@@ -92,12 +92,14 @@ pub(super) fn all() -> Vec<Contest> {
             .with("libmq, 1 producer", NOTHING, threads("libmq threads", "memory", 1, false))
             .with("plain log, 2 producers", NOTHING, threads("log threads", "memory", 2, false))
             .with("plain log, 1 producer", NOTHING, threads("log threads", "memory", 1, false))
+            .with("a line of memory, there and back", NOTHING, ours("line pass messages=1000000"))
             .at_least("rate", 0.6, Some(("libmq, 1 producer", "rate"))),
         new("memory, 64 producers")
             .with("libmq", NOTHING, threads("libmq threads", "memory", 64, false))
             .with("libmq, 1 producer", NOTHING, threads("libmq threads", "memory", 1, false))
             .with("plain log, 64 producers", NOTHING, threads("log threads", "memory", 64, false))
             .with("plain log, 1 producer", NOTHING, threads("log threads", "memory", 1, false))
+            .with("a line of memory, there and back", NOTHING, ours("line pass messages=1000000"))
             .at_least("rate", 0.5, Some(("libmq, 1 producer", "rate"))),
     ]
 }

@@ -235,6 +235,14 @@ mod tests {
         }
     }
 
+    /// There were other bytes in the pages before.
+    #[test]
+    fn zeros_are_put_behind_what_is_there() {
+        let mut one = stretch(16, 4, 100, b"abcdef");
+        one.add_zeros(3).unwrap();
+        assert_eq!((one.end(), one.get(100, 9)), (109, Some(&b"abcdef\0\0\0"[..])));
+    }
+
     /// A short read brings what there was.
     #[test]
     fn no_more_is_there_than_was_read() {
@@ -255,5 +263,20 @@ mod tests {
         let pages = one.pages.as_ptr();
         assert!(one.make_room_for_a_disk(2 * LARGE_BYTES));
         assert_eq!(one.pages.as_ptr(), pages, "they have room");
+        let mut one = stretch(2 * LARGE_BYTES, 0, 4096, &[7; 512]);
+        assert!(one.make_room_for_a_disk(512));
+        assert_eq!(one.pages.as_ptr().addr() % DIRECT_BYTES, 0);
+    }
+
+    /// What is put together piece by piece is not moved for each of them: there is half as much room again behind it.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn it_goes_on_with_room_for_more() {
+        const MIB: usize = 1 << 20;
+        let mut one = stretch(6 * MIB, 0, 4096, &vec![7; 6 * MIB]);
+        let next = one.end();
+        one.go_on(stretch(MIB, 0, next, &vec![8; MIB])).unwrap();
+        assert_eq!((one.place.clone(), one.pages.len()), (0..7 * MIB, 10 * MIB));
+        assert_eq!(one.get(next - 1, 2), Some(&[7, 8][..]));
     }
 }

@@ -104,8 +104,11 @@ impl<L> Gate<L> {
 
     /// Waits until the mark is at `target`, or leads.
     fn wait_to_lead(&self, target: u64) -> Result<Option<Round<'_, L>>> {
-        self.patience
-            .finds(|| self.reached() >= target || self.lead.load(Ordering::Relaxed) & LED == 0);
+        let is_idle = || self.lead.load(Ordering::Relaxed) & LED == 0;
+        self.patience.finds(|| self.reached() >= target || is_idle());
+        if self.reached() >= target {
+            return Ok(None);
+        }
         let mut state = lock(&self.state);
         loop {
             // First: what was reached before a failure was reached.

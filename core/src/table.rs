@@ -1,6 +1,7 @@
 //! A table of numbered places whose memory follows use: a block of them is made when the first of it is needed.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::pages::{Pages, Spread};
@@ -59,6 +60,13 @@ impl<T> Table<T> {
     pub(crate) fn get_or_make(&self, number: u32) -> Option<&T> {
         let (block, place) = SPREAD.find(number as usize);
         self.blocks.get(block)?.get_or_init(|| self.make(block)).get(place)
+    }
+
+    /// Makes the blocks of these places, if need be; answers whether all are within the table.
+    pub(crate) fn make_all(&self, numbers: Range<u32>) -> bool {
+        let Some(last) = numbers.clone().next_back() else { return true };
+        // No block has fewer places than a step.
+        numbers.step_by(SPREAD.small).chain([last]).all(|number| self.get_or_make(number).is_some())
     }
 
     fn make(&self, block: usize) -> Pages<T> {

@@ -118,7 +118,7 @@ impl Broker {
         interrupt: &Interrupt,
     ) -> Result<Vec<Receipt>> {
         let enqueued = self.shared.enqueue(messages, interrupt)?;
-        Ok(enqueued.into_iter().map(Receipt::from).collect())
+        Ok(enqueued.iter().copied().map(Receipt::from).collect())
     }
 
     /// Enqueues messages as [`Broker::enqueue_batch`] does, for the bindings on an event loop: they have their places in

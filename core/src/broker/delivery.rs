@@ -197,7 +197,7 @@ impl Delivery {
     /// not wait for room here. `STALE_LEASE` once the delivery was settled or its lease was lost.
     pub fn enqueue(&self, message: Message<'_>) -> Result<()> {
         self.shared.check_open()?;
-        self.shared.check_message(&message, None)?;
+        self.shared.check_message(&message)?;
         // Too many queues are found now and not with the ack.
         self.shared.engine.buffer.state.queues.named(&message.queue)?;
         let mut message = message.into_owned();

@@ -269,7 +269,7 @@ impl Shared {
 
     fn check_one(&self, message: &Message<'_>) -> Result<Option<&Arc<Queue>>> {
         self.check_open()?;
-        self.check_message(message, None)
+        self.check_message(message)
     }
 
     /// Refuses a closed broker, and messages that are out of range. Answers the queue of the first one where that is at hand.
@@ -285,9 +285,14 @@ impl Shared {
                 limits::BATCH_MESSAGES_MAX
             )));
         }
-        let (mut before, mut first) = (None, None);
+        let (mut before, mut first) = (None::<&Message<'_>>, None);
         for (index, message) in messages.iter().enumerate() {
-            let checked = self.check_message(message, before.replace(message));
+            let is_like = before.replace(message).is_some_and(|before| message.is_like(before));
+            let checked = if is_like {
+                message.check_size(self.options.max_message_bytes).map(|()| None)
+            } else {
+                self.check_message(message)
+            };
             let queue = checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
             if index == 0 {
                 first = queue;

@@ -250,6 +250,12 @@ impl<'a> Message<'a> {
         if self.durability == Some(Durability::Memory) {
             return Err(Error::invalid("durability memory is for a broker, not for a message"));
         }
+        self.check_size(max_message_bytes)
+    }
+
+    /// Refuses one that is too large.
+    #[inline]
+    pub(crate) fn check_size(&self, max_message_bytes: usize) -> Result<()> {
         if self.size() > max_message_bytes {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -263,8 +269,26 @@ impl<'a> Message<'a> {
     }
 
     /// Whether this message names its queue by the very same text as the other: a look at two addresses tells.
+    #[inline]
     pub(crate) fn names_the_same(&self, other: &Self) -> bool {
         std::ptr::eq(&*self.queue, &*other.queue)
+    }
+
+    /// Whether this message is the other but for its body, as far as a look at addresses and numbers tells.
+    #[inline]
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let types = (self.content_type.as_deref(), other.content_type.as_deref());
+        let has_same_type = match types {
+            (None, None) => true,
+            (Some(one), Some(other)) => std::ptr::eq(one, other),
+            _ => false,
+        };
+        has_same_type
+            && self.names_the_same(other)
+            && self.priority == other.priority
+            && self.durability == other.durability
+            && self.rare.is_none()
+            && other.rare.is_none()
     }
 
     /// Whether it has a trace of its own.

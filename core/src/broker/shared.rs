@@ -53,18 +53,11 @@ impl Shared {
         self.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
     }
 
-    /// Refuses a message that is out of range. The one that came `before` it is not. Answers its queue where that is at hand.
-    pub(crate) fn check_message(
-        &self,
-        message: &Message<'_>,
-        before: Option<&Message<'_>>,
-    ) -> Result<Option<&Arc<Queue>>> {
-        let mut queue = None;
-        if !before.is_some_and(|before| message.names_the_same(before)) {
-            queue = self.engine.buffer.state.queues.last_named(&message.queue);
-            if queue.is_none() {
-                check_queue_name(&message.queue)?;
-            }
+    /// Refuses a message that is out of range. Answers its queue where that is at hand.
+    pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<Option<&Arc<Queue>>> {
+        let queue = self.engine.buffer.state.queues.last_named(&message.queue);
+        if queue.is_none() {
+            check_queue_name(&message.queue)?;
         }
         message.check(self.options.max_message_bytes)?;
         if let Some(rare) = message.rare.as_ref().filter(|rare| rare.is_timed()) {
@@ -128,6 +121,13 @@ impl Shared {
         let mut new: Vec<NewMessage<'_>> = Vec::with_capacity(messages.len());
         new.push(first);
         for (message, before) in others.iter().zip(messages) {
+            if let Some(like) = new.last()
+                && like.rare.is_none()
+                && message.is_like(before)
+            {
+                new.push(NewMessage { body: &message.body, rare: None, ..*like });
+                continue;
+            }
             if !message.names_the_same(before) {
                 queue = self.queue(&message.queue)?;
             }

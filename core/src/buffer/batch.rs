@@ -40,9 +40,16 @@ impl<'m> Batch<'m> {
     /// Copies its records.
     fn group(&mut self) -> Result<Group> {
         let mut group = Group::with_room(self.messages.iter().map(NewMessage::space).sum())?;
-        for message in self.messages {
+        for alike in self.messages.chunk_by(NewMessage::is_like) {
+            let Some((first, others)) = alike.split_first() else { continue };
             self.positions.push(group.space());
-            message.with_record(|record| group.push(record));
+            first.with_record(|record| group.push(record));
+            let mut before = first;
+            for message in others {
+                self.positions.push(group.space());
+                group.push_alike(message.body, before.body.len());
+                before = message;
+            }
         }
         Ok(group)
     }

@@ -107,6 +107,12 @@ impl State {
         let schedule = message.is_delayed().then(|| lock(&self.schedule));
         let mut guard = self.slots.at(slot).lock();
         message.move_in(self, slot, &mut guard, position);
+        if message.is_plain() {
+            guard.set(SlotState::Ready);
+            message.queue.figures.came(ready);
+            ready.lanes.link_new(&self.slots, slot, &mut guard);
+            return message.queue.ring(ready);
+        }
         self.line_up(message.queue, ready, schedule, slot, guard);
     }
 

@@ -37,6 +37,7 @@ impl Ids {
     }
 
     /// A message is in this slot.
+    #[inline]
     pub(crate) fn insert(&self, id: u64, slot: u32) {
         if self.kept.load(Ordering::Relaxed) {
             lock(&self.slots).insert(id, slot);
@@ -44,6 +45,7 @@ impl Ids {
     }
 
     /// A message has left its slot.
+    #[inline]
     pub(crate) fn remove(&self, id: u64) {
         if self.kept.load(Ordering::Relaxed) {
             lock(&self.slots).remove(&id);

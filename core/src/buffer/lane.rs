@@ -47,6 +47,12 @@ impl Lanes {
             // It was replaced, by a message of another priority or by one that is no suspect.
             self.unlink(slots, guard);
         }
+        self.link_new(slots, index, guard);
+    }
+
+    /// Links a slot, which is linked nowhere, at its place.
+    #[inline]
+    pub(crate) fn link_new(&mut self, slots: &Slots, index: u32, guard: &mut Guard<'_>) {
         if let Some(lane) = self.lanes.get_mut(usize::from(guard.priority)) {
             lane.link(slots, index, guard);
             guard.lane = guard.priority;
@@ -107,6 +113,7 @@ impl Lane {
     }
 
     /// Links a slot, which is linked nowhere, at its place.
+    #[inline]
     fn link(&mut self, slots: &Slots, index: u32, guard: &mut Guard<'_>) {
         let id = guard.id();
         if guard.is_suspect() {

@@ -7,7 +7,7 @@ use super::entry::{HeadBytes, MessageHead, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::queue::Queue;
-use super::slot::{Guard, NONE, State as SlotState};
+use super::slot::{Data, Guard, NONE, State as SlotState};
 use super::state::State;
 use super::turns::group_number;
 use crate::clock::Moment;
@@ -49,6 +49,19 @@ pub(super) type Pieces<'p> = [&'p [u8]; 8];
 impl NewMessage<'_> {
     pub(super) fn key(&self) -> Option<&str> {
         self.rare.as_ref()?.key
+    }
+
+    /// Whether their records differ in their bodies alone.
+    #[inline]
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.queue, other.queue)
+            && self.rare.is_none()
+            && other.rare.is_none()
+            && self.content_type == other.content_type
+            && self.priority == other.priority
+            && self.enqueued_at == other.enqueued_at
+            && self.due == other.due
+            && self.level == other.level
     }
 
     /// Whether a message that holds its key already stays.
@@ -133,9 +146,22 @@ impl NewMessage<'_> {
     #[inline]
     pub(super) fn move_in(&self, state: &State, slot: u32, guard: &mut Guard<'_>, position: u64) {
         guard.set_id(position);
-        guard.key = NONE;
         state.ids.insert(position, slot);
-        self.fill(state, slot, guard, position, false, self.level);
+        if self.rare.is_some() {
+            guard.key = NONE;
+            return self.fill(state, slot, guard, position, false, self.level);
+        }
+        state.note_names(self.queue.name.len() as u64);
+        // Whole, since nothing of what was there stays.
+        **guard = Data {
+            version: position,
+            due: self.due,
+            queue: self.queue_number(),
+            priority: self.priority,
+            flags: flags(false, self.level),
+            ..Data::EMPTY
+        };
+        guard.set(SlotState::Pending);
     }
 
     /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
@@ -155,7 +181,7 @@ impl NewMessage<'_> {
         }
         let names = self.queue.name.len() + self.key().map_or(0, str::len);
         state.note_names(names as u64);
-        guard.queue = u16::try_from(self.queue.number).unwrap_or(u16::MAX);
+        guard.queue = self.queue_number();
         guard.version = position;
         guard.due = self.due;
         guard.attempts = 0;
@@ -173,10 +199,21 @@ impl NewMessage<'_> {
         guard.set(SlotState::Pending);
     }
 
+    /// As a slot holds it.
+    fn queue_number(&self) -> u16 {
+        u16::try_from(self.queue.number).unwrap_or(u16::MAX)
+    }
+
     /// What its record does once it has reached its level.
     pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
         let (queue, delayed) = (self.queue.number, self.is_delayed());
         Effect::Show(Waiting { slot, queue, version, delayed })
+    }
+
+    /// Whether it is ready when it is shown, behind what came before it.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.rare.is_none() && !self.is_delayed()
     }
 
     /// Else it is known to be due.

@@ -112,7 +112,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    const EMPTY: Self = Self {
+    pub(super) const EMPTY: Self = Self {
         version: 0,
         due: Moment(0),
         group: 0,
@@ -393,7 +393,7 @@ impl Slots {
         };
         let fresh = self.fresh.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).ok()?;
         let claimed = fresh..fresh + count;
-        claimed.clone().all(|index| self.slots.get_or_make(index).is_some()).then_some(claimed)
+        self.slots.make_all(claimed.clone()).then_some(claimed)
     }
 
     /// Gives a slot back; its state is free and no list links it.

@@ -1,6 +1,6 @@
 //! Groups: large or many records on their way into the journal, made ready outside the tail's lock.
 
-use super::record::{self, Record};
+use super::record::{self, ALIGNMENT, Record};
 use crate::error::Result;
 use crate::memory;
 
@@ -10,6 +10,8 @@ use crate::memory;
 pub(crate) struct Group {
     bytes: Vec<u8>,
     records: u64,
+    /// Where the last record begins.
+    last: usize,
     /// So many bytes of records have the checksums of their bodies.
     summed: usize,
 }
@@ -23,12 +25,26 @@ impl Group {
     /// # Errors
     /// `NO_MEMORY`: it is the one piece of memory that is as large as a caller likes.
     pub(crate) fn with_room(bytes: usize) -> Result<Self> {
-        Ok(Self { bytes: memory::with_room(bytes)?, records: 0, summed: 0 })
+        let bytes = memory::with_room(bytes + ALIGNMENT)?;
+        Ok(Self { bytes, records: 0, last: 0, summed: 0 })
     }
 
     /// Copies one more record, for which there is room.
     pub(crate) fn push(&mut self, record: &Record<'_>) {
+        self.last = self.bytes.len();
         record.copy_to(&mut self.bytes);
+        self.pushed();
+    }
+
+    /// Copies one more record, which is as the last one but for its last part: this instead of that, which had so many bytes.
+    #[inline]
+    pub(crate) fn push_alike(&mut self, part: &[u8], last_part_len: usize) {
+        let last = std::mem::replace(&mut self.last, self.bytes.len());
+        record::copy_alike(&mut self.bytes, last, part, last_part_len);
+        self.pushed();
+    }
+
+    fn pushed(&mut self) {
         self.records += 1;
         if self.bytes.len() - self.summed >= SUM_BYTES_MAX {
             self.sum();

@@ -94,7 +94,7 @@ impl<'a> Record<'a> {
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             target.extend_from_slice(part);
         }
-        target.resize(end, 0);
+        pad(target, end);
     }
 
     /// Its header, but for its place and its checksums.
@@ -103,6 +103,34 @@ impl<'a> Record<'a> {
         let body_len = u32::try_from(self.body_len).unwrap_or(u32::MAX);
         Header { body_len, kind: self.kind, more: false, position: 0, durable: 0, body_checksum: 0 }
     }
+}
+
+/// Appends to `records` one that is as that which begins at `like`, the last one there, but for its last part: this one instead of
+/// that, which had so many bytes.
+#[inline]
+pub(super) fn copy_alike(records: &mut Vec<u8>, like: usize, part: &[u8], like_part_len: usize) {
+    let Some(header) = records.get(like..).and_then(|record| record.first_chunk()) else { return };
+    let like_header = Header::of_our_own(header);
+    let before = like_header.body_len as usize - like_part_len;
+    let body_len = before + part.len();
+    let start = records.len();
+    records.extend_from_within(like..like + HEADER_BYTES + before);
+    records.extend_from_slice(part);
+    pad(records, start + space(body_len));
+    if part.len() != like_part_len
+        && let Some(header) = records.get_mut(start..).and_then(|record| record.first_chunk_mut())
+    {
+        let body_len = u32::try_from(body_len).unwrap_or(u32::MAX);
+        *header = bytes_of(Header { body_len, ..like_header }.words());
+    }
+}
+
+/// Appends zeros up to where the next record begins.
+#[inline]
+fn pad(records: &mut Vec<u8>, end: usize) {
+    // As many as there can be: that is one store.
+    records.extend_from_slice(&[0; ALIGNMENT]);
+    records.truncate(end);
 }
 
 /// Writes a group of records, one behind the other, into `target`, which has room for them and begins at the position `start`.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::message::{Receipt, ReceiptStatus, check_queue_name};
 use super::shared::Shared;
-use crate::buffer::{DeadLetterEntry, Enqueued, MessageEntry, NewMessage, NewRare};
+use crate::buffer::{DeadLetterEntry, Enqueued, Envelope, MessageEntry, NewMessage, NewRare};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::Bytes;
 use crate::sync::Arc;
@@ -79,11 +79,10 @@ impl DeadLetters<'_> {
             ));
         };
         let now = engine.now();
-        let message = NewMessage {
+        let envelope = Envelope {
             queue: engine.buffer.state.queues.named(entry.queue)?,
             content_type: entry.content_type,
             priority: entry.head.priority,
-            body: entry.body,
             enqueued_at: now,
             due: now,
             level: self.shared.level(None),
@@ -98,6 +97,7 @@ impl DeadLetters<'_> {
                 headers: entry.headers.to_vec(),
             })),
         };
+        let message = NewMessage { envelope: &envelope, body: entry.body };
         Ok(engine.buffer.replay(id, &message)?.into())
     }
 

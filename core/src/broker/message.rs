@@ -268,12 +268,6 @@ impl<'a> Message<'a> {
         Ok(())
     }
 
-    /// Whether this message names its queue by the very same text as the other: a look at two addresses tells.
-    #[inline]
-    pub(crate) fn names_the_same(&self, other: &Self) -> bool {
-        std::ptr::eq(&*self.queue, &*other.queue)
-    }
-
     /// Whether this message is the other but for its body, as far as a look at addresses and numbers tells.
     #[inline]
     pub(crate) fn is_like(&self, other: &Self) -> bool {
@@ -284,7 +278,7 @@ impl<'a> Message<'a> {
             _ => false,
         };
         has_same_type
-            && self.names_the_same(other)
+            && std::ptr::eq(&*self.queue, &*other.queue)
             && self.priority == other.priority
             && self.durability == other.durability
             && self.rare.is_none()

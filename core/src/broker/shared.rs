@@ -7,7 +7,7 @@ use super::clerk::{Clerk, refuse_in_callback};
 use super::message::{Dedup, Message, Rare, TRACEPARENT, check_queue_name};
 use super::options::{Durability, Options};
 use super::recovery::Recovery;
-use crate::buffer::{NewMessage, NewRare, Queue, put_header};
+use crate::buffer::{Envelope, NewMessage, NewRare, Queue, put_header};
 use crate::clock::{Look, ManualClock, Moment};
 use crate::dispatch::{Engine, Snapshots, dismiss};
 use crate::error::{Error, ErrorKind, Result};
@@ -108,30 +108,20 @@ impl Shared {
         trace: Option<&str>,
         work: impl FnOnce(&[NewMessage<'_>]) -> Result<R>,
     ) -> Result<R> {
-        let Some((message, others)) = messages.split_first() else { return work(&[]) };
-        let now = self.engine.buffer.state.clock.recent();
-        let mut queue = match first {
-            Some(queue) => queue,
-            None => self.queue(&message.queue)?,
-        };
-        let first = self.new_message(message, queue, trace, now);
-        if others.is_empty() {
-            return work(std::slice::from_ref(&first));
+        if let [message] = messages {
+            return self.with_new_message(message, first, trace, |new| work(&[*new]));
         }
-        let mut new: Vec<NewMessage<'_>> = Vec::with_capacity(messages.len());
-        new.push(first);
-        for (message, before) in others.iter().zip(messages) {
-            if let Some(like) = new.last()
-                && like.rare.is_none()
-                && message.is_like(before)
-            {
-                new.push(NewMessage { body: &message.body, rare: None, ..*like });
-                continue;
-            }
-            if !message.names_the_same(before) {
-                queue = self.queue(&message.queue)?;
-            }
-            new.push(self.new_message(message, queue, trace, now));
+        let now = self.engine.buffer.state.clock.recent();
+        let mut first = first;
+        let mut runs = Vec::new();
+        for alike in messages.chunk_by(|before, message| message.is_like(before)) {
+            let Some(message) = alike.first() else { continue };
+            let envelope = self.envelope(message, first.take(), trace, now)?;
+            runs.push((envelope, alike));
+        }
+        let mut new = Vec::with_capacity(messages.len());
+        for (envelope, alike) in &runs {
+            new.extend(alike.iter().map(|message| NewMessage { envelope, body: &message.body }));
         }
         work(&new)
     }
@@ -145,41 +135,38 @@ impl Shared {
         work: impl FnOnce(&NewMessage<'_>) -> Result<R>,
     ) -> Result<R> {
         let now = self.engine.buffer.state.clock.recent();
-        let queue = match queue {
-            Some(queue) => queue,
-            None => self.queue(&message.queue)?,
-        };
-        work(&self.new_message(message, queue, trace, now))
+        let envelope = self.envelope(message, queue, trace, now)?;
+        work(&NewMessage { envelope: &envelope, body: &message.body })
     }
 
-    fn queue(&self, name: &str) -> Result<&Arc<Queue>> {
-        self.engine.buffer.state.queues.named(name)
-    }
-
+    /// What is to be said of a message, and of all that are like it; `queue` is its queue where that is at hand.
     #[inline]
-    fn new_message<'m>(
+    fn envelope<'m>(
         &'m self,
         message: &'m Message<'_>,
-        queue: &'m Arc<Queue>,
+        queue: Option<&'m Arc<Queue>>,
         trace: Option<&str>,
         now: Moment,
-    ) -> NewMessage<'m> {
+    ) -> Result<Envelope<'m>> {
+        let queue = match queue {
+            Some(queue) => queue,
+            None => self.engine.buffer.state.queues.named(&message.queue)?,
+        };
         let (due, rare) = if message.rare.is_some() || trace.is_some() {
             self.new_rare(message, trace, now)
         } else {
             (now, None)
         };
         // At once and whole: a processor waits where it is to read together what was written in parts a moment ago.
-        NewMessage {
+        Ok(Envelope {
             queue,
             content_type: message.content_type.as_deref(),
             priority: message.priority,
-            body: &message.body,
             enqueued_at: now,
             due,
             level: self.level(message.durability),
             rare,
-        }
+        })
     }
 
     /// When a message is due that few are like, and what it has that few have.

@@ -5,6 +5,7 @@
 
 use super::buffer::{Begun, Buffer, Enqueued, Owed};
 use super::effect::Effect;
+use super::envelope::Envelope;
 use super::new_message::NewMessage;
 use super::plan::Few;
 use super::state::State;
@@ -59,15 +60,29 @@ impl<'m> Batch<'m> {
         self.positions.iter_mut().for_each(|position| *position += start);
     }
 
-    /// Its messages, each with its slot and the position of its record.
-    fn placed(&self) -> impl Iterator<Item = (&'m NewMessage<'m>, u32, u64)> {
-        let places = self.slots.iter().zip(&self.positions);
-        self.messages.iter().zip(places).map(|(message, (slot, place))| (message, *slot, *place))
+    /// Its messages as far as each is like the one before: what they have in common, their slots, and where their records stand.
+    fn runs(&self) -> impl Iterator<Item = (&'m Envelope<'m>, &[u32], &[u64])> {
+        let (mut slots, mut positions) = (&self.slots[..], &self.positions[..]);
+        self.messages.chunk_by(NewMessage::is_like).filter_map(move |alike| {
+            let (of_these, others) = slots.split_at_checked(alike.len())?;
+            slots = others;
+            let (places, others) = positions.split_at_checked(alike.len())?;
+            positions = others;
+            Some((alike.first()?.envelope, of_these, places))
+        })
     }
 
     fn fill(&self, buffer: &Buffer, pending: &mut Pending<'_, Effect>) {
-        for (message, slot, position) in self.placed() {
-            buffer.fill_new(message, slot, position, pending);
+        for (envelope, slots, positions) in self.runs() {
+            for (slot, position) in slots.iter().zip(positions) {
+                buffer.fill_new(envelope, *slot, *position, pending);
+            }
+        }
+    }
+
+    fn show(&self, state: &State) {
+        for (envelope, slots, positions) in self.runs() {
+            state.show_all_new(envelope, slots, positions);
         }
     }
 
@@ -108,7 +123,7 @@ impl Buffer {
         });
         let led = led.inspect_err(|_| batch.unclaim(&self.state))?;
         let is_alone = led.is_alone();
-        let shown = self.journal.follow(led, || self.state.show_all_new(batch.placed()));
+        let shown = self.journal.follow(led, || batch.show(&self.state));
         shown.inspect_err(|_| {
             // Else others may have shown it.
             if is_alone {
@@ -116,5 +131,71 @@ impl Buffer {
             }
         })?;
         Ok(batch.enqueued())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Broker, Message, Options};
+
+    /// Messages of a batch are copied from one another as far as they are alike: each has what is its own, in the first life and
+    /// in the second.
+    #[test]
+    fn each_of_a_batch_has_what_is_its_own() {
+        let (a_type, other_type) = ("text/plain".to_owned(), "text/plain".to_owned());
+        let jobs = |body: &'static str| Message::new("jobs", body);
+        let batch = [
+            jobs("first"),
+            jobs(""),
+            jobs("a longer one"),
+            jobs("urgent").priority(9),
+            jobs("urgent, too").priority(9),
+            jobs("typed").content_type(&a_type),
+            jobs("typed, too").content_type(&a_type),
+            jobs("of the same type").content_type(&other_type),
+            jobs("of no type"),
+            Message::new("others", "elsewhere"),
+            jobs("grouped").group("g"),
+            jobs("after it").group("g"),
+            jobs("later").delay(Duration::from_secs(3600)),
+            jobs("last"),
+        ];
+        let directory = tempfile::tempdir().unwrap();
+        for is_first in [true, false] {
+            let broker = Broker::open(directory.path(), Options::new()).unwrap();
+            if is_first {
+                let receipts = broker.enqueue_batch(&batch).unwrap();
+                assert!(receipts.windows(2).all(|two| two[0].id < two[1].id));
+                broker.close(Duration::ZERO).unwrap();
+                continue;
+            }
+            let mut taken = Vec::new();
+            while let Some(job) = broker.receive("jobs", Duration::ZERO, None).unwrap() {
+                let body = String::from_utf8(job.body().to_vec()).unwrap();
+                taken.push((body, job.content_type().to_owned()));
+                job.ack().unwrap();
+            }
+            let plain = "application/octet-stream";
+            let expected = [
+                ("urgent", plain),
+                ("urgent, too", plain),
+                ("first", plain),
+                ("", plain),
+                ("a longer one", plain),
+                ("typed", "text/plain"),
+                ("typed, too", "text/plain"),
+                ("of the same type", "text/plain"),
+                ("of no type", plain),
+                ("grouped", plain),
+                ("after it", plain),
+                ("last", plain),
+            ];
+            assert_eq!(taken, expected.map(|(body, of)| (body.to_owned(), of.to_owned())));
+            let other = broker.receive("others", Duration::ZERO, None).unwrap().unwrap();
+            assert_eq!(other.body(), b"elsewhere");
+            assert_eq!(broker.metrics().unwrap().queues["jobs"].delayed, 1);
+        }
     }
 }

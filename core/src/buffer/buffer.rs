@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::effect::Effect;
 use super::entry::Entry;
+use super::envelope::Envelope;
 use super::new_message::NewMessage;
 use super::plan::{Fate, Few, Plan, records};
 use super::queue::Queue;
@@ -391,15 +392,15 @@ impl Buffer {
     /// Makes a slot that was claimed a new message's, whose record stands at `position`.
     pub(super) fn fill_new(
         &self,
-        message: &NewMessage<'_>,
+        envelope: &Envelope<'_>,
         slot: u32,
         position: u64,
         pending: &mut Pending<'_, Effect>,
     ) {
         let state = &*self.state;
-        message.queue.figures.was_appended(pending);
-        message.move_in(state, slot, &mut state.slots.at(slot).lock(), position);
-        pending.at(message.level, message.shown(slot, position));
+        envelope.queue.figures.was_appended(pending);
+        envelope.move_in(state, slot, &mut state.slots.at(slot).lock(), position);
+        pending.at(envelope.level, envelope.shown(slot, position));
     }
 
     /// Logs a plan; what is owed is its level, and that of the messages it found to be duplicates of.

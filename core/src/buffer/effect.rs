@@ -3,8 +3,8 @@
 use std::iter::Peekable;
 
 use super::entry::DeadLetterEntry;
+use super::envelope::Envelope;
 use super::flags::Flag;
-use super::new_message::NewMessage;
 use super::queue::{Queue, ReadyGuard};
 use super::schedule::Schedule;
 use super::slot::{Freed, Guard, Linked, State as SlotState};
@@ -74,46 +74,31 @@ impl State {
     }
 
     /// Shows a new message without a key, for which this slot was claimed, and whose record stands at `position`.
-    pub(super) fn show_new(&self, message: &NewMessage<'_>, slot: u32, position: u64) {
-        self.show_new_in(&mut message.queue.ready(), message, slot, position);
+    pub(super) fn show_new(&self, envelope: &Envelope<'_>, slot: u32, position: u64) {
+        self.show_all_new(envelope, &[slot], &[position]);
     }
 
-    /// Shows many such messages, each with its slot and its position.
-    pub(super) fn show_all_new<'m>(
-        &self,
-        new: impl Iterator<Item = (&'m NewMessage<'m>, u32, u64)>,
-    ) {
-        let mut new = new.peekable();
-        while let Some((first, slot, position)) = new.next() {
-            let mut ready = first.queue.ready();
-            self.show_new_in(&mut ready, first, slot, position);
-            for _ in 1..SHOWN_AT_ONCE {
-                let next = new.next_if(|(next, ..)| Arc::ptr_eq(next.queue, first.queue));
-                let Some((next, slot, position)) = next else { break };
-                self.show_new_in(&mut ready, next, slot, position);
+    /// Shows many such messages that have this envelope, each with its slot and its position.
+    pub(super) fn show_all_new(&self, envelope: &Envelope<'_>, slots: &[u32], positions: &[u64]) {
+        let queue = envelope.queue;
+        let (slots, positions) = (slots.chunks(SHOWN_AT_ONCE), positions.chunks(SHOWN_AT_ONCE));
+        for (slots, positions) in slots.zip(positions) {
+            let mut ready = queue.ready();
+            for (slot, position) in slots.iter().zip(positions) {
+                queue.figures.was_shown(&ready);
+                let schedule = envelope.is_delayed().then(|| lock(&self.schedule));
+                let mut guard = self.slots.at(*slot).lock();
+                envelope.move_in(self, *slot, &mut guard, *position);
+                if envelope.is_plain() {
+                    guard.set(SlotState::Ready);
+                    queue.figures.came(&ready);
+                    ready.lanes.link_new(&self.slots, *slot, &mut guard);
+                    queue.ring(&mut ready);
+                } else {
+                    self.line_up(queue, &mut ready, schedule, *slot, guard);
+                }
             }
         }
-    }
-
-    #[inline]
-    fn show_new_in(
-        &self,
-        ready: &mut ReadyGuard<'_>,
-        message: &NewMessage<'_>,
-        slot: u32,
-        position: u64,
-    ) {
-        message.queue.figures.was_shown(ready);
-        let schedule = message.is_delayed().then(|| lock(&self.schedule));
-        let mut guard = self.slots.at(slot).lock();
-        message.move_in(self, slot, &mut guard, position);
-        if message.is_plain() {
-            guard.set(SlotState::Ready);
-            message.queue.figures.came(ready);
-            ready.lanes.link_new(&self.slots, slot, &mut guard);
-            return message.queue.ring(ready);
-        }
-        self.line_up(message.queue, ready, schedule, slot, guard);
     }
 
     /// Shows that the message in this slot is gone.

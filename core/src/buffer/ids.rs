@@ -40,8 +40,13 @@ impl Ids {
     #[inline]
     pub(crate) fn insert(&self, id: u64, slot: u32) {
         if self.kept.load(Ordering::Relaxed) {
-            lock(&self.slots).insert(id, slot);
+            self.index(id, slot);
         }
+    }
+
+    #[cold]
+    fn index(&self, id: u64, slot: u32) {
+        lock(&self.slots).insert(id, slot);
     }
 
     /// A message has left its slot.

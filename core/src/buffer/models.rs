@@ -7,7 +7,8 @@ use std::time::Duration;
 use loom::thread;
 
 use super::buffer::{Buffer, Enqueued, Limits, Taken};
-use super::new_message::{NewMessage, NewRare};
+use super::envelope::{Envelope, NewRare};
+use super::new_message::NewMessage;
 use super::queue::Queue;
 use super::remove::Removed;
 use super::replay::Replayed;
@@ -72,21 +73,23 @@ fn enqueue_due(buffer: &Buffer, key: Option<&str>, due: Moment) -> Enqueued {
 }
 
 fn try_enqueue(buffer: &Buffer, key: Option<&str>, due: Moment) -> Result<Enqueued> {
-    let message = message(buffer, key, due);
+    let envelope = envelope(buffer, key, due);
+    let message = NewMessage { envelope: &envelope, body: b"body" };
     buffer.enqueue_one(&message, || Duration::ZERO, &Interrupt::new())
 }
 
 /// Enqueues a message, and leaves it to somebody else to write it.
 pub(crate) fn begin(buffer: &Buffer) {
-    buffer.begin(&[message(buffer, None, NOW)], Duration::ZERO, &Interrupt::new()).unwrap();
+    let envelope = envelope(buffer, None, NOW);
+    let message = NewMessage { envelope: &envelope, body: b"body" };
+    buffer.begin(&[message], Duration::ZERO, &Interrupt::new()).unwrap();
 }
 
-fn message<'a>(buffer: &'a Buffer, key: Option<&'a str>, due: Moment) -> NewMessage<'a> {
-    NewMessage {
+fn envelope<'a>(buffer: &'a Buffer, key: Option<&'a str>, due: Moment) -> Envelope<'a> {
+    Envelope {
         queue: queue(buffer),
         content_type: None,
         priority: 0,
-        body: b"body",
         enqueued_at: NOW,
         due,
         level: Level::Os,
@@ -232,7 +235,9 @@ fn loom_snapshot_against_a_batch() {
         let other = {
             let buffer = Arc::clone(&buffer);
             thread::spawn(move || {
-                let batch = [NOW, Moment(NOW.0 + 1)].map(|due| message(&buffer, None, due));
+                let envelopes = [NOW, Moment(NOW.0 + 1)].map(|due| envelope(&buffer, None, due));
+                let batch =
+                    envelopes.each_ref().map(|envelope| NewMessage { envelope, body: b"body" });
                 buffer.enqueue(&batch, Duration::ZERO, &Interrupt::new()).unwrap();
                 let ready = queue(&buffer).figures.ready();
                 assert_eq!(ready, 1, "the other one is delayed");

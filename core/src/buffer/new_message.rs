@@ -1,100 +1,26 @@
 //! New messages: what is to be enqueued, checked and in the words of the buffer.
 
-use std::time::Duration;
+use std::ops::Deref;
 
-use super::effect::{Effect, Waiting};
-use super::entry::{HeadBytes, MessageHead, kind};
-use super::expiries::Expiry;
-use super::flags::{Flag, Flags};
-use super::queue::Queue;
-use super::slot::{Data, Guard, NONE, State as SlotState};
-use super::state::State;
-use super::turns::group_number;
-use crate::clock::Moment;
-use crate::journal::{Level, Record, record_space};
-use crate::sync::Arc;
+use super::entry::{HeadBytes, kind};
+use super::envelope::Envelope;
+use crate::journal::Record;
 
 /// A message that is to be enqueued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct NewMessage<'a> {
-    pub(crate) queue: &'a Arc<Queue>,
-    pub(crate) content_type: Option<&'a str>,
-    pub(crate) priority: u8,
+    pub(crate) envelope: &'a Envelope<'a>,
     pub(crate) body: &'a [u8],
-    pub(crate) enqueued_at: Moment,
-    pub(crate) due: Moment,
-    pub(crate) level: Level,
-    pub(crate) rare: Option<Box<NewRare<'a>>>,
-}
-
-/// What few messages have.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct NewRare<'a> {
-    pub(crate) key: Option<&'a str>,
-    /// A message that holds the key already stays.
-    pub(crate) keep: bool,
-    pub(crate) correlation_id: Option<&'a str>,
-    pub(crate) group: Option<&'a str>,
-    /// When it expires.
-    pub(crate) expires: Option<Moment>,
-    /// How long it guards its key when it is done.
-    pub(crate) window: Duration,
-    /// As [`super::entry::put_header`] writes them.
-    pub(crate) headers: Vec<u8>,
 }
 
 /// The pieces of a body: head, queue, key, correlation id, content type, group, headers, body.
 pub(super) type Pieces<'p> = [&'p [u8]; 8];
 
-impl NewMessage<'_> {
-    pub(super) fn key(&self) -> Option<&str> {
-        self.rare.as_ref()?.key
-    }
-
-    /// Whether their records differ in their bodies alone.
+impl<'a> NewMessage<'a> {
+    /// Whether both have the very same envelope.
     #[inline]
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        Arc::ptr_eq(self.queue, other.queue)
-            && self.rare.is_none()
-            && other.rare.is_none()
-            && self.content_type == other.content_type
-            && self.priority == other.priority
-            && self.enqueued_at == other.enqueued_at
-            && self.due == other.due
-            && self.level == other.level
-    }
-
-    /// Whether a message that holds its key already stays.
-    pub(super) fn keeps(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.keep)
-    }
-
-    /// The first part of its record.
-    pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> HeadBytes {
-        let mut head = MessageHead { id, flags: flags(behind, level), ..self.plain_head() };
-        if let Some(rare) = &self.rare {
-            head.key_len = text_len(rare.key);
-            head.correlation_len = text_len(rare.correlation_id);
-            head.group_len = text_len(rare.group);
-            head.headers_len = u32::try_from(rare.headers.len()).unwrap_or(u32::MAX);
-            head.expires = rare.expires;
-            head.window = rare.window;
-        }
-        head.encode()
-    }
-
-    /// What all messages have, of the first part of the record of one that concerns nothing that is there.
-    #[inline]
-    fn plain_head(&self) -> MessageHead {
-        MessageHead {
-            enqueued_at: self.enqueued_at,
-            due: self.due,
-            flags: flags(false, self.level),
-            priority: self.priority,
-            queue_len: short(self.queue.name.len()),
-            type_len: text_len(self.content_type),
-            ..MessageHead::default()
-        }
+        std::ptr::eq(self.envelope, other.envelope)
     }
 
     /// The pieces of its record's body.
@@ -129,115 +55,20 @@ impl NewMessage<'_> {
     }
 
     /// Bytes that its record takes in the log.
+    #[inline]
     pub(super) fn space(&self) -> usize {
-        let texts = text_bytes(self.content_type) + self.queue.name.len() + self.body.len();
-        let (head, more) = match &self.rare {
-            None => (MessageHead::len(false, false), 0),
-            Some(rare) => {
-                let head = MessageHead::len(rare.expires.is_some(), !rare.window.is_zero());
-                let texts = [rare.key, rare.correlation_id, rare.group].map(text_bytes);
-                (head, texts.iter().sum::<usize>() + rare.headers.len())
-            }
-        };
-        record_space(head + texts + more)
-    }
-
-    /// Makes a slot that was claimed its own, as that of a message without a key, whose record stands at `position`.
-    #[inline]
-    pub(super) fn move_in(&self, state: &State, slot: u32, guard: &mut Guard<'_>, position: u64) {
-        guard.set_id(position);
-        state.ids.insert(position, slot);
-        if self.rare.is_some() {
-            guard.key = NONE;
-            return self.fill(state, slot, guard, position, false, self.level);
-        }
-        state.note_names(self.queue.name.len() as u64);
-        // Whole, since nothing of what was there stays.
-        **guard = Data {
-            version: position,
-            due: self.due,
-            queue: self.queue_number(),
-            priority: self.priority,
-            flags: flags(false, self.level),
-            ..Data::EMPTY
-        };
-        guard.set(SlotState::Pending);
-    }
-
-    /// Makes a slot its own, now that its record stands at `position`; not to be seen before it is shown.
-    // Out of line, which compilers choose or not for no reason of ours, this costs an enqueue some 1 %.
-    #[inline]
-    pub(super) fn fill(
-        &self,
-        state: &State,
-        slot: u32,
-        guard: &mut Guard<'_>,
-        position: u64,
-        behind: bool,
-        level: Level,
-    ) {
-        if guard.flags.has(Flag::Expires) {
-            state.expiries.remove(slot, guard.id());
-        }
-        let names = self.queue.name.len() + self.key().map_or(0, str::len);
-        state.note_names(names as u64);
-        guard.queue = self.queue_number();
-        guard.version = position;
-        guard.due = self.due;
-        guard.attempts = 0;
-        guard.crashes = 0;
-        guard.priority = self.priority;
-        guard.group = 0;
-        guard.flags = flags(behind, level);
-        if let Some(rare) = &self.rare {
-            guard.group = rare.group.map_or(0, group_number);
-            guard.flags.set(Flag::Expires, rare.expires.is_some());
-            if let Some(moment) = rare.expires {
-                state.expiries.set(slot, Expiry { moment, error: "".into() });
-            }
-        }
-        guard.set(SlotState::Pending);
-    }
-
-    /// As a slot holds it.
-    fn queue_number(&self) -> u16 {
-        u16::try_from(self.queue.number).unwrap_or(u16::MAX)
-    }
-
-    /// What its record does once it has reached its level.
-    pub(super) fn shown(&self, slot: u32, version: u64) -> Effect {
-        let (queue, delayed) = (self.queue.number, self.is_delayed());
-        Effect::Show(Waiting { slot, queue, version, delayed })
-    }
-
-    /// Whether it is ready when it is shown, behind what came before it.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        self.rare.is_none() && !self.is_delayed()
-    }
-
-    /// Else it is known to be due.
-    pub(super) fn is_delayed(&self) -> bool {
-        self.due > self.enqueued_at
+        self.envelope.space(self.body.len())
     }
 }
 
-fn flags(behind: bool, level: Level) -> Flags {
-    Flags::default().with(Flag::Behind, behind).with(Flag::Sync, level == Level::Sync)
+impl<'a> Deref for NewMessage<'a> {
+    type Target = Envelope<'a>;
+
+    fn deref(&self) -> &Envelope<'a> {
+        self.envelope
+    }
 }
 
 fn bytes(text: Option<&str>) -> &[u8] {
     text.unwrap_or_default().as_bytes()
-}
-
-fn text_bytes(text: Option<&str>) -> usize {
-    text.map_or(0, str::len)
-}
-
-fn text_len(text: Option<&str>) -> u16 {
-    text.map_or(0, |text| u16::try_from(text.len()).unwrap_or(0))
-}
-
-fn short(length: usize) -> u8 {
-    u8::try_from(length).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
 //! Groups: large or many records on their way into the journal, made ready outside the tail's lock.
 
-use super::record::{self, ALIGNMENT, Record};
+use super::record::{self, Record};
 use crate::error::Result;
 use crate::memory;
 
@@ -25,8 +25,7 @@ impl Group {
     /// # Errors
     /// `NO_MEMORY`: it is the one piece of memory that is as large as a caller likes.
     pub(crate) fn with_room(bytes: usize) -> Result<Self> {
-        let bytes = memory::with_room(bytes + ALIGNMENT)?;
-        Ok(Self { bytes, records: 0, last: 0, summed: 0 })
+        Ok(Self { bytes: memory::with_room(bytes)?, records: 0, last: 0, summed: 0 })
     }
 
     /// Copies one more record, for which there is room.
@@ -71,5 +70,35 @@ impl Group {
         debug_assert_eq!(self.summed, self.bytes.len(), "a body has no checksum");
         record::place_group(&mut self.bytes, start, durable, salt);
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::KIND_USER_MIN;
+
+    /// Whatever their last parts are, and wherever checksums are made: the same bytes as of records that are copied each by itself.
+    #[test]
+    fn what_is_alike_is_copied_as_it_is_by_itself() {
+        let lengths = [7, 0, 1, 8, 300, 9_000, 9_000, 3, 20_000, 0, 0, 5];
+        let parts: Vec<Vec<u8>> =
+            lengths.iter().zip(1..).map(|(length, byte)| vec![byte; *length]).collect();
+        let bodies: Vec<[&[u8]; 3]> = parts.iter().map(|part| [&b"head"[..], b"", part]).collect();
+        let records: Vec<Record<'_>> =
+            bodies.iter().map(|body| Record::new(KIND_USER_MIN, body)).collect();
+        let bytes = records.iter().map(Record::space).sum();
+        let [mut each, mut alike] = [(); 2].map(|()| Group::with_room(bytes).unwrap());
+        records.iter().for_each(|record| each.push(record));
+        for (index, part) in parts.iter().enumerate() {
+            match index.checked_sub(1).and_then(|before| parts.get(before)) {
+                None => alike.push(&records[index]),
+                Some(before) => alike.push_alike(part, before.len()),
+            }
+        }
+        each.sum();
+        alike.sum();
+        assert_eq!((alike.records(), alike.space()), (lengths.len() as u64, bytes as u64));
+        assert_eq!(alike.finish(8192, 4096, 42), each.finish(8192, 4096, 42));
     }
 }

@@ -128,7 +128,11 @@ pub(super) fn copy_alike(records: &mut Vec<u8>, like: usize, part: &[u8], like_p
 /// Appends zeros up to where the next record begins.
 #[inline]
 fn pad(records: &mut Vec<u8>, end: usize) {
-    // As many as there can be: that is one store.
+    if records.capacity() - records.len() < ALIGNMENT {
+        // The last one, in memory that has room for no more.
+        return records.resize(end, 0);
+    }
+    // As many as there can be, since that is one store.
     records.extend_from_slice(&[0; ALIGNMENT]);
     records.truncate(end);
 }
@@ -186,7 +190,8 @@ fn each(mut records: &mut [u8], mut work: impl FnMut(&mut [u8; HEADER_BYTES], &m
 
 /// Bytes that a record with a body of this length takes in a segment.
 pub(crate) const fn space(body_len: usize) -> usize {
-    (HEADER_BYTES + body_len).next_multiple_of(ALIGNMENT)
+    // A power of two: asked for again and again, for each message.
+    (HEADER_BYTES + body_len + ALIGNMENT - 1) & !(ALIGNMENT - 1)
 }
 
 /// A record's header.

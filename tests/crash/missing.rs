@@ -1,6 +1,6 @@
 //! Segments that are missing although others name them, and those that an opening that fails takes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmq::{Broker, ErrorKind, Message};
 use libmq_suite::{Op, Platter, SimDisk, Tearing, Times};
@@ -130,4 +130,54 @@ fn an_opening_that_takes_its_segments_back_may_be_cut_short_by_the_power() {
         }
     }
     assert!(taken_back > 0);
+}
+
+/// A disk on which three messages of a megabyte came so fast that two spare segments were made, and how many changes it had seen
+/// before the second one.
+fn with_two_spares() -> (SimDisk, usize) {
+    // Whoever fills a segment may be stopped for a while.
+    for _ in 0..20 {
+        let disk = SimDisk::default();
+        let broker = Broker::open_on(disk.storage(), options().segment_bytes(8 << 20)).unwrap();
+        let before = disk.trace().len();
+        (0..3).for_each(|_| _ = broker.enqueue(Message::new("jobs", vec![7; 1 << 20])).unwrap());
+        let is_there = || disk.contents().iter().any(|(name, _)| name == "00000003.segment");
+        let end = Instant::now() + Duration::from_secs(1);
+        while !is_there() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if is_there() {
+            return (disk, before);
+        }
+    }
+    panic!("there never was a second spare");
+}
+
+/// Two spare segments whose owner died, or of which the power took one or both, are none of the log.
+#[test]
+fn two_spares_that_are_left_behind_are_none_of_the_log() {
+    let (disk, before) = with_two_spares();
+    let trace = disk.trace();
+    let made = |op: &Op| matches!(op, Op::Rename { to, .. } if to == "00000003.segment");
+    assert!(trace[before..].iter().any(made));
+    let mut platter = disk.began();
+    for (index, op) in trace.iter().enumerate() {
+        platter.apply(op);
+        if index < before {
+            continue;
+        }
+        for image in platter.images(1, Tearing::SomeEdges) {
+            let disk = SimDisk::new(image.platter);
+            let broker = Broker::open_on(disk.storage(), options().segment_bytes(8 << 20));
+            let broker = broker.unwrap_or_else(|error| panic!("image {}: {error}", image.name));
+            assert!(broker.recovery().messages <= 3);
+            broker.close(Duration::ZERO).unwrap();
+        }
+    }
+    let disk = SimDisk::new(disk.platter());
+    let broker = Broker::open_on(disk.storage(), options().segment_bytes(8 << 20)).unwrap();
+    assert_eq!(broker.recovery().messages, 3);
+    broker.close(Duration::ZERO).unwrap();
+    let names: Vec<String> = disk.contents().into_iter().map(|(name, _)| name).collect();
+    assert!(!names.iter().any(|name| ["00000002.segment", "00000003.segment"].contains(&&**name)));
 }

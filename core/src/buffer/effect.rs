@@ -264,7 +264,7 @@ impl Show for State {
     }
 
     fn runs_low(&self) {
-        self.disk.ring();
+        self.supplies.ring();
     }
 
     fn poisoned(&self, cause: &Error) {

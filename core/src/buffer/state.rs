@@ -64,8 +64,10 @@ pub(crate) struct State {
     /// The most bytes that a queue's name and a key take together, of what came since the last snapshot.
     pub(super) name_bytes_max: AtomicU64,
     pub(crate) timer: Timer,
-    /// Rung when there is something to do about the disk, such as these two.
-    pub(crate) disk: Arc<Alarm>,
+    /// Rung when there is something to do about the disk, such as these.
+    pub(crate) disk: Alarm,
+    /// Rung when something is to be made ahead of time.
+    pub(crate) supplies: Arc<Alarm>,
     /// Memory for what is to come.
     pub(crate) stock: Arc<Stock>,
     /// Something is written that no sync covers.
@@ -86,8 +88,8 @@ impl State {
         bounds: Bounds,
         events: Events,
     ) -> Self {
-        let disk = Arc::new(Alarm::default());
-        let stock = Arc::new(Stock::new(Arc::clone(&disk)));
+        let supplies = Arc::new(Alarm::default());
+        let stock = Arc::new(Stock::new(Arc::clone(&supplies)));
         Self {
             clock,
             slots: Slots::new(bounds.slots, Arc::clone(&stock)),
@@ -103,7 +105,8 @@ impl State {
             retries: AtomicU64::new(0),
             name_bytes_max: AtomicU64::new(0),
             timer: Timer::new(),
-            disk,
+            disk: Alarm::default(),
+            supplies,
             stock,
             sync_wish: Wish::default(),
             sync_now_wish: Wish::default(),

@@ -2,10 +2,11 @@
 //!
 //! - The *timekeeper* sleeps until the next message or flight is due.
 //! - The *keeper of the disk* syncs what was written within `sync_interval`, and at once where messages wait for a sync
-//!   that nobody else asks for; it writes what handlers have acked and nobody has written yet; it makes the next spare
-//!   segment, asks for room before what was granted is used up, and makes the next pieces of memory. While the disk has no
+//!   that nobody else asks for; it writes what handlers have acked and nobody has written yet. While the disk has no
 //!   room for what handlers have answered, it asks again every second; so it does where a worker was lost that the system
 //!   had no thread for.
+//! - The *keeper of supplies* makes the next spare segment, asks for room before what was granted is used up, and makes the next
+//!   pieces of memory. It is another one, since a sync of much takes as long as a segment takes to be filled.
 //! - The *keeper of snapshots* takes them when they are due.
 //!
 //! None of them polls: each sleeps until it is rung or until the moment it knows of.
@@ -141,7 +142,7 @@ impl Snapshots {
         }
         if journal.lacks_room() {
             // There may be some now.
-            engine.buffer.state.disk.ring();
+            engine.buffer.state.supplies.ring();
         }
         cleaned
     }
@@ -194,7 +195,36 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
     }
 }
 
-/// Syncs, writes and makes spares until the engine is closed.
+/// Makes spares and memory until the engine is closed.
+pub(crate) fn keep_supplies(engine: &Arc<Engine>, snapshots: &Snapshots) {
+    let state = &engine.buffer.state;
+    let journal = &engine.buffer.journal;
+    loop {
+        let seen = state.supplies.count();
+        if engine.is_closed() {
+            return;
+        }
+        state.stock.fill();
+        if journal.lacks_reserve() {
+            let lacked = journal.lacks_room();
+            // Without room it is tried again when some is asked for, or was made, or behind the next sync.
+            let _ = journal.make_spare(Need::Grow, 0);
+            if journal.lacks_room() {
+                snapshots.alarm.ring_if_heard();
+            }
+            if lacked != journal.lacks_room() {
+                // It tells of that.
+                state.disk.ring();
+            }
+        }
+        if journal.lacks_second_spare() {
+            let _ = journal.make_second_spare();
+        }
+        state.supplies.wait(seen, None);
+    }
+}
+
+/// Syncs and writes until the engine is closed.
 pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots: &Snapshots) {
     let state = &engine.buffer.state;
     let journal = &engine.buffer.journal;
@@ -205,14 +235,6 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
         let seen = state.disk.count();
         if engine.is_closed() {
             return;
-        }
-        state.stock.fill();
-        if journal.lacks_reserve() {
-            // No room: it is tried again when room is asked for, or was made.
-            let _ = journal.make_spare(Need::Grow, 0);
-            if journal.lacks_room() {
-                snapshots.alarm.ring_if_heard();
-            }
         }
         if was_full != journal.lacks_room() {
             was_full = !was_full;
@@ -228,6 +250,10 @@ pub(crate) fn keep_disk(engine: &Arc<Engine>, options: KeeperOptions, snapshots:
             state.write_wish.hear();
             // A failure poisons the journal, and everybody hears of it from there.
             let _ = engine.buffer.sync();
+            if journal.lacks_reserve() {
+                // It may have failed to make one.
+                state.supplies.ring();
+            }
             if snapshots.due_in(engine).is_some() {
                 snapshots.alarm.ring_if_heard();
             }
@@ -296,6 +322,7 @@ pub(crate) fn keep_snapshots(engine: &Engine, snapshots: &Snapshots) {
 pub(crate) fn dismiss(engine: &Engine, snapshots: &Snapshots) {
     engine.buffer.state.timer.alarm.ring();
     engine.buffer.state.disk.ring();
+    engine.buffer.state.supplies.ring();
     snapshots.alarm.ring();
 }
 
@@ -320,10 +347,12 @@ fn start_by(
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let time = Arc::clone(engine);
     let (disk, disk_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
+    let (supplies, supplies_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
     let (snapshot, snapshot_snapshots) = (Arc::clone(engine), Arc::clone(snapshots));
-    let keep: [(&str, Keep); 3] = [
+    let keep: [(&str, Keep); 4] = [
         ("libmq-time", Box::new(move || keep_time(&time, options))),
         ("libmq-disk", Box::new(move || keep_disk(&disk, options, &disk_snapshots))),
+        ("libmq-supply", Box::new(move || keep_supplies(&supplies, &supplies_snapshots))),
         ("libmq-snapshot", Box::new(move || keep_snapshots(&snapshot, &snapshot_snapshots))),
     ];
     let mut keepers = Vec::new();
@@ -406,7 +435,7 @@ mod tests {
             snapshot_threshold: u64::MAX,
             time_moves: true,
         };
-        for most in 0..3 {
+        for most in 0..4 {
             ended.store(0, Ordering::SeqCst);
             let broker = Broker::open(":memory:", Options::new()).unwrap();
             broker.enqueue(Message::new("jobs", "")).unwrap();

@@ -44,6 +44,9 @@ pub(crate) const SHORT_TEXT_BYTES_MAX: usize = 64;
 /// What is kept for what comes in the place of something: one part in so many of the log, and half a segment at least.
 const REPLACE_SHARE: u64 = 12;
 
+/// There is plenty where there is so many times as much as is kept.
+const PLENTY: u64 = 2;
+
 /// What may live more before it is asked again: as many as one part in so many of what lives, and as one for so many bytes of
 /// a segment.
 const GROWTH_SHARE: u64 = 8;
@@ -183,6 +186,23 @@ impl Allowance {
             }
             made => made,
         }
+    }
+
+    /// Has an ordinary segment made that nobody needs, if that leaves far more room than has to be left: in a directory that may take
+    /// what its disk has.
+    ///
+    /// # Errors
+    /// `STORAGE_FULL`; what `make` answers.
+    pub(crate) fn plenty<T>(&self, wanted: Wanted, make: impl Fn(u64) -> Result<T>) -> Result<T> {
+        let Wanted { need, ordinary, log, live, .. } = wanted;
+        if let Some(bytes_max) = self.bytes_max {
+            let text =
+                format!("max_bytes is {bytes_max}, which leaves nothing for what nobody needs");
+            return Err(Error::new(ErrorKind::StorageFull, text).at(self.storage.path()));
+        }
+        let kept = self.kept(need, ordinary, log, live).saturating_mul(PLENTY);
+        self.check(ordinary, kept, Beyond::Refused)?;
+        make(ordinary)
     }
 
     /// Whether an opening's own segment may be an ordinary one, and leaves enough for what has to come.

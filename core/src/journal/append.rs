@@ -217,7 +217,7 @@ impl<S: Show> Journal<S> {
             let mut tail = lock(&self.tail);
             tail.check()?;
             if need > Need::Settle
-                && (!tail.may(need) || tail.spare.is_none() && tail.is_nearly_full(bytes))
+                && (!tail.may(need) || tail.spares.is_empty() && tail.is_nearly_full(bytes))
             {
                 drop(tail);
                 self.make_spare(need, bytes)?;
@@ -227,7 +227,7 @@ impl<S: Show> Journal<S> {
                 let start = tail.position;
                 put(&mut tail, self.durable.reached());
                 tail.operations += records;
-                let is_low = tail.grow(entries);
+                let is_low = tail.grow(entries) | tail.is_filled_fast();
                 self.reserved.store(start + bytes, Ordering::Release);
                 finish(&mut tail, start);
                 drop(tail);
@@ -243,7 +243,7 @@ impl<S: Show> Journal<S> {
                 has_asked = true;
                 continue;
             }
-            match tail.spare.take() {
+            match tail.spares.pop_front() {
                 Some(next) => self.roll(&mut tail, next),
                 None => {
                     drop(tail);
@@ -258,5 +258,7 @@ impl<S: Show> Journal<S> {
         tail.roll(next, self.durable.reached(), self.space());
         // Should nothing be appended after all, the roll is to be written all the same.
         self.reserved.store(tail.position, Ordering::Release);
+        // The spare is used up.
+        self.show.runs_low();
     }
 }

@@ -33,7 +33,8 @@ pub(crate) trait Show: Send + Sync {
     /// Something was written that no sync covers.
     fn unsynced(&self);
 
-    /// Little is left of the room that was granted to what grows: who asks for more now does so before anybody has to wait for it.
+    /// The spare segment is used up, or little is left of the room that was granted to what grows: who makes one or asks for more
+    /// now does so before anybody has to wait for it. May be called under the tail's lock.
     fn runs_low(&self) {}
 
     /// What lives, and would be in a snapshot of now.

@@ -352,9 +352,10 @@ impl<S: Show> Journal<S> {
             break;
         }
         self.sync()?;
-        if let Some(spare) = lock(&self.tail).spare.take() {
-            // A spare that is left behind is removed at the next open.
-            let _ = self.space.discard(&spare);
+        // The last one first, since it names the one before it. A spare that is left behind is removed at the next open.
+        let spares = std::mem::take(&mut lock(&self.tail).spares);
+        for spare in spares.iter().rev() {
+            let _ = self.space.discard(spare);
         }
         Ok(())
     }

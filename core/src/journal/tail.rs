@@ -5,6 +5,7 @@
 //! - the last chunk is being filled; those before it are full, and dropped here when they have been written.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -44,7 +45,10 @@ pub(super) struct Tail<E> {
     chunks: VecDeque<Filled>,
     /// Bytes of the next ordinary chunk, twice those of the one before.
     chunk_bytes: usize,
-    pub(super) spare: Option<Arc<Segment>>,
+    /// Segments that are made ahead, the next one first.
+    pub(super) spares: VecDeque<Arc<Segment>>,
+    /// When the segment was begun, and the position at which it is asked how long ago that is.
+    pace: Pace,
     /// What there was no room for when it was last asked: the least of that.
     pub(super) refused: Option<Need>,
     /// What the segment, and the spare that is there, have room for beside settles.
@@ -64,11 +68,12 @@ impl<E> Tail<E> {
     pub(super) fn new(segment: Arc<Segment>) -> Self {
         Self {
             position: segment.first(),
+            pace: Pace::of(&segment),
             segment,
             unsynced: VecDeque::new(),
             chunks: VecDeque::new(),
             chunk_bytes: CHUNK_BYTES_MIN,
-            spare: None,
+            spares: VecDeque::new(),
             refused: None,
             granted: Need::Settle,
             grown: 0,
@@ -124,15 +129,26 @@ impl<E> Tail<E> {
         self.position + bytes + FOOTER_BYTES <= self.segment.end()
     }
 
+    /// Notes how far the segment is filled; answers, once a segment, whether it is being filled so fast that a second spare is
+    /// wanted.
+    pub(super) fn is_filled_fast(&mut self) -> bool {
+        self.position >= self.pace.ask_at && self.pace.ask()
+    }
+
+    /// Whether the segment is filled so fast that a second spare is wanted, and there is one spare.
+    pub(super) fn wants_second_spare(&self) -> bool {
+        self.pace.is_fast && self.spares.len() == 1
+    }
+
     /// Whether so many bytes more would begin the last quarter of the segment. Without a spare that quarter is for what
     /// settles: somebody has to see first whether there is room for a spare.
     pub(super) fn is_nearly_full(&self, bytes: u64) -> bool {
         self.position + bytes > self.segment.end() - self.segment.header.capacity / 4
     }
 
-    /// Whether the spare that is there is too small for so many bytes.
+    /// Whether the spare that comes next is too small for so many bytes.
     pub(super) fn has_small_spare(&self, bytes: u64) -> bool {
-        self.spare.as_ref().is_some_and(|spare| room_in(spare.header.capacity) < bytes)
+        self.spares.front().is_some_and(|spare| room_in(spare.header.capacity) < bytes)
     }
 
     /// Notes that a segment could not be made for what needs it.
@@ -211,6 +227,7 @@ impl<E> Tail<E> {
         self.copy(&[record], durable, space);
         space.began(&next);
         self.position = next.first();
+        self.pace = Pace::of(&next);
         self.unsynced.push_back(std::mem::replace(&mut self.segment, next));
     }
 
@@ -219,7 +236,7 @@ impl<E> Tail<E> {
         self.segment = self.segment.without_file();
         self.unsynced.clear();
         self.chunks.clear();
-        self.spare = None;
+        self.spares.clear();
     }
 
     /// The segments that have bytes below `end` which no sync may have covered.
@@ -246,6 +263,41 @@ impl<E> Tail<E> {
         }
         self.os.take_below(self.position, &mut writing.showing);
         self.position
+    }
+}
+
+/// How fast a segment is filled.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    began: Instant,
+    /// With a quarter of it filled it is asked.
+    ask_at: u64,
+    is_fast: bool,
+}
+
+/// A segment that would be filled within this time is filled fast. While the disk takes so much, it takes it as long to make the
+/// next one.
+// A test's machine may stop for a while.
+const FAST: Duration = Duration::from_millis(if cfg!(test) { 1_000_000 } else { 500 });
+
+/// Of smaller ones none is: it takes much less time to fill them than to make one, whatever is done about it.
+const FAST_BYTES_MIN: u64 = 8 << 20;
+
+impl Pace {
+    /// That of a segment which begins.
+    fn of(segment: &Segment) -> Self {
+        let capacity = segment.header.capacity;
+        let is_asked = capacity >= FAST_BYTES_MIN;
+        let ask_at = if is_asked { segment.header.start + capacity / 4 } else { u64::MAX };
+        Self { began: Instant::now(), ask_at, is_fast: false }
+    }
+
+    /// Asks, and not again.
+    #[cold]
+    fn ask(&mut self) -> bool {
+        self.ask_at = u64::MAX;
+        self.is_fast = self.began.elapsed() < FAST / 4;
+        self.is_fast
     }
 }
 

@@ -48,7 +48,14 @@ pub fn for_the_process(place: &Path) {
         assert!(told.recv().unwrap().1.is_ok());
     }
     let names: BTreeSet<String> = others().into_iter().map(|(name, _)| name).collect();
-    let known = ["libmq-callback", "libmq-disk", "libmq-log", "libmq-snapshot", "libmq-time"];
+    let known = [
+        "libmq-callback",
+        "libmq-disk",
+        "libmq-log",
+        "libmq-snapshot",
+        "libmq-supply",
+        "libmq-time",
+    ];
     assert!(known.iter().all(|name| names.contains(*name)), "{names:?}");
     let mut waited = 0;
     for round in 0..100 {

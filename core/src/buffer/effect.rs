@@ -75,30 +75,41 @@ impl State {
 
     /// Shows a new message without a key, for which this slot was claimed, and whose record stands at `position`.
     pub(super) fn show_new(&self, envelope: &Envelope<'_>, slot: u32, position: u64) {
-        self.show_all_new(envelope, &[slot], &[position]);
+        self.show_new_in(&mut envelope.queue.ready(), envelope, slot, position);
     }
 
     /// Shows many such messages that have this envelope, each with its slot and its position.
     pub(super) fn show_all_new(&self, envelope: &Envelope<'_>, slots: &[u32], positions: &[u64]) {
-        let queue = envelope.queue;
-        let (slots, positions) = (slots.chunks(SHOWN_AT_ONCE), positions.chunks(SHOWN_AT_ONCE));
-        for (slots, positions) in slots.zip(positions) {
-            let mut ready = queue.ready();
-            for (slot, position) in slots.iter().zip(positions) {
-                queue.figures.was_shown(&ready);
-                let schedule = envelope.is_delayed().then(|| lock(&self.schedule));
-                let mut guard = self.slots.at(*slot).lock();
-                envelope.move_in(self, *slot, &mut guard, *position);
-                if envelope.is_plain() {
-                    guard.set(SlotState::Ready);
-                    queue.figures.came(&ready);
-                    ready.lanes.link_new(&self.slots, *slot, &mut guard);
-                    queue.ring(&mut ready);
-                } else {
-                    self.line_up(queue, &mut ready, schedule, *slot, guard);
-                }
+        let mut new = slots.iter().zip(positions);
+        while new.len() > 0 {
+            let mut ready = envelope.queue.ready();
+            for (slot, position) in new.by_ref().take(SHOWN_AT_ONCE) {
+                self.show_new_in(&mut ready, envelope, *slot, *position);
             }
         }
+    }
+
+    // In its two places: a call for each of a batch costs a fifth of what it does.
+    #[inline(always)]
+    fn show_new_in(
+        &self,
+        ready: &mut ReadyGuard<'_>,
+        envelope: &Envelope<'_>,
+        slot: u32,
+        position: u64,
+    ) {
+        let queue = envelope.queue;
+        queue.figures.was_shown(ready);
+        let schedule = envelope.is_delayed().then(|| lock(&self.schedule));
+        let mut guard = self.slots.at(slot).lock();
+        envelope.move_in(self, slot, &mut guard, position);
+        if envelope.is_plain() {
+            guard.set(SlotState::Ready);
+            queue.figures.came(ready);
+            ready.lanes.link_new(&self.slots, slot, &mut guard);
+            return queue.ring(ready);
+        }
+        self.line_up(queue, ready, schedule, slot, guard);
     }
 
     /// Shows that the message in this slot is gone.

@@ -343,7 +343,10 @@ impl Slots {
 
     /// A free slot; none where all are in use.
     pub(crate) fn claim(&self) -> Option<u32> {
-        self.claim_freed().or_else(|| self.claim_fresh(1).map(|fresh| fresh.start))
+        self.claim_freed().or_else(|| {
+            let fresh = self.take_fresh(1)?.start;
+            self.slots.get_or_make(fresh).map(|_| fresh)
+        })
     }
 
     /// So many free slots; none where there are fewer.
@@ -351,7 +354,7 @@ impl Slots {
         let mut claimed = Vec::with_capacity(count);
         claimed.extend((0..count).map_while(|_| self.claim_freed()));
         let left = u32::try_from(count - claimed.len()).ok()?;
-        match self.claim_fresh(left) {
+        match self.take_fresh(left).filter(|fresh| self.slots.make_all(fresh.clone())) {
             Some(fresh) => claimed.extend(fresh),
             None => {
                 claimed.iter().for_each(|slot| self.free(*slot));
@@ -385,15 +388,14 @@ impl Slots {
         }
     }
 
-    /// So many slots that were never used.
-    fn claim_fresh(&self, count: u32) -> Option<Range<u32>> {
+    /// The numbers of so many slots that were never used, and for which there may be no memory yet.
+    fn take_fresh(&self, count: u32) -> Option<Range<u32>> {
         // Acquire and release: see `claimed_for_good`.
         let claim = |fresh: u32| {
             fresh.checked_add(count).filter(|end| *end as usize <= self.slots.places())
         };
         let fresh = self.fresh.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).ok()?;
-        let claimed = fresh..fresh + count;
-        self.slots.make_all(claimed.clone()).then_some(claimed)
+        Some(fresh..fresh + count)
     }
 
     /// Gives a slot back; its state is free and no list links it.

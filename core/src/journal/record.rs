@@ -77,13 +77,16 @@ impl<'a> Record<'a> {
 
     /// Writes the body into `target`, which holds as many bytes as it and zeros behind it; answers our copy.
     fn copy_body<'t>(&self, target: &'t mut [u8]) -> &'t [u8] {
+        // First, and as many as there can be, since that is one store.
+        if let Some(last) = target.last_chunk_mut::<ALIGNMENT>() {
+            last.fill(0);
+        }
         let mut rest = &mut *target;
         for part in self.parts.iter().filter(|part| !part.is_empty()) {
             let (place, after) = rest.split_at_mut(part.len());
             place.copy_from_slice(part);
             rest = after;
         }
-        rest.fill(0);
         target.get(..self.body_len).unwrap_or_default()
     }
 

@@ -199,6 +199,7 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
 pub(crate) fn keep_supplies(engine: &Arc<Engine>, snapshots: &Snapshots) {
     let state = &engine.buffer.state;
     let journal = &engine.buffer.journal;
+    let mut was_full = false;
     loop {
         let seen = state.supplies.count();
         if engine.is_closed() {
@@ -206,16 +207,16 @@ pub(crate) fn keep_supplies(engine: &Arc<Engine>, snapshots: &Snapshots) {
         }
         state.stock.fill();
         if journal.lacks_reserve() {
-            let lacked = journal.lacks_room();
             // Without room it is tried again when some is asked for, or was made, or behind the next sync.
             let _ = journal.make_spare(Need::Grow, 0);
             if journal.lacks_room() {
                 snapshots.alarm.ring_if_heard();
             }
-            if lacked != journal.lacks_room() {
-                // It tells of that.
-                state.disk.ring();
-            }
+        }
+        if was_full != journal.lacks_room() {
+            was_full = !was_full;
+            // Whose keeper tells of that.
+            state.disk.ring();
         }
         if journal.lacks_second_spare() {
             let _ = journal.make_second_spare();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// The version of everything on disk. A directory of another one is refused.
-pub const FORMAT_VERSION: u32 = 7;
+pub const FORMAT_VERSION: u32 = 8;
 /// Bytes in a queue's name.
 pub const QUEUE_NAME_BYTES_MAX: usize = 128;
 /// Queues in a broker.

@@ -80,10 +80,10 @@ fn fields(fields: &[u64]) -> Vec<u8> {
     fields.iter().flat_map(|field| field.to_le_bytes()).collect()
 }
 
-/// A message of the queue `jobs`, after this change of its fixed fields.
+/// A message of the queue `jobs`, after this change of its head.
 fn message(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut body = vec![0; 44];
-    body[31] = 4;
+    let mut body = vec![0; 12];
+    body[11] = 4;
     change(&mut body);
     body.extend_from_slice(b"jobsbody");
     body
@@ -137,31 +137,45 @@ fn a_record_of_a_kind_or_of_flags_that_there_are_not_is_no_record_or_refused() {
 #[test]
 fn a_message_that_says_of_itself_what_cannot_be_is_refused() {
     let said = |change: &dyn Fn(&mut Vec<u8>)| appended(MESSAGE, &message(change), |_| ());
+    // With this flag or that part, which comes behind the fixed fields.
+    let with = |at: usize, bit: u8, part: &[u8]| {
+        said(&|body| {
+            body[at] = bit;
+            body.extend_from_slice(part);
+        })
+    };
     assert_eq!(said(&|_| ()), Believed);
-    let one_byte = [(29, 32), (29, 128), (30, 10), (30, 255), (31, 0), (31, 255)];
-    for (at, value) in one_byte {
+    for (at, value) in [(8, 32), (8, 128), (10, 10), (10, 255), (11, 0), (11, 255)] {
         assert_eq!(said(&|body| body[at] = value), Refused, "byte {at} is {value}");
     }
-    // Lengths of the queue's name, the texts and the headers, beyond what there is.
-    for at in [33, 35, 37, 39, 43] {
-        assert_eq!(said(&|body| body[at] = 1), Refused, "byte {at}");
+    const FLAGS: usize = 8;
+    const PARTS: usize = 9;
+    // Lengths of the texts and the headers, beyond what there is.
+    for (bit, bytes) in [(8, 2), (16, 2), (32, 2), (64, 2), (128, 4)] {
+        let length = |length: u32| with(PARTS, bit, &length.to_le_bytes()[..bytes]);
+        assert_eq!(length(4), Believed, "{bit}");
+        assert_eq!(length(256), Refused, "{bit}");
     }
-    // What it says to have is behind its end, or is none.
-    assert_eq!(said(&|body| body[29] = 8), Refused);
-    assert_eq!(said(&|body| [29, 31].iter().for_each(|at| body[*at] = 16)), Refused);
-    // A window of no time was as good as none, so that there were two ways to write one message.
-    let window = |body: &mut Vec<u8>| {
-        body[29] = 16;
-        body.extend_from_slice(&[0; 8]);
-    };
-    assert_eq!(said(&window), Refused);
-    for at in [8, 16] {
-        let large = |body: &mut Vec<u8>| forge::put(body, at, &u64::MAX.to_le_bytes());
-        assert_eq!(said(&large), Believed, "a number is a number");
+    // What it says to have is behind its end.
+    for (at, bit) in (0..8).map(|bit| (PARTS, 1 << bit)).chain([(FLAGS, 8), (FLAGS, 16)]) {
+        let mut body = vec![0; 12];
+        body[at] = bit;
+        assert_eq!(appended(MESSAGE, &body, |_| ()), Refused, "bit {bit} of byte {at}");
     }
-    for (name, length) in [("jo s", 4), ("j\0bs", 4), ("\u{e9}bs", 4)] {
-        let mut body = message(|body| body[31] = length);
-        body[44..48].copy_from_slice(name.as_bytes());
+    // Or is none, so that there were two ways to write one message.
+    for (at, bit, bytes) in
+        [(PARTS, 1, 8), (PARTS, 2, 8), (PARTS, 4, 5), (PARTS, 8, 2), (FLAGS, 16, 8)]
+    {
+        assert_eq!(with(at, bit, &[0; 8][..bytes]), Refused, "bit {bit} of byte {at}");
+    }
+    // A number is a number.
+    for (at, bit) in [(PARTS, 2), (FLAGS, 8), (FLAGS, 16)] {
+        assert_eq!(with(at, bit, &[0xff; 8]), Believed, "bit {bit} of byte {at}");
+    }
+    assert_eq!(said(&|body| forge::put(body, 0, &[0xff; 8])), Believed);
+    for name in ["jo s", "j\0bs", "\u{e9}bs"] {
+        let mut body = message(|_| ());
+        body[12..16].copy_from_slice(name.as_bytes());
         assert_eq!(appended(MESSAGE, &body, |_| ()), Refused, "{name:?}");
     }
 }
@@ -171,7 +185,10 @@ fn a_message_that_says_of_itself_what_cannot_be_is_refused() {
 #[test]
 fn a_message_that_was_brought_by_a_later_record_is_refused() {
     let of_id = |id: u64| {
-        let body = message(|body| forge::put(body, 0, &id.to_le_bytes()));
+        let body = message(|body| {
+            body[9] = 1;
+            body.extend_from_slice(&u64::to_le_bytes(id));
+        });
         appended(MESSAGE, &body, |_| ())
     };
     assert_eq!(of_id(4096), Believed);

@@ -208,9 +208,7 @@ impl Buffer {
         head.attempts = guard.attempts;
         head.crashes = guard.crashes;
         head.flags = guard.flags;
-        let head = head.encode();
-        let rest = content.get(head.len()..).unwrap_or_default();
-        let parts = [&head[..], rest];
+        let parts = [&head.encode()[..], entry.behind_head];
         let record = Record::new(kind::MESSAGE, &parts);
         self.journal.append(Need::Clean, &[record], |position, _| guard.version = position)?;
         Ok(true)
@@ -228,9 +226,7 @@ impl Buffer {
         let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
         let mut head = entry.head;
         head.id = id;
-        let head = head.encode();
-        let rest = content.get(head.len()..).unwrap_or_default();
-        let parts = [&head[..], rest];
+        let parts = [&head.encode()[..], entry.behind_head];
         let message = Record::new(kind::MESSAGE, &parts);
         // The group's second record names the position of the first, which is not known yet: it says 0 for "the
         // record before this one".

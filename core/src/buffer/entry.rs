@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use super::flags::{Flag, Flags};
+use super::head::MessageHead;
 use super::kept::{Before, Kept};
 use crate::clock::Moment;
-use crate::codec::{Reader, array_at, put_text};
+use crate::codec::{Reader, put_text};
 use crate::journal::KIND_USER_MIN;
 
 /// Kinds of records. The numbers are the format's.
@@ -39,150 +39,9 @@ pub(crate) mod kind {
     pub(crate) const ACKED: u8 = KIND_USER_MIN + 9;
 }
 
-/// The fixed part of a [`kind::MESSAGE`] record.
-///
-/// ```text
-/// offset  bytes
-///      0      8  id; 0 = the record's own position
-///      8      8  enqueued at
-///     16      8  due
-///     24      4  attempts that have ended and count
-///     28      1  crashes
-///     29      1  flags: bit 0 = waits behind the message in flight with its key, bit 1 = level sync, bit 2 = was handed
-///                out and came back, bit 3 = expires, bit 4 = guards its key when it is done
-///     30      1  priority
-///     31      1  bytes of the queue's name
-///     32      2  bytes of the key, 0 = none
-///     34      2  bytes of the correlation id, 0 = none
-///     36      2  bytes of the content type, 0 = none
-///     38      2  bytes of the group, 0 = none
-///     40      4  bytes of the headers
-///     44         with bit 3: when it expires (8); with bit 4: for how many microseconds it guards its key (8); queue, key,
-///                correlation id, content type, group, headers; the rest is the body
-/// ```
+/// A [`kind::MESSAGE`] record, taken apart: its head, its texts in their order, its headers and its body.
 ///
 /// A header is the length of its name (1), the length of its value (2), name, value.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct MessageHead {
-    pub(crate) id: u64,
-    pub(crate) enqueued_at: Moment,
-    pub(crate) due: Moment,
-    pub(crate) attempts: u32,
-    pub(crate) crashes: u8,
-    pub(crate) flags: Flags,
-    pub(crate) priority: u8,
-    pub(crate) queue_len: u8,
-    pub(crate) key_len: u16,
-    pub(crate) correlation_len: u16,
-    pub(crate) type_len: u16,
-    pub(crate) group_len: u16,
-    pub(crate) headers_len: u32,
-    pub(crate) expires: Option<Moment>,
-    pub(crate) window: Duration,
-}
-
-/// Bytes of a [`MessageHead`] at least, and at most.
-const HEAD_BYTES: usize = 44;
-const HEAD_BYTES_MAX: usize = HEAD_BYTES + 16;
-
-/// A [`MessageHead`] as it is written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadBytes {
-    bytes: [u8; HEAD_BYTES_MAX],
-    len: usize,
-}
-
-impl HeadBytes {
-    fn put(&mut self, field: &[u8]) {
-        if let Some(place) = self.bytes.get_mut(self.len..self.len + field.len()) {
-            place.copy_from_slice(field);
-            self.len += field.len();
-        }
-    }
-}
-
-impl std::ops::Deref for HeadBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
-
-impl MessageHead {
-    pub(crate) fn encode(&self) -> HeadBytes {
-        let mut out = HeadBytes { bytes: [0; HEAD_BYTES_MAX], len: HEAD_BYTES };
-        if let Some(fixed) = out.bytes.first_chunk_mut() {
-            *fixed = self.encode_plain();
-        }
-        if let Some(expires) = self.expires {
-            out.put(&expires.0.to_le_bytes());
-        }
-        if !self.window.is_zero() {
-            out.put(&u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX).to_le_bytes());
-        }
-        out
-    }
-
-    /// What all heads have, which is all of one that does not expire and has no window.
-    #[inline]
-    pub(crate) fn encode_plain(&self) -> [u8; HEAD_BYTES] {
-        let flags = self
-            .flags
-            .stored()
-            .with(Flag::Expires, self.expires.is_some())
-            .with(Flag::Window, !self.window.is_zero());
-        let mut fixed = [0; HEAD_BYTES];
-        fixed[0..8].copy_from_slice(&self.id.to_le_bytes());
-        fixed[8..16].copy_from_slice(&self.enqueued_at.0.to_le_bytes());
-        fixed[16..24].copy_from_slice(&self.due.0.to_le_bytes());
-        fixed[24..28].copy_from_slice(&self.attempts.to_le_bytes());
-        fixed[28..32].copy_from_slice(&[self.crashes, flags.0, self.priority, self.queue_len]);
-        fixed[32..34].copy_from_slice(&self.key_len.to_le_bytes());
-        fixed[34..36].copy_from_slice(&self.correlation_len.to_le_bytes());
-        fixed[36..38].copy_from_slice(&self.type_len.to_le_bytes());
-        fixed[38..40].copy_from_slice(&self.group_len.to_le_bytes());
-        fixed[40..44].copy_from_slice(&self.headers_len.to_le_bytes());
-        fixed
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let fixed: &[u8; HEAD_BYTES] = reader.form()?;
-        let long = |at| u64::from_le_bytes(array_at(fixed, at));
-        let short = |at| u16::from_le_bytes(array_at(fixed, at));
-        let mut head = Self {
-            id: long(0),
-            enqueued_at: Moment(long(8)),
-            due: Moment(long(16)),
-            attempts: u32::from_le_bytes(array_at(fixed, 24)),
-            crashes: fixed[28],
-            flags: Flags::read(fixed[29])?,
-            priority: fixed[30],
-            queue_len: fixed[31],
-            key_len: short(32),
-            correlation_len: short(34),
-            type_len: short(36),
-            group_len: short(38),
-            headers_len: u32::from_le_bytes(array_at(fixed, 40)),
-            ..Self::default()
-        };
-        if head.flags.has(Flag::Expires) {
-            head.expires = Some(Moment(reader.u64()?));
-        }
-        if head.flags.has(Flag::Window) {
-            // None is said by the flag alone: so there is one way to write a message.
-            head.window = Duration::from_micros(reader.u64().filter(|window| *window != 0)?);
-        }
-        Some(head)
-    }
-
-    /// Bytes that it takes.
-    pub(crate) fn len(expires: bool, window: bool) -> usize {
-        HEAD_BYTES + 8 * (usize::from(expires) + usize::from(window))
-    }
-}
-
-/// A [`kind::MESSAGE`] record, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageEntry<'a> {
     pub(crate) head: MessageHead,
@@ -193,6 +52,8 @@ pub(crate) struct MessageEntry<'a> {
     pub(crate) group: Option<&'a str>,
     pub(crate) headers: &'a [u8],
     pub(crate) body: &'a [u8],
+    /// All that is behind its head.
+    pub(crate) behind_head: &'a [u8],
 }
 
 impl<'a> MessageEntry<'a> {
@@ -204,6 +65,7 @@ impl<'a> MessageEntry<'a> {
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
         let head = MessageHead::decode(&mut reader)?;
+        let behind_head = reader.clone().rest();
         let queue = reader.text(head.queue_len.into())?;
         let mut option = |length: u16| {
             // Mostly there is none, and to find that nothing is UTF-8 has its price.
@@ -215,7 +77,17 @@ impl<'a> MessageEntry<'a> {
         let group = option(head.group_len)?;
         let headers = reader.bytes(usize::try_from(head.headers_len).ok()?)?;
         let body = reader.rest();
-        Some(Self { head, queue, key, correlation_id, content_type, group, headers, body })
+        Some(Self {
+            head,
+            queue,
+            key,
+            correlation_id,
+            content_type,
+            group,
+            headers,
+            body,
+            behind_head,
+        })
     }
 
     /// Its content type, without the rest.
@@ -549,6 +421,7 @@ impl<'a> SnapshotEntry<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flags::{Flag, Flags};
     use super::*;
 
     fn entries() -> Vec<Entry> {
@@ -615,7 +488,6 @@ mod tests {
             window: Duration::from_secs(1),
             ..MessageHead::default()
         };
-        assert_eq!(head.encode().len(), MessageHead::len(true, true));
         let bytes = [&head.encode()[..], b"ordersktextg", &headers, b"body"].concat();
         let entry = MessageEntry::decode(&bytes).unwrap();
         assert_eq!((entry.queue, entry.key, entry.correlation_id), ("orders", Some("k"), None));

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::effect::{Effect, Waiting};
-use super::entry::{HeadBytes, MessageHead};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
+use super::head::{HeadBytes, MessageHead};
 use super::queue::Queue;
 use super::slot::{Data, Guard, NONE, State as SlotState};
 use super::state::State;
 use super::turns::group_number;
 use crate::clock::Moment;
-use crate::journal::{Level, record_space};
+use crate::journal::Level;
 use crate::sync::Arc;
 
 /// What is to be said of messages that are to be enqueued.
@@ -52,9 +52,15 @@ impl Envelope<'_> {
         self.rare.as_ref().is_some_and(|rare| rare.keep)
     }
 
-    /// The first part of its record.
+    /// The head of its record.
     pub(super) fn head(&self, id: u64, behind: bool, level: Level) -> HeadBytes {
-        let mut head = MessageHead { id, flags: flags(behind, level), ..self.plain_head() };
+        MessageHead { id, flags: flags(behind, level), ..self.new_head() }.encode()
+    }
+
+    /// The head of the record of a message that concerns nothing that is there.
+    #[inline]
+    pub(super) fn new_head(&self) -> MessageHead {
+        let mut head = self.plain_head();
         if let Some(rare) = &self.rare {
             head.key_len = text_len(rare.key);
             head.correlation_len = text_len(rare.correlation_id);
@@ -63,10 +69,10 @@ impl Envelope<'_> {
             head.expires = rare.expires;
             head.window = rare.window;
         }
-        head.encode()
+        head
     }
 
-    /// What all messages have, of the first part of the record of one that concerns nothing that is there.
+    /// The same where it has nothing that few messages have.
     #[inline]
     pub(super) fn plain_head(&self) -> MessageHead {
         MessageHead {
@@ -80,19 +86,14 @@ impl Envelope<'_> {
         }
     }
 
-    /// Bytes that the record of a message takes in the log whose body has so many.
+    /// Bytes of what stands between the head and the body of its record.
     #[inline]
-    pub(super) fn space(&self, body: usize) -> usize {
-        let texts = text_bytes(self.content_type) + self.queue.name.len();
-        let (head, more) = match &self.rare {
-            None => (MessageHead::len(false, false), 0),
-            Some(rare) => {
-                let head = MessageHead::len(rare.expires.is_some(), !rare.window.is_zero());
-                let texts = [rare.key, rare.correlation_id, rare.group].map(text_bytes);
-                (head, texts.iter().sum::<usize>() + rare.headers.len())
-            }
-        };
-        record_space(head + texts + more + body)
+    pub(super) fn text_bytes(&self) -> usize {
+        let all = self.queue.name.len() + text_bytes(self.content_type);
+        self.rare.as_ref().map_or(all, |rare| {
+            let texts = [rare.key, rare.correlation_id, rare.group].map(text_bytes);
+            all + texts.iter().sum::<usize>() + rare.headers.len()
+        })
     }
 
     /// Makes a slot that was claimed its own, as that of a message without a key, whose record stands at `position`.

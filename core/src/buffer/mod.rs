@@ -16,6 +16,7 @@ mod figures;
 mod flags;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod head;
 mod holds;
 mod ids;
 mod inhabitants;

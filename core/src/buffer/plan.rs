@@ -7,8 +7,9 @@
 use smallvec::SmallVec;
 
 use super::effect::{Effect, Waiting};
-use super::entry::{HeadBytes, kind};
+use super::entry::kind;
 use super::flags::Flag;
+use super::head::HeadBytes;
 use super::keys::{Guarding, Holders, LockedKeys};
 use super::new_message::{NewMessage, Pieces};
 use super::queue::Queue;
@@ -236,7 +237,7 @@ impl<'a> Plan<'a> {
         pending: &mut Pending<'_, Effect>,
     ) -> Few<(u64, u64)> {
         let mut ids = Few::new();
-        for (item, (_, message)) in self.items.iter().zip(&bodies.bodies) {
+        for (item, (head, message)) in self.items.iter().zip(&bodies.bodies) {
             let mut fresh;
             let replaces = item.held.is_some();
             let guard = match item.held {
@@ -262,7 +263,7 @@ impl<'a> Plan<'a> {
             }
             ids.push((guard.id(), position));
             pending.at(item.level, message.shown(item.slot, position));
-            position += message.space() as u64;
+            position += message.space_with(head.len()) as u64;
         }
         if let Some(slot) = self.freed
             && let Some((_, guard)) = self.held.iter_mut().find(|(held, _)| *held == slot)

@@ -503,7 +503,7 @@ impl Replay for Replayed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::MessageHead;
+    use super::super::head::MessageHead;
     use super::*;
 
     fn message(queue: &str, priority: u8) -> Vec<u8> {

@@ -80,7 +80,7 @@ impl DeadLetters<'_> {
         };
         let now = engine.now();
         let envelope = Envelope {
-            queue: engine.buffer.state.queues.named(entry.queue)?,
+            queue: engine.buffer.state.queues.named(&letter.entry.queue)?,
             content_type: entry.content_type,
             priority: entry.head.priority,
             enqueued_at: now,

@@ -7,7 +7,7 @@ use super::envelope::Envelope;
 use super::flags::Flag;
 use super::queue::{Queue, ReadyGuard};
 use super::schedule::Schedule;
-use super::slot::{Freed, Guard, Linked, State as SlotState};
+use super::slot::{Data, Freed, Guard, Linked, State as SlotState};
 use super::state::State;
 use crate::error::{Error, ErrorKind};
 use crate::events::event;
@@ -54,10 +54,21 @@ struct Gone {
 }
 
 impl State {
-    /// Shows a message that waits.
-    pub(crate) fn show_waiting(&self, waiting: Waiting) {
-        let queue = self.queues.numbered(waiting.queue);
-        self.show_in(queue, &mut queue.ready(), waiting);
+    /// Shows a message that an opening has found, and for which this slot was claimed. Of its figures only what it is counts.
+    pub(super) fn show_found(
+        &self,
+        queue: &Queue,
+        ready: &mut ReadyGuard<'_>,
+        slot: u32,
+        id: u64,
+        data: Data,
+        is_due: bool,
+    ) {
+        let schedule = (!is_due).then(|| lock(&self.schedule));
+        let mut guard = self.slots.at(slot).lock();
+        guard.set_id(id);
+        *guard = data;
+        self.line_up(queue, ready, schedule, slot, guard);
     }
 
     /// Shows a message that waits, and those of the same queue that come right behind it.

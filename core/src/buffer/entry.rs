@@ -45,7 +45,8 @@ pub(crate) mod kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageEntry<'a> {
     pub(crate) head: MessageHead,
-    pub(crate) queue: &'a str,
+    /// The name of its queue, which nobody has looked at: mostly it is that of the message before.
+    pub(crate) queue: &'a [u8],
     pub(crate) key: Option<&'a str>,
     pub(crate) correlation_id: Option<&'a str>,
     pub(crate) content_type: Option<&'a str>,
@@ -66,7 +67,7 @@ impl<'a> MessageEntry<'a> {
         let mut reader = Reader::new(bytes);
         let head = MessageHead::decode(&mut reader)?;
         let behind_head = reader.clone().rest();
-        let queue = reader.text(head.queue_len.into())?;
+        let queue = reader.bytes(head.queue_len.into())?;
         let mut option = |length: u16| {
             // Mostly there is none, and to find that nothing is UTF-8 has its price.
             if length == 0 { Some(None) } else { reader.text(length.into()).map(Some) }
@@ -490,7 +491,8 @@ mod tests {
         };
         let bytes = [&head.encode()[..], b"ordersktextg", &headers, b"body"].concat();
         let entry = MessageEntry::decode(&bytes).unwrap();
-        assert_eq!((entry.queue, entry.key, entry.correlation_id), ("orders", Some("k"), None));
+        assert_eq!((entry.queue, entry.key), (&b"orders"[..], Some("k")));
+        assert_eq!(entry.correlation_id, None);
         assert_eq!((entry.content_type, entry.body), (Some("text"), &b"body"[..]));
         assert_eq!(entry.headers().collect::<Vec<_>>(), [("a", "1"), ("bb", "")]);
         assert!(entry.head.flags.has(Flag::Behind) && entry.head.flags.has(Flag::Sync));

@@ -42,5 +42,5 @@ fn message(body: &[u8]) -> Option<Vec<u8>> {
     // They end where they make no sense; what is behind that is taken as it is.
     headers.extend_from_slice(message.headers.get(headers.len()..)?);
     let head = message.head.encode();
-    Some([&head, message.queue.as_bytes(), texts.as_bytes(), &headers, message.body].concat())
+    Some([&head, message.queue, texts.as_bytes(), &headers, message.body].concat())
 }

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
 use super::ascending::Ascending;
-use super::effect::Waiting;
 use super::entry::{DeadLetterEntry, Entry, Guarded, MessageEntry, SnapshotEntry, kind};
 use super::expiries::Expiry;
 use super::flags::{Flag, Flags};
 use super::kept::{Before, Kept};
 use super::keys::{Guarding, Holders};
-use super::slot::{Linked, NONE, State as SlotState};
+use super::queue::ReadyGuard;
+use super::slot::{Data, NONE};
 use super::state::{Bounds, State};
 use super::token;
 use super::turns::group_number;
@@ -39,11 +39,17 @@ struct Message {
     priority: u8,
     /// Its group's number, or 0.
     group: u64,
-    expires: Option<Moment>,
-    /// The text of its last failure, if it expires.
-    error: Box<str>,
+    /// Few do, and all are in memory at once.
+    expiry: Option<Box<Expiry>>,
     /// It was being handled when the last opening ended.
     crashed: bool,
+}
+
+impl Message {
+    /// The text of its last failure, if it expires.
+    fn error(&self) -> &str {
+        self.expiry.as_ref().map_or("", |expiry| &expiry.error)
+    }
 }
 
 /// What replay has come to.
@@ -109,7 +115,7 @@ impl Replayed {
     pub(crate) fn live(&self) -> Live {
         let of_letters: u64 = self.dead.values().map(DeadLetterEntry::text_bytes).sum();
         let failed = self.messages.values().take_while(|_| self.was.failed);
-        let of_messages: u64 = failed.map(|message| message.error.len() as u64).sum();
+        let of_messages: u64 = failed.map(|message| message.error().len() as u64).sum();
         Live {
             messages: self.messages.len() as u64 + self.dead.len() as u64,
             guards: self.guarded.len() as u64,
@@ -134,8 +140,8 @@ impl Replayed {
                 flags: message.flags,
                 priority: message.priority,
                 group: message.group,
-                expires: message.expires,
-                error: &message.error,
+                expires: message.expiry.as_ref().map(|expiry| expiry.moment),
+                error: message.error(),
                 queue: queue(message.queue),
                 key: message.key.as_deref(),
             };
@@ -235,9 +241,15 @@ impl Replayed {
         for name in &self.queues {
             state.queues.named(name)?;
         }
-        let (now, mut held_groups) = (state.clock.now(), HashSet::new());
+        let slots = state.slots.claim_fresh(self.messages.len()).ok_or_else(|| {
+            let text = "capacity is far below the messages in the directory";
+            Error::new(ErrorKind::Invalid, text)
+        })?;
         state.room.force(self.messages.len());
-        for (id, mut message) in self.messages.into_ordered() {
+        let (now, mut held_groups) = (state.clock.now(), HashSet::new());
+        // The queue of the message before, locked: mostly it is that of the next one, too.
+        let mut locked: Option<(u32, ReadyGuard<'_>)> = None;
+        for (slot, (id, mut message)) in slots.zip(self.messages.into_ordered()) {
             // A mark may outlive the records before it. Then more than one message of a group came back; the first is it.
             if message.group != 0
                 && message.flags.has(Flag::Holds)
@@ -245,49 +257,48 @@ impl Replayed {
             {
                 message.flags.set(Flag::Holds, false);
             }
-            let slot = state.slots.claim().ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Invalid,
-                    "capacity is far below the messages in the directory",
-                )
-            })?;
+            let number = message.queue;
+            let queue = state.queues.numbered(number);
             if message.crashes > 0 {
                 state.company.suspect_found();
             }
             if message.crashed {
-                state.queues.numbered(message.queue).figures.crashes.up();
+                queue.figures.crashes.up();
             }
             let key = message.key.map_or(NONE, |key| {
-                let mut keys = state.keys.lock(vec![state.keys.shard_of(message.queue, &key)]);
-                match keys.find(message.queue, &key) {
+                // The locks of keys come first.
+                locked = None;
+                let mut keys = state.keys.lock(vec![state.keys.shard_of(number, &key)]);
+                match keys.find(number, &key) {
                     Some((number, _)) => {
                         keys.set(number, Holders { newest: slot, older: NONE });
                         number
                     }
-                    None => keys.insert(message.queue, &key, slot),
+                    None => keys.insert(number, &key, slot),
                 }
             });
-            {
-                let mut guard = state.slots.at(slot).lock();
-                guard.set_id(id);
-                guard.version = message.version;
-                guard.due = message.due;
-                guard.queue = u16::try_from(message.queue).unwrap_or(u16::MAX);
-                guard.key = key;
-                guard.attempts = message.attempts;
-                guard.crashes = message.crashes;
-                guard.flags = message.flags;
-                guard.priority = message.priority;
-                guard.group = message.group;
-                guard.linked = Linked::Nowhere;
-                if let Some(moment) = message.expires {
-                    state.expiries.set(slot, Expiry { moment, error: message.error });
-                }
-                guard.set(SlotState::Pending);
+            if let Some(expiry) = message.expiry {
+                state.expiries.set(slot, *expiry);
             }
-            let (queue, version, delayed) = (message.queue, message.version, message.due > now);
-            state.show_waiting(Waiting { slot, queue, version, delayed });
+            let data = Data {
+                version: message.version,
+                due: message.due,
+                group: message.group,
+                key,
+                attempts: message.attempts,
+                queue: u16::try_from(number).unwrap_or(u16::MAX),
+                crashes: message.crashes,
+                priority: message.priority,
+                flags: message.flags,
+                ..Data::EMPTY
+            };
+            if locked.as_ref().is_some_and(|(other, _)| *other != number) {
+                locked = None;
+            }
+            let (_, ready) = locked.get_or_insert_with(|| (number, queue.ready()));
+            state.show_found(queue, ready, slot, id, data, message.due <= now);
         }
+        drop(locked);
         for ((queue, key), (id, until)) in self.guarded {
             if until > state.clock.now() {
                 let mut keys = state.keys.lock(vec![state.keys.shard_of(queue, &key)]);
@@ -311,10 +322,12 @@ impl Replayed {
 
     /// The number of a queue; none for what is no name of one. A checksum is no secret, and names come to logs, to metrics
     /// and to handlers, who rely on what is in them.
-    fn queue(&mut self, name: &str) -> Option<u32> {
-        if self.queues.get(self.last_queue as usize).is_some_and(|last| **last == *name) {
+    fn queue(&mut self, name: &[u8]) -> Option<u32> {
+        let last = self.queues.get(self.last_queue as usize);
+        if last.is_some_and(|last| last.as_bytes() == name) {
             return Some(self.last_queue);
         }
+        let name = std::str::from_utf8(name).ok()?;
         if let Some(number) = self.queue_numbers.get(name) {
             self.last_queue = *number;
             return Some(*number);
@@ -339,7 +352,9 @@ impl Replayed {
         let names = entry.queue.len() + entry.key.map_or(0, str::len);
         self.name_bytes_max = self.name_bytes_max.max(names as u64);
         self.was.behind |= head.flags.has(Flag::Behind);
-        self.dead.remove(&id);
+        if !self.dead.is_empty() {
+            self.dead.remove(&id);
+        }
         // A new one; what was written again may be on its way back to the dead letters.
         if let (0, Some(key)) = (head.id, entry.key) {
             self.guarded.remove(&(queue, key.into()));
@@ -358,8 +373,10 @@ impl Replayed {
                 flags: head.flags,
                 priority: head.priority,
                 group: entry.group.map_or(0, group_number),
-                expires: head.expires,
-                error: before.map_or_else(Box::default, |before| before.error),
+                expiry: head.expires.map(|moment| {
+                    let error = before.and_then(|before| before.expiry).map(|expiry| expiry.error);
+                    Box::new(Expiry { moment, error: error.unwrap_or_default() })
+                }),
                 crashed: false,
             },
         );
@@ -386,8 +403,8 @@ impl Replayed {
                     message.attempts = attempts;
                     message.due = due;
                     message.flags.set(Flag::Holds, true);
-                    if !error.is_empty() {
-                        message.error = error.into();
+                    if let Some(expiry) = message.expiry.as_mut().filter(|_| !error.is_empty()) {
+                        expiry.error = error.into();
                         self.was.failed = true;
                     }
                 }
@@ -458,7 +475,8 @@ impl Replay for Replayed {
             SnapshotEntry::Tokens { opening, end } => self.opened(opening, end)?,
             SnapshotEntry::Kept(kept) => {
                 let is_possible = kept.priority <= limits::PRIORITY_MAX && kept.id <= kept.version;
-                let queue = self.queue(kept.queue).filter(|_| is_possible && kept.id != 0)?;
+                let queue =
+                    self.queue(kept.queue.as_bytes()).filter(|_| is_possible && kept.id != 0)?;
                 self.kept_before = kept.before();
                 self.was.behind |= kept.flags.has(Flag::Behind);
                 self.was.failed |= !kept.error.is_empty();
@@ -474,14 +492,15 @@ impl Replay for Replayed {
                         flags: kept.flags,
                         priority: kept.priority,
                         group: kept.group,
-                        expires: kept.expires,
-                        error: kept.error.into(),
+                        expiry: kept
+                            .expires
+                            .map(|moment| Box::new(Expiry { moment, error: kept.error.into() })),
                         crashed: false,
                     },
                 );
             }
             SnapshotEntry::Guarded(guarded) => {
-                let queue = self.queue(guarded.queue)?;
+                let queue = self.queue(guarded.queue.as_bytes())?;
                 self.guarded.insert((queue, guarded.key.into()), (guarded.id, guarded.until));
             }
             SnapshotEntry::Dead(letter) => {
@@ -506,10 +525,10 @@ mod tests {
     use super::super::head::MessageHead;
     use super::*;
 
-    fn message(queue: &str, priority: u8) -> Vec<u8> {
+    fn message(queue: &[u8], priority: u8) -> Vec<u8> {
         let queue_len = queue.len().try_into().unwrap();
         let head = MessageHead { queue_len, priority, ..MessageHead::default() };
-        [&head.encode()[..], queue.as_bytes()].concat()
+        [&head.encode()[..], queue].concat()
     }
 
     /// A queue's name with a line break in it wrote a line of its own among the metrics, and a message of priority 255 was
@@ -517,10 +536,11 @@ mod tests {
     #[test]
     fn what_no_broker_logs_makes_no_sense() {
         let record = |body: &[u8]| Replayed::default().record(4096, kind::MESSAGE, body);
-        assert_eq!(record(&message("orders", 9)), Some(()));
+        assert_eq!(record(&message(b"orders", 9)), Some(()));
         for name in ["", "x\"} 1\nevil{a=\"", "a b", &"q".repeat(129)] {
-            assert_eq!(record(&message(name, 0)), None, "{name:?}");
+            assert_eq!(record(&message(name.as_bytes(), 0)), None, "{name:?}");
         }
-        assert_eq!(record(&message("orders", 10)), None);
+        assert_eq!(record(&message(b"orders\xff", 0)), None);
+        assert_eq!(record(&message(b"orders", 10)), None);
     }
 }

@@ -353,8 +353,7 @@ impl Slots {
     pub(crate) fn claim_all(&self, count: usize) -> Option<Vec<u32>> {
         let mut claimed = Vec::with_capacity(count);
         claimed.extend((0..count).map_while(|_| self.claim_freed()));
-        let left = u32::try_from(count - claimed.len()).ok()?;
-        match self.take_fresh(left).filter(|fresh| self.slots.make_all(fresh.clone())) {
+        match self.claim_fresh(count - claimed.len()) {
             Some(fresh) => claimed.extend(fresh),
             None => {
                 claimed.iter().for_each(|slot| self.free(*slot));
@@ -362,6 +361,12 @@ impl Slots {
             }
         }
         Some(claimed)
+    }
+
+    /// So many slots that were never used; none where there are fewer.
+    pub(crate) fn claim_fresh(&self, count: usize) -> Option<Range<u32>> {
+        let fresh = self.take_fresh(u32::try_from(count).ok()?)?;
+        self.slots.make_all(fresh.clone()).then_some(fresh)
     }
 
     /// A slot that was freed.

@@ -16,6 +16,7 @@ cargo mutants --version >/dev/null 2>&1 || {
 files='
 codec codec::
 dispatch/lease dispatch::lease
+buffer/head buffer::head
 buffer/inhabitants buffer::inhabitants
 buffer/kept buffer::kept
 buffer/keys buffer::

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers are the test's own")]
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use libmq::{Broker, Durability, ErrorKind, Message, Options};
@@ -171,4 +173,33 @@ fn small_messages_that_came_to_the_limit_can_be_drained_and_purged() {
         }
         wait_for_room(&broker);
     }
+}
+
+/// One message was refused while others had filled the directory, which told the keeper of the disk; that there was room again was
+/// seen by another keeper, which told nobody.
+#[test]
+fn who_was_told_that_there_is_no_room_is_told_that_there_is_some_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hook, told) = mpsc::channel();
+    let options =
+        Options::new().durability(Durability::Os).segment_bytes(64 << 10).max_bytes(10 << 20).log(
+            move |event| {
+                if event.name.starts_with("storage_") {
+                    hook.send(event.name).unwrap();
+                }
+            },
+        );
+    let broker = Broker::open(dir.path(), options).unwrap();
+    broker.enqueue(Message::new("jobs", "first")).unwrap();
+    let held = broker.receive("jobs", None, None).unwrap().unwrap();
+    let others = dir.path().join("others");
+    File::create(&others).unwrap().set_len(20 << 20).unwrap();
+    let large = || broker.enqueue(Message::new("jobs", vec![7; 100_000]));
+    assert_eq!(large().unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(told.recv_timeout(LONG).unwrap(), "storage_full");
+    std::fs::remove_file(&others).unwrap();
+    // Behind the sync of this it is asked whether there is some.
+    held.ack().unwrap();
+    assert_eq!(told.recv_timeout(LONG).unwrap(), "storage_room");
+    large().unwrap();
 }

@@ -53,7 +53,7 @@ fn who_makes_a_sync_wakes_no_keeper_for_it() {
     let slept = since(&before);
     // At most once in `sync_interval`, which is 50 ms, and in that sync itself.
     let intervals = began.elapsed().as_secs_f64() / 0.05;
-    for name in ["libmq-disk", "libmq-snapshot"] {
+    for name in ["libmq-disk", "libmq-supply", "libmq-snapshot"] {
         let each = slept[name] as f64 / (intervals + 10.0);
         assert!(each < 10.0, "{slept:?} in {:?}", began.elapsed());
     }

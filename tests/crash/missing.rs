@@ -132,9 +132,9 @@ fn an_opening_that_takes_its_segments_back_may_be_cut_short_by_the_power() {
     assert!(taken_back > 0);
 }
 
-/// A disk on which three messages of a megabyte came so fast that two spare segments were made, and how many changes it had seen
-/// before the second one.
-fn with_two_spares() -> (SimDisk, usize) {
+/// A broker to which three messages of a megabyte came so fast that two spare segments were made, its disk, and how many changes
+/// that had seen before the second one.
+fn with_two_spares() -> (Broker, SimDisk, usize) {
     // Whoever fills a segment may be stopped for a while.
     for _ in 0..20 {
         let disk = SimDisk::default();
@@ -147,7 +147,7 @@ fn with_two_spares() -> (SimDisk, usize) {
             std::thread::sleep(Duration::from_millis(1));
         }
         if is_there() {
-            return (disk, before);
+            return (broker, disk, before);
         }
     }
     panic!("there never was a second spare");
@@ -156,7 +156,8 @@ fn with_two_spares() -> (SimDisk, usize) {
 /// Two spare segments whose owner died, or of which the power took one or both, are none of the log.
 #[test]
 fn two_spares_that_are_left_behind_are_none_of_the_log() {
-    let (disk, before) = with_two_spares();
+    let (broker, disk, before) = with_two_spares();
+    drop(broker);
     let trace = disk.trace();
     let made = |op: &Op| matches!(op, Op::Rename { to, .. } if to == "00000003.segment");
     assert!(trace[before..].iter().any(made));
@@ -180,4 +181,52 @@ fn two_spares_that_are_left_behind_are_none_of_the_log() {
     broker.close(Duration::ZERO).unwrap();
     let names: Vec<String> = disk.contents().into_iter().map(|(name, _)| name).collect();
     assert!(!names.iter().any(|name| ["00000002.segment", "00000003.segment"].contains(&&**name)));
+}
+
+/// The second spare names the first one, which was removed before the removal of the second was durable: behind a power failure a
+/// log that had been closed was refused, since a segment was missing that another one names.
+#[test]
+fn two_spares_that_a_close_removes_are_none_of_the_log_whatever_the_power_leaves_of_them() {
+    let (broker, disk, _) = with_two_spares();
+    let before = disk.trace().len();
+    broker.close(Duration::ZERO).unwrap();
+    drop(broker);
+    let mut platter = disk.began();
+    let mut removed = 0;
+    for (index, op) in disk.trace().iter().enumerate() {
+        platter.apply(op);
+        if index < before {
+            continue;
+        }
+        removed += usize::from(matches!(op, Op::Remove { .. }));
+        for image in platter.images(1, Tearing::SomeEdges) {
+            let storage = SimDisk::new(image.platter).storage();
+            let broker = Broker::open_on(storage, options().segment_bytes(8 << 20));
+            let broker = broker.unwrap_or_else(|error| panic!("image {}: {error}", image.name));
+            broker.close(Duration::ZERO).unwrap();
+        }
+    }
+    assert!(removed >= 2, "{removed}");
+}
+
+/// One that could not be removed was left, and the one that it names was not.
+#[test]
+fn two_spares_of_which_a_close_cannot_remove_one_are_none_of_the_log() {
+    let mut failed = 0;
+    for call in 0.. {
+        let (broker, disk, _) = with_two_spares();
+        disk.fail_at(disk.calls() + call, libc::EIO, Times::Once);
+        let _ = broker.close(Duration::ZERO);
+        drop(broker);
+        if disk.faulted().is_empty() {
+            break;
+        }
+        failed += 1;
+        disk.mend();
+        let broker = Broker::open_on(disk.storage(), options().segment_bytes(8 << 20));
+        let broker = broker.unwrap_or_else(|error| panic!("call {call} failed: {error}"));
+        assert_eq!(broker.recovery().messages, 3);
+        broker.close(Duration::ZERO).unwrap();
+    }
+    assert!(failed >= 4, "{failed}");
 }

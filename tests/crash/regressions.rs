@@ -137,7 +137,7 @@ fn a_dropped_broker_keeps_the_directory_until_its_threads_have_left_it() {
     let broker = Broker::open_on(disk.storage(), options()).unwrap();
     broker.enqueue(Message::new("jobs", vec![1; 40_000])).unwrap();
     disk.hold(Call::Create, ".segment.tmp");
-    // The log rolls into the spare segment, and who keeps the disk makes the next one, once it is woken.
+    // The log rolls into the spare segment, and the keeper of supplies makes the next one, once it is woken.
     broker.enqueue(Message::new("jobs", vec![2; 40_000]).durability(Durability::Os)).unwrap();
     let delivery = broker.receive("jobs", Duration::ZERO, None).unwrap().unwrap();
     delivery.enqueue(Message::new("mail", "child")).unwrap();

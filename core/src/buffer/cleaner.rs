@@ -6,8 +6,9 @@
 
 use super::buffer::Buffer;
 use super::entry::{DeadLetterEntry, Entry, MessageEntry, kind};
+use super::head::MessageHead;
 use super::inhabitants::{Inhabitants, Owner, Owners};
-use super::slot::State as SlotState;
+use super::slot::{Guard, State as SlotState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{Bytes, Need, Record, Segment, record_space, room_in};
 use crate::sync::Arc;
@@ -160,12 +161,17 @@ impl Buffer {
         let mut load = Load { count: owners.len() as u64, ..Load::default() };
         let mut count = 0;
         for (version, owner) in owners.iter().step_by(step) {
-            let content = record_space(self.journal.read(*version)?.1.len()) as u64;
-            let letter = match owner {
-                Owner::DeadLetter(id) => self.state.letters.get(*id),
-                Owner::Slot { .. } => None,
+            let (_, content) = self.journal.read(*version)?;
+            // As it will be written, which is longer than it was: what was brought by its own record says of whom it is then.
+            let Some(entry) = MessageEntry::decode(&content) else { continue };
+            let (head, letter) = match owner {
+                Owner::Slot { slot, .. } => {
+                    (head_in(&entry, &self.state.slots.at(*slot).lock()), None)
+                }
+                Owner::DeadLetter(id) => (head_of(&entry, *id), self.state.letters.get(*id)),
             };
-            let bytes = content + letter.map_or(0, |letter| LETTER_BYTES + letter.text_bytes());
+            let bytes = record_space(head.len() + entry.behind_head.len()) as u64
+                + letter.map_or(0, |letter| LETTER_BYTES + letter.text_bytes());
             load.bytes += bytes;
             load.largest = load.largest.max(bytes);
             count += 1;
@@ -202,13 +208,7 @@ impl Buffer {
             _ => {}
         }
         let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
-        let mut head = entry.head;
-        head.id = guard.id();
-        head.due = guard.due;
-        head.attempts = guard.attempts;
-        head.crashes = guard.crashes;
-        head.flags = guard.flags;
-        let parts = [&head.encode()[..], entry.behind_head];
+        let parts = [&head_in(&entry, &guard).encode()[..], entry.behind_head];
         let record = Record::new(kind::MESSAGE, &parts);
         self.journal.append(Need::Clean, &[record], |position, _| guard.version = position)?;
         Ok(true)
@@ -224,9 +224,7 @@ impl Buffer {
             return Ok(false);
         }
         let Some(entry) = MessageEntry::decode(content) else { return Ok(false) };
-        let mut head = entry.head;
-        head.id = id;
-        let parts = [&head.encode()[..], entry.behind_head];
+        let parts = [&head_of(&entry, id).encode()[..], entry.behind_head];
         let message = Record::new(kind::MESSAGE, &parts);
         // The group's second record names the position of the first, which is not known yet: it says 0 for "the
         // record before this one".
@@ -252,13 +250,32 @@ impl Buffer {
     }
 }
 
+/// The head of a message's record that is written again, as it is in its slot.
+fn head_in(entry: &MessageEntry<'_>, guard: &Guard<'_>) -> MessageHead {
+    MessageHead {
+        due: guard.due,
+        attempts: guard.attempts,
+        crashes: guard.crashes,
+        flags: guard.flags,
+        ..head_of(entry, guard.id())
+    }
+}
+
+/// The head of a message's record that is written again, as it was.
+fn head_of(entry: &MessageEntry<'_>, id: u64) -> MessageHead {
+    MessageHead { id, ..entry.head }
+}
+
 fn is_full<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull)
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::{Broker, Durability, Message, Options};
 
     const KIB: u64 = 1 << 10;
 
@@ -282,5 +299,36 @@ mod tests {
         let mixed = Load { count: 20, bytes: 20 * KIB, largest: 10 * KIB };
         let room = room_in(64 * KIB);
         assert_eq!(mixed.room_in(64 * KIB), 20 * KIB * room / (room - 10 * KIB));
+    }
+
+    /// The record of a message that is written again says of whom it is, and when it is due if it was tried: that was not asked for,
+    /// while whoever asks has to know that all of it fits.
+    #[test]
+    fn what_is_written_again_takes_what_was_asked_for() {
+        for (is_retried, bytes) in [(false, 4), (true, 4), (false, 300), (true, 300)] {
+            let dir = tempfile::tempdir().unwrap();
+            let options = Options::new().durability(Durability::Os).segment_bytes(1 << 20);
+            let broker = Broker::open(dir.path(), options).unwrap();
+            for _ in 0..100 {
+                broker.enqueue(Message::new("jobs", vec![7; bytes])).unwrap();
+                if is_retried {
+                    let job = broker.receive("jobs", None, None).unwrap().unwrap();
+                    job.retry(Duration::from_secs(3600)).unwrap();
+                }
+            }
+            broker.enqueue(Message::new("aside", "")).unwrap();
+            let held = broker.receive("aside", None, None).unwrap().unwrap();
+            let buffer = &held.shared.engine.buffer;
+            let owner = |slot: u32| {
+                let guard = buffer.state.slots.at(slot).lock();
+                (guard.version, Owner::Slot { slot, id: guard.id() })
+            };
+            let owners: Owners = (0..100).map(owner).collect();
+            let asked = buffer.load(&owners).unwrap().bytes;
+            let before = buffer.journal.marks().reserved;
+            assert!(buffer.write_again(owners).unwrap());
+            let took = buffer.journal.marks().reserved - before;
+            assert_eq!(took, asked, "{bytes} bytes, retried: {is_retried}");
+        }
     }
 }

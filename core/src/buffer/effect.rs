@@ -289,6 +289,11 @@ impl Show for State {
         self.supplies.ring();
     }
 
+    fn room_changed(&self) {
+        // Whose keeper tells of that.
+        self.disk.ring();
+    }
+
     fn poisoned(&self, cause: &Error) {
         if cause.kind() != ErrorKind::Closed {
             event!(self.events, Error, "poisoned", error = cause.to_string().as_str());

@@ -344,9 +344,9 @@ impl Replayed {
     fn message(&mut self, position: u64, body: &[u8]) -> Option<()> {
         let entry = MessageEntry::decode(body)?;
         let head = entry.head;
-        let id = if head.id == 0 { position } else { head.id };
         // What brought it came before what was written again.
-        (id <= position).then_some(())?;
+        (head.id < position).then_some(())?;
+        let id = if head.id == 0 { position } else { head.id };
         let queue = self.queue(entry.queue).filter(|_| head.priority <= limits::PRIORITY_MAX)?;
         self.see(head.enqueued_at);
         let names = entry.queue.len() + entry.key.map_or(0, str::len);

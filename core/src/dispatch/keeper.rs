@@ -199,7 +199,6 @@ pub(crate) fn keep_time(engine: &Arc<Engine>, options: KeeperOptions) {
 pub(crate) fn keep_supplies(engine: &Arc<Engine>, snapshots: &Snapshots) {
     let state = &engine.buffer.state;
     let journal = &engine.buffer.journal;
-    let mut was_full = false;
     loop {
         let seen = state.supplies.count();
         if engine.is_closed() {
@@ -213,12 +212,7 @@ pub(crate) fn keep_supplies(engine: &Arc<Engine>, snapshots: &Snapshots) {
                 snapshots.alarm.ring_if_heard();
             }
         }
-        if was_full != journal.lacks_room() {
-            was_full = !was_full;
-            // Whose keeper tells of that.
-            state.disk.ring();
-        }
-        if journal.lacks_second_spare() {
+        if journal.lacks_second_spare() && !engine.is_closed() {
             let _ = journal.make_second_spare();
         }
         state.supplies.wait(seen, None);

@@ -188,21 +188,23 @@ impl Allowance {
         }
     }
 
-    /// Has an ordinary segment made that nobody needs, if that leaves far more room than has to be left: in a directory that may take
-    /// what its disk has.
+    /// Has an ordinary segment made that nobody needs, if that leaves far more room than has to be left. None where `max_bytes` is
+    /// set, which leaves nothing for what nobody needs.
     ///
     /// # Errors
     /// `STORAGE_FULL`; what `make` answers.
-    pub(crate) fn plenty<T>(&self, wanted: Wanted, make: impl Fn(u64) -> Result<T>) -> Result<T> {
+    pub(crate) fn plenty<T>(
+        &self,
+        wanted: Wanted,
+        make: impl Fn(u64) -> Result<T>,
+    ) -> Result<Option<T>> {
         let Wanted { need, ordinary, log, live, .. } = wanted;
-        if let Some(bytes_max) = self.bytes_max {
-            let text =
-                format!("max_bytes is {bytes_max}, which leaves nothing for what nobody needs");
-            return Err(Error::new(ErrorKind::StorageFull, text).at(self.storage.path()));
+        if self.bytes_max.is_some() {
+            return Ok(None);
         }
         let kept = self.kept(need, ordinary, log, live).saturating_mul(PLENTY);
         self.check(ordinary, kept, Beyond::Refused)?;
-        make(ordinary)
+        make(ordinary).map(Some)
     }
 
     /// Whether an opening's own segment may be an ordinary one, and leaves enough for what has to come.

@@ -227,7 +227,7 @@ impl<S: Show> Journal<S> {
                 let start = tail.position;
                 put(&mut tail, self.durable.reached());
                 tail.operations += records;
-                let is_low = tail.grow(entries) | tail.is_filled_fast();
+                let is_low = tail.grow(entries) | tail.note_pace();
                 self.reserved.store(start + bytes, Ordering::Release);
                 finish(&mut tail, start);
                 drop(tail);

@@ -33,9 +33,13 @@ pub(crate) trait Show: Send + Sync {
     /// Something was written that no sync covers.
     fn unsynced(&self);
 
-    /// The spare segment is used up, or little is left of the room that was granted to what grows: who makes one or asks for more
-    /// now does so before anybody has to wait for it. May be called under the tail's lock.
+    /// The spare segment is used up, the segment is filled so fast that two are wanted, or little is left of the room that was
+    /// granted to what grows: who makes one or asks for more now does so before anybody has to wait for it. May be called under the
+    /// tail's lock.
     fn runs_low(&self) {}
+
+    /// There was no room for something that was asked for, for the first time, or there is some again. Called under the tail's lock.
+    fn room_changed(&self) {}
 
     /// What lives, and would be in a snapshot of now.
     fn live(&self) -> Live;

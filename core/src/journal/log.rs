@@ -352,11 +352,9 @@ impl<S: Show> Journal<S> {
             break;
         }
         self.sync()?;
-        // The last one first, since it names the one before it. A spare that is left behind is removed at the next open.
+        // Spares that are left behind are removed at the next open.
         let spares = std::mem::take(&mut lock(&self.tail).spares);
-        for spare in spares.iter().rev() {
-            let _ = self.space.discard(spare);
-        }
+        self.remove_newest_first(spares.iter().rev(), |spare| self.space.discard(spare));
         Ok(())
     }
 
@@ -368,10 +366,20 @@ impl<S: Show> Journal<S> {
         let names = self.storage.list().unwrap_or_default();
         let files = Files::sort(&*self.storage, names).unwrap_or_default();
         let made = |name: &&String| (name.len(), name.as_str()) >= (first.len(), first.as_str());
-        // The newest first, also for a power failure: a segment names the one before it, which has to be there as long.
-        // What is left of them where that cannot be had is a log.
-        for name in files.segments.iter().rev().take_while(made) {
-            if self.storage.sync_dir().and_then(|()| self.storage.remove(name)).is_err() {
+        let newest_first = files.segments.iter().rev().take_while(made);
+        self.remove_newest_first(newest_first, |name| self.storage.remove(name));
+    }
+
+    /// Removes segments of the log's end, also for a power failure: each names the one before it, which has to be there as long.
+    /// What is left of them where that cannot be had is a log.
+    fn remove_newest_first<T>(
+        &self,
+        segments: impl Iterator<Item = T>,
+        remove: impl Fn(T) -> std::io::Result<()>,
+    ) {
+        for segment in segments {
+            // What was removed before is so for good, be it by somebody who could not make it.
+            if self.storage.sync_dir().and_then(|()| remove(segment)).is_err() {
                 return;
             }
         }

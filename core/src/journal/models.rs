@@ -199,7 +199,7 @@ fn loom_what_was_shown_is_read_whole() {
     });
 }
 
-/// Two need the next segment at the same time, and the keeper of the disk makes it ahead: there is one of each number, and
+/// Two need the next segment at the same time, and the keeper of supplies makes it ahead: there is one of each number, and
 /// none is made for nothing.
 #[test]
 fn loom_a_spare_is_made_once() {

@@ -7,6 +7,7 @@ use super::allowance::{self, Need, Wanted};
 use super::effects::Show;
 use super::log::{BACKLOG_MAX, Journal};
 use super::segment::{FOOTER_BYTES, HEADER_BYTES, Segment, SegmentHeader, least_capacity, room_in};
+use super::tail::Tail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, lock};
 
@@ -17,23 +18,34 @@ impl<S: Show> Journal<S> {
     /// # Errors
     /// `STORAGE_FULL` where the disk has no room for it; asked again, it is tried again.
     pub(crate) fn make_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
-        // One at a time makes one, which may take long; who only asks for room waits for nobody.
+        // One at a time makes one, which may take long; who only asks for room need not wait for a turn.
         let mut turn = None;
-        let Look { last, is_there, fits, grown } = loop {
-            match self.look(need, group_bytes)? {
-                None => return Ok(()),
-                Some(look) if look.is_there || turn.is_some() => break look,
-                Some(_) => turn = Some(lock(&self.making)),
+        loop {
+            let Some(look) = self.look(need, group_bytes)? else { return Ok(()) };
+            if !look.is_there && turn.is_none() {
+                turn = Some(lock(&self.making));
+            } else if self.make_or_ask(need, group_bytes, look)? {
+                return Ok(());
             }
-        };
+        }
+    }
+
+    /// Makes the spare, or asks for room where one is there; answers whether what it has found then may be used by what needs it.
+    fn make_or_ask(&self, need: Need, group_bytes: u64, look: Look) -> Result<bool> {
+        let Look { last, is_there, fits, grown, spares } = look;
         // A spare that the group does not fit into would be used up by it for nothing.
         let least = least_capacity(if fits { 0 } else { group_bytes });
         let wanted = self.wanted(need, is_there, least);
         let made = self.allowance.segment(wanted, |capacity| {
             (!is_there).then(|| self.create_behind(last, capacity)).transpose()
         });
-        let mut tail = lock(&self.tail);
-        match made {
+        self.note_room(|tail| match made {
+            // Meanwhile somebody has made a segment, maybe for what needs less, or the log has gone on in one: that was not asked for.
+            Ok(None)
+                if (tail.segment.header.number, tail.spares.len()) != (last.number, spares) =>
+            {
+                Ok(false)
+            }
             Ok(segment) => {
                 tail.spares.extend(segment);
                 // There is room for that, and perhaps for no more.
@@ -42,7 +54,7 @@ impl<S: Show> Journal<S> {
                     tail.refused.map(|refused| if refused > need { refused } else { Need::Grow });
                 let growth = allowance::growth(wanted.live.messages, wanted.ordinary);
                 tail.grant(need, grown, growth);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 // What was granted stays so: it was asked ahead of time.
@@ -51,7 +63,18 @@ impl<S: Show> Journal<S> {
                 }
                 Err(error)
             }
+        })
+    }
+
+    /// Notes what came of an asking for room. Who tells of it hears of that where there is some again, or none any more.
+    fn note_room<R>(&self, note: impl FnOnce(&mut Tail<S::Effect>) -> R) -> R {
+        let mut tail = lock(&self.tail);
+        let was_refused = tail.refused.is_some();
+        let noted = note(&mut tail);
+        if tail.refused.is_some() != was_refused {
+            self.show.room_changed();
         }
+        noted
     }
 
     /// What there is for that need and a group of so many bytes; nothing where it is all that is wanted.
@@ -67,13 +90,14 @@ impl<S: Show> Journal<S> {
         let is_content = matches!(need, Need::Clean | Need::Replace);
         let fits = tail.fits(group_bytes);
         let is_there = has_spare || is_content && fits && !tail.is_nearly_full(group_bytes);
-        Ok(Some(Look { last: tail.segment.header, is_there, fits, grown: tail.grown() }))
+        let (last, spares) = (tail.segment.header, tail.spares.len());
+        Ok(Some(Look { last, is_there, fits, grown: tail.grown(), spares }))
     }
 
     /// Makes a second spare, where the segment is filled so fast that it is wanted, and there is more room than anybody needs.
     ///
     /// # Errors
-    /// `STORAGE_FULL` where there is no such room; `IO`.
+    /// `STORAGE_FULL`, `IO`, `POISONED`, `CLOSED`.
     pub(crate) fn make_second_spare(&self) -> Result<()> {
         let _turn = lock(&self.making);
         let last = {
@@ -88,7 +112,7 @@ impl<S: Show> Journal<S> {
             self.create_behind(last, capacity)
         })?;
         // Meanwhile the log may go on in the first one.
-        lock(&self.tail).spares.push_back(made);
+        lock(&self.tail).spares.extend(made);
         Ok(())
     }
 
@@ -115,16 +139,17 @@ impl<S: Show> Journal<S> {
         let wanted = self.wanted(need, false, least_capacity(group_bytes));
         let asked = self.allowance.segment(wanted, |_| Ok(()));
         asked.inspect_err(|error| {
-            let mut tail = lock(&self.tail);
-            tail.was_refused(need, error);
-            // Left by the log, a segment that was made for such a group goes with the next snapshot.
-            let capacity = tail.segment.header.capacity;
-            if tail.check().is_ok()
-                && tail.spares.front().is_some_and(|spare| spare.header.capacity < capacity)
-                && let Some(next) = tail.spares.pop_front()
-            {
-                self.roll(&mut tail, next);
-            }
+            self.note_room(|tail| {
+                tail.was_refused(need, error);
+                // Left by the log, a segment that was made for such a group goes with the next snapshot.
+                let capacity = tail.segment.header.capacity;
+                if tail.check().is_ok()
+                    && tail.spares.front().is_some_and(|spare| spare.header.capacity < capacity)
+                    && let Some(next) = tail.spares.pop_front()
+                {
+                    self.roll(tail, next);
+                }
+            });
         })
     }
 
@@ -201,6 +226,8 @@ struct Look {
     fits: bool,
     /// Entries that have come to live so far.
     grown: u64,
+    /// How many spares there are.
+    spares: usize,
 }
 
 #[cfg(all(test, not(loom)))]
@@ -214,7 +241,7 @@ mod tests {
     use crate::journal::log::JournalOptions;
     use crate::journal::record::{KIND_USER_MIN, Record};
     use crate::journal::snapshot::Size;
-    use crate::storage::{MemoryStorage, Storage};
+    use crate::storage::{MemoryStorage, Storage, Watched};
     use crate::sync::atomic::{AtomicU64, Ordering};
 
     const SEGMENT: u64 = 64 << 10;
@@ -367,7 +394,8 @@ mod tests {
     #[test]
     fn a_directory_that_has_a_limit_has_one_spare() {
         let journal = filled_fast(Some(1 << 40));
-        assert_eq!(journal.make_second_spare().unwrap_err().kind(), ErrorKind::StorageFull);
+        assert!(journal.lacks_second_spare());
+        journal.make_second_spare().unwrap();
         assert_eq!(files(&journal).len(), 2);
     }
 
@@ -386,5 +414,34 @@ mod tests {
         (0..granted - granted / 2).for_each(|_| grow(&journal).unwrap());
         assert_eq!(grow(&journal).unwrap_err().kind(), ErrorKind::StorageFull);
         assert!(journal.lacks_room());
+    }
+
+    /// The cleaner was granted what it had measured before a segment was made for settles alone, and what lives came to that one,
+    /// which was to have room for those.
+    #[test]
+    fn what_was_measured_before_a_segment_was_made_grants_nothing_in_that() {
+        // Kept for who cleans are 64 KiB; 70 are left.
+        let watched = Watched::with_room(SEGMENT + (70 << 10));
+        let measured = watched.measured();
+        let storage: Arc<dyn Storage> = Arc::new(watched);
+        let options = JournalOptions { segment_bytes: SEGMENT, ..JournalOptions::default() };
+        let segment = first_segment(&*storage, SEGMENT);
+        let allowance = Allowance::without_limit(&storage);
+        let low = Arc::new(Low::default());
+        let journal = Journal::begin(storage, low, options, allowance, Vec::new(), segment);
+        let journal = Arc::new(journal);
+        let append = |journal: &Journal<Low>, need, bytes| {
+            let body: [&[u8]; 1] = [&[7; 10 << 10][..bytes]];
+            let record = Record::new(KIND_USER_MIN, &body);
+            journal.append(need, &[record], |_, _| {}).map(drop)
+        };
+        let settled = Arc::clone(&journal);
+        measured.set(move || {
+            (0..6).for_each(|_| append(&settled, Need::Settle, 10 << 10).unwrap());
+        });
+        let full = |outcome: Result<()>| outcome.unwrap_err().kind() == ErrorKind::StorageFull;
+        assert!(full(journal.make_room(Need::Clean, 100)));
+        assert_eq!(journal.space().segment_count(), 2);
+        assert!(full(append(&journal, Need::Clean, 10)));
     }
 }

@@ -131,7 +131,7 @@ impl<E> Tail<E> {
 
     /// Notes how far the segment is filled; answers, once a segment, whether it is being filled so fast that a second spare is
     /// wanted.
-    pub(super) fn is_filled_fast(&mut self) -> bool {
+    pub(super) fn note_pace(&mut self) -> bool {
         self.position >= self.pace.ask_at && self.pace.ask()
     }
 

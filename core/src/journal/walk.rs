@@ -158,7 +158,8 @@ impl<'a> Walk<'a> {
 
     /// Refuses a log in which a segment is missing behind the one of this number, although another names it. The log of an
     /// opening goes on in one segment after the other up to that which `cut`, the first one of the next opening, names, and
-    /// what was made ahead behind that is removed in no order. Nothing of the last opening's is removed but by the next.
+    /// what was made ahead behind that is removed in no order. Of the last opening's nothing is removed but by its own close, the
+    /// newest first.
     fn check_names(&self, number: u64, cut: Option<&Segment>) -> Result<()> {
         let check = |segment: &Segment| match self.segments.get(&segment.header.previous) {
             Some(previous) => Ok(previous),

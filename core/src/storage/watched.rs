@@ -1,4 +1,4 @@
-//! Files in RAM, in whose reads a test does something, and that tell what was made ready.
+//! Files in RAM, in whose reads a test does something, and that tell what was made ready; and a disk whose room is measured.
 
 use std::fmt;
 use std::io;
@@ -17,9 +17,12 @@ pub(crate) struct Watched {
     meanwhile: Arc<Meanwhile>,
     ready: Arc<Mutex<Vec<Range<u64>>>>,
     gain: Gain,
+    /// What it can take; none if nobody knows.
+    room: Option<u64>,
+    measured: Arc<Meanwhile>,
 }
 
-/// What happens in the next read, between its bytes and its answer.
+/// What happens in the next read, or the next measuring, between what was found and its answer.
 #[derive(Default)]
 pub(crate) struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -35,6 +38,16 @@ impl Watched {
     /// Of files that gain so much by what is made ready.
     pub(crate) fn that_gain(gain: Gain) -> Self {
         Self { gain, ..Self::default() }
+    }
+
+    /// On a disk that can take so many bytes.
+    pub(crate) fn with_room(bytes: u64) -> Self {
+        Self { room: Some(bytes), ..Self::default() }
+    }
+
+    /// What happens in the next measuring.
+    pub(crate) fn measured(&self) -> Arc<Meanwhile> {
+        Arc::clone(&self.measured)
     }
 
     pub(crate) fn meanwhile(&self) -> Arc<Meanwhile> {
@@ -55,6 +68,13 @@ impl Watched {
 impl Meanwhile {
     pub(crate) fn set(&self, happens: impl FnOnce() + Send + 'static) {
         *lock(&self.0) = Some(Box::new(happens));
+    }
+
+    fn happen(&self) {
+        let happens = lock(&self.0).take();
+        if let Some(happens) = happens {
+            happens();
+        }
     }
 
     /// Whether nobody has read since it was set.
@@ -90,6 +110,13 @@ impl Storage for Watched {
         self.memory.list()
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        let room = self.room?;
+        let free = room.saturating_sub(self.memory.bytes().unwrap_or(room));
+        self.measured.happen();
+        Some(free)
+    }
+
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn StorageFile>> {
         self.memory.create(name, bytes).map(|file| self.watch(file))
     }
@@ -118,10 +145,7 @@ impl StorageFile for WatchedFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let got = self.file.read_at(buffer, offset);
-        let happens = lock(&self.meanwhile.0).take();
-        if let Some(happens) = happens {
-            happens();
-        }
+        self.meanwhile.happen();
         got
     }
 

@@ -203,3 +203,23 @@ fn who_was_told_that_there_is_no_room_is_told_that_there_is_some_again() {
     assert_eq!(told.recv_timeout(LONG).unwrap(), "storage_room");
     large().unwrap();
 }
+
+/// A batch that no ordinary segment has room for goes on behind the spare, in one that is made for it. Who made the next ordinary one
+/// came between again and again, and the log went on in that as well, until there was no room for the large one.
+#[test]
+fn a_batch_larger_than_a_segment_has_room_whoever_makes_ordinary_ones() {
+    for round in 0..30 {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().max_bytes(768 << 10).segment_bytes(64 << 10);
+        let broker = Broker::open(dir.path(), options.durability(Durability::Os)).unwrap();
+        let batch: Vec<Message<'_>> =
+            (0..4).map(|_| Message::new("jobs", vec![7; 60_000])).collect();
+        let enqueued = broker.enqueue_batch(&batch);
+        assert!(enqueued.is_ok(), "round {round}: {enqueued:?}");
+        assert_eq!(broker.enqueue_batch(&batch).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(drain(&broker), 4);
+        broker.snapshot().unwrap();
+        let enqueued = broker.enqueue_batch(&batch);
+        assert!(enqueued.is_ok(), "round {round}, when all was done: {enqueued:?}");
+    }
+}

@@ -17,7 +17,7 @@ pub(crate) struct NewMessage<'a> {
 /// The pieces of a body: head, queue, key, correlation id, content type, group, headers, body.
 pub(super) type Pieces<'p> = [&'p [u8]; 8];
 
-impl<'a> NewMessage<'a> {
+impl NewMessage<'_> {
     /// Whether both have the very same envelope.
     #[inline]
     pub(super) fn is_like(&self, other: &Self) -> bool {

@@ -212,7 +212,6 @@ impl<S: Show> Journal<S> {
         finish: impl FnOnce(&mut Tail<S::Effect>, u64),
     ) -> Result<Appended> {
         let Size { bytes, records, entries } = size;
-        let mut has_asked = false;
         loop {
             let mut tail = lock(&self.tail);
             tail.check()?;
@@ -236,11 +235,9 @@ impl<S: Show> Journal<S> {
                 }
                 return Ok(Appended { start, end: start + bytes });
             }
-            if tail.has_small_spare(bytes) && !has_asked {
-                // It would be used up for nothing where there is no room for the next one.
+            if tail.has_small_spare(bytes) {
                 drop(tail);
-                self.ask_for_room(need, bytes)?;
-                has_asked = true;
+                self.make_larger_spare(need, bytes)?;
                 continue;
             }
             match tail.spares.pop_front() {

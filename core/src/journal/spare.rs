@@ -131,11 +131,38 @@ impl<S: Show> Journal<S> {
         Segment::create(&*self.storage, header)
     }
 
+    /// Has the log go on in the spares that are too small for a group of so many bytes, and makes one behind them that is not. In one
+    /// turn: else who makes the next ordinary one comes between, and the log has to go on in that one, too.
+    ///
+    /// # Errors
+    /// As [`Journal::make_spare`].
+    pub(super) fn make_larger_spare(&self, need: Need, group_bytes: u64) -> Result<()> {
+        let _turn = lock(&self.making);
+        // They would be used up for nothing where there is no room for the next one.
+        self.ask_for_room(need, group_bytes)?;
+        let mut tail = lock(&self.tail);
+        tail.check()?;
+        while !tail.fits(group_bytes)
+            && tail.has_small_spare(group_bytes)
+            && let Some(next) = tail.spares.pop_front()
+        {
+            self.roll(&mut tail, next);
+        }
+        if tail.fits(group_bytes) || !tail.spares.is_empty() {
+            // Somebody else's turn was before.
+            return Ok(());
+        }
+        let (last, grown) = (tail.segment.header, tail.grown());
+        drop(tail);
+        let look = Look { last, is_there: false, fits: false, grown, spares: 0 };
+        self.make_or_ask(need, group_bytes, look).map(drop)
+    }
+
     /// Sees to it that there is room for one more segment, which a group of so many bytes fits into, without making it.
     ///
     /// # Errors
     /// As [`Journal::make_spare`].
-    pub(super) fn ask_for_room(&self, need: Need, group_bytes: u64) -> Result<()> {
+    fn ask_for_room(&self, need: Need, group_bytes: u64) -> Result<()> {
         let wanted = self.wanted(need, false, least_capacity(group_bytes));
         let asked = self.allowance.segment(wanted, |_| Ok(()));
         asked.inspect_err(|error| {

@@ -543,4 +543,16 @@ mod tests {
         assert_eq!(record(&message(b"orders\xff", 0)), None);
         assert_eq!(record(&message(b"orders", 10)), None);
     }
+
+    /// That it is the record's own is said by leaving it out, so that there is one way to write a message.
+    #[test]
+    fn a_message_says_its_id_only_if_another_record_brought_it() {
+        let record = |id: u64| {
+            let head = MessageHead { id, queue_len: 4, ..MessageHead::default() };
+            let body = [&head.encode()[..], b"jobs"].concat();
+            Replayed::default().record(4096, kind::MESSAGE, &body)
+        };
+        assert_eq!((record(0), record(4088)), (Some(()), Some(())));
+        assert_eq!((record(4096), record(4104)), (None, None));
+    }
 }

@@ -497,8 +497,9 @@ libmq_status libmq_enqueue(libmq_broker *broker,
  * Enqueues up to 10,000 messages, all or none, with one commit. They lie in an array, each `messages[0].struct_size`
  * bytes after the one before, and all have that size. Receipts come in the order of the messages.
  *
- * Any thread. `out` is NULL or has room for `n`. Answers as `libmq_enqueue`; `LIBMQ_E_TOO_LARGE` beyond
- * `max_batch_bytes`.
+ * Any thread. `out` is NULL or has room for `n`; beyond 10,000 it is left as it was. Answers as `libmq_enqueue`;
+ * `LIBMQ_E_TOO_LARGE` beyond `max_batch_bytes`; `LIBMQ_E_FULL` at once, whatever `on_full` says, where more of them need
+ * a place than `capacity` is.
  */
 libmq_status libmq_enqueue_batch(libmq_broker *broker,
                                  const char *queue,

@@ -558,9 +558,9 @@ fn a_loop_and_threads_of_others_handle_everything_once() {
 fn an_enqueue_that_has_begun_is_in_order_and_reaches_its_durability() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(dir.path(), Options::new()).unwrap();
-    let safe = broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().unwrap();
+    let safe = broker.begin_enqueue(&Message::new("q", "1"), false).unwrap().unwrap();
     let quick = Message::new("q", "2").durability(Durability::Os);
-    let quick = broker.begin_enqueue(&[quick]).unwrap().unwrap();
+    let quick = broker.begin_enqueue(&quick, false).unwrap().unwrap();
     assert!(!safe.needs_no_sync());
     assert!(broker.receive("q", Duration::ZERO, None).unwrap().is_none(), "shown too early");
     safe.reach().unwrap();
@@ -571,7 +571,7 @@ fn an_enqueue_that_has_begun_is_in_order_and_reaches_its_durability() {
     assert!(ids[0] < ids[1]);
     assert_eq!(broker.receive("q", LONG, None).unwrap().unwrap().id(), ids[0]);
     broker.close(LONG).unwrap();
-    let again = broker.begin_enqueue(&[Message::new("q", "3")]).unwrap_err();
+    let again = broker.begin_enqueue(&Message::new("q", "3"), false).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Closed);
 }
 
@@ -579,11 +579,11 @@ fn an_enqueue_that_has_begun_is_in_order_and_reaches_its_durability() {
 fn an_enqueue_that_would_wait_for_room_does_not_begin() {
     let options = Options::new().capacity(1).on_full(OnFull::Block);
     let broker = Broker::open(":memory:", options).unwrap();
-    assert!(broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().is_some());
-    assert!(broker.begin_enqueue(&[Message::new("q", "2")]).unwrap().is_none());
+    assert!(broker.begin_enqueue(&Message::new("q", "1"), false).unwrap().is_some());
+    assert!(broker.begin_enqueue(&Message::new("q", "2"), false).unwrap().is_none());
     let broker = Broker::open(":memory:", Options::new().capacity(1)).unwrap();
-    assert!(broker.begin_enqueue(&[Message::new("q", "1")]).unwrap().is_some());
-    let full = broker.begin_enqueue(&[Message::new("q", "2")]).unwrap_err();
+    assert!(broker.begin_enqueue(&Message::new("q", "1"), false).unwrap().is_some());
+    let full = broker.begin_enqueue(&Message::new("q", "2"), false).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Full);
 }
 
@@ -593,7 +593,7 @@ fn an_enqueue_that_needs_a_segment_of_its_own_does_not_begin() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(dir.path(), Options::new().segment_bytes(64 << 10)).unwrap();
     let big = vec![0; 200 << 10];
-    assert!(broker.begin_enqueue(&[Message::new("q", &big)]).unwrap().is_none());
+    assert!(broker.begin_enqueue(&Message::new("q", &big), false).unwrap().is_none());
     broker.enqueue(Message::new("q", &big)).unwrap();
     broker.close(LONG).unwrap();
 }

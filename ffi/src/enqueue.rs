@@ -44,8 +44,9 @@ pub unsafe extern "C" fn libmq_enqueue(
 /// Enqueues up to 10,000 messages, all or none, with one commit. They lie in an array, each `messages[0].struct_size`
 /// bytes after the one before, and all have that size. Receipts come in the order of the messages.
 ///
-/// Any thread. `out` is NULL or has room for `n`. Answers as `libmq_enqueue`; `LIBMQ_E_TOO_LARGE` beyond
-/// `max_batch_bytes`.
+/// Any thread. `out` is NULL or has room for `n`; beyond 10,000 it is left as it was. Answers as `libmq_enqueue`;
+/// `LIBMQ_E_TOO_LARGE` beyond `max_batch_bytes`; `LIBMQ_E_FULL` at once, whatever `on_full` says, where more of them need
+/// a place than `capacity` is.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_enqueue_batch(

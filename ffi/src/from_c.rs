@@ -198,9 +198,8 @@ impl FromC {
         let mut structs = Vec::with_capacity(len);
         for index in 0..len {
             if self.struct_size(name, at(index).cast::<T>())? != size {
-                return Err(invalid(format!(
-                    "{name} {index} has another struct_size than the first"
-                )));
+                let text = format!("{name}[{index}] has another struct_size than the first");
+                return Err(invalid(text));
             }
             structs.push(self.sized(name, at(index), size)?);
         }

@@ -25,7 +25,8 @@ const BEGINNINGS: &[(&str, &str)] = &[
 
 /// The error in C's words.
 pub(crate) fn in_c(error: Error) -> Error {
-    if error.kind() != ErrorKind::Invalid {
+    // Other kinds may have a path or a number, and speak of nothing that C calls otherwise.
+    if !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge) {
         return error;
     }
     let text = error.to_string();
@@ -38,10 +39,10 @@ pub(crate) fn in_c(error: Error) -> Error {
     });
     match (renamed, one_of_many) {
         (None, None) => error,
-        (Some(said), None) => Error::new(ErrorKind::Invalid, said),
+        (Some(said), None) => Error::new(error.kind(), said),
         (renamed, Some((index, said))) => {
             let said = renamed.as_deref().unwrap_or(said);
-            Error::new(ErrorKind::Invalid, format!("messages[{index}]: {said}"))
+            Error::new(error.kind(), format!("messages[{index}]: {said}"))
         }
     }
 }
@@ -60,6 +61,9 @@ mod tests {
         assert_eq!(renamed("items[3]: run_at is odd"), "messages[3]: run_at_ms is odd");
         assert_eq!(renamed("priority is 10"), "priority is 10");
         assert_eq!(renamed("items[3]: priority is 10"), "messages[3]: priority is 10");
+        let large = in_c(Error::new(ErrorKind::TooLarge, "items[3]: body and headers are 9 bytes"));
+        assert_eq!(large.to_string(), "messages[3]: body and headers are 9 bytes");
+        assert_eq!(large.kind(), ErrorKind::TooLarge);
         let closed = in_c(Error::new(ErrorKind::Closed, "delay is")).to_string();
         assert_eq!(closed, "delay is");
     }

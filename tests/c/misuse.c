@@ -371,6 +371,20 @@ static void numbers_out_of_range_are_named(void) {
   many[3].priority = 10;
   CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 5, NULL, &error), LIBMQ_E_INVALID, "messages[3]: priority is 10");
   many[3].priority = 0;
+  size_t too_large = ((size_t)16 << 20) + 1;
+  many[2].body = calloc(1, too_large);
+  CHECK(many[2].body != NULL);
+  many[2].body_len = too_large;
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 5, NULL, &error), LIBMQ_E_TOO_LARGE,
+              "messages[2]: body and headers are 16777217 bytes");
+  free((void *)many[2].body);
+  many[2] = many[1];
+  many[4].struct_size += 8;
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 5, NULL, &error), LIBMQ_E_INVALID,
+              "messages[4] has another struct_size than the first");
+  /* Of one it was not said, though it is a batch as well. */
+  many[0].group = "";
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", many, 1, NULL, &error), LIBMQ_E_INVALID, "messages[0]: group takes 1 to");
   free(many);
   libmq_delivery *deliveries[1];
   size_t n;

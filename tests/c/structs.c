@@ -147,7 +147,7 @@ static void messages_of_a_batch_lie_as_far_apart_as_the_first_says(void) {
     CHECK_OK(libmq_delivery_ack(delivery, NULL));
   }
   newer[2].known.struct_size = sizeof(libmq_message);
-  CHECK_ERROR(libmq_enqueue_batch(broker, "q", &newer[0].known, 3, NULL, &error), LIBMQ_E_INVALID, "messages 2");
+  CHECK_ERROR(libmq_enqueue_batch(broker, "q", &newer[0].known, 3, NULL, &error), LIBMQ_E_INVALID, "messages[2] has another struct_size");
   CHECK_NUMBER(metrics_of(broker, "q").enqueued, 3);
   close_and_free(broker);
 }

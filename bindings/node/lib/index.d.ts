@@ -32,7 +32,7 @@ export interface BrokerOptions<S = undefined> {
   maxDeadLetters?: number | undefined;
   /**
    * What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. In a
-   * handler, up to its first `await`, it always rejects.
+   * handler, up to its first `await`, it always rejects, and so does a batch that has no room even in an empty broker.
    */
   onFull?: 'fail' | 'block' | undefined;
   /** How long `block` waits; then it is `FULL`. From 0, default 30,000. */
@@ -575,7 +575,7 @@ export class Broker<S = unknown> implements AsyncDisposable {
    */
   enqueue<T>(queue: string, body: Body<T>, options?: MessageOptions): Promise<Receipt>;
   /**
-   * Enqueues up to 10,000 messages, all or none, with one commit. A plain object with a `body` and options alone is a message; one with a
+   * Enqueues up to 10,000 messages, all or none, with one commit; an error says which of them was bad. A plain object with a `body` and options alone is a message; one with a
    * `body`, an option, and anything else may have been meant as either, and is `INVALID`: {@link message} says what it is.
    */
   enqueueMany(queue: string, items: Iterable<unknown>): Promise<Receipt[]>;

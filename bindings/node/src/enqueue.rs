@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use libmq::{Begun, Dedup, Message, ReceiptStatus};
+use libmq::{Begun, Broker, Dedup, Message, ReceiptStatus};
 use napi::bindgen_prelude::{Array, Either, ToNapiValue, Uint8ArraySlice, Unknown};
 use napi::{Env, Result};
 use napi_derive::napi;
@@ -90,7 +90,12 @@ impl NativeBroker {
         let parts = || bodies.iter().zip(&extras);
         let messages: Vec<Message<'_>> =
             parts().map(|(body, extra)| message(&queue, body, extra.as_ref())).collect();
-        let Some(begun) = self.begin(&messages)? else {
+        let begun = self.begin(|broker, waits| {
+            // A batch of nothing names a queue all the same.
+            broker.check_queue(&queue)?;
+            broker.begin_enqueue_batch(&messages, waits)
+        });
+        let Some(begun) = begun? else {
             let owned = parts().map(|(body, extra)| Owned::new(queue.clone(), body, extra.clone()));
             self.hand_to_clerk(owned.collect(), promise);
             return env.create_array(0);
@@ -111,7 +116,10 @@ impl NativeBroker {
         extra: Option<Extra>,
         gathers: bool,
     ) -> Result<f64> {
-        let Some(begun) = self.begin(&[message(&queue, body, extra.as_ref())])? else {
+        let begun = self.begin(|broker, waits| {
+            broker.begin_enqueue(&message(&queue, body, extra.as_ref()), waits)
+        });
+        let Some(begun) = begun? else {
             self.hand_to_clerk(vec![Owned::new(queue, body, extra)], promise);
             return Ok(HANDED_ON);
         };
@@ -123,14 +131,15 @@ impl NativeBroker {
 
     /// Gives messages their places, unless that has to wait, for room or for others that do. A handler waits for neither:
     /// its ack may be what would make room.
-    fn begin(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
+    fn begin(
+        &self,
+        begin: impl FnOnce(&Broker, bool) -> libmq::Result<Option<Begun>>,
+    ) -> Result<Option<Begun>> {
         let broker = &self.opened.owner.broker;
         let begun = if self.desk.borrow_mut().is_in_handler() {
-            guarded(broker, || broker.as_handler(|| broker.begin_enqueue(messages)))
-        } else if self.opened.clerk.has_unbegun() {
-            Ok(None)
+            guarded(broker, || broker.as_handler(|| begin(broker, false)))
         } else {
-            guarded(broker, || broker.begin_enqueue(messages))
+            guarded(broker, || begin(broker, self.opened.clerk.has_unbegun()))
         };
         begun.map_err(thrown)
     }
@@ -155,7 +164,7 @@ impl NativeBroker {
     fn hand_to_clerk(&self, owned: Vec<Owned>, promise: f64) {
         let (in_handler, asked) = (self.desk.borrow_mut().is_in_handler(), Instant::now());
         let begin =
-            move |broker: &libmq::Broker, interrupt: &libmq::Interrupt, first: &mut dyn FnMut()| {
+            move |broker: &Broker, interrupt: &libmq::Interrupt, first: &mut dyn FnMut()| {
                 let messages: Vec<Message<'_>> = owned.iter().map(Owned::message).collect();
                 let begin = || broker.begin_enqueue_asked(&messages, asked, interrupt, first);
                 if in_handler { broker.as_handler(begin) } else { begin() }

@@ -428,6 +428,31 @@ test('a full broker says FULL, or lets enqueues wait in their order', async (t) 
   await assert.rejects(short.enqueue('q', 2), { code: 'FULL' });
 });
 
+/** What stood in line for room came to the log as it was, whatever its options said. */
+test('what waits behind others is checked all the same', async (t) => {
+  const queue = await broker(t, { capacity: 1, onFull: 'block' });
+  await queue.enqueue('q', 1);
+  const waiting = queue.enqueue('q', 2);
+  await assert.rejects(queue.enqueue('q', 3, { priority: 10 }), { code: 'INVALID' });
+  await assert.rejects(queue.enqueue('q', 3, { headers: { 'a b': 'c' } }), { code: 'INVALID' });
+  await assert.rejects(queue.enqueue('no queue', 3), { code: 'INVALID' });
+  await assert.rejects(queue.enqueue('q', Buffer.alloc((16 << 20) + 1)), { code: 'TOO_LARGE' });
+  await assert.rejects(queue.enqueueMany('q', [3, { body: 4, delay: 5, runAt: new Date() }]), {
+    code: 'INVALID',
+    message: 'items[1]: delay and runAt exclude each other',
+  });
+  await (await queue.receive('q')).ack();
+  await waiting;
+});
+
+test('a batch beyond the capacity is refused at once', async (t) => {
+  const queue = await broker(t, { capacity: 2, onFull: 'block' });
+  await assert.rejects(queue.enqueueMany('q', [1, 2, 3]), {
+    code: 'FULL',
+    message: 'the broker is full: no room for 3 messages, as 0 are live and its capacity is 2',
+  });
+});
+
 /** The time of each began when its turn had come: the last of fifty heard after half an hour that it was full. */
 test('the time to wait for room runs from the call', async (t) => {
   const queue = await broker(t, { capacity: 1, onFull: 'block', blockTimeout: 200 });

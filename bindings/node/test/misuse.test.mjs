@@ -441,6 +441,12 @@ test('a batch that is refused names the item', async (t) => {
   for (const [item, code, text] of bad) {
     const wanted = code === undefined ? { name: 'TypeError' } : { name: 'LibmqError', code };
     await assert.rejects(queue.enqueueMany('q', [0, 1, item, 3]), { ...wanted, message: text });
+    const first = text.replace('[2]', '[0]');
+    await assert.rejects(queue.enqueueMany('q', [item]), { ...wanted, message: first });
+  }
+  // A batch of nothing names a queue all the same.
+  for (const name of ['a b', '', 'x'.repeat(129)]) {
+    await assert.rejects(queue.enqueueMany(name, []), { name: 'LibmqError', code: 'INVALID' });
   }
   assert.equal(queue.metrics().enqueued, 0);
 });

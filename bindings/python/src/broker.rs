@@ -161,7 +161,9 @@ impl Broker {
 
     /// Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
     ///
-    /// At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`.
+    /// At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`, and
+    /// says which item was bad; FullError at once, also with `on_full="block"`, where more items need a place than
+    /// `capacity` has.
     fn enqueue_many<'py>(
         &self,
         py: Python<'py>,

@@ -4,12 +4,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::body::Body;
+use crate::error::OrRaise;
 use crate::said::Said;
 
 /// A body with the options of `Broker.enqueue`, for `enqueue_many`. Immutable, but for the body.
 ///
-/// What is out of range in an option is an InvalidError or a TypeError here, what is wrong with the body where it is
-/// enqueued.
+/// What is out of range in an option is an InvalidError or a TypeError here; what is wrong with the body, and a
+/// `run_at` that is too far away or that `expires_in` ends before, where it is enqueued.
 #[pyclass(frozen, get_all, module = "libmq")]
 #[derive(Debug)]
 pub(crate) struct Message {
@@ -80,7 +81,8 @@ impl Message {
         };
         // What is wrong with an option is said here, where it was given; what is wrong with the body, when it is used.
         let nothing = PyBytes::new(py, b"").into_any();
-        let _ = message.said(py).message(py, "queue", &Body::of(&nothing)?)?;
+        let body = Body::of(&nothing)?;
+        message.said(py).message(py, "queue", &body)?.check_options().or_raise(py)?;
         Ok(message)
     }
 

@@ -258,6 +258,29 @@ def test_a_message_names_its_option_when_it_is_made() -> None:
         libmq.Message()
 
 
+def test_a_message_refuses_its_options_when_it_is_made() -> None:
+    """Some were refused by the batch that it came to, though its description said otherwise."""
+    moment = datetime.datetime.now(datetime.UTC)
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"dedup_key": ""}, "dedup_key takes 1 to 256 bytes without control characters"),
+        ({"dedup_key": "x" * 257}, "dedup_key takes 1 to 256 bytes without control characters"),
+        ({"correlation_id": "a\0b"}, "correlation_id takes 1 to 256 bytes without control characters"),
+        ({"content_type": ""}, "content_type takes 1 to 256 bytes without control characters"),
+        ({"group": ""}, "group takes 1 to 256 bytes without control characters"),
+        ({"headers": {"a b": "c"}}, "headers have a name that is not 1 to 64 of A-Z a-z 0-9 . _ -"),
+        ({"headers": {f"h{number}": "" for number in range(65)}}, "headers are 65, but at most 64"),
+        ({"delay": 1, "run_at": moment}, "delay and run_at exclude each other"),
+        ({"expires_in": 0}, "expires_in is over before the message is due"),
+        ({"expires_in": 1, "delay": 1}, "expires_in is over before the message is due"),
+    ]
+    for given, text in bad:
+        with pytest.raises(libmq.InvalidError) as raised:
+            libmq.Message(1, **given)
+        assert str(raised.value) == text, given
+    libmq.Message(1, expires_in=1, run_at=moment)
+    libmq.Message(1, expires_in=1.001, delay=1)
+
+
 def test_delay_and_run_at_exclude_each_other(broker: libmq.Broker) -> None:
     moment = datetime.datetime.now(datetime.UTC)
     refused(libmq.InvalidError, lambda: broker.enqueue("q", 1, delay=1, run_at=moment), "both")

@@ -141,8 +141,10 @@ def test_what_a_batch_refuses_it_refuses_whole(broker: libmq.Broker) -> None:
     for bad, error in (
         ([1, 2j], TypeError),
         ([1, float("inf")], libmq.InvalidError),
-        ([1, libmq.Message(2, dedup_key="")], libmq.InvalidError),
-        ([1, libmq.Message(2, group="")], libmq.InvalidError),
+        (
+            [1, libmq.Message(2, run_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=4000))],
+            libmq.InvalidError,
+        ),
         (7, TypeError),
         ("text", TypeError),
         (b"bytes", TypeError),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,11 @@ def test_a_batch_says_which_item_was_bad(broker: libmq.Broker) -> None:
         with pytest.raises(error) as raised:
             broker.enqueue_many("q", [1, 2, libmq.Message(3), item, 5])
         assert str(raised.value).startswith(text)
+    late = libmq.Message(1, run_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=4000))
+    for items in ([late], [late, 2]):
+        with pytest.raises(libmq.InvalidError) as raised:
+            broker.enqueue_many("q", items)
+        assert str(raised.value) == "items[0]: run_at is more than ten years from now"
     assert broker.metrics().enqueued == 0
 
 

@@ -102,7 +102,8 @@ impl Broker {
     /// messages.
     ///
     /// # Errors
-    /// As [`Broker::enqueue`]; of all messages the first bad one is named, by its place from 0 on.
+    /// As [`Broker::enqueue`]; of all messages the first bad one is named, by its place from 0 on. `FULL` at once, whatever `on_full`
+    /// says, where more of them need a place than `capacity` has.
     pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
         self.enqueue_batch_until(messages, &Interrupt::new())
     }
@@ -121,20 +122,35 @@ impl Broker {
         Ok(enqueued.iter().copied().map(Receipt::from).collect())
     }
 
-    /// Enqueues messages as [`Broker::enqueue_batch`] does, for the bindings on an event loop: they have their places in
-    /// the log when this returns, and have reached their durability when [`Begun::reach`] has. None where even that would
-    /// have to wait, for room or for the disk; then nothing has happened.
+    /// Enqueues a message as [`Broker::enqueue`] does, for the bindings on an event loop: it has its place in the log when
+    /// this returns, and has reached its durability when [`Begun::reach`] has. None where even that would have to wait, for
+    /// room or for the disk, and where it `waits`, behind others that do; then it has only been checked.
     ///
     /// # Errors
     /// As [`Broker::enqueue`].
     #[doc(hidden)]
-    pub fn begin_enqueue(&self, messages: &[Message<'_>]) -> Result<Option<Begun>> {
-        let begun = self.shared.begin(messages)?;
+    pub fn begin_enqueue(&self, message: &Message<'_>, waits: bool) -> Result<Option<Begun>> {
+        let begun = self.shared.begin_one(message, waits)?;
         Ok(begun.map(|begun| Begun::new(Arc::clone(&self.shared), begun)))
     }
 
-    /// As [`Broker::begin_enqueue`], for a call that could not begin at once: it waits for the disk, and for room, with the time
-    /// for that running since it was `asked` for. Before it waits for room, which may take long, `first` is done.
+    /// As [`Broker::begin_enqueue`], of a batch.
+    ///
+    /// # Errors
+    /// As [`Broker::enqueue_batch`].
+    #[doc(hidden)]
+    pub fn begin_enqueue_batch(
+        &self,
+        messages: &[Message<'_>],
+        waits: bool,
+    ) -> Result<Option<Begun>> {
+        let begun = self.shared.begin_all(messages, waits)?;
+        Ok(begun.map(|begun| Begun::new(Arc::clone(&self.shared), begun)))
+    }
+
+    /// Has messages begin that were checked by [`Broker::begin_enqueue`] or [`Broker::begin_enqueue_batch`] and could not begin at
+    /// once: waits for the disk, and for room, with the time for that running since they were `asked` for. Before it waits for
+    /// room, which may take long, `first` is done.
     ///
     /// # Errors
     /// As [`Broker::enqueue`]; `FULL` when its wait for room was ended.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::handler::{Failure, HandlerError};
 use super::message::{Message, TRACEPARENT};
 use super::shared::Shared;
-use crate::buffer::{Outcome, Room, Write};
+use crate::buffer::{Outcome, State, Write};
 use crate::clock::Moment;
 use crate::dispatch::{CancelReason, Flight};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +51,8 @@ enum Refusal {
     /// They would be so many bytes.
     Large(usize),
     Full,
+    /// Its queue would be one too many.
+    Queue(Error),
 }
 
 impl Children {
@@ -59,7 +61,7 @@ impl Children {
         &mut self,
         message: Message<'static>,
         most: usize,
-        room: &Room,
+        state: &State,
     ) -> std::result::Result<(), Refusal> {
         if self.over {
             return Err(Refusal::Settled);
@@ -73,12 +75,14 @@ impl Children {
                 return Err(Refusal::Large(bytes));
             }
             // The first child takes the message's own place.
-            if !room.take(1) {
+            if !state.room.take(1) {
                 self.refused = true;
                 return Err(Refusal::Full);
             }
             self.places += 1;
         }
+        // Too many queues are found now and not with the ack.
+        state.queues.named(&message.queue).map_err(Refusal::Queue)?;
         self.bytes = bytes;
         self.messages.push(message);
         Ok(())
@@ -198,8 +202,6 @@ impl Delivery {
     pub fn enqueue(&self, message: Message<'_>) -> Result<()> {
         self.shared.check_open()?;
         self.shared.check_message(&message)?;
-        // Too many queues are found now and not with the ack.
-        self.shared.engine.buffer.state.queues.named(&message.queue)?;
         let mut message = message.into_owned();
         let has_own = message.rare.as_ref().is_some_and(|rare| rare.correlation_id.is_some());
         if let Some(id) = self.correlation_id().filter(|_| !has_own) {
@@ -214,10 +216,9 @@ impl Delivery {
         if !self.flight.lease.is_held() {
             return Err(Error::stale_lease());
         }
-        let (most, room) =
-            (self.shared.options.max_batch_bytes, &self.shared.engine.buffer.state.room);
+        let (most, state) = (self.shared.options.max_batch_bytes, &self.shared.engine.buffer.state);
         self.shared.engine.buffer.make_room(1);
-        let added = self.children.take().add(message, most, room);
+        let added = self.children.take().add(message, most, state);
         added.map_err(|refusal| match refusal {
             Refusal::Settled => Error::stale_lease(),
             Refusal::Many => Error::invalid("a delivery enqueues at most 10000 messages"),
@@ -227,7 +228,8 @@ impl Delivery {
                     "what is enqueued with the ack is {bytes} bytes, but max_batch_bytes is {most}"
                 ),
             ),
-            Refusal::Full => room.full(),
+            Refusal::Full => state.room.full(1),
+            Refusal::Queue(error) => error,
         })
     }
 

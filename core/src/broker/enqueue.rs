@@ -1,5 +1,6 @@
 //! Enqueueing: by callers that wait, and by those that cannot.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -117,15 +118,9 @@ fn start<'a>(broker: Broker, message: Message<'_>) -> Result<Stage<'a>> {
 
 /// Begins an enqueue as far as that goes without waiting.
 pub(super) fn begin(shared: &Arc<Shared>, message: Message<'_>) -> Result<Beginning> {
-    let messages = std::slice::from_ref(&message);
     // Those that have not begun may wait for room, which a handler must not, nor behind them.
-    let begun = if shared.clerk.has_unbegun() && !is_in_handler() {
-        shared.check_batch(messages)?;
-        None
-    } else {
-        shared.begin(messages)?
-    };
-    Ok(match begun {
+    let waits = shared.clerk.has_unbegun() && !is_in_handler();
+    Ok(match shared.begin_one(&message, waits)? {
         Some(begun) => Beginning::Begun(begun),
         None => Beginning::Not(message.into_owned()),
     })
@@ -172,10 +167,33 @@ impl Shared {
         Ok(enqueued)
     }
 
-    /// Enqueues messages as far as that goes without waiting; none where even beginning would have to wait, for room or for
-    /// the disk. Then nothing has happened.
-    pub(super) fn begin(&self, messages: &[Message<'_>]) -> Result<Option<buffer::Begun>> {
+    /// Enqueues a message as far as that goes without waiting; not at all where even beginning would have to wait, for room, for
+    /// the disk, or, where it `waits`, for others. Then it has only been checked.
+    pub(super) fn begin_one(
+        &self,
+        message: &Message<'_>,
+        waits: bool,
+    ) -> Result<Option<buffer::Begun>> {
+        let queue = self.check_one(message)?;
+        if waits { Ok(None) } else { self.begin(std::slice::from_ref(message), queue) }
+    }
+
+    /// As [`Shared::begin_one`], of all messages or none.
+    pub(super) fn begin_all(
+        &self,
+        messages: &[Message<'_>],
+        waits: bool,
+    ) -> Result<Option<buffer::Begun>> {
         let queue = self.check_batch(messages)?;
+        if waits { Ok(None) } else { self.begin(messages, queue) }
+    }
+
+    /// Has messages begin that were checked, if that needs no wait.
+    fn begin(
+        &self,
+        messages: &[Message<'_>],
+        queue: Option<&Arc<Queue>>,
+    ) -> Result<Option<buffer::Begun>> {
         let bytes: usize = messages.iter().map(Message::size).sum();
         let spread = messages.len().saturating_mul(limits::MESSAGE_OVERHEAD_BYTES_MAX);
         if !self.engine.buffer.journal.has_room_at_hand(bytes.saturating_add(spread) as u64) {
@@ -269,14 +287,17 @@ impl Shared {
 
     fn check_one(&self, message: &Message<'_>) -> Result<Option<&Arc<Queue>>> {
         self.check_open()?;
-        self.check_message(message)
+        let queue = self.check_message(message)?;
+        if queue.is_none() {
+            self.engine.buffer.state.queues.check_new(1)?;
+            self.check_room(std::slice::from_ref(message), 1)?;
+        }
+        Ok(queue)
     }
 
-    /// Refuses a closed broker, and messages that are out of range. Answers the queue of the first one where that is at hand.
+    /// Refuses a closed broker, and messages that are out of range. Answers the queue of the first one, if there is one of that
+    /// name.
     fn check_batch(&self, messages: &[Message<'_>]) -> Result<Option<&Arc<Queue>>> {
-        if let [message] = messages {
-            return self.check_one(message);
-        }
         self.check_open()?;
         if messages.len() > limits::BATCH_MESSAGES_MAX {
             return Err(Error::invalid(format!(
@@ -285,18 +306,23 @@ impl Shared {
                 limits::BATCH_MESSAGES_MAX
             )));
         }
-        let (mut before, mut first) = (None::<&Message<'_>>, None);
+        let (mut before, mut first, mut new) = (None::<&Message<'_>>, None, HashSet::new());
         for (index, message) in messages.iter().enumerate() {
             let is_like = before.replace(message).is_some_and(|before| message.is_like(before));
             let checked = if is_like {
-                message.check_size(self.options.max_message_bytes).map(|()| None)
+                message.check_size(self.options.max_message_bytes)
             } else {
-                self.check_message(message)
+                self.check_message(message).and_then(|queue| {
+                    if index == 0 {
+                        first = queue;
+                    }
+                    if queue.is_none() && new.insert(&*message.queue) {
+                        self.engine.buffer.state.queues.check_new(new.len())?;
+                    }
+                    Ok(())
+                })
             };
-            let queue = checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
-            if index == 0 {
-                first = queue;
-            }
+            checked.map_err(|error| error.within(format_args!("items[{index}]")))?;
         }
         let bytes: usize = messages.iter().map(Message::size).sum();
         if bytes > self.options.max_batch_bytes {
@@ -306,7 +332,28 @@ impl Shared {
                 format!("the batch is {bytes} bytes, but max_batch_bytes is {most}"),
             ));
         }
+        if !new.is_empty() {
+            self.check_room(messages, new.len())?;
+        }
         Ok(first)
+    }
+
+    /// Refuses messages of which so many are the first of their queues where there is no room for all: else those queues would
+    /// be there for nothing, and stay.
+    fn check_room(&self, messages: &[Message<'_>], new: usize) -> Result<()> {
+        // What has a key may take no place of its own.
+        let places = messages.iter().filter(|message| !message.has_key()).count().max(new);
+        let (buffer, room) = (&self.engine.buffer, &self.engine.buffer.state.room);
+        if !room.is_less_than(places) {
+            if self.waits_for_room() {
+                return Ok(());
+            }
+            buffer.make_room(places);
+            if !room.lacks(places) {
+                return Ok(());
+            }
+        }
+        Err(room.full(messages.len()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::options::Durability;
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
@@ -253,6 +254,20 @@ impl<'a> Message<'a> {
         self.check_size(max_message_bytes)
     }
 
+    /// As far as that can be told without a broker, refuses what is out of range whatever the body is: for the bindings, where
+    /// a message is made before it is enqueued.
+    #[doc(hidden)]
+    pub fn check_options(&self) -> Result<()> {
+        self.check(usize::MAX)?;
+        match self.rare.as_deref() {
+            Some(rare) if rare.run_at.is_none() => {
+                let now = Moment(0);
+                rare.check_expiry(now, now.after(rare.delay.unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses one that is too large.
     #[inline]
     pub(crate) fn check_size(&self, max_message_bytes: usize) -> Result<()> {
@@ -283,6 +298,10 @@ impl<'a> Message<'a> {
             && self.durability == other.durability
             && self.rare.is_none()
             && other.rare.is_none()
+    }
+
+    pub(crate) fn has_key(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.dedup_key.is_some())
     }
 
     /// Whether it has a trace of its own.
@@ -340,6 +359,14 @@ impl Rare<'_> {
         Ok(())
     }
 
+    /// Refuses one that is enqueued now and over before it is due.
+    pub(crate) fn check_expiry(&self, now: Moment, due: Moment) -> Result<()> {
+        if self.expires_in.is_some_and(|time| now.after(time) <= due) {
+            return Err(Error::invalid("expires_in is over before the message is due"));
+        }
+        Ok(())
+    }
+
     /// Whether there is a moment to start or to expire at.
     pub(crate) fn is_timed(&self) -> bool {
         self.delay.is_some() || self.run_at.is_some() || self.expires_in.is_some()
@@ -353,10 +380,7 @@ impl fmt::Debug for Message<'_> {
             .field("queue", &self.queue)
             .field("body_bytes", &self.body.len())
             .field("headers", &self.rare.as_ref().map_or(0, |rare| rare.headers.len()))
-            .field(
-                "has_dedup_key",
-                &self.rare.as_ref().is_some_and(|rare| rare.dedup_key.is_some()),
-            )
+            .field("has_dedup_key", &self.has_key())
             .field("priority", &self.priority)
             .field("durability", &self.durability)
             .finish_non_exhaustive()

@@ -53,9 +53,9 @@ impl Shared {
         self.engine.buffer.journal.poison(Error::new(ErrorKind::Poisoned, why));
     }
 
-    /// Refuses a message that is out of range. Answers its queue where that is at hand.
+    /// Refuses a message that is out of range. Answers its queue, unless it is the first one to name that.
     pub(crate) fn check_message(&self, message: &Message<'_>) -> Result<Option<&Arc<Queue>>> {
-        let queue = self.engine.buffer.state.queues.last_named(&message.queue);
+        let queue = self.engine.buffer.state.queues.find(&message.queue);
         if queue.is_none() {
             check_queue_name(&message.queue)?;
         }
@@ -74,12 +74,7 @@ impl Shared {
         {
             return Err(Error::invalid("run_at is more than ten years from now"));
         }
-        if let Some(time) = rare.expires_in
-            && look.now.after(time) <= self.due(rare, look)
-        {
-            return Err(Error::invalid("expires_in is over before the message is due"));
-        }
-        Ok(())
+        rare.check_expiry(look.now, self.due(rare, look))
     }
 
     /// When a message is due that is enqueued at that look.

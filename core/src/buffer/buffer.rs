@@ -170,7 +170,7 @@ impl Buffer {
     ) -> Result<Enqueued> {
         if message.key().is_none() {
             self.journal.relieve()?;
-            if let Ok(slot) = self.state.claim() {
+            if let Some(slot) = self.state.claim() {
                 let appended = match message.level {
                     Level::Os => self.write_new(message, slot)?,
                     Level::Sync => {
@@ -218,7 +218,7 @@ impl Buffer {
         self.journal.relieve()?;
         if let [message] = messages
             && message.key().is_none()
-            && let Ok(slot) = self.state.claim()
+            && let Some(slot) = self.state.claim()
         {
             let appended = self.begin_new(message, slot)?;
             let mut owed = Owed::default();
@@ -239,22 +239,24 @@ impl Buffer {
             let shards = keys.map(|(queue, key)| self.state.keys.shard_of(queue, key)).collect();
             let given = std::mem::take(&mut places);
             let mut plan = Plan::new(&self.state, self.state.keys.lock(shards), given);
-            match messages.iter().try_for_each(|message| plan.add(message)) {
-                Ok(()) => return self.log_plan(plan, messages),
-                Err(full) if wait.is_zero() => return Err(full),
-                Err(full) => {
-                    // Each message may need a place; those it turns out not to need are given back at once.
-                    drop(plan);
-                    if !self.state.room.wait(messages.len(), wait, interrupt) {
-                        if self.state.room.is_closed() {
-                            return Err(Error::closed());
-                        }
-                        self.journal.check()?;
-                        return Err(full);
-                    }
-                    places = messages.len();
-                }
+            if messages.iter().try_for_each(|message| plan.add(message)).is_some() {
+                return self.log_plan(plan, messages);
             }
+            // It has places for some of them.
+            drop(plan);
+            let room = &self.state.room;
+            if wait.is_zero() {
+                return Err(room.full(messages.len()));
+            }
+            // Each message may need a place; those it turns out not to need are given back at once.
+            if !room.wait(messages.len(), wait, interrupt) {
+                if room.is_closed() {
+                    return Err(Error::closed());
+                }
+                self.journal.check()?;
+                return Err(room.full(messages.len()));
+            }
+            places = messages.len();
         }
     }
 

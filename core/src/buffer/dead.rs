@@ -31,7 +31,7 @@ impl Buffer {
         let places = usize::from(state.letters.is_one_parked(&leaving));
         state.room.force(places);
         let mut plan = Plan::new(state, state.keys.lock(shards.into_iter().collect()), places);
-        plan.add(message)?;
+        plan.add(message).ok_or_else(|| state.room.full(1))?;
         if let Some(Fate::Duplicate { id, version }) = plan.fates.first().copied() {
             drop((plan, leaving));
             self.journal.commit(message.level, version + 1)?;

@@ -51,6 +51,5 @@ pub(crate) use plan::Few;
 pub(crate) use queue::Queue;
 pub(crate) use remove::Removed;
 pub(crate) use replay::Replayed;
-pub(crate) use room::Room;
 pub(crate) use settle::{Outcome, Settled, Write};
-pub(crate) use state::{Bounds, earliest};
+pub(crate) use state::{Bounds, State, earliest};

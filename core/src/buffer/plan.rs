@@ -16,7 +16,6 @@ use super::queue::Queue;
 use super::slot::{Guard, NONE, State as SlotState};
 use super::state::State;
 use crate::clock::Moment;
-use crate::error::Result;
 use crate::journal::{Level, Pending, Record};
 
 /// A list that takes no memory of its own while it has one entry, as nearly all have.
@@ -118,11 +117,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Decides what becomes of the next message of the call.
-    ///
-    /// # Errors
-    /// `FULL`.
-    pub(crate) fn add(&mut self, message: &NewMessage<'_>) -> Result<()> {
+    /// Decides what becomes of the next message of the call; nothing, where there is no room for it.
+    pub(crate) fn add(&mut self, message: &NewMessage<'_>) -> Option<()> {
         let number = self.fates.len();
         let fate = match message.key() {
             None => self.accept(number, message, NONE, false)?,
@@ -150,7 +146,7 @@ impl<'a> Plan<'a> {
             },
         };
         self.fates.push(fate);
-        Ok(())
+        Some(())
     }
 
     /// What a guard of its key makes of a message that nobody else keeps from it; a guard that stops it not, ends.
@@ -292,26 +288,26 @@ impl<'a> Plan<'a> {
         message: &NewMessage<'_>,
         key: u32,
         holders: Holders,
-    ) -> Result<Fate> {
+    ) -> Option<Fate> {
         let newest = holders.newest;
         if let Some(index) = self.items.iter().position(|item| item.slot == newest) {
             if message.keeps() {
-                return Ok(Fate::DuplicateOf(index));
+                return Some(Fate::DuplicateOf(index));
             }
             if let Some(item) = self.items.get_mut(index) {
                 item.message = number;
                 item.level = item.level.max(message.level);
             }
-            return Ok(Fate::Replaced(index));
+            return Some(Fate::Replaced(index));
         }
         if self.freed == Some(newest) {
             // Its guard is held already: it was behind the message that is being settled.
             let held = self.held.iter().position(|(slot, _)| *slot == newest);
             let Some((_, guard)) = held.and_then(|held| self.held.get(held)) else {
-                return Ok(Fate::DuplicateOf(0));
+                return Some(Fate::DuplicateOf(0));
             };
             if message.keeps() {
-                return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
+                return Some(Fate::Duplicate { id: guard.id(), version: guard.version });
             }
             let level = guard.level().max(message.level);
             self.items.push(Item {
@@ -322,18 +318,18 @@ impl<'a> Plan<'a> {
                 behind: false,
                 level,
             });
-            return Ok(Fate::Replaced(self.items.len() - 1));
+            return Some(Fate::Replaced(self.items.len() - 1));
         }
         let guard = self.state.slots.at(newest).lock();
         if message.keeps() {
-            return Ok(Fate::Duplicate { id: guard.id(), version: guard.version });
+            return Some(Fate::Duplicate { id: guard.id(), version: guard.version });
         }
         if guard.state() == SlotState::Taken {
             drop(guard);
             let fate = self.accept(number, message, key, true)?;
             let slot = self.items.last().map_or(NONE, |item| item.slot);
             self.set_holders(key, holders, Holders { newest: slot, older: newest });
-            return Ok(fate);
+            return Some(fate);
         }
         if guard.state() == SlotState::Delayed {
             let (due, id) = (guard.due, guard.id());
@@ -348,7 +344,7 @@ impl<'a> Plan<'a> {
             level: guard.level().max(message.level),
         });
         self.held.push((newest, guard));
-        Ok(Fate::Replaced(self.items.len() - 1))
+        Some(Fate::Replaced(self.items.len() - 1))
     }
 
     fn accept(
@@ -357,7 +353,7 @@ impl<'a> Plan<'a> {
         message: &NewMessage<'_>,
         key: u32,
         behind: bool,
-    ) -> Result<Fate> {
+    ) -> Option<Fate> {
         let slot = if self.places > 0 {
             self.places -= 1;
             self.state.claim_in_place()?
@@ -372,7 +368,7 @@ impl<'a> Plan<'a> {
             behind,
             level: message.level,
         });
-        Ok(Fate::Accepted(self.items.len() - 1))
+        Some(Fate::Accepted(self.items.len() - 1))
     }
 }
 

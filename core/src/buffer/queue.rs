@@ -218,24 +218,15 @@ impl Queues {
     /// # Errors
     /// `INVALID` where there would be too many.
     pub(crate) fn named(&self, name: &str) -> Result<&Arc<Queue>> {
-        if let Some(queue) = self.last_named(name) {
+        if let Some(queue) = self.find(name) {
             return Ok(queue);
-        }
-        if let Some(number) = self.read().get(name) {
-            LAST_NAMED.set(*number);
-            return Ok(self.numbered(*number));
         }
         let mut by_name = self.by_name.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(number) = by_name.get(name) {
             return Ok(self.numbered(*number));
         }
         let number = by_name.len();
-        if number >= limits::QUEUES_MAX {
-            return Err(Error::invalid(format!(
-                "queue would be one more than {}",
-                limits::QUEUES_MAX
-            )));
-        }
+        check_count(number + 1)?;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let queue = Arc::new(Queue::new(name, number));
         by_name.insert(Arc::clone(&queue.name), number);
@@ -246,9 +237,18 @@ impl Queues {
         Ok(self.numbered(number))
     }
 
+    /// Refuses so many queues that are not there, if there would be too many.
+    pub(crate) fn check_new(&self, count: usize) -> Result<()> {
+        check_count(self.read().len() + count)
+    }
+
     /// The queue of this name, if there is one.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Queue>> {
+        if let Some(queue) = self.last_named(name) {
+            return Some(queue);
+        }
         let number = *self.read().get(name)?;
+        LAST_NAMED.set(number);
         Some(self.numbered(number))
     }
 
@@ -273,6 +273,14 @@ impl Queues {
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, u32>> {
         self.by_name.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+fn check_count(queues: usize) -> Result<()> {
+    if queues > limits::QUEUES_MAX {
+        let most = limits::QUEUES_MAX;
+        return Err(Error::invalid(format!("queue would be one more than {most}")));
+    }
+    Ok(())
 }
 
 #[cfg(all(test, not(loom)))]

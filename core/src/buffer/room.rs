@@ -56,18 +56,24 @@ impl Room {
         self.taken.load(Ordering::SeqCst)
     }
 
-    /// What is answered where there is no room.
-    pub(crate) fn full(&self) -> Error {
-        let (taken, capacity) = (self.taken.load(Ordering::SeqCst), self.capacity);
-        let live = if taken == capacity {
-            "which is its capacity".into()
+    /// Whether so many places are never there.
+    pub(crate) fn is_less_than(&self, places: usize) -> bool {
+        places > self.capacity
+    }
+
+    /// What is answered where there is no room for so many messages.
+    pub(crate) fn full(&self, messages: usize) -> Error {
+        let (taken, capacity) = (self.taken(), self.capacity);
+        let why = if messages > 1 {
+            format!(
+                "no room for {messages} messages, as {taken} are live and its capacity is {capacity}"
+            )
+        } else if taken == capacity {
+            format!("{taken} messages are live, which is its capacity")
         } else {
-            format!("and its capacity is {capacity}")
+            format!("{taken} messages are live, and its capacity is {capacity}")
         };
-        Error::new(
-            ErrorKind::Full,
-            format!("the broker is full: {taken} messages are live, {live}"),
-        )
+        Error::new(ErrorKind::Full, format!("the broker is full: {why}"))
     }
 
     /// Takes places whether they are there or not: for what recovery finds.
@@ -77,7 +83,7 @@ impl Room {
 
     /// Takes places, waiting behind those who came before for at most `timeout`.
     pub(crate) fn wait(&self, places: usize, timeout: Duration, interrupt: &Interrupt) -> bool {
-        if places > self.capacity {
+        if self.is_less_than(places) {
             return false;
         }
         let waiter = Arc::new(Waiter { places, granted: Mutex::new(false), grant: Condvar::new() });

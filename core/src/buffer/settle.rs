@@ -149,7 +149,8 @@ impl Buffer {
                 _ => Entry::Gone { id, version, next, at: now },
             }
         };
-        children.iter().try_for_each(|child| plan.add(child))?;
+        let planned = children.iter().try_for_each(|child| plan.add(child));
+        planned.ok_or_else(|| state.room.full(children.len()))?;
 
         let mut body = Vec::with_capacity(64);
         entry.encode(&mut body);

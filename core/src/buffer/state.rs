@@ -20,7 +20,6 @@ use super::schedule::Schedule;
 use super::slot::{Guard, Slots, State as SlotState};
 use crate::alarm::{Alarm, Timer, Wish};
 use crate::clock::{BrokerClock, Moment};
-use crate::error::Result;
 use crate::events::{Events, event};
 use crate::stock::Stock;
 use crate::storage::Marks;
@@ -320,12 +319,9 @@ impl State {
         self.retries.load(Ordering::Acquire)
     }
 
-    /// A slot for a new message, and room for it.
-    ///
-    /// # Errors
-    /// `FULL`.
-    pub(crate) fn claim(&self) -> Result<u32> {
-        if self.room.take(1) { self.claim_in_place() } else { Err(self.room.full()) }
+    /// A slot for a new message, and room for it; none where there is no room.
+    pub(crate) fn claim(&self) -> Option<u32> {
+        if self.room.take(1) { self.claim_in_place() } else { None }
     }
 
     /// Slots for so many new messages, and room for them; none where there is not enough.
@@ -340,12 +336,13 @@ impl State {
         slots
     }
 
-    /// A slot for a new message, whose place was taken already.
-    pub(crate) fn claim_in_place(&self) -> Result<u32> {
-        self.slots.claim().ok_or_else(|| {
+    /// A slot for a new message, whose place was taken already; that is given back where there is none.
+    pub(crate) fn claim_in_place(&self) -> Option<u32> {
+        let slot = self.slots.claim();
+        if slot.is_none() {
             self.room.free(1);
-            self.room.full()
-        })
+        }
+        slot
     }
 
     /// Gives a slot back that was claimed and not used, and its place.

@@ -98,8 +98,8 @@ class Receipt:
 class Message:
     """A body with the options of `Broker.enqueue`, for `enqueue_many`. Immutable, but for the body.
 
-    What is out of range in an option is an InvalidError or a TypeError here, what is wrong with the body where it is
-    enqueued.
+    What is out of range in an option is an InvalidError or a TypeError here; what is wrong with the body, and a
+    `run_at` that is too far away or that `expires_in` ends before, where it is enqueued.
     """
 
     def __new__(
@@ -478,7 +478,9 @@ class Broker:
     def enqueue_many(self, queue: str, items: Iterable[object]) -> list[Receipt]:
         """Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
 
-        At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`.
+        At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`, and
+        says which item was bad; FullError at once, also with `on_full="block"`, where more items need a place than
+        `capacity` has.
         """
 
     def receive(self, queue: str, timeout: Duration | None = None, lease: Duration | None = None) -> Delivery | None:

@@ -285,6 +285,8 @@ impl Shared {
         self.options.on_full == OnFull::Block && !is_in_handler()
     }
 
+    /// Refuses a closed broker, and a message that is out of range. Answers its queue, if there is one of that name.
+    #[inline]
     fn check_one(&self, message: &Message<'_>) -> Result<Option<&Arc<Queue>>> {
         self.check_open()?;
         let queue = self.check_message(message)?;

@@ -243,10 +243,15 @@ impl Queues {
     }
 
     /// The queue of this name, if there is one.
+    #[inline]
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Queue>> {
-        if let Some(queue) = self.last_named(name) {
-            return Some(queue);
+        match self.last_named(name) {
+            Some(queue) => Some(queue),
+            None => self.look_up(name),
         }
+    }
+
+    fn look_up(&self, name: &str) -> Option<&Arc<Queue>> {
         let number = *self.read().get(name)?;
         LAST_NAMED.set(number);
         Some(self.numbered(number))

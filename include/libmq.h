@@ -498,8 +498,7 @@ libmq_status libmq_enqueue(libmq_broker *broker,
  * bytes after the one before, and all have that size. Receipts come in the order of the messages.
  *
  * Any thread. `out` is NULL or has room for `n`; beyond 10,000 it is left as it was. Answers as `libmq_enqueue`;
- * `LIBMQ_E_TOO_LARGE` beyond `max_batch_bytes`; `LIBMQ_E_FULL` at once, whatever `on_full` says, where more of them need
- * a place than `capacity` is.
+ * `LIBMQ_E_TOO_LARGE` beyond `max_batch_bytes`; more of them than `capacity` wait for no room, whatever `on_full` says.
  */
 libmq_status libmq_enqueue_batch(libmq_broker *broker,
                                  const char *queue,

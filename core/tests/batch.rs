@@ -131,6 +131,10 @@ fn what_is_refused_makes_no_queue() {
     let full = delivery.enqueue(Message::new("another", "")).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::Full);
     assert_eq!(there(), 21);
+    // That nobody gives a place back any more is said first.
+    broker.poison("a test");
+    let poisoned = broker.enqueue(Message::new("another", "")).unwrap_err();
+    assert_eq!(poisoned.kind(), ErrorKind::Poisoned);
 }
 
 /// Which of the messages was the first of one queue too many, nobody was told, and those before it had been made.

@@ -45,8 +45,7 @@ pub unsafe extern "C" fn libmq_enqueue(
 /// bytes after the one before, and all have that size. Receipts come in the order of the messages.
 ///
 /// Any thread. `out` is NULL or has room for `n`; beyond 10,000 it is left as it was. Answers as `libmq_enqueue`;
-/// `LIBMQ_E_TOO_LARGE` beyond `max_batch_bytes`; `LIBMQ_E_FULL` at once, whatever `on_full` says, where more of them need
-/// a place than `capacity` is.
+/// `LIBMQ_E_TOO_LARGE` beyond `max_batch_bytes`; more of them than `capacity` wait for no room, whatever `on_full` says.
 // SAFETY: the caller keeps what the head of the header asks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn libmq_enqueue_batch(

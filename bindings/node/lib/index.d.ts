@@ -32,7 +32,7 @@ export interface BrokerOptions<S = undefined> {
   maxDeadLetters?: number | undefined;
   /**
    * What an enqueue does at `capacity`: rejects with `FULL` (default), or waits for room, first come first served. In a
-   * handler, up to its first `await`, it always rejects, and so does a batch that has no room even in an empty broker.
+   * handler, up to its first `await`, it always rejects, as does a batch of more than `capacity` that has no room.
    */
   onFull?: 'fail' | 'block' | undefined;
   /** How long `block` waits; then it is `FULL`. From 0, default 30,000. */

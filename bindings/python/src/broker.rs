@@ -162,8 +162,7 @@ impl Broker {
     /// Enqueues bodies, or `Message`s with options of their own: all or none, with one commit.
     ///
     /// At most 10,000, and `max_batch_bytes`. Receipts are in the order of the items. Raises as `enqueue`, and
-    /// says which item was bad; FullError at once, also with `on_full="block"`, where more items need a place than
-    /// `capacity` has.
+    /// says which item was bad. More items than `capacity` wait for no room, also with `on_full="block"`.
     fn enqueue_many<'py>(
         &self,
         py: Python<'py>,

@@ -102,8 +102,8 @@ impl Broker {
     /// messages.
     ///
     /// # Errors
-    /// As [`Broker::enqueue`]; of all messages the first bad one is named, by its place from 0 on. `FULL` at once, whatever `on_full`
-    /// says, where more of them need a place than `capacity` has.
+    /// As [`Broker::enqueue`]; of all messages the first bad one is named, by its place from 0 on. More of them than
+    /// `capacity` wait for no room, whatever `on_full` says.
     pub fn enqueue_batch(&self, messages: &[Message<'_>]) -> Result<Vec<Receipt>> {
         self.enqueue_batch_until(messages, &Interrupt::new())
     }

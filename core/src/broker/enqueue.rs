@@ -355,6 +355,7 @@ impl Shared {
                 return Ok(());
             }
         }
+        buffer.journal.check()?;
         Err(room.full(messages.len()))
     }
 }

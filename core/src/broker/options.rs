@@ -26,7 +26,7 @@ pub enum Durability {
 pub enum OnFull {
     /// Answer `FULL` at once. The default, and always so inside a handler.
     Fail,
-    /// Wait for room, at most `block_timeout`, first come first served; but a batch that never has room is `FULL` at once.
+    /// Wait for room, at most `block_timeout`, first come first served; but not for a batch of more than `capacity`.
     Block,
 }
 

@@ -30,7 +30,7 @@ bench: build ## libmq, the bounds of the machine and SQLite side by side, agains
 bench-peers: build ## libmq beside its peers and servers, with plots: ONLY=category, or a part of a contest's name
 	@scripts/bench.sh peers "$(ONLY)"
 
-crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: some two hours
+crash: build ## whole crash enumerations, sequences of calls and ten thousand kill rounds: about an hour
 	@scripts/crash.sh
 
 chaos: build ## full disks, limits, stops, deaths in handlers, by name: ONLY=name plays one, ONLY=list says what there is
